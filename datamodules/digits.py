@@ -1,0 +1,73 @@
+"""Handwritten digits of 8x8 pixels, at hand without a network."""
+
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from datamodules.splits import Size
+from datamodules.tensors import TensorDataModule
+
+MEAN, STD = 0.3053, 0.3760  # of all pixels of all 1,797 images, on a scale from 0 to 1
+
+
+class Digits(TensorDataModule):
+    """Scikit-learn's 1,797 digits, ten classes, images (1, 8, 8): pixels scaled to [0, 1] and then standardised.
+
+    They are the test part of UCI's "Optical Recognition of Handwritten Digits" (Alpaydin & Kaynak 1998,
+    doi:10.24432/C50P49) and come with scikit-learn. Standardised with one mean, 0.3053, and one standard deviation,
+    0.3760, for all pixels. Splits are random, not stratified.
+
+    Args:
+        batch_size: examples in a training batch, at least 1.
+        train_size: a number of examples, or a fraction of the 1,797.
+        val_size: likewise, or 0 for no validation.
+        test_size: likewise, or 0 for no test.
+        seed: of split and order, at least 0; None takes what `seed_everything` was given.
+        eval_batch_size: examples in a validation or test batch, at least 1.
+
+    Raises:
+        ValueError: an argument is not accepted, or the sizes exceed 1,797; the message has the numbers.
+
+    >>> data = Digits(batch_size=32, seed=1)
+    >>> data.setup()
+    >>> inputs, target = next(iter(data.train_dataloader()))
+    >>> inputs.shape, target.shape
+    (torch.Size([32, 1, 8, 8]), torch.Size([32]))
+    """
+
+    input_shape = (1, 8, 8)
+    num_classes = 10
+    pool_size = 1_797
+
+    def __init__(
+        self,
+        batch_size: int = 32,
+        *,
+        train_size: Size = 0.7,
+        val_size: Size = 0.15,
+        test_size: Size = 0.15,
+        seed: int | None = None,
+        eval_batch_size: int = 1000,
+    ) -> None:
+        super().__init__(
+            batch_size=batch_size,
+            train_size=train_size,
+            val_size=val_size,
+            test_size=test_size,
+            seed=seed,
+            eval_batch_size=eval_batch_size,
+        )
+
+    def load(self) -> tuple[Tensor, Tensor]:
+        """All examples: inputs (1797, 1, 8, 8), float32, and target (1797,), int64; read once a process."""
+        return _load()
+
+
+@cache
+def _load() -> tuple[Tensor, Tensor]:
+    from sklearn.datasets import load_digits  # 1 s to import
+
+    images, target = load_digits(return_X_y=True)
+    scaled = torch.from_numpy(images).float().div_(16).sub_(MEAN).div_(STD)
+    return scaled.view(-1, *Digits.input_shape), torch.from_numpy(target).long()

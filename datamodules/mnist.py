@@ -1,0 +1,177 @@
+"""Handwritten digits of 28x28 pixels."""
+
+import os
+from contextlib import redirect_stderr
+from functools import cache, partial
+from hashlib import file_digest, md5
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock
+from torch import Tensor
+
+from datamodules.splits import Size
+from datamodules.tensors import TensorDataModule
+
+MEAN, STD = 0.1307, 0.3081  # of all pixels of the 60,000 training images, on a scale from 0 to 1
+
+MD5 = {
+    "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+    "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+    "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+    "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+}
+"""The unpacked files in <data_dir>/MNIST/raw, of which torchvision checks only the packed form."""
+
+
+class MNIST(TensorDataModule):
+    """MNIST (LeCun et al. 1998), ten classes, images (1, 28, 28): pixels scaled to [0, 1] and then standardised.
+
+    The files are torchvision's, in <data_dir>/MNIST/raw, and are downloaded when absent. Standardised with one mean,
+    0.1307, and one standard deviation, 0.3081, those of the training images. All trials of a process share one copy in
+    memory, 220 MB, that is read once.
+
+    Args:
+        batch_size: examples in a training batch, at least 1.
+        train_size: a number of examples, or a fraction of the 60,000 training images.
+        val_size: likewise, or 0 for no validation.
+        test_size: None for the 10,000 official test images; otherwise drawn from the training images like the others.
+            A split into 35, 15 and 50 % of them is train_size=0.35, val_size=0.15, test_size=0.5.
+        data_dir: the folder of all data sets; None takes the variable ABLATE_DATA_DIR, or `data` if it is not set.
+        seed: of split and order, at least 0; None takes what `seed_everything` was given.
+        eval_batch_size: examples in a validation or test batch, at least 1.
+
+    Raises:
+        ValueError: an argument is not accepted, or the sizes exceed 60,000; the message has the numbers.
+
+    >>> data = MNIST(train_size=0.35, val_size=0.15, test_size=0.5, seed=1)
+    >>> [len(indices) for indices in data.split]
+    [21000, 9000, 30000]
+    """
+
+    input_shape = (1, 28, 28)
+    num_classes = 10
+    pool_size = 60_000
+    num_official_test = 10_000
+
+    def __init__(
+        self,
+        batch_size: int = 128,
+        *,
+        train_size: Size = 55_000,
+        val_size: Size = 5_000,
+        test_size: Size | None = None,
+        data_dir: str | Path | None = None,
+        seed: int | None = None,
+        eval_batch_size: int = 1000,
+    ) -> None:
+        super().__init__(
+            batch_size=batch_size,
+            train_size=train_size,
+            val_size=val_size,
+            test_size=test_size,
+            seed=seed,
+            eval_batch_size=eval_batch_size,
+        )
+        self.data_dir = Path(data_dir or os.environ.get("ABLATE_DATA_DIR") or "data").expanduser()
+
+    def prepare_data(self) -> None:
+        """Download the files that are absent, and check all of them, once a process.
+
+        Raises:
+            FileNotFoundError: they are absent and cannot be downloaded.
+            OSError: the folder cannot be read.
+            ValueError: a file is not the one of MNIST.
+        """
+        if _missing(self._folder):
+            _download(self.data_dir)
+        _check_files(self._folder)
+
+    def load(self) -> tuple[Tensor, Tensor]:
+        """The training images, then the test images: (70000, 1, 28, 28), float32, and (70000,), int64.
+
+        Raises:
+            FileNotFoundError: the files are absent.
+            OSError: the folder cannot be read.
+            ValueError: a file is not the one of MNIST.
+        """
+        if missing := _missing(self._folder):
+            raise FileNotFoundError(
+                f"MNIST: {self._folder} lacks {', '.join(missing)}; call prepare_data(), or set ABLATE_DATA_DIR or "
+                "data_dir to the folder that holds MNIST/raw"
+            )
+        _check_files(self._folder)
+        return _read(self._folder.resolve())
+
+    @property
+    def _folder(self) -> Path:
+        return self.data_dir / "MNIST" / "raw"
+
+
+def _missing(folder: Path) -> list[str]:
+    try:  # not with exists(), which takes a folder that may not be read for an absent one
+        found = {path.name for path in folder.iterdir()}
+    except FileNotFoundError:
+        found = set()
+    except OSError as error:
+        raise type(error)(
+            f"MNIST: {folder} cannot be read ({error.strerror}); "
+            "mend that, or set ABLATE_DATA_DIR or data_dir to the folder that holds MNIST/raw"
+        ) from error
+    return [name for name in MD5 if name not in found]
+
+
+def _download(data_dir: Path) -> None:
+    from torchvision import datasets
+
+    folder = data_dir / "MNIST" / "raw"
+    progress = StringIO()  # torchvision draws progress bars, which no argument turns off
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock"), redirect_stderr(progress):  # one of several workers that start at once
+            datasets.MNIST(data_dir, download=True)
+    except (RuntimeError, OSError) as error:
+        raise FileNotFoundError(
+            f"MNIST: {folder} lacks {', '.join(_missing(folder))}; downloading failed ({_reason(error)}); "
+            f"put {', '.join(MD5)} there, or set ABLATE_DATA_DIR or data_dir to the folder that holds MNIST/raw"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """The last line of a message: torchvision's lists the mirrors and ends with what the last one answered."""
+    return (str(error).strip() or repr(error)).splitlines()[-1]
+
+
+def _check_files(folder: Path) -> None:
+    for name in MD5:
+        status = (folder / name).stat()
+        _check_file(folder / name, status.st_size, status.st_mtime_ns)
+
+
+@cache
+def _check_file(path: Path, size_bytes: int, modified_ns: int) -> None:  # noqa: ARG001  # a changed file is checked anew
+    with path.open("rb") as file:
+        found = file_digest(file, partial(md5, usedforsecurity=False)).hexdigest()
+    if found != MD5[path.name]:
+        raise ValueError(
+            f"MNIST: {path} is damaged: its md5 sum is {found}, it should be {MD5[path.name]}; "
+            "delete it, and the next run downloads it again"
+        )
+
+
+@cache
+def _read(folder: Path) -> tuple[Tensor, Tensor]:
+    """The checked files, decoded. An idx file is a header of 4 bytes and 4 for each axis, then unsigned bytes."""
+    inputs = torch.empty(MNIST.pool_size + MNIST.num_official_test, *MNIST.input_shape)
+    target = torch.empty(len(inputs), dtype=torch.int64)
+    end = 0
+    for part in ("train", "t10k"):
+        pixels = np.fromfile(folder / f"{part}-images-idx3-ubyte", np.uint8, offset=16)
+        labels = np.fromfile(folder / f"{part}-labels-idx1-ubyte", np.uint8, offset=8)
+        start, end = end, end + len(labels)
+        images = inputs[start:end]
+        images.copy_(torch.from_numpy(pixels).view_as(images)).sub_(255 * MEAN).div_(255 * STD)  # no second float copy
+        target[start:end] = torch.from_numpy(labels)
+    return inputs, target

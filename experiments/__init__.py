@@ -1,0 +1,34 @@
+"""What is varied, and getting it trained: studies, designs, pairing, runners and the ledger."""
+
+from .design import Cell, cells_of
+from .errors import DirectoryError, InputError, LedgerError, Problem, StudyError
+from .ledger import Ledger
+from .run import Outcome, run
+from .study import Claim, Factor, Level, Metric, Study
+from .study_file import load_study, parse_study, shipped_studies
+from .trial import EpochEnded, Result, Trial, TrialEnded
+
+__all__ = [
+    "Cell",
+    "Claim",
+    "DirectoryError",
+    "EpochEnded",
+    "Factor",
+    "InputError",
+    "Ledger",
+    "LedgerError",
+    "Level",
+    "Metric",
+    "Outcome",
+    "Problem",
+    "Result",
+    "Study",
+    "StudyError",
+    "Trial",
+    "TrialEnded",
+    "cells_of",
+    "load_study",
+    "parse_study",
+    "run",
+    "shipped_studies",
+]

@@ -1,0 +1,237 @@
+"""Configuration <-> objects, through jsonargparse: the one place that knows it.
+
+A configuration has LightningCLI's sections model, data and trainer. `section_problems` says everything that the classes
+it names would not accept; `resolved` fills in every default; `make_data`, `make_model` and `make_trainer` build.
+"""
+
+import difflib
+import functools
+import importlib
+import inspect
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from jsonargparse import ArgumentError, ArgumentParser
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.cli import LightningArgumentParser
+
+from .errors import Problem, choices
+
+LINKED = ("input_shape", "num_classes")  # taken from the data module where the model's configuration leaves them null
+
+_BASES: dict[str, type] = {"model": LightningModule, "data": LightningDataModule}
+
+
+def section_problems(section: str, value: Any) -> list[Problem]:
+    """What is wrong with one section of a configuration; `where` is the key path from the section on.
+
+    Arguments:
+        section: model, data or trainer.
+        value: what the configuration has there; None where it has nothing.
+    """
+    if section == "trainer":
+        if value is not None and not isinstance(value, dict):
+            return [Problem(where="trainer", what=f"is {value!r}; a mapping of Trainer arguments is expected")]
+        problems = _argument_problems("trainer", Trainer, "the Trainer", value or {})
+    elif value is None:
+        if section == "data":
+            return []  # a LightningModule may bring its own dataloaders
+        return [Problem(where=section, what="is missing; {class_path, init_args} of a LightningModule is expected")]
+    else:
+        problems = _class_problems(section, value, _BASES[section])
+    if not problems:
+        try:
+            _parser(section).parse_object({section: value or {}})
+        except ArgumentError as error:
+            problems = [Problem(where=section, what=_essence(error))]
+    return problems
+
+
+def resolved(section: str, value: Any) -> Any:
+    """The section with every default filled in, as plain data. It must have no `section_problems`."""
+    if value is None and section != "trainer":
+        return None
+    parser = _parser(section)
+    return json.loads(parser.dump(parser.parse_object({section: value or {}}), format="json"))[section]
+
+
+def make_data(config: Mapping[str, Any]) -> LightningDataModule | None:
+    """The data module of a resolved configuration; None where the model brings its own dataloaders."""
+    if config.get("data") is None:
+        return None
+    data = _instantiated("data", config["data"])
+    if not isinstance(data, LightningDataModule):
+        raise TypeError(f"data: {type(data).__name__} is not a LightningDataModule")
+    return data
+
+
+def make_model(config: Mapping[str, Any], data: LightningDataModule | None) -> LightningModule:
+    """The model of a resolved configuration, its null `LINKED` arguments taken from the data module."""
+    spec = config["model"]
+    init_args = dict(spec.get("init_args") or {})
+    for name in LINKED:
+        if name in init_args and init_args[name] is None and (found := getattr(data, name, None)) is not None:
+            init_args[name] = list(found) if isinstance(found, tuple) else found
+    model = _instantiated("model", {**spec, "init_args": init_args})
+    if not isinstance(model, LightningModule):
+        raise TypeError(f"model: {type(model).__name__} is not a LightningModule")
+    return model
+
+
+def trainer_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The keyword arguments for Trainer, with callbacks, loggers and plugins built."""
+    return dict(vars(_instantiated("trainer", config.get("trainer") or {})))
+
+
+def _instantiated(section: str, value: Any) -> Any:
+    parser = _parser(section)
+    return parser.instantiate(parser.parse_object({section: value}))[section]
+
+
+@functools.cache
+def _parser(section: str) -> ArgumentParser:
+    parser = LightningArgumentParser(exit_on_error=False)
+    if section == "trainer":
+        parser.add_lightning_class_args(Trainer, "trainer")
+    else:
+        parser.add_lightning_class_args(_BASES[section], section, subclass_mode=True, required=False)
+    return parser
+
+
+def _class_problems(where: str, spec: Any, base: type | None) -> list[Problem]:
+    """Problems of one {class_path, init_args}; the class must descend from `base` where that is given."""
+    if isinstance(spec, str):
+        spec = {"class_path": spec}
+    if not isinstance(spec, dict) or not isinstance(spec.get("class_path"), str):
+        return [Problem(where=where, what=f"is {spec!r}; {{class_path, init_args}} is expected")]
+    accepted = ("class_path", "init_args", "dict_kwargs")
+    problems = [
+        Problem(where=f"{where}.{key}", what=f"is not a key here{choices(key, accepted)}")
+        for key in spec
+        if key not in accepted
+    ]
+    path = spec["class_path"]
+    found = _imported(path)
+    if isinstance(found, str):
+        return [*problems, Problem(where=f"{where}.class_path", what=found)]
+    if base is not None and not (isinstance(found, type) and issubclass(found, base)):
+        return [*problems, Problem(where=f"{where}.class_path", what=f"{path} is not a {base.__name__}")]
+    init_args = spec.get("init_args") or {}
+    if not isinstance(init_args, dict):
+        what = f"is {init_args!r}; a mapping of arguments is expected"
+        return [*problems, Problem(where=f"{where}.init_args", what=what)]
+    return [*problems, *_argument_problems(f"{where}.init_args", found, path, init_args)]
+
+
+def _argument_problems(where: str, callable_: Any, shown: str, arguments: Mapping[str, Any]) -> list[Problem]:
+    """Names that a class or function does not take, and values of the wrong type."""
+    names = _argument_names(callable_)
+    if names is None:
+        return []  # jsonargparse cannot read this signature; the section's own parser has the last word
+    problems = []
+    for name, value in arguments.items():
+        key = f"{where}.{name}"
+        if name not in names:
+            if name in {"logger", "callbacks"} and shown == "the Trainer":
+                continue
+            known = choices(name, sorted(names), "arguments")
+            problems.append(Problem(where=key, what=f"{shown} has no {name!r}{known}"))
+            continue
+        nested = _nested_problems(key, value)
+        problems.extend(nested)
+        if nested or _is_class_spec(value):
+            continue  # the default class of a spec without class_path is known to the section's parser only
+        try:
+            _argument_parser(callable_, name).parse_object({name: value})
+        except ArgumentError as error:
+            problems.append(Problem(where=key, what=_wrong_value(callable_, name, value, error)))
+    return problems
+
+
+def _nested_problems(where: str, value: Any) -> list[Problem]:
+    if isinstance(value, dict) and "class_path" in value:
+        return _class_problems(where, value, None)
+    if isinstance(value, list):
+        return [
+            problem
+            for position, item in enumerate(value)
+            if isinstance(item, dict) and "class_path" in item
+            for problem in _class_problems(f"{where}.{position}", item, None)
+        ]
+    return []
+
+
+def _is_class_spec(value: Any) -> bool:
+    return isinstance(value, dict) and bool(value.keys() & {"class_path", "init_args"})
+
+
+@functools.cache
+def _argument_names(callable_: Any) -> frozenset[str] | None:
+    """What a class or function takes, its bases' arguments behind **kwargs included; None when that is unreadable."""
+    parser = ArgumentParser(exit_on_error=False)
+    try:
+        return frozenset(_add_arguments(parser, callable_, skip=set()))
+    except ValueError:
+        return None
+
+
+@functools.cache
+def _argument_parser(callable_: Any, name: str) -> ArgumentParser:
+    """A parser for one argument alone, so that each wrong value is found and not only the first."""
+    parser = ArgumentParser(exit_on_error=False)
+    _add_arguments(parser, callable_, skip=set(_argument_names(callable_) or ()) - {name})
+    return parser
+
+
+def _add_arguments(parser: ArgumentParser, callable_: Any, skip: set[str]) -> list[str]:
+    add = parser.add_class_arguments if isinstance(callable_, type) else parser.add_function_arguments
+    return list(add(callable_, fail_untyped=False, skip=set(skip)))
+
+
+def _imported(path: str) -> Any:
+    """The class behind a class_path, or the sentence that says why there is none."""
+    module_name, _, name = path.rpartition(".")
+    if not module_name:
+        return f"{path!r} is not a class path; write module.Class, such as lit_models.MLP"
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        return f"{path} cannot be imported: there is no module {error.name!r} on the Python path"
+    except Exception as error:  # noqa: BLE001 -- a user's module may raise anything while it is imported
+        return f"{path} cannot be imported: {type(error).__name__}: {error}"
+    if not hasattr(module, name):
+        public = [other for other in dir(module) if not other.startswith("_")]
+        near = difflib.get_close_matches(name, public, n=1)
+        return f"{module_name} has no {name!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+    return getattr(module, name)
+
+
+def _wrong_value(callable_: Any, name: str, value: Any, error: ArgumentError) -> str:
+    """What was found and what is accepted, from the signature; jsonargparse's own words where it has no annotation."""
+    parameter = inspect.signature(callable_).parameters.get(name)
+    if parameter is None or parameter.annotation is inspect.Parameter.empty:
+        return _essence(error)
+    annotation = parameter.annotation
+    literals = getattr(annotation, "__args__", ())
+    if literals and all(isinstance(literal, str) for literal in literals):
+        return f"is {value!r}{choices(value, literals)}"
+    text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    for prefix in ("typing.", "collections.abc."):
+        text = text.replace(prefix, "")
+    return f"is {value!r}; {text} is expected"
+
+
+def _essence(error: ArgumentError) -> str:
+    """The lines of a jsonargparse message that say what is wrong, as one."""
+    noise = (
+        "Does not validate",
+        "Subtypes:",
+        "Errors:",
+        "- Expected a <class 'NoneType'>",
+        "Given value",
+        "Parser key",
+    )
+    lines = [line.strip() for line in str(error).splitlines()]
+    kept = [line.lstrip("- ") for line in lines if line and not line.startswith(noise)]
+    return " ".join(kept) or str(error)

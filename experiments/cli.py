@@ -1,0 +1,249 @@
+"""The command `ablate`. No logic: it reads arguments, calls, prints, and turns errors into exit codes.
+
+Exit codes: 0 done; 1 some trials failed; 2 the input is wrong; 130 interrupted, and the same command continues.
+"""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from .errors import InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from .study import Study
+
+DONE, SOME_FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+_LATER = {  # values that the design has and this release not yet
+    "fuse": {"auto": "fused training", "always": "fused training"},
+    "runner": {"ray": "the Ray runner"},
+    "wandb": {"offline": "Weights & Biases", "online": "Weights & Biases"},
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    arguments = _parser().parse_args(argv)
+    sys.path.insert(0, os.getcwd())  # noqa: PTH109 -- as `python -m` does, so that a user's own module.Class is found
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        command: Callable[[argparse.Namespace], int] = arguments.command
+        return command(arguments)
+    except InputError as error:
+        print(f"ablate: {error}", file=sys.stderr)  # noqa: T201
+        return WRONG_INPUT
+    except KeyboardInterrupt:
+        print("ablate: interrupted; the same command continues", file=sys.stderr)  # noqa: T201
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+
+
+def _interrupt(number: int, frame: Any) -> NoReturn:  # noqa: ARG001 -- the form of a signal handler
+    """A cluster asks with SIGTERM what a person asks with Ctrl-C."""
+    raise KeyboardInterrupt
+
+
+# ---- the commands --------------------------------------------------------------------------------------------------
+
+
+def _list(arguments: argparse.Namespace) -> int:  # noqa: ARG001
+    from rich.table import Table
+
+    from .study_file import load_study, shipped_studies
+
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column()
+    for name in shipped_studies():
+        table.add_row(name, load_study(name).question)
+    _console().print(table)
+    return DONE
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from .folder import check_folder
+    from .overview import print_plan
+    from .run import make_runner, plan
+
+    study = _study(arguments)
+    if arguments.out is not None:
+        check_folder(arguments.out, study)
+    _use_data_dir(arguments)
+    with make_runner("inline", study) as runner:
+        trials = plan(study, runner)
+    print_plan(study, trials, _console())
+    return DONE
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from .progress import ProgressSink
+    from .run import run
+
+    for option, later in _LATER.items():
+        if (value := getattr(arguments, option)) in later:
+            raise InputError(f"--{option} {value}: {later[value]} comes with a later release")
+    study = _study(arguments)
+    _use_data_dir(arguments)
+    console = _console()
+    with ProgressSink(console) as progress:
+        outcome = run(study, arguments.out, runner=arguments.runner, workers=arguments.workers, sinks=[progress])
+    if outcome.num_trained == 0:
+        console.print("nothing to train: every trial of this plan has its result")
+    for trial, error in progress.failures[:3]:
+        last = error.strip().splitlines()[-1] if error.strip() else "no message"
+        console.print(f"[red]failed[/red] {trial.trial_id} ({trial}): {last}", highlight=False, soft_wrap=True)
+    failed = outcome.counts["failed"]
+    if failed:
+        console.print(
+            f"{failed} trials failed: `ablate show {outcome.directory} TRIAL` has the traceback, "
+            f"`ablate retry {outcome.directory}` puts them back",
+            soft_wrap=True,
+        )
+    if outcome.counts["finished"]:
+        _print_report(outcome.directory, console)
+    return SOME_FAILED if failed else DONE
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from .folder import LEDGER
+    from .ledger import Ledger
+    from .overview import print_status
+
+    with Ledger(arguments.directory / LEDGER, writable=False) as ledger:
+        print_status(ledger, _console())
+    return DONE
+
+
+def _retry(arguments: argparse.Namespace) -> int:
+    from .folder import LEDGER, writing
+    from .ledger import Ledger
+
+    Ledger(arguments.directory / LEDGER, writable=False).__exit__(None, None, None)  # before a lock file is made
+    with writing(arguments.directory), Ledger(arguments.directory / LEDGER, writable=True) as ledger:
+        count = ledger.retry()
+    again = "; `ablate run` trains them" if count else ""
+    _console().print(f"{count} failed trials are pending again{again}")
+    return DONE
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    from .folder import LEDGER
+    from .ledger import Ledger
+    from .overview import trial_text
+
+    with Ledger(arguments.directory / LEDGER, writable=False) as ledger:
+        sys.stdout.write(trial_text(ledger.trial(arguments.trial)))
+    return DONE
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    _print_report(arguments.directory, _console())
+    return DONE
+
+
+def _print_report(directory: Path, console: "Console") -> None:
+    from reports import print_report, write_report
+
+    print_report(write_report(directory), console)
+
+
+# ---- arguments -----------------------------------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ablate",
+        description="Ablation studies for PyTorch Lightning: paired by seed, recorded in a ledger, given verdicts.",
+        epilog="Exit codes: 0 done; 1 some trials failed; 2 the input is wrong; 130 interrupted, and can continue.",
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    listing = commands.add_parser("list", help="the shipped studies, each with its question")
+    listing.set_defaults(command=_list)
+
+    check = commands.add_parser("check", help="validate a study and show its plan, without training")
+    _add_study(check)
+    check.set_defaults(command=_check)
+
+    run = commands.add_parser("run", help="train what a study still lacks, then report")
+    _add_study(run)
+    run.add_argument("--runner", default="local", choices=["inline", "local", "ray"], help="default: %(default)s")
+    run.add_argument("--workers", type=int, metavar="N", help="worker processes (default: one a GPU, or one a core)")
+    run.add_argument(
+        "--fuse",
+        default="never",
+        choices=["auto", "always", "never"],
+        help="train many trials in one loop (a later release; default: %(default)s)",
+    )
+    run.add_argument(
+        "--wandb",
+        default="off",
+        choices=["off", "offline", "online"],
+        help="mirror trials to Weights & Biases (a later release; default: %(default)s)",
+    )
+    run.set_defaults(command=_run)
+
+    for name, command, text in (
+        ("status", _status, "counts by state, and how complete each cell is"),
+        ("retry", _retry, "put failed trials back to pending"),
+        ("report", _report, "write DIR/report/ and print the verdict table"),
+    ):
+        plain = commands.add_parser(name, help=text)
+        plain.add_argument("directory", type=Path, metavar="DIR", help="a study's folder, such as runs/quickstart")
+        plain.set_defaults(command=command)
+
+    show = commands.add_parser("show", help="a trial's LightningCLI configuration, its result, its traceback")
+    show.add_argument("directory", type=Path, metavar="DIR", help="a study's folder, such as runs/quickstart")
+    show.add_argument("trial", metavar="TRIAL", help="a trial's id, or the beginning of it")
+    show.set_defaults(command=_show)
+    return parser
+
+
+def _add_study(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("study", metavar="STUDY", help="a name of `ablate list`, or the path of a YAML file")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="the study's folder (default: runs/<study>)")
+    parser.add_argument("--seeds", type=int, metavar="N", help="use seeds 0 to N-1 instead of the study's")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="changes",
+        help="change the base configuration, as in trainer.max_epochs=2; may be given many times",
+    )
+    parser.add_argument(
+        "--data-dir", type=Path, metavar="DIR", help="where data sets live (default: $ABLATE_DATA_DIR, else data)"
+    )
+
+
+def _study(arguments: argparse.Namespace) -> "Study":
+    from .study_file import load_study, parse_yaml
+
+    changes = {}
+    for change in arguments.changes:
+        key, equals, value = change.partition("=")
+        if not equals or not key:
+            raise InputError(f"--set {change}: write KEY=VALUE, as in --set trainer.max_epochs=2")
+        changes[key.strip()] = parse_yaml(value, f"--set {key}")
+    return load_study(arguments.study, seeds=arguments.seeds, changes=changes)
+
+
+def _use_data_dir(arguments: argparse.Namespace) -> None:
+    if arguments.data_dir is not None:
+        if not arguments.data_dir.is_dir():
+            raise InputError(f"--data-dir {arguments.data_dir}: is not a folder")
+        os.environ["ABLATE_DATA_DIR"] = str(arguments.data_dir.absolute())
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    return Console(highlight=False)

@@ -1,0 +1,71 @@
+"""Which cells a study has: factors x design - excluded. A cell is one combination of levels."""
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import Problem, StudyError
+from .keys import with_changes
+from .study import Study
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One combination of levels (factor name -> level name) and the configuration it stands for."""
+
+    levels: Mapping[str, str]
+    config: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        return ", ".join(f"{factor}={level}" for factor, level in self.levels.items())
+
+
+def cells_of(study: Study) -> list[Cell]:
+    """All cells of a study, in the order of the file: the last factor changes fastest.
+
+    `full` is every combination; `one_at_a_time` is the reference of every factor, and then each other level alone.
+
+    Raises:
+        StudyError: when `exclude` leaves nothing, or has a rule that excludes nothing.
+    """
+    combinations = _full(study) if study.design == "full" else _one_at_a_time(study)
+    problems = [
+        Problem(where=f"exclude.{position}", what=f"excludes no cell of the {study.design} design")
+        for position, rule in enumerate(study.exclude)
+        if not any(_matches(rule, levels) for levels in combinations)
+    ]
+    kept = [levels for levels in combinations if not any(_matches(rule, levels) for rule in study.exclude)]
+    if not kept:
+        problems.append(Problem(where="exclude", what="excludes every cell"))
+    if problems:
+        raise StudyError(study.source, problems)
+    return [Cell(levels=levels, config=_config(study, levels)) for levels in kept]
+
+
+def _full(study: Study) -> list[dict[str, str]]:
+    names = [factor.name for factor in study.factors]
+    return [
+        dict(zip(names, levels, strict=True))
+        for levels in itertools.product(*(factor.level_names for factor in study.factors))
+    ]
+
+
+def _one_at_a_time(study: Study) -> list[dict[str, str]]:
+    reference = {factor.name: factor.reference for factor in study.factors}
+    others = [
+        reference | {factor.name: level}
+        for factor in study.factors
+        for level in factor.level_names
+        if level != factor.reference
+    ]
+    return [reference, *others]
+
+
+def _matches(rule: Mapping[str, tuple[str, ...]], levels: Mapping[str, str]) -> bool:
+    return all(levels[factor] in excluded for factor, excluded in rule.items())
+
+
+def _config(study: Study, levels: Mapping[str, str]) -> dict[str, Any]:
+    changes = [change for factor in study.factors for change in factor.level(levels[factor.name]).changes.items()]
+    return with_changes(study.base, changes)

@@ -1,0 +1,148 @@
+"""Epoch means of what a module logs in its steps, without the Trainer's bookkeeping at every call.
+
+`self.log(name, value, on_step=False, on_epoch=True, batch_size=...)` costs the Trainer about a third of a millisecond a
+call, more than the rest of a small network's step. `EpochMeans` adds such values up itself, with the same weights in
+the same order of operations, and hands each mean to the real `self.log` once, at the end of the epoch, where callbacks
+and loggers find it as ever. A call that asks for anything else (a step value, another reduction, a progress bar, a
+synchronisation over devices, several dataloaders) goes to the real `self.log` unchanged.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+_DEFAULTS = {
+    "reduce_fx": "mean",
+    "enable_graph": False,
+    "sync_dist": False,
+    "sync_dist_group": None,
+    "add_dataloader_idx": True,
+    "metric_attribute": None,
+    "rank_zero_only": False,
+}
+
+
+class EpochMeans(Callback):
+    """Put it first among the callbacks, so that the others find the means."""
+
+    def __init__(self) -> None:
+        self._log: Callable[..., None] | None = None
+        self._in_step = False
+        self._is_training = False
+        self._sums: dict[tuple[str, str], tuple[torch.Tensor, int]] = {}  # (train or eval, name) -> sum, weight
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Listen to the module's `log`, on one device only."""
+        if trainer.world_size == 1 and self._log is None:
+            self._log = pl_module.log
+            pl_module.log = self._note  # type: ignore[method-assign]
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Leave the module as it was."""
+        if self._log is not None:
+            del pl_module.log
+            self._log = None
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """From here on, `log` is called by `training_step`."""
+        self._in_step = self._is_training = True
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """From here on, `log` is called by hooks."""
+        self._in_step = self._is_training = False
+
+    def on_validation_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """From here on, `log` is called by `validation_step`."""
+        self._in_step = trainer.num_val_batches is not None and len(trainer.num_val_batches) == 1
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """From here on, `log` is called by hooks."""
+        self._in_step = False
+
+    def on_test_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """From here on, `log` is called by `test_step`."""
+        self._in_step = trainer.num_test_batches is not None and len(trainer.num_test_batches) == 1
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """From here on, `log` is called by hooks."""
+        self._in_step = False
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the means of the training steps."""
+        self._publish("train")
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the means of the validation steps."""
+        self._publish("eval")
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the means of the test steps."""
+        self._publish("eval")
+
+    def _note(
+        self,
+        name: str,
+        value: Any,
+        prog_bar: bool = False,
+        logger: bool | None = None,
+        on_step: bool | None = None,
+        on_epoch: bool | None = None,
+        *args: Any,
+        batch_size: int | None = None,
+        **others: Any,
+    ) -> None:
+        """Stands in for `LightningModule.log` while the Trainer runs."""
+        if self._is_training:
+            wants_mean = on_epoch is True and on_step is False
+        else:
+            wants_mean = on_epoch is not False and not on_step
+        is_plain = not args and not prog_bar and logger is not False and _are_defaults(others)
+        if not (self._in_step and wants_mean and is_plain and batch_size and _is_scalar(value)):
+            if self._log is None:
+                raise RuntimeError("EpochMeans listens to no module")
+            self._log(name, value, prog_bar, logger, on_step, on_epoch, *args, batch_size=batch_size, **others)
+            return
+        value = value.detach().squeeze() if isinstance(value, torch.Tensor) else torch.tensor(float(value))
+        weighted = (value if value.is_floating_point() else value.float()) * batch_size
+        key = ("train" if self._is_training else "eval", name)
+        total, weight = self._sums.get(key, (None, 0))
+        self._sums[key] = (weighted if total is None else total + weighted, weight + batch_size)
+
+    def _publish(self, split: str) -> None:
+        """Hand the means on and start afresh."""
+        for key in [key for key in self._sums if key[0] == split]:
+            total, weight = self._sums.pop(key)
+            if self._log is not None:
+                self._log(key[1], total / weight, on_step=False, on_epoch=True, batch_size=1)
+
+
+def _are_defaults(arguments: dict[str, Any]) -> bool:
+    return all(name in _DEFAULTS and _DEFAULTS[name] == value for name, value in arguments.items())
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, float | int) or (type(value) is torch.Tensor and value.numel() == 1)

@@ -1,0 +1,78 @@
+"""What can be wrong with what a user gives, as one small tree.
+
+InputError                  the command ends with exit code 2 and this message, never a traceback
+├── StudyError              a study file, with all its problems at once
+├── DirectoryError          a study folder that cannot be used: missing, another study's, in use
+└── LedgerError             a ledger.sqlite that cannot be read: corrupt, not a ledger, from a newer version
+"""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+
+class InputError(Exception):
+    """Something a user can mend. The message says what, where, what is accepted, and how to mend it."""
+
+
+class DirectoryError(InputError):
+    """A study folder that cannot be used."""
+
+
+class LedgerError(InputError):
+    """A ledger file that cannot be read or written."""
+
+
+MOST_LISTED = 16  # longer lists of what is accepted hide the nearest match more than they help
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One thing wrong in a study: `where` is the key path ("" for the whole file), `what` the sentence."""
+
+    where: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}" if self.where else self.what
+
+
+class StudyError(InputError):
+    """Everything that is wrong with one study, collected before anything is trained."""
+
+    def __init__(self, source: str, problems: Sequence[Problem]) -> None:
+        self.source = source
+        self.problems = tuple(problems)
+        lines = [f"{source}: {problem}" for problem in self.problems]
+        head = [] if len(lines) == 1 else [f"{source} has {len(lines)} problems"]
+        super().__init__("\n".join([*head, *lines]))
+
+    def __reduce__(self) -> tuple[type["StudyError"], tuple[str, tuple[Problem, ...]]]:
+        return StudyError, (self.source, self.problems)  # it travels from a worker process to the command
+
+
+def choices(word: object, accepted: Iterable[object], label: str = "accepted") -> str:
+    """The end of a sentence about a wrong word: the nearest match, and all that is accepted.
+
+    >>> choices("dropuot", ["hidden", "dropout"])
+    "; did you mean 'dropout'? accepted: hidden, dropout"
+    >>> choices("zzz", ["hidden", "dropout"], "arguments")
+    '; arguments: hidden, dropout'
+    """
+    names = [str(name) for name in accepted]
+    matches = difflib.get_close_matches(str(word), names, n=1, cutoff=0.6)
+    hint = f"did you mean {matches[0]!r}?" if matches else ""
+    if matches and len(names) > MOST_LISTED:
+        return f"; {hint}"
+    return f"; {hint} {label}: {listed(names)}" if hint else f"; {label}: {listed(names)}"
+
+
+def listed(names: Iterable[object]) -> str:
+    """Names as a reader wants them in a sentence.
+
+    >>> listed(["a", "b"])
+    'a, b'
+    >>> listed([])
+    'none'
+    """
+    return ", ".join(str(name) for name in names) or "none"

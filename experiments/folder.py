@@ -1,0 +1,77 @@
+"""A study's folder: ledger.sqlite, study.yaml, report/, logs/ and a lock that lets one command write at a time."""
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import yaml
+from filelock import FileLock, Timeout
+
+from .errors import DirectoryError
+from .ledger import Ledger
+from .study import Study
+
+LEDGER = "ledger.sqlite"
+
+
+def check_folder(directory: Path, study: Study) -> None:
+    """Make sure that this folder can take this study, without writing anything.
+
+    Raises:
+        DirectoryError: when it is a file, or holds another study.
+        LedgerError: when its ledger is corrupt, no ledger, or from a newer version.
+    """
+    if directory.exists() and not directory.is_dir():
+        raise DirectoryError(f"{directory}: is a file; a study needs a folder")
+    ledger_path = directory / LEDGER
+    if not ledger_path.exists():
+        return
+    with Ledger(ledger_path, writable=False) as ledger:
+        name = ledger.study_name()
+    if name is not None and name != study.name:
+        raise DirectoryError(f"{directory}: holds study {name!r}, not {study.name!r}; give another folder with --out")
+
+
+@contextmanager
+def writing(directory: Path) -> Iterator[None]:
+    """Hold the folder's lock, making the folder where it is missing; a killed command's lock is free at once.
+
+    Raises:
+        DirectoryError: when the folder cannot be written, or another command holds it; the message says which.
+    """
+    lock_path = directory / "run.lock"
+    holder_path = directory / "run.lock.json"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(lock_path)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise DirectoryError(f"{directory}: is in use by {_holder(holder_path)}; wait for it or stop it") from None
+    except OSError as error:
+        raise DirectoryError(f"{directory}: cannot be written: {error.strerror or error}") from error
+    try:
+        holder_path.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}), encoding="utf-8")
+        yield
+    finally:
+        holder_path.unlink(missing_ok=True)
+        lock.release()
+
+
+def write_study_file(directory: Path, study: Study) -> None:
+    """Put the study as it was asked for into the folder, unless it is the very file that it came from."""
+    path = directory / "study.yaml"
+    if path.exists() and Path(study.source).exists() and path.samefile(study.source):
+        return
+    text = yaml.safe_dump(study.to_dict(), sort_keys=False, allow_unicode=True, width=110)
+    path.write_text(f"# Written by `ablate run`; the ledger holds the same.\n{text}", encoding="utf-8")
+
+
+def _holder(path: Path) -> str:
+    try:
+        holder = json.loads(path.read_text(encoding="utf-8"))
+        return f"process {holder['pid']} on {holder['host']}"
+    except (OSError, ValueError, KeyError):
+        return "another command"

@@ -1,0 +1,72 @@
+"""Who a trial is: a hash of its resolved configuration and its seed.
+
+The same configuration and seed are the same trial, whenever and wherever it is asked for. Keys that only say where or
+how a trial runs are left out; everything else, filled-in defaults included, stays in: training again is cheap, silently
+reusing a wrong result is not.
+"""
+
+import copy
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+VERSION = 1  # part of every hash: a change of the rules below makes new trials instead of wrong matches
+
+_TRAINER_PLACEMENT = {
+    "accelerator",
+    "default_root_dir",
+    "enable_checkpointing",
+    "enable_model_summary",
+    "enable_progress_bar",
+    "log_every_n_steps",
+    "logger",
+    "num_sanity_val_steps",
+    "profiler",
+}
+_DATA_PLACEMENT = {"data_dir", "num_workers", "persistent_workers", "pin_memory", "prefetch_factor"}
+
+
+def config_id(config: Mapping[str, Any]) -> str:
+    """16 hexadecimal digits for a resolved configuration: its model, data and trainer sections.
+
+    >>> one = {"model": {"class_path": "M"}, "data": {"class_path": "D", "init_args": {"num_workers": 2}}}
+    >>> two = {"model": {"class_path": "M"}, "data": {"class_path": "D", "init_args": {"num_workers": 8}}}
+    >>> config_id(one) == config_id(two)
+    True
+    """
+    plain = copy.deepcopy(dict(config))
+    trainer = {key: value for key, value in (plain.get("trainer") or {}).items() if key not in _TRAINER_PLACEMENT}
+    if "devices" in trainer:
+        trainer["devices"] = _num_devices(trainer["devices"])
+    plain["trainer"] = trainer
+    data = plain.get("data") or {}
+    data["init_args"] = {
+        key: value for key, value in (data.get("init_args") or {}).items() if key not in _DATA_PLACEMENT
+    }
+    plain["data"] = data
+    plain.pop("seed_everything", None)
+    return _digest({"version": VERSION, "config": plain})
+
+
+def trial_id(config_id: str, seed: int) -> str:
+    """16 hexadecimal digits for a configuration with a seed.
+
+    >>> trial_id("0" * 16, 3)
+    '52c5d6a0cd826b15'
+    """
+    return _digest({"config": config_id, "seed": seed})
+
+
+def _num_devices(devices: Any) -> int:
+    """How many devices share one trial, which changes its arithmetic; which ones they are does not."""
+    if isinstance(devices, list):
+        return len(devices)
+    if isinstance(devices, int) and devices > 0:
+        return devices
+    return 1  # "auto", -1 and null are one device a trial here
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,58 @@
+"""Dotted keys into a configuration: `model.init_args.hidden`, `trainer.callbacks.0.init_args.patience`."""
+
+import copy
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+class KeyPathError(ValueError):
+    """A dotted key that leads through something which has no such part."""
+
+
+def set_key(config: dict[str, Any], key: str, value: Any) -> None:
+    """Put a value under a dotted key, in place. Mappings on the way are made, list items must be there.
+
+    Raises:
+        KeyPathError: when the way leads through a number, a text, or past the end of a list.
+
+    >>> config = {"model": {"class_path": "lit_models.MLP"}}
+    >>> set_key(config, "model.init_args.hidden", [64])
+    >>> config
+    {'model': {'class_path': 'lit_models.MLP', 'init_args': {'hidden': [64]}}}
+    """
+    *way, last = key.split(".")
+    node: Any = config
+    for depth, part in enumerate(way):
+        if isinstance(node, dict):
+            if node.get(part) is None:
+                node[part] = {}
+            node = node[part]
+        else:
+            node = _item(node, part, ".".join(way[:depth]))
+    if isinstance(node, dict):
+        node[last] = value
+    elif isinstance(node, list):
+        _item(node, last, ".".join(way))
+        node[int(last)] = value
+    else:
+        _item(node, last, ".".join(way))
+
+
+def with_changes(config: Mapping[str, Any], changes: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """A copy of a configuration with dotted keys set, shorter keys first, so that a whole model can be replaced.
+
+    >>> with_changes({"model": 1}, [("model.a.b", 2), ("model", {"a": {}})])
+    {'model': {'a': {'b': 2}}}
+    """
+    changed = copy.deepcopy(dict(config))
+    for key, value in sorted(changes, key=lambda change: change[0].count(".")):
+        set_key(changed, key, copy.deepcopy(value))
+    return changed
+
+
+def _item(node: Any, part: str, so_far: str) -> Any:
+    if isinstance(node, list):
+        if part.isdigit() and int(part) < len(node):
+            return node[int(part)]
+        raise KeyPathError(f"{so_far} is a list of {len(node)}; {part!r} is not one of its positions")
+    raise KeyPathError(f"{so_far} is {node!r}, which has no part {part!r}")

@@ -1,0 +1,390 @@
+"""The ledger: one SQLite file that holds a study, its trials and everything they measured. The only SQL of the suite.
+
+One process writes (run.py holds a lock); any number may read meanwhile. A result is one transaction, on disk before
+`record` returns. Nothing is ever deleted: trials that left the study's plan stay, marked as not planned; every attempt
+at a trial stays, with its traceback where it failed.
+
+Tables: study (one row), cells (a resolved configuration each), trials (cell x seed), attempts, metrics (final values),
+epochs (values per epoch, from 0). A value that is not a number is NULL; infinities are stored as they are.
+"""
+
+import contextlib
+import json
+import math
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from .errors import LedgerError
+from .identity import config_id
+from .trial import FAILED, PENDING, RUNNING, STATUSES, Result, Trial
+
+APPLICATION_ID = 0x41424C54  # "ABLT", so that `file` and we can tell a ledger from another SQLite file
+BUSY_SECONDS = 30  # how long to wait for a reader that holds the file
+
+_SCHEMA = """
+CREATE TABLE study (
+  id INTEGER PRIMARY KEY CHECK (id = 1), name TEXT NOT NULL, content TEXT NOT NULL, updated_at TEXT NOT NULL
+);
+CREATE TABLE cells (
+  id INTEGER PRIMARY KEY, config_id TEXT NOT NULL UNIQUE, levels TEXT NOT NULL, config TEXT NOT NULL,
+  position INTEGER  -- place in the study's plan; NULL when the study no longer has this cell
+);
+CREATE TABLE trials (
+  id INTEGER PRIMARY KEY, trial_id TEXT NOT NULL UNIQUE, cell INTEGER NOT NULL REFERENCES cells (id),
+  seed INTEGER NOT NULL, planned INTEGER NOT NULL,
+  status TEXT NOT NULL CHECK (status IN ('pending', 'running', 'finished', 'diverged', 'failed')),
+  backend TEXT, device TEXT, seconds REAL, num_parameters INTEGER, diverged_epoch INTEGER, error TEXT,
+  UNIQUE (cell, seed)
+);
+CREATE INDEX trials_by_status ON trials (planned, status);
+CREATE TABLE attempts (
+  trial INTEGER NOT NULL REFERENCES trials (id), number INTEGER NOT NULL, started_at TEXT NOT NULL, ended_at TEXT,
+  status TEXT, error TEXT, versions TEXT, PRIMARY KEY (trial, number)
+) WITHOUT ROWID;
+CREATE TABLE metrics (
+  trial INTEGER NOT NULL REFERENCES trials (id), name TEXT NOT NULL, value REAL, PRIMARY KEY (trial, name)
+) WITHOUT ROWID;
+CREATE TABLE epochs (
+  trial INTEGER NOT NULL REFERENCES trials (id), epoch INTEGER NOT NULL, name TEXT NOT NULL, value REAL,
+  PRIMARY KEY (trial, epoch, name)
+) WITHOUT ROWID;
+"""
+
+_MIGRATIONS: tuple[str, ...] = (_SCHEMA,)  # number k takes a ledger from version k to k + 1; never edit, only append
+VERSION = len(_MIGRATIONS)
+
+
+class Ledger:
+    """An open ledger. Use it in a `with` block.
+
+    Raises:
+        LedgerError: from every method, with the file's name, when the file is corrupt, full, locked or not a ledger.
+    """
+
+    def __init__(self, path: Path, *, writable: bool) -> None:
+        self.path = path
+        self._writable = writable
+        if not writable and not path.is_file():
+            raise LedgerError(f"{path}: there is no ledger; `ablate run` makes one")
+        with self._errors_named():
+            mode = "rwc" if writable else "ro"
+            self._db = sqlite3.connect(
+                f"{path.absolute().as_uri()}?mode={mode}",
+                uri=True,
+                timeout=BUSY_SECONDS,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+        try:
+            with self._errors_named():
+                self._db.row_factory = sqlite3.Row
+                self._prepare(writable=writable)
+        except BaseException:
+            self._db.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._writable:
+            with contextlib.suppress(sqlite3.DatabaseError):  # a reader is looking: the file stays as it is, and valid
+                self._db.execute("PRAGMA busy_timeout = 0")
+                self._db.execute("PRAGMA journal_mode = DELETE")  # at rest, one plain file, readable anywhere
+        self._db.close()
+
+    # ---- writing ---------------------------------------------------------------------------------------------------
+
+    def plan(self, name: str, content: Mapping[str, Any], trials: Sequence[Trial]) -> int:
+        """Make these trials the study's plan, and return how many of them are new.
+
+        Trials that are there keep their results; trials that left the plan stay, marked as not planned. A trial that
+        was running when an earlier command was killed is pending again.
+        """
+        positions: dict[str, int] = {}
+        with self._transaction():
+            self._db.execute(
+                "INSERT INTO study VALUES (1, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET name = excluded.name, "
+                "content = excluded.content, updated_at = excluded.updated_at",
+                (name, json.dumps(content), _now()),
+            )
+            before = self._scalar("SELECT count(*) FROM trials")
+            self._db.execute("UPDATE cells SET position = NULL")
+            self._db.execute("UPDATE trials SET planned = 0")
+            self._db.execute("UPDATE trials SET status = ? WHERE status = ?", (PENDING, RUNNING))
+            cell_ids: dict[int, str] = {}  # by identity of the config, which the seeds of a cell share
+            for trial in trials:
+                config = cell_ids.get(id(trial.config))
+                if config is None:
+                    config = cell_ids[id(trial.config)] = config_id(trial.config)
+                    positions.setdefault(config, len(positions))
+                    self._db.execute(
+                        "INSERT INTO cells (config_id, levels, config, position) VALUES (?, ?, ?, ?) ON CONFLICT "
+                        "(config_id) DO UPDATE SET levels = excluded.levels, config = excluded.config, "
+                        "position = excluded.position",
+                        (config, json.dumps(dict(trial.levels)), json.dumps(trial.config), positions[config]),
+                    )
+                self._db.execute(
+                    "INSERT INTO trials (trial_id, cell, seed, planned, status) "
+                    "VALUES (?, (SELECT id FROM cells WHERE config_id = ?), ?, 1, ?) "
+                    "ON CONFLICT (trial_id) DO UPDATE SET planned = 1",
+                    (trial.trial_id, config, trial.seed, PENDING),
+                )
+            return int(self._scalar("SELECT count(*) FROM trials")) - int(before)
+
+    def start(self, trial_id: str, versions: str) -> None:
+        """Note that a trial is being trained, as a new attempt with the versions of what trains it."""
+        with self._transaction():
+            self._db.execute("UPDATE trials SET status = ? WHERE trial_id = ?", (RUNNING, trial_id))
+            self._db.execute(
+                "INSERT INTO attempts (trial, number, started_at, versions) SELECT t.id, "
+                "1 + (SELECT count(*) FROM attempts a WHERE a.trial = t.id), ?, ? FROM trials t WHERE t.trial_id = ?",
+                (_now(), versions, trial_id),
+            )
+
+    def record(self, trial_id: str, result: Result) -> None:
+        """Write a trial's result; when this returns it is on disk.
+
+        Raises:
+            ValueError: when the trial is unknown or already has a result: nothing is counted twice.
+        """
+        with self._transaction():
+            row = self._db.execute("SELECT id, status FROM trials WHERE trial_id = ?", (trial_id,)).fetchone()
+            if row is None or row["status"] not in {PENDING, RUNNING}:
+                found = "unknown" if row is None else row["status"]
+                raise ValueError(f"{self.path}: trial {trial_id} is {found}; only a running one takes a result")
+            trial = row["id"]
+            self._db.execute(
+                "UPDATE trials SET status = ?, backend = ?, device = ?, seconds = ?, num_parameters = ?, "
+                "diverged_epoch = ?, error = ? WHERE id = ?",
+                (
+                    result.status,
+                    result.backend,
+                    result.device,
+                    result.seconds,
+                    result.num_parameters,
+                    result.diverged_epoch,
+                    result.error,
+                    trial,
+                ),
+            )
+            self._db.execute(
+                "UPDATE attempts SET ended_at = ?, status = ?, error = ? WHERE trial = ? AND ended_at IS NULL AND "
+                "number = (SELECT max(number) FROM attempts WHERE trial = ?)",
+                (_now(), result.status, result.error, trial, trial),
+            )
+            self._db.executemany(
+                "INSERT INTO metrics VALUES (?, ?, ?)",
+                [(trial, name, _number(value)) for name, value in result.metrics.items()],
+            )
+            self._db.executemany(
+                "INSERT INTO epochs VALUES (?, ?, ?, ?)",
+                [
+                    (trial, epoch, name, _number(value))
+                    for epoch, metrics in enumerate(result.epochs)
+                    for name, value in metrics.items()
+                ],
+            )
+
+    def retry(self) -> int:
+        """Put the planned failed trials back to pending, and return how many; their tracebacks stay as attempts."""
+        failed = "SELECT id FROM trials WHERE planned AND status = ?"
+        with self._transaction():
+            for table in ("metrics", "epochs"):
+                self._db.execute(f"DELETE FROM {table} WHERE trial IN ({failed})", (FAILED,))  # noqa: S608
+            changed = self._db.execute(
+                "UPDATE trials SET status = ?, error = NULL, backend = NULL, device = NULL, seconds = NULL, "
+                "num_parameters = NULL, diverged_epoch = NULL WHERE planned AND status = ?",
+                (PENDING, FAILED),
+            )
+            return changed.rowcount
+
+    def release(self) -> None:
+        """Put running trials back to pending: what a command does that is interrupted."""
+        with self._transaction():
+            self._db.execute("UPDATE trials SET status = ? WHERE status = ?", (PENDING, RUNNING))
+
+    # ---- reading ---------------------------------------------------------------------------------------------------
+
+    def study_name(self) -> str | None:
+        """The name of the study this ledger belongs to; None when nothing was ever planned."""
+        with self._errors_named():
+            row = self._db.execute("SELECT name FROM study").fetchone()
+        return None if row is None else str(row["name"])
+
+    def study_content(self) -> dict[str, Any]:
+        """The study as it was planned last, as plain data for `parse_study`."""
+        with self._errors_named():
+            row = self._db.execute("SELECT content FROM study").fetchone()
+        if row is None:
+            raise LedgerError(f"{self.path}: holds no study yet; `ablate run` plans one")
+        content: dict[str, Any] = json.loads(row["content"])
+        return content
+
+    def pending(self) -> list[Trial]:
+        """The planned trials that still have to be trained, seed by seed, so that early results are complete pairs."""
+        with self._errors_named():
+            rows = self._db.execute(
+                "SELECT trial_id, seed, levels, config, cells.id AS cell FROM trials JOIN cells ON cells.id = cell "
+                "WHERE planned AND status IN (?, ?) ORDER BY seed, position",
+                (PENDING, RUNNING),
+            ).fetchall()
+        configs = {row["cell"]: json.loads(row["config"]) for row in rows}
+        return [
+            Trial(
+                trial_id=row["trial_id"],
+                levels=json.loads(row["levels"]),
+                seed=row["seed"],
+                config=configs[row["cell"]],
+            )
+            for row in rows
+        ]
+
+    def counts(self) -> dict[str, int]:
+        """Planned trials by status; every status is a key."""
+        with self._errors_named():
+            rows = self._db.execute("SELECT status, count(*) FROM trials WHERE planned GROUP BY status").fetchall()
+        found = {status: int(count) for status, count in rows}
+        return {status: found.get(status, 0) for status in STATUSES}
+
+    def num_unplanned(self) -> int:
+        """How many trials of earlier plans are kept in the file without being part of the present one."""
+        return int(self._scalar("SELECT count(*) FROM trials WHERE NOT planned"))
+
+    def trials(self) -> list[dict[str, Any]]:
+        """One dict a planned trial, cell by cell in the order of the plan and then by seed.
+
+        Keys: trial_id, levels (factor -> level), seed, status, backend, device, seconds, num_parameters,
+        diverged_epoch, error, attempts.
+        """
+        with self._errors_named():
+            rows = self._db.execute(
+                "SELECT trial_id, levels, seed, status, backend, device, seconds, num_parameters, diverged_epoch, "
+                "error, (SELECT count(*) FROM attempts WHERE trial = trials.id) AS attempts "
+                "FROM trials JOIN cells ON cells.id = cell WHERE planned ORDER BY position, seed"
+            ).fetchall()
+        return [{**dict(row), "levels": json.loads(row["levels"])} for row in rows]
+
+    def metrics(self) -> Iterator[tuple[str, str, float]]:
+        """(trial_id, metric, final value) of every planned trial; NaN where the value was not a number."""
+        yield from self._values("SELECT trial_id, name, value FROM metrics JOIN trials ON trials.id = trial")
+
+    def epochs(self) -> Iterator[tuple[str, int, str, float]]:
+        """(trial_id, epoch from 0, metric, value) of every planned trial."""
+        yield from self._values("SELECT trial_id, epoch, name, value FROM epochs JOIN trials ON trials.id = trial")
+
+    def trial(self, prefix: str) -> dict[str, Any]:
+        """Everything about the one trial whose id begins with `prefix`.
+
+        The keys of `trials()`, and config, metrics (name -> value), epochs ([{name: value}]) and history (one dict an
+        attempt: number, started_at, ended_at, status, error, versions).
+
+        Raises:
+            LedgerError: when no trial or more than one begins so.
+        """
+        with self._errors_named():
+            rows = self._db.execute(
+                "SELECT trials.*, levels, config FROM trials JOIN cells ON cells.id = cell "
+                "WHERE substr(trial_id, 1, length(?)) = ? LIMIT 3",
+                (prefix, prefix),
+            ).fetchall()
+            if len(rows) != 1 or not prefix:
+                found = "no trial" if not rows else "more than one trial"
+                raise LedgerError(f"{self.path}: {found} has an id that begins with {prefix!r}; trials.csv lists them")
+            row = dict(rows[0])
+            key = (row["id"],)
+            metrics = self._db.execute("SELECT name, value FROM metrics WHERE trial = ? ORDER BY name", key).fetchall()
+            epochs = self._db.execute(
+                "SELECT epoch, name, value FROM epochs WHERE trial = ? ORDER BY epoch, name", key
+            ).fetchall()
+            history = self._db.execute(
+                "SELECT number, started_at, ended_at, status, error, versions FROM attempts WHERE trial = ?", key
+            ).fetchall()
+        by_epoch: dict[int, dict[str, float]] = {}
+        for epoch, name, value in epochs:
+            by_epoch.setdefault(epoch, {})[name] = math.nan if value is None else value
+        return {
+            **{name: value for name, value in row.items() if name not in {"id", "cell"}},
+            "levels": json.loads(row["levels"]),
+            "config": json.loads(row["config"]),
+            "metrics": {name: math.nan if value is None else value for name, value in metrics},
+            "epochs": [by_epoch[epoch] for epoch in sorted(by_epoch)],
+            "history": [dict(attempt) for attempt in history],
+        }
+
+    # ---- the file --------------------------------------------------------------------------------------------------
+
+    def _prepare(self, *, writable: bool) -> None:
+        version = int(self._scalar("PRAGMA user_version"))
+        is_empty = self._scalar("SELECT count(*) FROM sqlite_master") == 0
+        if not is_empty and self._scalar("PRAGMA application_id") != APPLICATION_ID:
+            raise LedgerError(f"{self.path}: is an SQLite file, but not a ledger of this suite")
+        if version > VERSION:
+            raise LedgerError(
+                f"{self.path}: has version {version}, from a newer release of the suite; this one reads up to "
+                f"{VERSION}. Install the newer release to use it"
+            )
+        if not writable:
+            if is_empty:
+                raise LedgerError(f"{self.path}: is empty; `ablate run` fills it")
+            return
+        self._db.execute("PRAGMA journal_mode = WAL")  # readers never block the writer
+        self._db.execute("PRAGMA synchronous = FULL")  # a commit is on disk when it returns
+        self._db.execute("PRAGMA foreign_keys = ON")
+        self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        for number, migration in enumerate(_MIGRATIONS[version:], start=version + 1):
+            with self._transaction():
+                for statement in filter(None, map(str.strip, migration.split(";\n"))):
+                    self._db.execute(statement)
+                self._db.execute(f"PRAGMA user_version = {number}")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._errors_named():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    @contextmanager
+    def _errors_named(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            raise LedgerError(f"{self.path}: {_explained(error)}") from error
+
+    def _scalar(self, query: str) -> Any:
+        with self._errors_named():
+            return self._db.execute(query).fetchone()[0]
+
+    def _values(self, query: str) -> Iterator[Any]:
+        with self._errors_named():
+            for *names, value in self._db.execute(f"{query} WHERE planned"):
+                yield (*names, math.nan if value is None else value)
+
+
+def _explained(error: sqlite3.DatabaseError) -> str:
+    text = str(error)
+    if "not a database" in text or "malformed" in text:
+        return f"is damaged or not a ledger ({text}); restore it from a copy, or move it away and run the study again"
+    if "locked" in text:
+        return f"is locked by another process ({text}); wait for it or stop it, then run the command again"
+    if "unable to open" in text:
+        return f"cannot be opened ({text}); check that the folder exists and may be written"
+    return f"cannot be used ({text})"
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,114 @@
+"""What `ablate check`, `status` and `show` print: a study's plan, how far it is, and one trial as a whole."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from .ledger import Ledger
+from .study import Study
+from .trial import DIVERGED, FAILED, FINISHED, PENDING, RUNNING, STATUSES, Trial
+
+
+def print_plan(study: Study, trials: Sequence[Trial], console: Console) -> None:
+    """Cells, seeds and trials, and what the design can and cannot estimate."""
+    console.print(f"[bold]{escape(study.name)}[/bold]: {escape(study.question)}")
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("factor", "levels (reference first)", "sets"):
+        table.add_column(column, overflow="fold")
+    for factor in study.factors:
+        names = [factor.reference, *(name for name in factor.level_names if name != factor.reference)]
+        keys = sorted({key for level in factor.levels for key in level.changes})
+        table.add_row(escape(factor.name), escape(", ".join(names)), escape(", ".join(keys)))
+    console.print(table)
+    num_cells = len(trials) // len(study.seeds)
+    console.print(
+        f"{study.design} design: {num_cells} cells x {len(study.seeds)} seeds = {len(trials)} trials; "
+        f"metric {escape(study.metric.name)} ({study.metric.goal}), "
+        + (f"margin {study.metric.margin}" if study.metric.margin is not None else "no margin")
+    )
+    for line in _estimable(study):
+        console.print(f"- {line}")
+
+
+def print_status(ledger: Ledger, console: Console) -> None:
+    """Trials by state, and a row for each cell."""
+    content = ledger.study_content()
+    counts = ledger.counts()
+    console.print(f"[bold]{escape(content['name'])}[/bold]: {escape(content['question'])}")
+    total = sum(counts.values())
+    console.print(
+        ", ".join([f"{total} trials", *(f"{counts[status]} {status}" for status in STATUSES if counts[status])])
+    )
+    if ledger.num_unplanned():
+        console.print(f"{ledger.num_unplanned()} trials of earlier plans are kept and not counted")
+    cells: dict[tuple[str, ...], dict[str, int]] = {}
+    for row in ledger.trials():
+        states = cells.setdefault(tuple(row["levels"].values()), dict.fromkeys(STATUSES, 0))
+        states[row["status"]] += 1
+    shown = [FINISHED, *(status for status in (RUNNING, PENDING, DIVERGED, FAILED) if counts[status])]
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for factor in content["factors"]:
+        table.add_column(escape(factor), overflow="fold")
+    for status in shown:
+        table.add_column(status, justify="right")
+    table.add_column("")
+    for levels, states in cells.items():
+        complete = states[FINISHED] + states[DIVERGED] == sum(states.values())
+        mark = "complete" if complete else "incomplete"
+        table.add_row(*map(escape, levels), *(str(states[status]) for status in shown), mark)
+    console.print(table)
+
+
+def trial_text(trial: Mapping[str, Any]) -> str:
+    """One trial as YAML that stock LightningCLI runs, its result and history in comments above.
+
+    Arguments:
+        trial: what `Ledger.trial` gives.
+    """
+    levels = ", ".join(f"{factor}={level}" for factor, level in trial["levels"].items())
+    lines = [f"trial {trial['trial_id']}: {levels}, seed={trial['seed']}", f"status: {trial['status']}"]
+    if not trial["planned"]:
+        lines.append("not part of the study's present plan")
+    if trial["seconds"] is not None:
+        parameters = f", {trial['num_parameters']:,} parameters" if trial["num_parameters"] is not None else ""
+        lines.append(
+            f"trained by {trial['backend']} on {trial['device'] or '?'} in {trial['seconds']:.2f} s{parameters}"
+        )
+    if trial["diverged_epoch"] is not None:
+        lines.append(f"a loss was not finite in epoch {trial['diverged_epoch']}")
+    lines += [f"{name}: {_number(value)}" for name, value in trial["metrics"].items()]
+    for attempt in trial["history"]:
+        ended = f"{attempt['status']} at {attempt['ended_at']}" if attempt["ended_at"] else "did not end"
+        lines.append(f"attempt {attempt['number']}: began {attempt['started_at']}, {ended}; {attempt['versions']}")
+        lines += [f"  {line}" for line in (attempt["error"] or "").rstrip().splitlines()]
+    config = {
+        "seed_everything": trial["seed"],
+        **{key: value for key, value in trial["config"].items() if value is not None},
+    }
+    comment = "\n".join(f"# {line}".rstrip() for line in lines)
+    return f"{comment}\n{yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=110)}"
+
+
+def _estimable(study: Study) -> list[str]:
+    names = [factor.name for factor in study.factors]
+    lines = [f"each level against its reference, paired by seed: {len(study.seeds)} differences"]
+    if len(study.seeds) == 1:
+        lines = ["one seed: no interval and no verdict can be given; use --seeds 5 or more"]
+    if len(names) > 1 and study.design == "full":
+        lines.append("main effects, simple effects in each context, and interactions of " + escape(", ".join(names)))
+    elif len(names) > 1:
+        lines.append("interactions cannot be estimated: each factor is varied with the others at their reference")
+    if study.exclude:
+        lines.append("excluded cells are in no contrast; a main effect uses the contexts that have both cells")
+    if study.metric.margin is None:
+        lines.append("no margin: a difference can never be called practically equal; metric.margin sets one")
+    return lines
+
+
+def _number(value: float) -> str:
+    return repr(value) if math.isfinite(value) else str(value)

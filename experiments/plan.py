@@ -1,0 +1,125 @@
+"""A study becomes its trials: every distinct cell checked, resolved, built once, and given an identity.
+
+This imports torch and the user's classes, so the command lets a worker do it and stays light itself.
+"""
+
+import functools
+import json
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from .build import make_data, make_model, resolved, section_problems
+from .design import Cell, cells_of
+from .errors import Problem, StudyError
+from .identity import config_id, trial_id
+from .study import SECTIONS, Study
+from .trial import Trial
+
+
+def plan_trials(study: Study, emit: Callable[[Any], None] | None = None) -> list[Trial]:  # noqa: ARG001 -- a runner's form
+    """All trials of a study, cell by cell, seeds within; the data they need is there afterwards.
+
+    Each data module's `prepare_data` is called once, as Lightning would, so that data is downloaded before anything
+    trains, and a folder that cannot be read is a problem of the study and not of each trial.
+
+    Raises:
+        StudyError: with every problem of every cell, each named by the key or the level that brings it in.
+    """
+    cells = cells_of(study)
+    texts = [
+        {section: json.dumps(cell.config.get(section), sort_keys=True, default=str) for section in SECTIONS}
+        for cell in cells
+    ]
+    _raise_located(study, cells, [[p for s in SECTIONS for p in _problems(s, text[s])] for text in texts])
+    _raise_located(study, cells, [_building_problems(text["model"], text["data"]) for text in texts])
+    configs = [{section: _resolved(section, text[section]) for section in SECTIONS} for text in texts]
+    ids = [config_id(config) for config in configs]
+    _raise_located(study, cells, _same_configuration(cells, ids))
+    return [
+        Trial(trial_id=trial_id(key, seed), levels=cell.levels, seed=seed, config=config)
+        for cell, key, config in zip(cells, ids, configs, strict=True)
+        for seed in study.seeds
+    ]
+
+
+@functools.lru_cache(maxsize=4096)
+def _problems(section: str, text: str) -> tuple[Problem, ...]:
+    return tuple(section_problems(section, json.loads(text)))
+
+
+@functools.lru_cache(maxsize=4096)
+def _resolved(section: str, text: str) -> Any:
+    return resolved(section, json.loads(text))
+
+
+@functools.lru_cache(maxsize=4096)
+def _building_problems(model_text: str, data_text: str) -> tuple[Problem, ...]:
+    """Why a model and its data cannot be built, in the words of their own errors."""
+    config = {"model": _resolved("model", model_text), "data": _resolved("data", data_text)}
+    problem = _data_problem(data_text)
+    if problem is not None:
+        return (problem,)
+    try:
+        make_model(config, make_data(config))
+    except Exception as error:  # noqa: BLE001 -- a user's class may raise anything
+        return (Problem(where="model", what=_cannot(config["model"]["class_path"], "be built", error)),)
+    return ()
+
+
+@functools.lru_cache(maxsize=4096)
+def _data_problem(text: str) -> Problem | None:
+    config = {"data": _resolved("data", text)}
+    if config["data"] is None:
+        return None
+    did = "be built"
+    try:
+        data = make_data(config)
+        did = "prepare its data"
+        if data is not None:
+            data.prepare_data()
+    except Exception as error:  # noqa: BLE001 -- a user's class may raise anything
+        return Problem(where="data", what=_cannot(config["data"]["class_path"], did, error))
+    return None
+
+
+def _cannot(class_path: str, do: str, error: Exception) -> str:
+    speaks_for_itself = isinstance(error, ValueError | OSError | RuntimeError)
+    kind = "" if speaks_for_itself else f"{type(error).__name__}: "
+    return f"{class_path} cannot {do}: {kind}{error}"
+
+
+def _same_configuration(cells: Sequence[Cell], ids: Sequence[str]) -> list[tuple[Problem, ...]]:
+    first: dict[str, Cell] = {}
+    problems: list[tuple[Problem, ...]] = []
+    for cell, key in zip(cells, ids, strict=True):
+        other = first.setdefault(key, cell)
+        what = f"is the same configuration as {other}; exclude one of them, or change its levels"
+        problems.append(() if other is cell else (Problem(where=f"{cell}", what=what),))
+    return problems
+
+
+def _raise_located(study: Study, cells: Sequence[Cell], problems: Sequence[Iterable[Problem]]) -> None:
+    """Raise what was found in each cell, every problem once, named by what brings it in.
+
+    A problem of every cell is one of the base; one of exactly the cells that share a level is one of that level.
+    """
+    where: dict[Problem, set[int]] = {}
+    for number, found in enumerate(problems):
+        for problem in found:
+            where.setdefault(problem, set()).add(number)
+    if where:
+        located = [_located(study, cells, problem, numbers) for problem, numbers in where.items()]
+        raise StudyError(study.source, located)
+
+
+def _located(study: Study, cells: Sequence[Cell], problem: Problem, numbers: set[int]) -> Problem:
+    key, what = problem.where, problem.what
+    if len(numbers) == len(cells):
+        return Problem(where=f"base.{key}", what=what)
+    for factor in study.factors:
+        for level in factor.level_names:
+            if numbers == {number for number, cell in enumerate(cells) if cell.levels[factor.name] == level}:
+                return Problem(where=f"factors.{factor.name}.{level}", what=f"{key}: {what}")
+    names = [str(cells[number]) for number in sorted(numbers)]
+    others = f" (and {len(names) - 1} more cells)" if len(names) > 1 else ""
+    return Problem(where=f"cell {names[0]}{others}", what=what if key == names[0] else f"{key}: {what}")

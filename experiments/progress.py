@@ -1,0 +1,128 @@
+"""How a run is going: a live bar in a terminal, a line now and then elsewhere."""
+
+import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
+
+from .trial import DIVERGED, FAILED, FINISHED, EpochEnded, Result, Trial
+
+SECONDS_BETWEEN_LINES = 5.0
+
+
+class ProgressSink:
+    """Counts trials, and estimates the time left from the epochs trained since this command began.
+
+    Use it in a `with` block. `failures` holds the failed trials of this command and their errors.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.failures: list[tuple[Trial, str]] = []
+        self._console = console
+        self._is_live = console.is_terminal
+        self._bar = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[counts]}"),
+            console=console,
+            transient=True,
+            disable=not self._is_live,
+        )
+        self._task: TaskID | None = None
+        self._counts = dict.fromkeys(("total", "done", DIVERGED, FAILED, "running"), 0)
+        self._work_total = 0.0  # in trials; an epoch is its share of one
+        self._work_before = 0.0
+        self._parts: dict[str, float] = {}
+        self._started_at = time.monotonic()
+        self._last_line_at = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        if self._is_live:
+            self._task = self._bar.add_task("importing torch and the study's classes", total=None, counts="")
+        else:
+            self._console.print("importing torch and the study's classes ...")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._bar.stop()
+
+    def planned(self, counts: Mapping[str, int], trials: Sequence[Trial], num_places: int) -> None:
+        """See Sink."""
+        total = sum(counts.values())
+        self._counts.update(
+            total=total, done=total - len(trials), diverged=counts[DIVERGED], failed=counts[FAILED], running=0
+        )
+        self._work_total, self._work_before = float(total), float(total - len(trials))
+        self._started_at = time.monotonic()
+        places = "1 worker" if num_places == 1 else f"{num_places} workers"
+        before = f", {total - len(trials)} of them done before" if len(trials) < total else ""
+        self._console.print(f"{total} trials{before}; {places}")
+        self._show()
+
+    def started(self, trial: Trial) -> None:
+        """See Sink."""
+        self._counts["running"] += 1
+        self._show()
+
+    def epoch_ended(self, trial: Trial, event: EpochEnded) -> None:
+        """See Sink."""
+        max_epochs = trial.config.get("trainer", {}).get("max_epochs")
+        if isinstance(max_epochs, int) and max_epochs > 0:
+            self._parts[trial.trial_id] = min((event.epoch + 1) / max_epochs, 1.0)
+        self._show()
+
+    def ended(self, trial: Trial, result: Result) -> None:
+        """See Sink."""
+        self._parts.pop(trial.trial_id, None)
+        self._counts["running"] -= 1
+        self._counts["done"] += 1
+        if result.status != FINISHED:
+            self._counts[result.status] += 1
+        if result.status == FAILED:
+            self.failures.append((trial, result.error or ""))
+        self._show(at_once=self._counts["done"] == self._counts["total"])
+
+    def _show(self, *, at_once: bool = False) -> None:
+        counts = self._counts
+        work = counts["done"] + sum(self._parts.values())
+        if self._task is not None:
+            self._bar.update(
+                self._task, description="training", total=self._work_total, completed=work, counts=self._text(work)
+            )
+        elif at_once or time.monotonic() - self._last_line_at >= SECONDS_BETWEEN_LINES:
+            self._last_line_at = time.monotonic()
+            self._console.print(self._text(work))
+
+    def _text(self, work: float) -> str:
+        counts = self._counts
+        parts = [f"{counts['done']}/{counts['total']} trials done"]
+        parts += [f"{counts[status]} {status}" for status in (FAILED, DIVERGED) if counts[status]]
+        if counts["running"]:
+            parts.append(f"{counts['running']} running")
+        trained = work - self._work_before
+        if trained > 0 and work < self._work_total:
+            seconds = (time.monotonic() - self._started_at) / trained * (self._work_total - work)
+            parts.append(f"about {duration(seconds)} left")
+        return ", ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """A time as a person says it.
+
+    >>> [duration(seconds) for seconds in (0.4, 59, 61, 3725)]
+    ['1 s', '59 s', '1 min 01 s', '1 h 02 min']
+    """
+    whole = max(1, round(seconds))
+    if whole < 60:  # noqa: PLR2004 -- seconds of a minute
+        return f"{whole} s"
+    if whole < 3600:  # noqa: PLR2004 -- seconds of an hour
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+__all__ = ["ProgressSink", "duration"]

@@ -1,0 +1,88 @@
+"""What every runner does: take tasks one by one as places come free, and tell what happens, in the caller's process.
+
+A runner knows nothing of training. A task is a function with one argument; it may `emit` messages while it works.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One piece of work: `function(argument, emit)`, both importable or picklable. `key` names it in events."""
+
+    key: str
+    function: Callable[[Any, Callable[[Any], None]], Any]
+    argument: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """The task has a place and begins."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """The task emitted a message."""
+
+    key: str
+    message: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """The task returned a value."""
+
+    key: str
+    value: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Raised:
+    """The task raised. `traceback` is its text where it happened."""
+
+    key: str
+    error: BaseException
+    traceback: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lost:
+    """The place where the task ran is gone: killed, out of memory, or crashed in native code."""
+
+    key: str
+    reason: str
+
+
+Event = Started | Said | Done | Raised | Lost
+
+
+class Runner(Protocol):
+    """Runs tasks in places (processes, devices). Use it in a `with` block; leaving it stops everything at once.
+
+    num_places: how many tasks are worked on at the same time.
+    """
+
+    num_places: int
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None: ...
+
+    def run(self, tasks: Iterable[Task], handle: Callable[[Event], None]) -> None:
+        """Work through the tasks and return when all have ended.
+
+        A task is asked for only when a place is free, and only after `handle` has returned for everything that came
+        before. Each task gives Started, any number of Said, and exactly one of Done, Raised and Lost. What `handle`
+        raises, and KeyboardInterrupt, ends the run.
+        """
+
+    def log_to(self, directory: Path) -> None:
+        """From now on, what tasks print goes to files in this folder, where the runner can arrange it."""

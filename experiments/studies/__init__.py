@@ -1,0 +1,1 @@
+"""The shipped studies, a YAML file each, with the question it answers."""

@@ -1,0 +1,123 @@
+"""A study as data: a question, a base configuration, factors with levels, a design, seeds and a metric. No torch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+SECTIONS = ("model", "data", "trainer")
+DESIGNS = ("full", "one_at_a_time")
+GOALS = ("max", "min")
+LARGEST_SEED = 2**32 - 1  # what lightning.seed_everything and numpy accept
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Level:
+    """One value of a factor: its name and the dotted keys that it sets."""
+
+    name: str
+    changes: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Factor:
+    """One thing that is varied. `reference` names the level that the others are compared with."""
+
+    name: str
+    levels: tuple[Level, ...]
+    reference: str
+
+    @property
+    def level_names(self) -> tuple[str, ...]:
+        """The names in the order of the file."""
+        return tuple(level.name for level in self.levels)
+
+    def level(self, name: str) -> Level:
+        """The level of this name; KeyError when there is none."""
+        return next(level for level in self.levels if level.name == name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """The logged number that decides, whether more or less of it is better, and the smallest difference that matters.
+
+    `margin` is in the metric's own unit; None when the study names none, and then nothing is ever called equivalent.
+    """
+
+    name: str
+    goal: str = "max"
+    margin: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A sentence put to the test: level `better` of a factor against level `than`."""
+
+    name: str
+    factor: str
+    better: str
+    than: str
+    says: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Study:
+    """One question and everything needed to answer it. `source` is the file it came from, for messages."""
+
+    name: str
+    question: str
+    base: Mapping[str, Any]
+    factors: tuple[Factor, ...]
+    design: str
+    seeds: tuple[int, ...]
+    metric: Metric
+    exclude: tuple[Mapping[str, tuple[str, ...]], ...] = ()
+    claims: tuple[Claim, ...] = ()
+    source: str = field(default="study", compare=False)
+
+    def factor(self, name: str) -> Factor:
+        """The factor of this name; StopIteration when there is none."""
+        return next(factor for factor in self.factors if factor.name == name)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The study as plain data; `parse_study` of it gives the study back."""
+        plain: dict[str, Any] = {"name": self.name, "question": self.question, "base": dict(self.base)}
+        plain["factors"] = {
+            factor.name: {
+                "levels": {level.name: dict(level.changes) for level in factor.levels},
+                "reference": factor.reference,
+            }
+            for factor in self.factors
+        }
+        plain["design"] = self.design
+        if self.exclude:
+            plain["exclude"] = [{name: list(levels) for name, levels in rule.items()} for rule in self.exclude]
+        plain["seeds"] = list(self.seeds)
+        plain["metric"] = {"name": self.metric.name, "goal": self.metric.goal}
+        if self.metric.margin is not None:
+            plain["metric"]["margin"] = self.metric.margin
+        if self.claims:
+            plain["claims"] = {
+                claim.name: {
+                    "factor": claim.factor,
+                    "better": claim.better,
+                    "than": claim.than,
+                    "says": claim.says,
+                }
+                for claim in self.claims
+            }
+        return plain
+
+
+def value_name(value: Any) -> str:
+    """How a level's value is written in reports: as YAML would.
+
+    >>> [value_name(value) for value in (0.5, True, None, [128, 64], "relu")]
+    ['0.5', 'true', 'null', '[128, 64]', 'relu']
+    """
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return "[" + ", ".join(value_name(item) for item in value) + "]"
+    return str(value)

@@ -1,0 +1,364 @@
+"""A study file becomes a Study, or an error with everything that is wrong with it.
+
+Pure data, no torch: what can be said of a file without importing the user's classes is checked here; what the classes
+themselves accept is checked in build.py.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from .errors import InputError, Problem, StudyError, choices, listed
+from .keys import KeyPathError, with_changes
+from .study import DESIGNS, GOALS, LARGEST_SEED, SECTIONS, Claim, Factor, Level, Metric, Study, value_name
+
+_REPORT_COLUMNS = (
+    *("trial_id", "seed", "status", "backend", "seconds", "num_parameters", "diverged_epoch", "attempts"),
+    *("epoch", "metric", "context"),
+)
+_STUDY_KEYS = ("name", "question", "base", "factors", "design", "exclude", "seeds", "metric", "claims")
+
+
+def shipped_studies() -> dict[str, str]:
+    """The studies that come with the suite: name -> YAML text, in alphabetical order, quickstart first."""
+    files = [file for file in resources.files("experiments.studies").iterdir() if file.name.endswith(".yaml")]
+    texts = {file.name.removesuffix(".yaml"): file.read_text(encoding="utf-8") for file in files}
+    return dict(sorted(texts.items(), key=lambda item: (item[0] != "quickstart", item[0])))
+
+
+def load_study(
+    name_or_path: str | Path,
+    *,
+    seeds: int | None = None,
+    changes: Mapping[str, Any] | None = None,
+) -> Study:
+    """The study of a shipped name or of a YAML file, checked.
+
+    Arguments:
+        name_or_path: a name of `ablate list`, or the path of a file; a path wins where both exist.
+        seeds: how many seeds to use instead of the file's.
+        changes: dotted keys of the base configuration to set, as `--set` does.
+
+    Raises:
+        InputError: when there is no such study or file.
+        StudyError: when the file has problems; all of them are in the message.
+
+    >>> load_study("quickstart", seeds=2).seeds
+    (0, 1)
+    """
+    path = Path(name_or_path)
+    shipped = shipped_studies()
+    if path.suffix in {".yaml", ".yml"} or path.is_file():
+        try:
+            text, source, name = path.read_text(encoding="utf-8"), str(path), path.stem
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: cannot be read as a study file: {error}") from error
+    elif str(name_or_path) in shipped:
+        name = str(name_or_path)
+        text, source = shipped[name], f"studies/{name}.yaml"
+    else:
+        raise InputError(
+            f"there is no study {str(name_or_path)!r}{choices(name_or_path, shipped, 'shipped')}. "
+            "A study of your own is a path that ends in .yaml."
+        )
+    content = parse_yaml(text, source)
+    if seeds is not None and isinstance(content, dict):
+        content["seeds"] = seeds
+    return parse_study(content, source=source, name=name, changes=changes)
+
+
+def parse_yaml(text: str, source: str) -> Any:
+    """YAML 1.2 text as plain data; a StudyError with line and column when it does not parse."""
+    try:
+        return YAML(typ="safe", pure=True).load(text)
+    except YAMLError as error:
+        raise StudyError(source, [Problem(where="", what=f"is not valid YAML: {_one_line(error)}")]) from error
+    except (ValueError, RecursionError) as error:  # an impossible date, say
+        raise StudyError(source, [Problem(where="", what=f"is not valid YAML: {error}")]) from error
+
+
+def parse_study(
+    content: Any, *, source: str = "study", name: str = "study", changes: Mapping[str, Any] | None = None
+) -> Study:
+    """Plain data of a study file as a Study.
+
+    Arguments:
+        content: what YAML gave.
+        source: where it came from, for messages.
+        name: the study's name where the file gives none.
+        changes: dotted keys of the base configuration to set, as `--set` does.
+
+    Raises:
+        StudyError: with every problem of the content.
+    """
+    return _Parser(source, name).study(content, changes or {})
+
+
+class _Parser:
+    """Reads one study and collects what is wrong with it on the way."""
+
+    def __init__(self, source: str, name: str) -> None:
+        self.source = source
+        self.name = name
+        self.problems: list[Problem] = []
+
+    def wrong(self, where: str, what: str) -> None:
+        self.problems.append(Problem(where=where, what=what))
+
+    def study(self, content: Any, changes: Mapping[str, Any]) -> Study:
+        if not isinstance(content, dict):
+            found = "is empty" if content is None else f"holds {type(content).__name__}"
+            raise StudyError(
+                self.source, [Problem(where="", what=f"{found}; a study is a mapping with {listed(_STUDY_KEYS)}")]
+            )
+        self.only_keys("", content, _STUDY_KEYS)
+        for key in ("question", "base", "factors", "metric"):
+            if key not in content:
+                self.wrong(key, "is missing")
+        base = self.base(content.get("base", {}), changes)
+        factors = self.factors(content.get("factors", {})) if "factors" in content else ()
+        self.keys_of_two_factors(factors)
+        self.keys_that_factors_vary(factors, changes)
+        self.keys_that_lead_nowhere(base, factors)
+        study = Study(
+            name=self.text("name", content.get("name", self.name)),
+            question=self.text("question", content.get("question", "")),
+            base=base,
+            factors=factors,
+            design=self.one_of("design", content.get("design", "full"), DESIGNS),
+            seeds=self.seeds(content.get("seeds", 5)),
+            metric=self.metric(content.get("metric", {"name": ""})),
+            exclude=self.exclude(content.get("exclude") or [], factors),
+            claims=self.claims(content.get("claims") or {}, factors),
+            source=self.source,
+        )
+        if not set(study.name).isdisjoint("/\\\0") or study.name in {"", ".", ".."}:
+            self.wrong("name", f"{study.name!r} cannot be the name of a folder")
+        if self.problems:
+            raise StudyError(self.source, self.problems)
+        return study
+
+    def only_keys(self, where: str, mapping: Mapping[Any, Any], accepted: Sequence[str]) -> None:
+        for key in mapping:
+            if key not in accepted:
+                path = f"{where}.{key}" if where else str(key)
+                self.wrong(path, f"is not a key here{choices(key, accepted)}")
+
+    def text(self, where: str, value: Any) -> str:
+        if isinstance(value, str):
+            return " ".join(value.split())
+        self.wrong(where, f"is {value!r}; a text is expected")
+        return ""
+
+    def one_of(self, where: str, value: Any, accepted: Sequence[str]) -> str:
+        if value not in accepted:
+            self.wrong(where, f"is {value!r}{choices(value, accepted)}")
+        return str(value)
+
+    def base(self, value: Any, changes: Mapping[str, Any]) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            self.wrong("base", f"is {value!r}; a LightningCLI configuration with {listed(SECTIONS)} is expected")
+            return {}
+        if "seed_everything" in value:
+            self.wrong("base.seed_everything", "is set by the suite; give the seeds under `seeds`")
+        self.only_keys("base", {key: 0 for key in value if key != "seed_everything"}, SECTIONS)
+        for key in changes:
+            self.config_key(f"--set {key}", key)
+        try:
+            return with_changes(value, changes.items())
+        except KeyPathError as error:
+            self.wrong("--set", str(error))
+            return value
+
+    def config_key(self, where: str, key: Any) -> None:
+        sections = [f"{section}." for section in SECTIONS]
+        if not isinstance(key, str) or not (key in SECTIONS or key.startswith(tuple(sections))) or ".." in key:
+            self.wrong(where, f"{key!r} is not a key of the configuration; it begins with {listed(sections)}")
+
+    def factors(self, value: Any) -> tuple[Factor, ...]:
+        if not isinstance(value, dict) or not value:
+            self.wrong("factors", "names no factor; a mapping of name to {key, levels, reference} is expected")
+            return ()
+        factors = []
+        for name, entry in value.items():
+            where = f"factors.{name}"
+            if not isinstance(name, str) or not name:
+                self.wrong(where, f"{name!r} is not a name; put it in quotes")
+            elif name in _REPORT_COLUMNS:
+                self.wrong(where, f"{name!r} is a column of every report; choose another name")
+            if isinstance(entry, dict):
+                factors.append(self.factor(where, str(name), entry))
+            else:
+                self.wrong(where, f"is {entry!r}; {{key, levels, reference}} is expected")
+        return tuple(factors)
+
+    def factor(self, where: str, name: str, entry: dict[str, Any]) -> Factor:
+        self.only_keys(where, entry, ("key", "levels", "reference"))
+        key = entry.get("key")
+        if "key" in entry:
+            self.config_key(f"{where}.key", key)
+        levels = self.levels(f"{where}.levels", key, entry.get("levels"))
+        names = [level.name for level in levels]
+        for level_name in sorted({level for level in names if names.count(level) > 1}):
+            self.wrong(f"{where}.levels", f"{level_name!r} is there twice")
+        for position, level in enumerate(levels):
+            same = [other.name for other in levels[:position] if _equal(other.changes, level.changes)]
+            if same and same[0] != level.name:
+                self.wrong(f"{where}.levels", f"{level.name!r} and {same[0]!r} are the same level")
+        reference = value_name(entry["reference"]) if "reference" in entry else (names[0] if names else "")
+        if names and reference not in names:
+            self.wrong(f"{where}.reference", f"{reference!r} is not a level{choices(reference, names, 'levels')}")
+        return Factor(name=name, levels=levels, reference=reference)
+
+    def levels(self, where: str, key: Any, value: Any) -> tuple[Level, ...]:
+        if not value or not isinstance(value, dict | list):
+            found = "is missing or empty" if not value else f"is {value!r}"
+            self.wrong(where, f"{found}; a list of values, or a mapping of names, is expected")
+            return ()
+        if len(value) < 2:  # noqa: PLR2004 -- one level cannot be compared with anything
+            self.wrong(where, "has one level; a factor needs at least two")
+        if isinstance(value, dict):
+            return tuple(self.named_level(where, key, str(name), content) for name, content in value.items())
+        if key is None:
+            self.wrong(where, "is a list, so the factor needs a `key` that the values are for")
+            return ()
+        for item in value:
+            if isinstance(item, dict):
+                self.wrong(where, f"{item!r} needs a name: write levels as a mapping of name to value")
+        return tuple(Level(name=value_name(item), changes={str(key): item}) for item in value)
+
+    def named_level(self, where: str, key: Any, name: str, content: Any) -> Level:
+        if key is not None:
+            return Level(name=name, changes={str(key): content})
+        if not isinstance(content, dict):
+            self.wrong(
+                f"{where}.{name}", f"is {content!r}; without `key`, a level is a mapping of dotted keys to values"
+            )
+            return Level(name=name, changes={})
+        for changed in content:
+            self.config_key(f"{where}.{name}", changed)
+        return Level(name=name, changes={str(changed): item for changed, item in content.items()})
+
+    def keys_of_two_factors(self, factors: Sequence[Factor]) -> None:
+        owner: dict[str, str] = {}
+        for factor in factors:
+            for key in {key for level in factor.levels for key in level.changes}:
+                if key in owner:
+                    self.wrong(f"factors.{factor.name}", f"sets {key}, which factor {owner[key]!r} sets too")
+                owner[key] = factor.name
+
+    def keys_that_factors_vary(self, factors: Sequence[Factor], changes: Mapping[str, Any]) -> None:
+        for factor in factors:
+            for key in sorted({key for level in factor.levels for key in level.changes} & set(changes)):
+                self.wrong(f"--set {key}", f"has no effect: factor {factor.name!r} varies this key")
+
+    def keys_that_lead_nowhere(self, base: Mapping[str, Any], factors: Sequence[Factor]) -> None:
+        for factor in factors:
+            for level in factor.levels:
+                try:
+                    with_changes(base, level.changes.items())
+                except KeyPathError as error:
+                    self.wrong(f"factors.{factor.name}.{level.name}", str(error))
+
+    def seeds(self, value: Any) -> tuple[int, ...]:
+        if isinstance(value, int) and not isinstance(value, bool):
+            if value >= 1:
+                return tuple(range(value))
+            self.wrong("seeds", f"is {value}; at least 1 is needed")
+            return ()
+        if not isinstance(value, list | tuple) or not value:
+            self.wrong("seeds", f"is {value!r}; a number of seeds or a list of seeds is expected")
+            return ()
+        for seed in value:
+            if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed <= LARGEST_SEED:
+                self.wrong("seeds", f"{seed!r} is not a seed; whole numbers from 0 to {LARGEST_SEED} are")
+        for position, seed in enumerate(value):
+            if seed in value[:position]:
+                self.wrong("seeds", f"{seed!r} is there twice")
+        return tuple(value)
+
+    def metric(self, value: Any) -> Metric:
+        if not isinstance(value, dict):
+            self.wrong("metric", f"is {value!r}; {{name, goal, margin}} is expected")
+            return Metric(name="")
+        self.only_keys("metric", value, ("name", "goal", "margin"))
+        if "name" not in value:
+            self.wrong("metric.name", "is missing; a metric that the model logs, such as test/acc")
+        goal = self.one_of("metric.goal", value.get("goal", "max"), GOALS)
+        margin = value.get("margin")
+        is_number = isinstance(margin, int | float) and not isinstance(margin, bool) and math.isfinite(margin)
+        if margin is not None and not (is_number and margin > 0):
+            self.wrong("metric.margin", f"is {margin!r}; a positive number in the metric's unit is expected")
+            margin = None
+        return Metric(name=self.text("metric.name", value.get("name", "")), goal=goal, margin=margin)
+
+    def exclude(self, value: Any, factors: Sequence[Factor]) -> tuple[Mapping[str, tuple[str, ...]], ...]:
+        if not isinstance(value, list):
+            self.wrong("exclude", f"is {value!r}; a list of {{factor: level}} is expected")
+            return ()
+        rules = []
+        for position, entry in enumerate(value):
+            where = f"exclude.{position}"
+            if not isinstance(entry, dict) or not entry:
+                self.wrong(where, f"is {entry!r}; {{factor: level, ...}} is expected")
+                continue
+            rule = {}
+            for name, levels in entry.items():
+                wanted = levels if isinstance(levels, list) and levels else [levels]
+                rule[str(name)] = tuple(self.level_of(f"{where}.{name}", factors, name, level) for level in wanted)
+            rules.append(rule)
+        return tuple(rules)
+
+    def claims(self, value: Any, factors: Sequence[Factor]) -> tuple[Claim, ...]:
+        if not isinstance(value, dict):
+            self.wrong("claims", f"is {value!r}; a mapping of name to {{factor, better, than, says}} is expected")
+            return ()
+        claims = []
+        for name, entry in value.items():
+            where = f"claims.{name}"
+            if not isinstance(entry, dict):
+                self.wrong(where, f"is {entry!r}; {{factor, better, than, says}} is expected")
+                continue
+            self.only_keys(where, entry, ("factor", "better", "than", "says"))
+            missing = [key for key in ("factor", "better", "than", "says") if key not in entry]
+            for key in missing:
+                self.wrong(f"{where}.{key}", "is missing")
+            if missing:
+                continue
+            better, than = (
+                self.level_of(f"{where}.{key}", factors, entry["factor"], entry[key]) for key in ("better", "than")
+            )
+            if better == than:
+                self.wrong(where, f"compares {better!r} with itself")
+            says = self.text(f"{where}.says", entry["says"])
+            claims.append(Claim(name=str(name), factor=str(entry["factor"]), better=better, than=than, says=says))
+        return tuple(claims)
+
+    def level_of(self, where: str, factors: Sequence[Factor], factor_name: Any, level: Any) -> str:
+        names = [factor.name for factor in factors]
+        if factor_name not in names:
+            problem = f"{factor_name!r} is not a factor{choices(factor_name, names, 'factors')}"
+            if not any(known.what == problem for known in self.problems):
+                self.wrong(where, problem)
+            return value_name(level)
+        accepted = factors[names.index(factor_name)].level_names
+        if value_name(level) not in accepted:
+            known = choices(level, accepted, "levels")
+            self.wrong(where, f"{value_name(level)!r} is not a level of {factor_name}{known}")
+        return value_name(level)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Equality that tells True from 1 and 1 from 1.0 no more than a configuration does."""
+    return repr(one) == repr(other)
+
+
+def _one_line(error: YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    text = getattr(error, "problem", None) or str(error).splitlines()[0]
+    return f"line {mark.line + 1}, column {mark.column + 1}: {text}" if mark else str(text)

@@ -1,0 +1,64 @@
+"""What is trained and what comes back: Trial, Result and the events in between. Plain data that crosses processes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+PENDING, RUNNING, FINISHED, DIVERGED, FAILED = "pending", "running", "finished", "diverged", "failed"
+STATUSES = (PENDING, RUNNING, FINISHED, DIVERGED, FAILED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """A cell with one seed: trained once. `config` is a resolved LightningCLI configuration without the seed."""
+
+    trial_id: str
+    levels: Mapping[str, str]
+    seed: int
+    config: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        return ", ".join([*(f"{factor}={level}" for factor, level in self.levels.items()), f"seed={self.seed}"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What a trial measured.
+
+    status: finished, diverged (a loss was not finite: an outcome) or failed (an error: data, but never done).
+    metrics: the final value of every logged metric; empty unless finished.
+    epochs: for each epoch from 0 on, the metrics logged in it.
+    seconds: wall time of this trial alone, start-up of the worker not counted.
+    diverged_epoch: the first epoch with a loss that was not finite.
+    error: the traceback of a failed trial.
+    """
+
+    status: str
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    epochs: tuple[Mapping[str, float], ...] = ()
+    seconds: float = 0.0
+    backend: str = "lightning"
+    device: str = ""
+    num_parameters: int | None = None
+    diverged_epoch: int | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochEnded:
+    """A sign of life from a trial in training: epoch `epoch` (from 0) is over and logged `metrics`."""
+
+    trial_id: str
+    epoch: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialEnded:
+    """A trial is over, in whatever way."""
+
+    trial_id: str
+    result: Result
+
+
+Event = EpochEnded | TrialEnded

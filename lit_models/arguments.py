@@ -1,0 +1,91 @@
+"""Checks on the arguments of networks; a message says which class and argument, what was found, what is accepted.
+
+jsonargparse checks types in configurations; these checks add the ranges, and both for networks made in Python.
+"""
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+
+def check_choice(owner: str, name: str, value: object, accepted: Sequence[str]) -> None:
+    """Raise unless `value` is one of `accepted`.
+
+    Raises:
+        ValueError: it is not; the message names the nearest match.
+
+    >>> check_choice("MLP", "activation", "rleu", ["relu", "tanh"])
+    Traceback (most recent call last):
+    ValueError: MLP: activation is 'rleu'; accepted: 'relu', 'tanh'; did you mean 'relu'?
+    """
+    if value in accepted:
+        return
+    nearest = get_close_matches(str(value).lower(), accepted, n=1)
+    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+    raise ValueError(f"{owner}: {name} is {value!r}; accepted: {', '.join(map(repr, accepted))}{hint}")
+
+
+def check_integer(owner: str, name: str, value: object, minimum: int = 1) -> None:
+    """Raise unless `value` is an integer of at least `minimum`.
+
+    Raises:
+        ValueError: it is not.
+
+    >>> check_integer("ConvNet", "pool_size", 0)
+    Traceback (most recent call last):
+    ValueError: ConvNet: pool_size is 0; accepted: an integer of at least 1
+    """
+    if not _is_integer(value, minimum):
+        raise ValueError(f"{owner}: {name} is {value!r}; accepted: an integer of at least {minimum}")
+
+
+def check_integers(owner: str, name: str, values: object) -> None:
+    """Raise unless `values` is a list or tuple of positive integers; an empty one passes.
+
+    Raises:
+        ValueError: it is not.
+
+    >>> check_integers("MLP", "hidden", [128, 0])
+    Traceback (most recent call last):
+    ValueError: MLP: hidden is [128, 0]; accepted: a list of integers, each at least 1
+    """
+    if not isinstance(values, list | tuple) or not all(_is_integer(value, 1) for value in values):
+        raise ValueError(f"{owner}: {name} is {values!r}; accepted: a list of integers, each at least 1")
+
+
+def check_rate(owner: str, name: str, value: object) -> None:
+    """Raise unless 0 <= `value` < 1.
+
+    Raises:
+        ValueError: it is not.
+
+    >>> check_rate("MLP", "dropout", 1.0)
+    Traceback (most recent call last):
+    ValueError: MLP: dropout is 1.0; accepted: a number from 0 up to, not including, 1
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+        raise ValueError(f"{owner}: {name} is {value!r}; accepted: a number from 0 up to, not including, 1")
+
+
+def per_layer(owner: str, name: str, value: int | Sequence[int], num_layers: int, minimum: int = 1) -> tuple[int, ...]:
+    """One value for each layer, from one for all of them or from a list.
+
+    Raises:
+        ValueError: a list of another length, or a value that is not an integer of at least `minimum`.
+
+    >>> per_layer("ConvNet", "kernel_size", 5, num_layers=3)
+    (5, 5, 5)
+    >>> per_layer("ConvNet", "kernel_size", [5, 3], num_layers=3)
+    Traceback (most recent call last):
+    ValueError: ConvNet: kernel_size is [5, 3]; accepted: an integer of at least 1, or a list of 3, one for each layer
+    """
+    values = (value,) * num_layers if isinstance(value, int) else tuple(value) if isinstance(value, Sequence) else None
+    if values is None or len(values) != num_layers or not all(_is_integer(each, minimum) for each in values):
+        raise ValueError(
+            f"{owner}: {name} is {value!r}; accepted: an integer of at least {minimum}, "
+            f"or a list of {num_layers}, one for each layer"
+        )
+    return values
+
+
+def _is_integer(value: object, minimum: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= minimum

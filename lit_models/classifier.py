@@ -1,0 +1,146 @@
+"""What all classifiers share: when the layers are built, the loss, the metrics and the optimizer.
+
+Shapes: B batch, C classes.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.cli import OptimizerCallable
+from torch import Tensor, nn
+
+from lit_models.arguments import check_integer, check_integers
+
+MakeLayers = Callable[[Sequence[int], int], nn.Module]
+Batch = tuple[Tensor, Tensor]
+
+
+class Classifier(LightningModule):
+    """A network trained with cross-entropy, and its accuracy: the base of every network here, and of yours.
+
+    The layers are built as soon as the sizes of inputs and classes are known: at once when `input_shape` and
+    `num_classes` are given, otherwise when the Trainer starts, from the data module's attributes of the same names.
+    So a configuration need not repeat what the data already say. `load_from_checkpoint` rebuilds the layers either way.
+
+    The steps read nothing but their batch and the parameters and keep nothing, so they also run on many stacked copies
+    under `torch.func.vmap`. For the same reason the recipe for the layers is let go once they are built: what two
+    networks differ in is then their layers, not how they were asked for.
+
+    Args:
+        make_layers: from (input_shape, num_classes) to a module (B, *input_shape) -> (B, num_classes), the logits. A
+            subclass gives it, with its own arguments bound by `functools.partial`.
+        optimizer: from the parameters to their optimizer.
+        input_shape: the shape of one example, such as (1, 28, 28).
+        num_classes: the number of classes.
+
+    Raises:
+        ValueError: `input_shape` or `num_classes` are not positive integers.
+
+    >>> class Flat(Classifier):
+    ...     def __init__(self, input_shape=None, num_classes=None):
+    ...         super().__init__(flat_layers, input_shape=input_shape, num_classes=num_classes)
+    >>> def flat_layers(input_shape, num_classes):
+    ...     return nn.Sequential(nn.Flatten(), nn.Linear(input_shape[0] * input_shape[1], num_classes))
+    >>> Flat(input_shape=(8, 8), num_classes=10)(torch.zeros(32, 8, 8)).shape
+    torch.Size([32, 10])
+    """
+
+    def __init__(
+        self,
+        make_layers: MakeLayers,
+        *,
+        optimizer: OptimizerCallable = lambda params: torch.optim.Adam(params, lr=1e-3),
+        input_shape: Sequence[int] | None = None,
+        num_classes: int | None = None,
+    ) -> None:
+        super().__init__()
+        # The arguments of subclasses too: Lightning gathers them from the calls that led here.
+        self.save_hyperparameters(ignore=["make_layers", "optimizer"])
+        self.optimizer = optimizer
+        self._make_layers: MakeLayers | None = make_layers
+        if input_shape is not None and num_classes is not None:
+            self._build(input_shape, num_classes)
+
+    def configure_model(self) -> None:
+        """Build the layers for the Trainer's data module, unless they are there; Lightning calls this.
+
+        Raises:
+            RuntimeError: the sizes are neither given nor known from a data module; the message says what to add.
+        """
+        if self._make_layers is None:
+            return
+        self._build(self._size("input_shape"), self._size("num_classes"))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """The logits. inputs: (B, *input_shape) -> (B, C).
+
+        Raises:
+            RuntimeError: the layers are not built yet.
+        """
+        if self._make_layers is not None:
+            raise RuntimeError(
+                f"{type(self).__name__}: the layers are not built yet; give input_shape and num_classes, "
+                "or train it with a Trainer and a data module that has both"
+            )
+        logits: Tensor = self.layers(inputs)
+        return logits
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # Lightning's signature
+        """The mean cross-entropy of a batch, a scalar. batch: inputs (B, *input_shape) and target (B,), int64."""
+        return self._loss(batch, "train")
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:  # Lightning's signature
+        """As `training_step`; logs val/loss and val/acc."""
+        return self._loss(batch, "val")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> Tensor:  # Lightning's signature
+        """As `training_step`; logs test/loss and test/acc."""
+        return self._loss(batch, "test")
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """The optimizer given, over all parameters."""
+        return self.optimizer(self.parameters())
+
+    def _loss(self, batch: Batch, split: Literal["train", "val", "test"]) -> Tensor:
+        inputs, target = batch
+        logits = self(inputs)
+        loss = nn.functional.cross_entropy(logits, target)
+        metrics = {f"{split}/loss": loss, f"{split}/acc": accuracy(logits, target)}
+        self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=len(target))
+        return loss
+
+    def _size(self, name: Literal["input_shape", "num_classes"]) -> Any:
+        given = self.hparams.get(name)
+        if given is not None:
+            return given
+        owner = type(self).__name__
+        data = getattr(self._trainer, "datamodule", None)
+        if data is None:
+            raise RuntimeError(f"{owner}: {name} is not known; give it, or train with a data module that has it")
+        if (found := getattr(data, name, None)) is None:
+            example = {"input_shape": "input_shape = (1, 28, 28)", "num_classes": "num_classes = 10"}[name]
+            raise RuntimeError(
+                f"{owner}: the data module {type(data).__name__} has no {name}; "
+                f"add the attribute, such as `{example}`, or give {owner} its {name}"
+            )
+        return found
+
+    def _build(self, input_shape: Sequence[int], num_classes: int) -> None:
+        assert self._make_layers is not None
+        check_integers(type(self).__name__, "input_shape", input_shape)
+        check_integer(type(self).__name__, "num_classes", num_classes)
+        self.layers = self._make_layers(input_shape, num_classes)
+        self._make_layers = None
+        # Checkpoints and loggers store these, and `load_from_checkpoint` builds from them; a list is plain YAML.
+        self.save_hyperparameters({"input_shape": list(input_shape), "num_classes": num_classes})
+
+
+def accuracy(logits: Tensor, target: Tensor) -> Tensor:
+    """The share of examples whose largest logit is the target's, a scalar. logits: (B, C), target: (B,), int64.
+
+    >>> accuracy(torch.tensor([[0.1, 0.9], [0.8, 0.2]]), torch.tensor([1, 1]))
+    tensor(0.5000)
+    """
+    return (logits.argmax(dim=-1) == target).to(logits.dtype).mean()

@@ -1,0 +1,183 @@
+"""Convolutional blocks, then fully connected layers."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Literal, get_args
+
+import torch
+from lightning.pytorch.cli import OptimizerCallable
+from torch import nn
+
+from lit_models.arguments import check_choice, check_integer, check_integers, check_rate, per_layer
+from lit_models.classifier import Classifier
+from lit_models.initialisation import Init, initialise
+from lit_models.layers import Activation, make_activation
+from lit_models.mlp import mlp_layers
+
+Pool = Literal["max", "avg", "none"]
+
+_POOLS: dict[str, Callable[[int], nn.Module]] = {"max": nn.MaxPool2d, "avg": nn.AvgPool2d}
+
+
+class ConvNet(Classifier):
+    """A convolutional network in the manner of LeNet-5 (LeCun et al. 1998), for images (channels, height, width).
+
+    Each block is convolution, batch norm, activation, pooling, dropout; then come the fully connected layers of an
+    `MLP` with the same activation, batch norm and dropout. Parameters are named `layers.features.conv1.weight`,
+    `layers.head.linear1.weight`, `layers.head.output.weight`, and keep their names when an ingredient is switched or a
+    later layer added.
+
+    Args:
+        filters: the number of filters of each convolution.
+        kernel_size: height and width of the kernels, in pixels: one for all convolutions, or one for each.
+        stride: in pixels, likewise.
+        padding: zeros added on each side, in pixels, likewise.
+        pool: the kind of pooling that ends each block; none builds no pooling layer.
+        pool_size: height, width and stride of the pooling, in pixels.
+        hidden: the number of units of each fully connected layer before the output.
+        activation: see `make_activation`.
+        init: where weights and biases start, see `initialise`; unless asked, as in plain PyTorch.
+        dropout: the probability with which a single unit is set to zero in training, 0 <= dropout < 1 (Srivastava et
+            al. 2014); 0 builds no dropout layer.
+        batch_norm: whether to normalise each convolution and hidden layer over the batch (Ioffe & Szegedy 2015).
+        optimizer: from the parameters to their optimizer.
+        input_shape: (channels, height, width) of one example; None asks the data module.
+        num_classes: the number of classes; None asks the data module.
+
+    Raises:
+        ValueError: an argument is not accepted, or a layer would have no pixel left; the message says which and why.
+
+    >>> ConvNet(filters=[6], kernel_size=3, input_shape=(1, 8, 8), num_classes=10).layers
+    Sequential(
+      (features): Sequential(
+        (conv1): Conv2d(1, 6, kernel_size=(3, 3), stride=(1, 1))
+        (activation1): ReLU()
+        (pool1): MaxPool2d(kernel_size=2, stride=2, padding=0, dilation=1, ceil_mode=False)
+      )
+      (head): Sequential(
+        (flatten): Flatten(start_dim=1, end_dim=-1)
+        (output): Linear(in_features=54, out_features=10, bias=True)
+      )
+    )
+    """
+
+    def __init__(
+        self,
+        filters: Sequence[int] = (16, 32),
+        *,
+        kernel_size: int | Sequence[int] = 5,
+        stride: int | Sequence[int] = 1,
+        padding: int | Sequence[int] = 0,
+        pool: Pool = "max",
+        pool_size: int = 2,
+        hidden: Sequence[int] = (),
+        activation: Activation = "relu",
+        init: Init = "default",
+        dropout: float = 0.0,
+        batch_norm: bool = False,
+        optimizer: OptimizerCallable = lambda params: torch.optim.Adam(params, lr=1e-3),
+        input_shape: Sequence[int] | None = None,
+        num_classes: int | None = None,
+    ) -> None:
+        name = type(self).__name__
+        check_integers(name, "filters", filters)
+        check_choice(name, "pool", pool, get_args(Pool))
+        check_integer(name, "pool_size", pool_size)
+        check_integers(name, "hidden", hidden)
+        check_choice(name, "activation", activation, get_args(Activation))
+        check_choice(name, "init", init, get_args(Init))
+        check_rate(name, "dropout", dropout)
+        make_layers = partial(
+            _make_layers,
+            name,
+            filters=filters,
+            kernel_size=per_layer(name, "kernel_size", kernel_size, len(filters)),
+            stride=per_layer(name, "stride", stride, len(filters)),
+            padding=per_layer(name, "padding", padding, len(filters), minimum=0),
+            pool=pool,
+            pool_size=pool_size,
+            hidden=hidden,
+            activation=activation,
+            init=init,
+            dropout=dropout,
+            batch_norm=batch_norm,
+        )
+        super().__init__(make_layers, optimizer=optimizer, input_shape=input_shape, num_classes=num_classes)
+
+
+def conv_size(size: int, kernel_size: int, stride: int = 1, padding: int = 0) -> int:
+    """The pixels left along one side after a convolution or a pooling: floor((n + 2 p - f) / s) + 1.
+
+    n is the size before, f the kernel, s the stride and p the padding on each side, all in pixels (Dumoulin & Visin
+    2016, A guide to convolution arithmetic for deep learning, relationship 6). Below 1, the kernel does not fit.
+
+    >>> conv_size(28, kernel_size=5)
+    24
+    >>> conv_size(28, kernel_size=3, stride=2, padding=1)
+    14
+    >>> conv_size(1, kernel_size=2, stride=2)
+    0
+    """
+    return (size + 2 * padding - kernel_size) // stride + 1
+
+
+def _make_layers(
+    name: str,
+    input_shape: Sequence[int],
+    num_classes: int,
+    *,
+    filters: Sequence[int],
+    kernel_size: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    pool: Pool,
+    pool_size: int,
+    hidden: Sequence[int],
+    activation: Activation,
+    init: Init,
+    dropout: float,
+    batch_norm: bool,
+) -> nn.Module:
+    if len(input_shape) != 3:  # noqa: PLR2004  # channels, height, width
+        raise ValueError(f"{name}: input_shape is {tuple(input_shape)}; accepted: (channels, height, width)")
+    channels, height, width = input_shape
+    sizes = [f"input {height}x{width}"]
+
+    def shrink(layer: str, kernel: int, step: int, pad: int = 0) -> None:
+        nonlocal height, width
+        before = f"{height}x{width}"
+        height, width = conv_size(height, kernel, step, pad), conv_size(width, kernel, step, pad)
+        if min(height, width) < 1:
+            raise ValueError(
+                f"{name}: {layer} would be {max(height, 0)}x{max(width, 0)} "
+                f"(kernel {kernel}, stride {step}, padding {pad} on {before}); sizes: {' -> '.join(sizes)}"
+            )
+        sizes.append(f"{layer} {height}x{width}")
+
+    features: OrderedDict[str, nn.Module] = OrderedDict()
+    for number, (count, kernel, step, pad) in enumerate(zip(filters, kernel_size, stride, padding, strict=True), 1):
+        shrink(f"conv{number}", kernel, step, pad)
+        features[f"conv{number}"] = nn.Conv2d(channels, count, kernel, step, pad)
+        if batch_norm:
+            features[f"norm{number}"] = nn.BatchNorm2d(count)
+        features[f"activation{number}"] = make_activation(activation)
+        if pool != "none":
+            shrink(f"pool{number}", pool_size, pool_size)
+            features[f"pool{number}"] = _POOLS[pool](pool_size)
+        if dropout > 0:
+            features[f"dropout{number}"] = nn.Dropout(dropout)
+        channels = count
+
+    convolutions = nn.Sequential(features)
+    initialise(convolutions, init)
+    head = mlp_layers(
+        (channels, height, width),
+        num_classes,
+        hidden=hidden,
+        activation=activation,
+        init=init,
+        dropout=dropout,
+        batch_norm=batch_norm,
+    )
+    return nn.Sequential(OrderedDict(features=convolutions, head=head))

@@ -1,0 +1,61 @@
+"""Where the weights of a network start."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal, get_args
+
+from torch import Tensor, nn
+
+from lit_models.arguments import check_choice
+
+Init = Literal["default", "normal", "xavier", "xavier_uniform", "xavier_normal", "he", "he_uniform", "he_normal"]
+
+_he_uniform = partial(nn.init.kaiming_uniform_, mode="fan_in", nonlinearity="relu")
+_he_normal = partial(nn.init.kaiming_normal_, mode="fan_in", nonlinearity="relu")
+
+_DRAWS: dict[str, Callable[[Tensor], Any]] = {
+    "normal": nn.init.normal_,
+    "xavier": nn.init.xavier_uniform_,
+    "xavier_uniform": nn.init.xavier_uniform_,
+    "xavier_normal": nn.init.xavier_normal_,
+    "he": _he_uniform,
+    "he_uniform": _he_uniform,
+    "he_normal": _he_normal,
+}
+
+
+def initialise(network: nn.Module, init: Init) -> None:
+    """Draw the weights of every linear and convolutional layer of `network` anew, and set their biases to zero.
+
+    | init | weights |
+    |---|---|
+    | default | PyTorch's own start, left untouched, biases too: both from U(-1/sqrt(fan_in), 1/sqrt(fan_in)) |
+    | normal | N(0, 1): the classic bad start, whose outputs grow by sqrt(fan_in) a layer |
+    | xavier, xavier_uniform | U(-a, a), a = sqrt(6 / (fan_in + fan_out)) |
+    | xavier_normal | N(0, 2 / (fan_in + fan_out)) |
+    | he, he_uniform | U(-a, a), a = sqrt(2) sqrt(3 / fan_in) |
+    | he_normal | N(0, 2 / fan_in) |
+
+    fan_in and fan_out count the weights that meet in one output and leave one input; in a convolution, channels times
+    kernel area. He's sqrt(2) is the gain of ReLU and is used whatever the activation, so that `init` and `activation`
+    stay two factors. Draws come from torch's global generator. Other layers (batch norm, PReLU) keep their start.
+
+    Sources: Xavier, Glorot & Bengio 2010, Understanding the difficulty of training deep feedforward neural networks,
+    equation 16; He, He et al. 2015, Delving deep into rectifiers, equation 10.
+
+    Raises:
+        ValueError: no initialisation has this name; the message names the nearest one.
+
+    >>> layer = nn.Linear(300, 100)
+    >>> initialise(layer, "xavier_uniform")
+    >>> bool(layer.weight.abs().max() <= (6 / (300 + 100)) ** 0.5), layer.bias.abs().max().item()
+    (True, 0.0)
+    """
+    check_choice("initialise", "init", init, get_args(Init))
+    if init == "default":
+        return
+    for layer in network.modules():
+        if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
+            _DRAWS[init](layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)

@@ -1,0 +1,25 @@
+"""What a study came to: tidy frames, paired statistics, verdicts and the files of a report. No torch."""
+
+from .cells import cell_table, outcomes_of
+from .claims import claim_table
+from .contrasts import contrast_table
+from .files import write_report
+from .frame import load_curves, load_plan, load_trials
+from .markdown import to_markdown
+from .report import Report, build_report
+from .terminal import print_report
+
+__all__ = [
+    "Report",
+    "build_report",
+    "cell_table",
+    "claim_table",
+    "contrast_table",
+    "load_curves",
+    "load_plan",
+    "load_trials",
+    "outcomes_of",
+    "print_report",
+    "to_markdown",
+    "write_report",
+]

@@ -1,0 +1,153 @@
+"""Every level of a study against its factor's reference, paired by seed.
+
+A main effect is, within each seed, the mean over the contexts (the cells of the other factors in which the design has
+both levels). A seed takes part when all these trials have a value; otherwise it is left out and counted. A simple
+effect is the same in one context. Main effects are one Holm family and simple effects another.
+
+K contexts, S seeds.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from experiments.study import Metric, Study
+from experiments.trial import FINISHED
+
+from .cells import Outcomes, missing_counts
+from .statistics import holm, paired_difference
+from .text import cell_name, counts_in_words
+from .verdicts import Comparison, judge, sentence
+
+EFFECT_SIZE = "d_z"  # mean difference / SD of the differences
+_NUMBERS = ("mean_difference", "ci_low", "ci_high", "p_value", "p_adjusted", "effect_size", "sd_difference")
+COLUMNS = (
+    *("factor", "level", "reference", "metric", "n", *_NUMBERS[:-1], "verdict"),
+    *("context", "sd_difference", "num_seeds_left_out", "left_out", "num_contexts", "num_comparisons"),
+    *("effect_size_name", "equivalence_low", "equivalence_high", "below_margin", "is_constant", "sentence"),
+)
+
+
+def contrast_table(study: Study, outcomes: Outcomes) -> pd.DataFrame:
+    """One row a contrast: the main effects, then the simple effects. Empty for a study of one seed.
+
+    Columns, beyond the documented ones of contrasts.csv:
+        context: "" for a main effect; the cell of the other factors for a simple effect. A simple effect that is its
+            main effect (one context) is not listed.
+        sd_difference: of the differences by seed.
+        num_seeds_left_out, left_out: the seeds without a full set of trials, and why ("1 diverged, 2 failed").
+        num_contexts: the cells of the other factors that the row is the mean of.
+        num_comparisons: the size of the Holm family.
+        effect_size_name: what effect_size is.
+        equivalence_low, equivalence_high: the 90 % interval that is held against the margin; NaN without a margin.
+        below_margin: improves or harms, and yet shown to be smaller than the margin.
+        is_constant: all seeds differ by the same amount, so the interval has no width and p is 0 or 1.
+        sentence: the verdict in plain words.
+    """
+    if len(study.seeds) == 1:
+        return judged([], study.metric)
+    main: list[Comparison] = []
+    simple: list[Comparison] = []
+    for factor in study.factors:
+        for level in factor.level_names:
+            if level != factor.reference:
+                mean, *single = compare(outcomes, factor.name, level, factor.reference)
+                main.append(mean)
+                simple.extend(single)
+    return pd.concat([judged(main, study.metric), judged(simple, study.metric)], ignore_index=True)
+
+
+def compare(outcomes: Outcomes, factor: str, level: str, reference: str) -> list[Comparison]:
+    """The main effect of a level against a reference, and its simple effects when there is more than one context."""
+    position = outcomes.factors.index(factor)
+    rows: dict[str, dict[tuple[str, ...], int]] = {level: {}, reference: {}}
+    for row, cell in enumerate(outcomes.cells):
+        if cell[position] in rows:
+            rows[cell[position]][cell[:position] + cell[position + 1 :]] = row
+    others = [name for name in outcomes.factors if name != factor]
+    pairs = {
+        cell_name(dict(zip(others, context, strict=True))): (row, rows[reference][context])
+        for context, row in rows[level].items()
+        if context in rows[reference]
+    }
+    groups: Mapping[str, Sequence[tuple[int, int]]] = {"": list(pairs.values())}
+    if len(pairs) > 1:
+        groups = {**groups, **{context: [pair] for context, pair in pairs.items()}}
+    return [_comparison(outcomes, (factor, level, reference), context, group) for context, group in groups.items()]
+
+
+def judged(comparisons: Sequence[Comparison], metric: Metric) -> pd.DataFrame:
+    """Comparisons as one Holm family: the rows of `contrast_table`."""
+    adjusted = holm([comparison.difference.p_value for comparison in comparisons])
+    num_comparisons = int(np.count_nonzero(~np.isnan(adjusted)))
+    rows = [
+        _row(comparison, float(p_adjusted), metric, num_comparisons)
+        for comparison, p_adjusted in zip(comparisons, adjusted, strict=True)
+    ]
+    types = dict.fromkeys((*_NUMBERS, "equivalence_low", "equivalence_high"), "float64")
+    types |= dict.fromkeys(("n", "num_seeds_left_out", "num_contexts", "num_comparisons"), "int64")
+    types |= dict.fromkeys(("below_margin", "is_constant"), "bool")
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(types)
+
+
+def _comparison(
+    outcomes: Outcomes, names: tuple[str, str, str], context: str, pairs: Sequence[tuple[int, int]]
+) -> Comparison:
+    factor, level, reference = names
+    at_level = [row for row, _ in pairs]
+    at_reference = [row for _, row in pairs]
+    states = outcomes.states[at_level + at_reference]  # (2 K, S)
+    is_complete = (states == FINISHED).all(axis=0) if pairs else np.zeros(len(outcomes.seeds), dtype=bool)  # (S,)
+    return Comparison(
+        factor=factor,
+        level=level,
+        reference=reference,
+        context=context,
+        num_contexts=len(pairs),
+        difference=paired_difference(
+            _mean_over_contexts(outcomes, at_level, is_complete),
+            _mean_over_contexts(outcomes, at_reference, is_complete),
+        ),
+        num_seeds_left_out=int(np.count_nonzero(~is_complete)) if pairs else 0,
+        missing=missing_counts(states),
+    )
+
+
+def _mean_over_contexts(outcomes: Outcomes, rows: list[int], is_complete: np.ndarray) -> np.ndarray:
+    """(complete seeds,)"""
+    values = outcomes.scores[rows][:, is_complete]
+    return values.mean(axis=0) if values.size else np.zeros(0)
+
+
+def _row(comparison: Comparison, p_adjusted: float, metric: Metric, num_comparisons: int) -> dict[str, Any]:
+    difference = comparison.difference
+    verdict = judge(difference, p_adjusted, metric)
+    tost = verdict.equivalence
+    return {
+        "factor": comparison.factor,
+        "level": comparison.level,
+        "reference": comparison.reference,
+        "metric": metric.name,
+        "n": difference.n,
+        "mean_difference": difference.mean,
+        "ci_low": difference.ci_low,
+        "ci_high": difference.ci_high,
+        "p_value": difference.p_value,
+        "p_adjusted": p_adjusted,
+        "effect_size": difference.d_z,
+        "verdict": verdict.word,
+        "context": comparison.context,
+        "sd_difference": difference.sd,
+        "num_seeds_left_out": comparison.num_seeds_left_out,
+        "left_out": counts_in_words(comparison.missing),
+        "num_contexts": comparison.num_contexts,
+        "num_comparisons": num_comparisons,
+        "effect_size_name": EFFECT_SIZE,
+        "equivalence_low": np.nan if tost is None else tost.ci_low,
+        "equivalence_high": np.nan if tost is None else tost.ci_high,
+        "below_margin": verdict.below_margin,
+        "is_constant": difference.is_constant,
+        "sentence": sentence(comparison, verdict, metric),
+    }

@@ -1,0 +1,62 @@
+"""The files of a report: DIR/report/report.md, trials.csv, contrasts.csv and curves.csv."""
+
+import csv
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from experiments.errors import DirectoryError
+
+from .markdown import to_markdown
+from .report import Report, build_report
+
+FOLDER = "report"
+
+
+def write_report(directory: str | Path) -> Report:
+    """Write DIR/report/ and return the report.
+
+    The same ledger gives the same bytes. Every file appears whole or not at all. Numbers in the CSV files are written
+    with all their digits: `pandas.read_csv(..., float_precision="round_trip")` reads exactly the same ones.
+
+    Arguments:
+        directory: a study's folder, the one that holds ledger.sqlite.
+
+    Raises:
+        LedgerError: when there is no ledger, or it cannot be read.
+        InputError: when no trial has finished, or none logged the study's metric.
+        DirectoryError: when the folder cannot be written.
+    """
+    report = build_report(directory)
+    folder = Path(directory) / FOLDER
+    contents = {
+        "report.md": to_markdown(report),
+        "trials.csv": _csv(report.trials),
+        "contrasts.csv": _csv(report.contrasts),
+        "curves.csv": _csv(report.curves),
+    }
+    try:
+        folder.mkdir(exist_ok=True)
+        for name, content in contents.items():
+            _replace(folder / name, content)
+    except OSError as error:
+        raise DirectoryError(f"{folder}: the report cannot be written: {error}") from error
+    return replace(report, files=tuple(folder / name for name in contents))
+
+
+def _csv(frame: pd.DataFrame) -> str:
+    text = frame.to_csv(index=False, lineterminator="\n")
+    if "\r" in text:  # Python 3.11 leaves a lone carriage return unquoted, and readers take it for the end of the line
+        text = frame.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    return text
+
+
+def _replace(path: Path, content: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content.encode(errors="backslashreplace"))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,137 @@
+"""A report as Markdown that reads well raw and rendered. The same report gives the same text."""
+
+import re
+from collections.abc import Iterable, Iterator
+from importlib.metadata import version
+
+from .method import method_lines
+from .report import Report
+from .tables import MARK, Table, cell_text, contrast_text, missing_lines
+from .text import counted, visible
+
+_MOST_LINES = 30  # of incomplete cells, before the rest is only counted
+
+
+def to_markdown(report: Report) -> str:
+    """The text of report.md."""
+    return "\n\n".join(_blocks(report)) + "\n"
+
+
+def escape(text: str) -> str:
+    r"""Text that Markdown shows as it is, also inside a table: nothing in a name is markup, a column or a line break.
+
+    >>> print(escape("a|b <i> `c` *d* one_at_a_time <0.05\nend"))
+    a\|b &lt;i> \`c\` \*d\* one_at_a_time <0.05\\nend
+    """
+    plain = visible(text).replace("\\", "\\\\")
+    plain = re.sub(r"&(?=[#\w])", "&amp;", plain)
+    plain = re.sub(r"<(?=[\w/!?])(?!\d)", "&lt;", plain)
+    plain = re.sub(r"([`*|~$#])", r"\\\1", plain)
+    plain = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", plain)  # an underscore inside a word is no emphasis
+    return plain.replace("](", "]\\(")
+
+
+def paragraph(text: str) -> str:
+    r"""Escaped text at the beginning of a line, where a few more characters have a meaning.
+
+    >>> print(paragraph("1. not a list"), paragraph("- nor this"))
+    1\. not a list \- nor this
+    """
+    return re.sub(r"^(\d*)([>+\-=.)])", r"\1\\\2", escape(text).lstrip())
+
+
+def table_lines(table: Table) -> str:
+    """A table, padded so that it can be read without being rendered."""
+    rows = [tuple(map(escape, row)) for row in (table.headers, *table.rows)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    is_number = [header in table.numbers for header in table.headers]
+    rules = tuple("-" * (width - 1) + (":" if right else "-") for width, right in zip(widths, is_number, strict=True))
+    lines = [
+        "| "
+        + " | ".join(
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(row, widths, is_number, strict=True)
+        )
+        + " |"
+        for row in (rows[0], rules, *rows[1:])
+    ]
+    return "\n".join(lines)
+
+
+def _blocks(report: Report) -> Iterator[str]:
+    study = report.study
+    yield f"# {escape(study.name)}"
+    if study.question:
+        yield paragraph(study.question)
+    yield "## Answer"
+    answers, notes = list(report.main_effects["sentence"]), list(report.notes)
+    yield _bullets(answers or notes[:1])  # without contrasts, the first note says why
+    yield "## What was measured"
+    lines = method_lines(study, len(report.cells))
+    yield "\n".join(f"- **{subject}**: {escape(line)}" for subject, line in lines.items())
+    if notes:
+        yield "## Caveats"
+        yield _bullets(notes)
+    yield from _contrast_blocks(report)
+    yield from _claim_blocks(report)
+    yield from _cell_blocks(report)
+    yield "---"
+    yield _footer(report)
+
+
+def _contrast_blocks(report: Report) -> Iterator[str]:
+    metric = report.study.metric
+    main, simple = report.main_effects, report.simple_effects
+    if len(main):
+        size = counted(int(main["num_comparisons"].iloc[0]), "main effect")
+        marked = f" {MARK} marks seeds left out." if main["num_seeds_left_out"].any() else ""
+        yield "## Contrasts"
+        yield (
+            f"Level - reference in {escape(metric.name)}, within each seed, mean over the other factors. n counts "
+            f"seeds.{marked} p (Holm) is adjusted for {size}. d_z is the mean difference over the standard deviation "
+            "of the differences."
+        )
+        yield table_lines(contrast_text(main, metric).without_empty(["context"]))
+    if len(simple):
+        size = counted(int(simple["num_comparisons"].iloc[0]), "simple effect")
+        yield "## Simple effects"
+        yield f"The same in one context: the other factors have the levels named. p (Holm) is adjusted for {size}."
+        yield table_lines(contrast_text(simple, metric))
+
+
+def _claim_blocks(report: Report) -> Iterator[str]:
+    claims = report.claims
+    if not len(claims):
+        return
+    yield "## Claims"
+    size = int(claims["num_comparisons"].iloc[0])
+    yield f"What the study file claims. p is adjusted for {counted(size, 'claim')}." if size else "Not tested."
+    yield "\n".join(
+        f"- **{finding}**: {escape(words)}" for finding, words in zip(claims["finding"], claims["answer"], strict=True)
+    )
+
+
+def _cell_blocks(report: Report) -> Iterator[str]:
+    yield "## Cells"
+    yield (
+        f"{escape(report.study.metric.name)} by cell. n counts the trials that finished with a value; mean, standard "
+        "deviation and interval are over these."
+    )
+    yield table_lines(cell_text(report.cells).without_empty(["no value"]))
+    missing = missing_lines(report.cells, _MOST_LINES)
+    if missing:
+        yield f"{MARK} marks what is incomplete:"
+        yield _bullets(missing)
+
+
+def _footer(report: Report) -> str:
+    versions = ", ".join(f"{package} {version(package)}" for package in ("pandas", "scipy", "statsmodels"))
+    kept = counted(report.num_unplanned, "trial") if report.num_unplanned else "no trials"
+    return (
+        f"Computed with {versions}. The ledger keeps {kept} of earlier plans outside this report. Every number can be "
+        "recomputed from trials.csv, contrasts.csv and curves.csv beside this file."
+    )
+
+
+def _bullets(sentences: Iterable[str]) -> str:
+    return "\n".join(f"- {paragraph(sentence)}" for sentence in sentences)

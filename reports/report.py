@@ -1,0 +1,144 @@
+"""A study's report as one object: everything that is written, printed or drawn comes from it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from experiments.errors import InputError, choices
+from experiments.study import Study
+from experiments.trial import DIVERGED, FAILED, FINISHED, PENDING, RUNNING
+
+from .cells import NO_VALUE, Outcomes, cell_table, missing_counts, outcomes_of
+from .claims import claim_table
+from .contrasts import contrast_table
+from .frame import curves_of, open_ledger, plan_of, trials_of
+from .text import counted, counts_in_words
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Report:
+    """What a study came to.
+
+    trials, curves: the frames of `load_trials` and `load_curves`.
+    cells: one row a cell, see `cell_table`.
+    contrasts: one row a main or simple effect, see `contrast_table`.
+    claims: one row a claim of the study, see `claim_table`.
+    notes: sentences to read before believing a number: what is missing, and what cannot be said.
+    num_unplanned: trials of earlier plans that the ledger keeps and this report leaves out.
+    files: where it was written; empty before.
+    """
+
+    study: Study
+    trials: pd.DataFrame
+    curves: pd.DataFrame
+    cells: pd.DataFrame
+    contrasts: pd.DataFrame
+    claims: pd.DataFrame
+    notes: tuple[str, ...]
+    num_unplanned: int
+    files: tuple[Path, ...] = ()
+
+    @property
+    def main_effects(self) -> pd.DataFrame:
+        """The contrasts over all contexts."""
+        return self.contrasts[self.contrasts["context"] == ""]
+
+    @property
+    def simple_effects(self) -> pd.DataFrame:
+        """The contrasts in one context each."""
+        return self.contrasts[self.contrasts["context"] != ""]
+
+
+def build_report(directory: str | Path) -> Report:
+    """The report of a study's folder. Nothing is written; a study that is not done gives a report of what is there.
+
+    Arguments:
+        directory: a study's folder, the one that holds ledger.sqlite.
+
+    Raises:
+        LedgerError: when there is no ledger, or it cannot be read.
+        InputError: when no trial has finished, or none logged the study's metric.
+    """
+    with open_ledger(directory) as ledger:
+        study = plan_of(ledger)
+        trials = trials_of(ledger, study)
+        _check(trials, study, str(ledger.path), sorted({name for _, name, _ in ledger.metrics()}))
+        curves = curves_of(ledger, study, trials)
+        num_unplanned = ledger.num_unplanned()
+    outcomes = outcomes_of(study, trials)
+    contrasts = contrast_table(study, outcomes)
+    return Report(
+        study=study,
+        trials=trials,
+        curves=curves,
+        cells=cell_table(outcomes),
+        contrasts=contrasts,
+        claims=claim_table(study, outcomes),
+        notes=tuple(_notes(study, outcomes, contrasts)),
+        num_unplanned=num_unplanned,
+    )
+
+
+def _check(trials: pd.DataFrame, study: Study, path: str, logged: list[str]) -> None:
+    counts = trials["status"].value_counts()
+    if not counts.get(FINISHED, 0):
+        found = counts_in_words({status: int(counts.get(status, 0)) for status in (PENDING, RUNNING, DIVERGED, FAILED)})
+        raise InputError(
+            f"{path}: no trial has finished, so there is nothing to report ({found}). `ablate run` trains what is "
+            "pending, `ablate show` prints why a trial failed, `ablate retry` makes failed ones pending again"
+        )
+    wanted = study.metric.name
+    if wanted not in logged:
+        raise InputError(
+            f"{path}: metric.name: no trial logged {wanted!r}{choices(wanted, logged, 'logged')}. "
+            "Correct it in the study file and run the study again: what is trained is kept"
+        )
+
+
+def _notes(study: Study, outcomes: Outcomes, contrasts: pd.DataFrame) -> list[str]:
+    counts = missing_counts(outcomes.states)
+    total = outcomes.states.size
+    notes = []
+    if len(study.seeds) == 1:
+        notes.append(
+            "The study has one seed: there are no contrasts and no intervals, because one training of each cell cannot "
+            "tell a level from luck. ablate run with --seeds 5 adds seeds and keeps what is trained."
+        )
+    if counts[PENDING]:
+        notes.append(f"Not trained yet: {counts[PENDING]} of {counted(total, 'trial')}; all numbers may change.")
+    if counts[FAILED]:
+        notes.append(
+            f"{counts[FAILED]} of {counted(total, 'trial')} failed; ablate show prints why, ablate retry makes "
+            "them pending again."
+        )
+    if counts[DIVERGED]:
+        notes.append(
+            f"{counts[DIVERGED]} of {counted(total, 'trial')} diverged. That is an outcome, but not a number: means "
+            "and differences are over the others, and flatter a level that diverges more often."
+        )
+    if counts[NO_VALUE]:
+        notes.append(
+            f"{counts[NO_VALUE]} of {counted(total, 'trial')} finished without a finite value of {study.metric.name}; "
+            "they are left out of means and differences."
+        )
+    notes.extend(_notes_on_contexts(outcomes, contrasts))
+    return notes
+
+
+def _notes_on_contexts(outcomes: Outcomes, contrasts: pd.DataFrame) -> list[str]:
+    """Which main effects rest on fewer contexts than their level appears in, because cells are excluded."""
+    notes = []
+    for row in contrasts[contrasts["context"] == ""].to_dict("records"):
+        position = outcomes.factors.index(row["factor"])
+        contexts = {
+            cell[:position] + cell[position + 1 :]
+            for cell in outcomes.cells
+            if cell[position] in {row["level"], row["reference"]}
+        }
+        if row["num_contexts"] < len(contexts) and row["num_contexts"]:
+            notes.append(
+                f"{row['factor']}: {row['level']} - {row['reference']} is the mean over {row['num_contexts']} of "
+                f"{counted(len(contexts), 'context')}, where the design has both."
+            )
+    return notes

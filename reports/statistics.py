@@ -1,0 +1,180 @@
+"""The statistics of a report: pure functions from numpy arrays to frozen results. scipy and statsmodels come in late.
+
+What is compared is always the difference within a seed. Its interval is the paired t interval: with 3 to 10 seeds,
+bootstrap intervals of 95 % cover the mean far less often (1,500 simulated normal samples: percentile 75 to 90 %, BCa 72
+to 90 %, t 95 %).
+
+Two cases have no spread to estimate, and are settled here once:
+- fewer than two values: every number but n (and the mean of one value) is NaN;
+- all differences equal, up to rounding: the interval has no width, p is 1 if they are 0 and else 0, as the t test's
+  limit says. `PairedDifference.is_constant` marks them, and the report says it.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+CONFIDENCE = 0.95
+_ROUNDING = 16 * float(np.finfo(np.float64).eps)  # relative: means over contexts add a few roundings to a difference
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeanInterval:
+    """A mean with its standard deviation (ddof = 1) and t interval; all NaN but `n` and `mean` where n = 1."""
+
+    n: int
+    mean: float
+    sd: float
+    ci_low: float
+    ci_high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairedDifference:
+    """The mean of differences within pairs, and the paired t test that it is 0. All NaN but `n` where n < 2.
+
+    mean, sd: of the differences (ddof = 1). ci_low, ci_high: t interval of the mean. p_value: two-sided.
+    d_z: mean / sd of the differences, the standardised effect size for paired data; it is larger than Cohen's d of the
+        two groups when pairing helps, so it is always reported under this name.
+    is_constant: all differences are equal up to rounding, so their spread cannot be estimated.
+    """
+
+    n: int
+    mean: float
+    sd: float
+    ci_low: float
+    ci_high: float
+    p_value: float
+    d_z: float
+    is_constant: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Equivalence:
+    """Two one-sided tests of a difference against a margin, each at 5 %: they hold when the 90 % interval is inside."""
+
+    holds: bool
+    ci_low: float
+    ci_high: float
+
+
+def mean_interval(values: ArrayLike, confidence: float = CONFIDENCE) -> MeanInterval:
+    """The mean of values (n,), with a t interval. No value gives NaN, one value only a mean.
+
+    >>> result = mean_interval([1.0, 2.0, 3.0])
+    >>> result.mean, result.sd, round(result.ci_low, 4), round(result.ci_high, 4)
+    (2.0, 1.0, -0.4841, 4.4841)
+    """
+    array = _vector(values)
+    n = len(array)
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = float(array.mean()) if n else math.nan
+    if n < 2:  # noqa: PLR2004 -- a spread needs two values
+        return MeanInterval(n=n, mean=mean, sd=math.nan, ci_low=math.nan, ci_high=math.nan)
+    sd = _spread(array)
+    low, high = _t_interval(mean, sd, n, confidence)
+    return MeanInterval(n=n, mean=mean, sd=sd, ci_low=low, ci_high=high)
+
+
+def paired_difference(level: ArrayLike, reference: ArrayLike, confidence: float = CONFIDENCE) -> PairedDifference:
+    """The differences level - reference, pair by pair.
+
+    Differences that rounding alone explains (16 units in the last place of the largest value) count as 0.
+
+    Arguments:
+        level: (n,), the values under the level.
+        reference: (n,), the values under the reference, in the same order.
+        confidence: of the interval.
+
+    Raises:
+        ValueError: when the two are not vectors of one length.
+
+    >>> result = paired_difference([0.92, 0.95, 0.93], [0.90, 0.91, 0.92])
+    >>> round(result.mean, 4), round(result.p_value, 4), round(result.d_z, 4)
+    (0.0233, 0.1181, 1.5275)
+    """
+    one, other = _vector(level), _vector(reference)
+    if one.shape != other.shape:
+        raise ValueError(f"paired values have one length; found {len(one)} and {len(other)}")
+    n = len(one)
+    nothing = math.nan
+    if n < 2:  # noqa: PLR2004 -- a spread needs two pairs
+        return PairedDifference(
+            n=n, mean=nothing, sd=nothing, ci_low=nothing, ci_high=nothing, p_value=nothing, d_z=nothing
+        )
+    with np.errstate(over="ignore", invalid="ignore"):
+        differences = one - other
+        rounding = _ROUNDING * max(float(np.abs(one).max()), float(np.abs(other).max()))
+        differences = np.where(np.abs(differences) <= rounding, 0.0, differences)
+        mean = float(differences.mean())
+        sd = 0.0 if np.ptp(differences) <= rounding else _spread(differences)
+    is_constant = sd == 0
+    low, high = _t_interval(mean, sd, n, confidence)
+    if is_constant:
+        p_value, d_z = (1.0, 0.0) if mean == 0 else (0.0, math.copysign(math.inf, mean))
+    else:
+        p_value, d_z = _two_sided_p(mean / sd * math.sqrt(n), n - 1), mean / sd
+    return PairedDifference(
+        n=n, mean=mean, sd=sd, ci_low=low, ci_high=high, p_value=p_value, d_z=d_z, is_constant=is_constant
+    )
+
+
+def equivalence(difference: PairedDifference, margin: float) -> Equivalence:
+    """Whether a difference is shown to be smaller than the margin: TOST by the 90 % t interval, strictly inside.
+
+    >>> equivalence(paired_difference([0.901, 0.899, 0.900], [0.9, 0.9, 0.9]), margin=0.01).holds
+    True
+    """
+    low, high = _t_interval(difference.mean, difference.sd, difference.n, confidence=0.90)
+    return Equivalence(holds=-margin < low and high < margin, ci_low=low, ci_high=high)
+
+
+def holm(p_values: ArrayLike) -> NDArray[np.float64]:
+    """Holm's adjusted p values, (m,) for (m,): p_adjusted < alpha keeps the chance of any false finding below alpha.
+
+    A NaN stays NaN and is not counted: nothing was tested there.
+
+    >>> holm([0.01, float("nan"), 0.04]).tolist()
+    [0.02, nan, 0.04]
+    """
+    array = _vector(p_values)
+    adjusted = np.full_like(array, np.nan)
+    tested = ~np.isnan(array)
+    if tested.any():
+        from statsmodels.stats.multitest import multipletests  # 2.4 s
+
+        adjusted[tested] = multipletests(array[tested], method="holm")[1]
+    return adjusted
+
+
+def _vector(values: ArrayLike) -> NDArray[np.float64]:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1:
+        raise ValueError(f"a vector is expected; found the shape {array.shape}")
+    return array
+
+
+def _spread(values: NDArray[np.float64]) -> float:
+    """Standard deviation of (n,), ddof = 1, scaled so that no square over- or underflows."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        largest = float(np.abs(values).max())
+        return largest * float((values / largest).std(ddof=1)) if np.ptp(values) > 0 else 0.0
+
+
+def _t_interval(mean: float, sd: float, n: int, confidence: float) -> tuple[float, float]:
+    if math.isnan(sd):
+        return math.nan, math.nan
+    if sd == 0:
+        return mean, mean
+    from scipy.special import stdtrit  # what scipy.stats.t uses, at a third of the import time
+
+    half = float(stdtrit(n - 1, (1 + confidence) / 2)) * sd / math.sqrt(n)
+    return mean - half, mean + half
+
+
+def _two_sided_p(t: float, degrees_of_freedom: int) -> float:
+    from scipy.special import stdtr
+
+    return float(2 * stdtr(degrees_of_freedom, -abs(t)))

@@ -1,0 +1,107 @@
+"""Numbers and names as a reader sees them: rounded so that what matters survives, and with nothing invisible."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+ABSENT = "-"  # what stands in a table where there is no number
+_MOST_DECIMALS = 9  # beyond this, 1.2e-11 reads better than 0.000000000012
+_EXTRA_DECIMALS = 3  # how far a number may grow to stay on its side of a threshold
+
+
+def visible(text: str) -> str:
+    r"""A name with its control characters written as escapes, so that it stays on one line and cannot steer a terminal.
+
+    >>> visible("two\nlines, a\ttab and é")
+    'two\\nlines, a\\ttab and é'
+    """
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def cell_name(levels: Mapping[str, str]) -> str:
+    """A cell as it is written everywhere.
+
+    >>> cell_name({"activation": "relu", "init": "he"})
+    'activation=relu, init=he'
+    """
+    return ", ".join(f"{factor}={level}" for factor, level in levels.items())
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun.
+
+    >>> counted(1, "seed"), counted(0, "trial")
+    ('1 seed', '0 trials')
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def counts_in_words(counts: Mapping[str, int]) -> str:
+    """The counts that are not zero.
+
+    >>> counts_in_words({"failed": 1, "diverged": 0, "pending": 2})
+    '1 failed, 2 pending'
+    """
+    return ", ".join(f"{number} {name}" for name, number in counts.items() if number)
+
+
+def decimals_for(values: Iterable[float], half_width: float, thresholds: Sequence[float] = (0.0,)) -> int:
+    """How many decimals show an interval: two significant digits of its half width, and more where rounding would lie.
+
+    Arguments:
+        values: the numbers that will be printed together.
+        half_width: of their interval. Where it is 0 or not finite, four significant digits of the largest value are
+            shown instead.
+        thresholds: numbers that matter, such as 0 and the margin; a rounded value stays on its side of each of them
+            (within three more decimals).
+
+    >>> decimals_for([0.0123, 0.0089, 0.0157], 0.0034)
+    4
+    >>> decimals_for([0.0123, 0.00002, 0.0246], 0.0123)  # 0.000 would hide the sign
+    5
+    """
+    finite = [value for value in values if math.isfinite(value)]
+    if math.isfinite(half_width) and half_width > 0:
+        decimals = 1 - math.floor(math.log10(half_width))
+    else:
+        largest = max((abs(value) for value in finite), default=0.0)
+        decimals = 3 - math.floor(math.log10(largest)) if largest else 1
+    decimals = max(decimals, 0)
+    for more in range(_EXTRA_DECIMALS + 1):
+        if all(_same_side(value, round(value, decimals + more), at) for value in finite for at in thresholds):
+            return decimals + more
+    return decimals
+
+
+def _same_side(exact: float, rounded: float, threshold: float) -> bool:
+    return (exact > threshold) == (rounded > threshold) and (exact < threshold) == (rounded < threshold)
+
+
+def number(value: float, decimals: int, *, signed: bool = False) -> str:
+    """A number with so many decimals; `-` for NaN. A signed one begins with + or -, also where it rounds to zero.
+
+    >>> number(0.01234, 4, signed=True), number(-0.00001, 3, signed=True), number(0.0, 2, signed=True)
+    ('+0.0123', '-0.000', '0.00')
+    >>> number(float("nan"), 4), number(1.24e-11, 12)
+    ('-', '1.2e-11')
+    """
+    if math.isnan(value):
+        return ABSENT
+    sign = "+" if signed and value else ""
+    if decimals > _MOST_DECIMALS or abs(value) >= 10**_MOST_DECIMALS:
+        return f"{value:{sign}.{1 if decimals > _MOST_DECIMALS else 3}e}" if math.isfinite(value) else f"{value:{sign}}"
+    return f"{value:{sign}.{decimals}f}"
+
+
+def p_text(p_value: float, threshold: float = 0.05) -> str:
+    """A p value with three decimals, or with as many as keep it on its side of the threshold.
+
+    >>> [p_text(p) for p in (0.61234, 0.0499999, 0.00001, 1.0, float("nan"))]
+    ['0.612', '0.0499999', '<0.001', '1.000', '-']
+    """
+    if math.isnan(p_value):
+        return ABSENT
+    smallest = 0.001
+    if p_value < smallest:
+        return f"<{smallest}"
+    texts = (f"{p_value:.{decimals}f}" for decimals in range(3, 17))
+    return next((text for text in texts if (float(text) < threshold) == (p_value < threshold)), repr(p_value))

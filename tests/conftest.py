@@ -1,0 +1,31 @@
+"""What several tests need: the environment of one thread, real data where it is, and small studies."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: workers and tests share few cores
+
+
+@pytest.fixture
+def mnist_folder():
+    """The folder of real data sets; the test is skipped where it is absent."""
+    folder = os.environ.get("ABLATE_DATA_DIR", "")
+    if not folder or not (Path(folder) / "MNIST" / "raw" / "train-images-idx3-ubyte").exists():
+        pytest.skip("needs MNIST: set ABLATE_DATA_DIR to the folder that holds MNIST/raw")
+    return Path(folder)
+
+
+@pytest.fixture(autouse=True)
+def unchanged_environment():
+    """A test that leaks environment variables would change the ones after it."""
+    before = dict(os.environ)
+    yield
+    after = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(before)
+    left = {name for name in after.keys() | before.keys() if after.get(name) != before.get(name)}
+    left -= {"PYTEST_CURRENT_TEST", "PL_GLOBAL_SEED", "PL_SEED_WORKERS"}
+    left -= {"KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK"}  # scikit-learn sets them when it is imported
+    assert not left, f"the test left environment variables changed: {sorted(left)}"

@@ -1,0 +1,338 @@
+"""The contract of every data module: splits, orders and batches, and that the global generator has no part in them."""
+
+import copy
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer, seed_everything
+from torch import nn
+
+import datamodules
+from datamodules import MNIST, Digits, TensorDataModule
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers"),  # the data are in memory
+    pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.. is deprecated"),  # Lightning with torch 2.14
+    pytest.mark.filterwarnings("ignore:The number of training batches .* is smaller than the logging interval"),
+]
+
+
+class Counted(TensorDataModule):
+    """A user's own data set: 100 examples to split and 20 official test examples, each its own number."""
+
+    input_shape = (1,)
+    num_classes = 120
+    pool_size = 100
+    num_official_test = 20
+
+    def __init__(
+        self, batch_size=8, train_size=0.5, val_size=10, test_size: float | None = None, seed=None, eval_batch_size=7
+    ):
+        super().__init__(
+            batch_size=batch_size,
+            train_size=train_size,
+            val_size=val_size,
+            test_size=test_size,
+            seed=seed,
+            eval_batch_size=eval_batch_size,
+        )
+
+    def load(self):
+        return torch.arange(120.0)[:, None], torch.arange(120)
+
+
+needs_mnist = pytest.mark.skipif(
+    not (Path(os.environ.get("ABLATE_DATA_DIR", "absent")) / "MNIST" / "raw" / "train-images-idx3-ubyte").is_file(),
+    reason="no MNIST/raw in the folder that ABLATE_DATA_DIR names",
+)
+
+DATA: list[Callable[..., TensorDataModule]] = [Counted, Digits, MNIST]
+
+every_data = pytest.mark.parametrize(
+    "make_data", [Counted, Digits, pytest.param(MNIST, marks=needs_mnist)], ids=["Counted", "Digits", "MNIST"]
+)
+# Nothing is read before setup, so these tests need no files.
+every_data_unread = pytest.mark.parametrize("make_data", [Counted, Digits, MNIST], ids=["Counted", "Digits", "MNIST"])
+
+
+@pytest.fixture(autouse=True)
+def no_seed_left(monkeypatch):
+    """seed_everything writes to the environment, for the workers of data loaders; take that back after each test."""
+    monkeypatch.setenv("PL_GLOBAL_SEED", "0")
+    monkeypatch.setenv("PL_SEED_WORKERS", "0")
+
+
+def ready(data):
+    data.prepare_data()
+    data.setup()
+    return data
+
+
+def targets(loader):
+    return torch.cat([target for _, target in loader]).tolist()
+
+
+def order(data, epoch=0):
+    """The examples of an epoch, by their index."""
+    sampler = data.train_dataloader().sampler
+    sampler.set_epoch(epoch)
+    return torch.cat(list(sampler)).tolist()
+
+
+def test_the_contract_covers_every_shipped_data_module():
+    public = {getattr(datamodules, name) for name in datamodules.__all__}
+    shipped = {each for each in public if isinstance(each, type) and issubclass(each, TensorDataModule)}
+    assert shipped - {TensorDataModule} == set(DATA) - {Counted}
+
+
+# --- splits ---
+
+
+@every_data_unread
+def test_no_example_is_in_two_splits(make_data):
+    data = make_data(seed=1)
+    indices = torch.cat(data.split).tolist()
+    assert len(set(indices)) == len(indices)
+    assert min(indices) >= 0
+    assert max(indices) < data.pool_size + data.num_official_test
+
+
+@every_data_unread
+def test_sizes_are_those_asked_for(make_data):
+    data = make_data(train_size=40, val_size=30, test_size=0.25, seed=1)
+    assert [len(indices) for indices in data.split] == [40, 30, int(data.pool_size / 4 + 0.5)]
+    assert max(torch.cat(data.split)) < data.pool_size
+
+
+@every_data_unread
+def test_the_split_follows_the_seed(make_data):
+    first, second, other = (make_data(seed=seed).split for seed in (1, 1, 2))
+    assert all(torch.equal(*pair) for pair in zip(first, second, strict=True))
+    assert first.train.tolist() != other.train.tolist()
+
+
+@every_data_unread
+def test_without_a_seed_it_is_the_one_of_seed_everything(make_data):
+    seed_everything(5, verbose=False)
+    torch.rand(3)  # the seed counts, not how often the generator was used
+    data = make_data()
+    assert data.seed == 5
+    assert torch.equal(data.split.train, make_data(seed=5).split.train)
+
+
+@every_data_unread
+def test_the_split_does_not_depend_on_the_batch_size(make_data):
+    assert torch.equal(make_data(batch_size=3, seed=1).split.train, make_data(batch_size=50, seed=1).split.train)
+
+
+@every_data
+def test_setup_may_run_again_for_each_stage(make_data):
+    data = ready(make_data(seed=1))
+    before = targets(data.val_dataloader()), targets(data.test_dataloader())
+    for stage in ("fit", "validate", "test", None):
+        data.setup(stage)
+    assert (targets(data.val_dataloader()), targets(data.test_dataloader())) == before
+
+
+# --- batches ---
+
+
+@every_data
+def test_batches_have_the_shapes_and_types_that_were_announced(make_data):
+    data = make_data(batch_size=16, eval_batch_size=30, seed=1)
+    input_shape, num_classes = data.input_shape, data.num_classes  # known before any file is read
+    ready(data)
+    for loader, size in [(data.train_dataloader(), 16), (data.val_dataloader(), 30), (data.test_dataloader(), 30)]:
+        inputs, target = next(iter(loader))
+        assert inputs.shape == (min(size, len(torch.cat(list(loader.sampler)))), *input_shape)
+        assert target.shape == inputs.shape[:1]
+        assert (inputs.dtype, target.dtype) == (torch.float32, torch.int64)
+        assert inputs.isfinite().all()
+        assert target.min() >= 0
+        assert target.max() < num_classes
+
+
+@every_data
+def test_an_epoch_holds_every_training_example_once(make_data):
+    data = ready(make_data(batch_size=24, seed=1))
+    assert sorted(order(data)) == sorted(data.split.train.tolist())
+    assert len(targets(data.train_dataloader())) == len(data.split.train)
+    assert len(data.train_dataloader()) == -(-len(data.split.train) // 24)
+
+
+@every_data
+def test_evaluation_holds_every_example_once_in_one_order(make_data):
+    data = ready(make_data(seed=1))
+    _, all_targets = data.load()
+    for loader, indices in [(data.val_dataloader(), data.split.val), (data.test_dataloader(), data.split.test)]:
+        assert targets(loader) == all_targets[indices].tolist()
+        loader.sampler.set_epoch(3)
+        assert targets(loader) == all_targets[indices].tolist()
+
+
+@every_data
+def test_inputs_go_with_their_targets(make_data):
+    data = ready(make_data(seed=1))
+    all_inputs, all_targets = data.load()
+    loader = data.train_dataloader()
+    for indices, (inputs, target) in zip(loader.sampler, loader, strict=True):
+        assert torch.equal(inputs, all_inputs[indices])
+        assert torch.equal(target, all_targets[indices])
+
+
+@every_data
+def test_a_batch_may_be_changed_without_harm(make_data):
+    data = ready(make_data(seed=1))
+    first, _ = next(iter(data.val_dataloader()))
+    before = first.clone()
+    first.zero_()
+    assert torch.equal(next(iter(data.val_dataloader()))[0], before)
+
+
+# --- orders ---
+
+
+@every_data
+def test_the_order_follows_seed_and_epoch(make_data):
+    data = ready(make_data(seed=1))
+    assert order(data, epoch=0) == order(ready(make_data(seed=1)), epoch=0)
+    assert order(data, epoch=0) != order(data, epoch=1)
+    assert order(data, epoch=0) != data.split.train.tolist()
+    other = ready(make_data(seed=2))
+    other.split = data.split
+    assert order(data, epoch=0) != order(other, epoch=0)
+
+
+@every_data
+def test_epochs_do_not_touch_the_global_generator_nor_depend_on_it(make_data):
+    torch.manual_seed(0)
+    data = ready(make_data(seed=1))
+    state = torch.get_rng_state()
+    first = targets(data.train_dataloader())
+    targets(data.val_dataloader())
+    assert torch.equal(torch.get_rng_state(), state)
+    nn.Linear(100, 100)  # a model draws its weights
+    assert targets(data.train_dataloader()) == first
+
+
+class Reader(LightningModule):
+    """Learns nothing and keeps what it is shown."""
+
+    def __init__(self, num_draws):
+        super().__init__()
+        self.weight = nn.Parameter(torch.rand(num_draws))
+        self.epochs = []
+
+    def on_train_epoch_start(self):
+        self.epochs.append([])
+
+    def training_step(self, batch, batch_idx):
+        self.epochs[-1] += batch[1].tolist()
+        return self.weight.sum() * torch.rand(())  # dropout would draw, too
+
+    def validation_step(self, batch, batch_idx):
+        pass
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def fit(model, data, max_epochs=3, ckpt_path=None):
+    trainer = Trainer(
+        max_epochs=max_epochs,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(model, datamodule=data, ckpt_path=ckpt_path)
+    return trainer
+
+
+@pytest.mark.parametrize("make_data", [Counted, Digits])
+def test_in_a_trainer_each_epoch_has_its_own_order_whatever_the_model(make_data):
+    small, large = Reader(num_draws=1), Reader(num_draws=1000)
+    for model in (small, large):
+        fit(model, make_data(seed=1))
+    data = ready(make_data(seed=1))
+    _, all_targets = data.load()
+    assert small.epochs == [all_targets[order(data, epoch)].tolist() for epoch in range(3)]
+    assert large.epochs == small.epochs
+
+
+def test_an_interrupted_training_continues_with_the_orders_it_would_have_had(tmp_path):
+    whole, rest = Reader(1), Reader(1)
+    fit(whole, Counted(seed=1), max_epochs=4)
+    fit(Reader(1), Counted(seed=1), max_epochs=2).save_checkpoint(tmp_path / "half.ckpt")
+    fit(rest, Counted(seed=1), max_epochs=4, ckpt_path=tmp_path / "half.ckpt")
+    assert rest.epochs == whole.epochs[2:]
+
+
+@pytest.mark.filterwarnings("ignore:Total length of `DataLoader` across ranks is zero")  # as asked
+def test_training_without_validation_and_test_examples():
+    data = Counted(train_size=50, val_size=0, test_size=0, seed=1)
+    model = Reader(1)
+    fit(model, data, max_epochs=1)
+    assert len(model.epochs[0]) == 50
+    assert (len(data.val_dataloader()), len(data.test_dataloader())) == (0, 0)
+
+
+# --- copies ---
+
+
+@every_data
+@pytest.mark.parametrize(
+    "clone", [copy.deepcopy, lambda data: pickle.loads(pickle.dumps(data))], ids=["copy", "pickle"]
+)
+def test_copies_are_small_and_read_the_same(make_data, clone):
+    data = ready(make_data(seed=1))
+    assert len(pickle.dumps(data)) < 16 * sum(len(indices) for indices in data.split) + 20_000  # bytes; the indices
+    copied = ready(clone(data))
+    assert order(copied) == order(data)
+    assert targets(copied.test_dataloader()) == targets(data.test_dataloader())
+
+
+# --- errors ---
+
+
+@every_data_unread
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"batch_size": 0}, "batch_size is 0; accepted: an integer of at least 1"),
+        ({"batch_size": True}, "batch_size is True; accepted: an integer of at least 1"),
+        ({"eval_batch_size": -5}, "eval_batch_size is -5; accepted: an integer of at least 1"),
+        ({"seed": -1}, "seed is -1; accepted: an integer of at least 0"),
+        ({"train_size": 0}, "train_size is 0; accepted: a positive number of examples, or a fraction of the pool "),
+        ({"val_size": 1.5}, "val_size is 1.5; accepted: a number of examples, 0 for none, or a fraction of the pool "),
+    ],
+)
+def test_arguments_out_of_range_are_refused(make_data, arguments, message):
+    with pytest.raises(ValueError) as error:  # noqa: PT011  # the message is compared
+        make_data(**arguments)
+    assert str(error.value).startswith(f"{make_data.__name__}: {message}")
+
+
+@every_data_unread
+def test_batches_cannot_be_read_before_setup(make_data):
+    with pytest.raises(RuntimeError, match=rf"{make_data.__name__}: the data are not read yet; call setup\(\) first"):
+        make_data(seed=1).train_dataloader()
+
+
+def test_no_official_test_set():
+    with pytest.raises(ValueError, match="Digits: test_size is None, but there is no official test set; give a size"):
+        Digits(test_size=None)
+
+
+def test_a_subclass_without_load_is_told_to_write_it():
+    class Empty(TensorDataModule):
+        input_shape, num_classes, pool_size = (1,), 2, 10
+
+    data = Empty(batch_size=1, train_size=8, val_size=1, test_size=1, seed=1)
+    with pytest.raises(NotImplementedError, match=r"Empty: write load\(self\), which returns \(inputs, target\)"):
+        data.setup()

@@ -1,0 +1,123 @@
+from fractions import Fraction
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datamodules import draw_split
+
+
+def sizes_of(pool_size, train_size, val_size, test_size):
+    split = draw_split(pool_size, train_size=train_size, val_size=val_size, test_size=test_size, seed=0)
+    return [len(indices) for indices in split]
+
+
+@pytest.mark.parametrize(
+    ("pool_size", "sizes", "expected"),
+    [
+        (60_000, (0.35, 0.15, 0.5), [21_000, 9_000, 30_000]),
+        (60_000, (55_000, 5_000, 0), [55_000, 5_000, 0]),
+        (1_797, (0.7, 0.15, 0.15), [1258, 269, 270]),
+        (10, (0.25, 0.25, 0.5), [3, 2, 5]),
+        (100, (0.8, 0.1, 0.1), [80, 10, 10]),  # as binary floats, their sum exceeds 1
+        (10, (1, 0, 0), [1, 0, 0]),
+        (7, (0.5, 3, 0), [4, 3, 0]),
+    ],
+)
+def test_sizes_by_hand(pool_size, sizes, expected):
+    assert sizes_of(pool_size, *sizes) == expected
+
+
+@st.composite
+def pools_and_sizes(draw):
+    """A pool and three sizes that fit in it, each a count or a fraction with up to three decimals."""
+    pool_size = draw(st.integers(1, 300))
+    left, sizes = Fraction(1), []
+    for name in ("train", "val", "test"):
+        if draw(st.booleans()):
+            count = draw(st.integers(1 if name == "train" else 0, max(int(left * pool_size), 0)))
+            sizes.append(count)
+            left -= Fraction(count, pool_size)
+        else:
+            thousandths = draw(st.integers(0, min(int(left * 1000), 999)))
+            sizes.append(thousandths / 1000 if thousandths else 0)
+            left -= Fraction(thousandths, 1000)
+    return pool_size, sizes
+
+
+@given(pools_and_sizes(), st.integers(0, 2**64))
+def test_any_sizes_that_fit(pool_and_sizes, seed):
+    pool_size, (train_size, val_size, test_size) = pool_and_sizes
+    arguments = {"train_size": train_size, "val_size": val_size, "test_size": test_size, "seed": seed}
+    if train_size == 0 or (isinstance(train_size, float) and train_size * pool_size < 0.5):
+        with pytest.raises(ValueError, match="train"):
+            draw_split(pool_size, **arguments)
+        return
+    split = draw_split(pool_size, **arguments)
+    indices = torch.cat(split).tolist()
+    assert len(set(indices)) == len(indices)
+    assert set(indices) <= set(range(pool_size))
+    exact = [
+        Fraction(size) if isinstance(size, int) else Fraction(str(size)) * pool_size
+        for size in (train_size, val_size, test_size)
+    ]
+    for count, size in zip(map(len, split), exact, strict=True):
+        assert abs(count - size) < 1
+        if size.denominator == 1:
+            assert count == size
+    if sum(exact) == pool_size:
+        assert len(indices) == pool_size
+
+
+@given(st.integers(2, 300), st.integers(1, 299), st.integers(0, 100))
+def test_a_smaller_training_set_is_part_of_a_larger_one(pool_size, smaller, seed):
+    smaller = min(smaller, pool_size - 1)
+    small, large = (
+        draw_split(pool_size, train_size=size, val_size=0, test_size=0, seed=seed).train.tolist()
+        for size in (smaller, pool_size)
+    )
+    assert large[:smaller] == small
+
+
+def test_the_draws_of_a_seed_never_change():
+    """Studies continue where they stopped; a change here would train the rest of them on other splits."""
+    split = draw_split(10, train_size=5, val_size=3, test_size=2, seed=1)
+    assert [indices.tolist() for indices in split] == [[5, 2, 6, 8, 1], [3, 4, 7], [0, 9]]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        (
+            (900, 0.15, 0),
+            (
+                "draw_split: the sizes exceed the pool of 1000 examples: train_size 900, val_size 0.15, test_size 0, "
+                "together 900 + 150 + 0 = 1050 examples"
+            ),
+        ),
+        ((0.0001, 0, 0), "draw_split: train_size 0.0001 of 1000 examples leaves none for training"),
+        (
+            (-1, 0, 0),
+            "draw_split: train_size is -1; accepted: a positive number of examples, or a fraction of the pool ",
+        ),
+        (
+            (0.0, 0, 0),
+            "draw_split: train_size is 0.0; accepted: a positive number of examples, or a fraction of the pool ",
+        ),
+        (
+            (1.0, 0, 0),
+            "draw_split: train_size is 1.0; accepted: a positive number of examples, or a fraction of the pool ",
+        ),
+        ((True, 0, 0), "draw_split: train_size is True; accepted: a positive number of examples, or a fraction "),
+        (
+            (1, float("nan"), 0),
+            "draw_split: val_size is nan; accepted: a number of examples, 0 for none, or a fraction ",
+        ),
+        ((1, 0, "half"), "draw_split: test_size is 'half'; accepted: a number of examples, 0 for none, or a fraction "),
+    ],
+)
+def test_sizes_that_are_refused(sizes, message):
+    with pytest.raises(ValueError) as error:  # noqa: PT011  # the message is compared
+        sizes_of(1000, *sizes)
+    assert str(error.value).startswith(message)

@@ -1,0 +1,179 @@
+"""The contract of every runner, and what only workers can do."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import tasks
+
+from experiments.runners import Done, InlineRunner, LocalRunner, Lost, Raised, Said, Started, Task
+
+RUNNERS = {"inline": InlineRunner, "local": lambda: LocalRunner(2)}
+
+
+@pytest.fixture(params=RUNNERS)
+def runner(request):
+    with RUNNERS[request.param]() as runner:
+        yield runner
+
+
+@pytest.fixture
+def local():
+    with LocalRunner(2) as runner:
+        yield runner
+
+
+def run(runner, *pairs):
+    events = []
+    runner.run(
+        [Task(key=str(key), function=function, argument=argument) for key, (function, argument) in enumerate(pairs)],
+        events.append,
+    )
+    return events
+
+
+def of(events, key):
+    return [event for event in events if event.key == str(key)]
+
+
+def test_each_task_starts_says_what_it_says_and_ends_once(runner):
+    events = run(runner, *[(tasks.double, number) for number in range(5)])
+    for number in range(5):
+        assert of(events, number) == [
+            Started(key=str(number)),
+            Said(key=str(number), message=("half", number / 2)),
+            Said(key=str(number), message=("again", number)),
+            Done(key=str(number), value=number * 2),
+        ]
+
+
+def test_no_task_is_no_event(runner):
+    assert run(runner) == []
+
+
+def test_an_error_is_told_with_its_traceback_and_costs_no_other_task(runner):
+    events = run(runner, (tasks.fail, "mine"), (tasks.double, 1))
+    *_, said, raised = of(events, 0)
+    assert said == Said(key="0", message="before")
+    assert isinstance(raised, Raised)
+    assert isinstance(raised.error, ValueError)
+    assert str(raised.error) == "mine"
+    assert "in fail" in raised.traceback
+    assert of(events, 1)[-1] == Done(key="1", value=2)
+
+
+def test_a_task_is_asked_for_only_when_a_place_is_free_and_all_before_is_handled(runner):
+    handled, asked = [], []
+
+    def ask():
+        for number in range(6):
+            ended = sum(isinstance(event, Done) for event in handled)
+            asked.append(number - ended)
+            yield Task(key=str(number), function=tasks.double, argument=number)
+
+    runner.run(ask(), handled.append)
+    assert max(asked) <= runner.num_places - 1 + (runner.num_places > 1)
+    assert sum(isinstance(event, Done) for event in handled) == 6
+
+
+def test_an_error_of_the_handler_ends_the_run(runner):
+    def handle(event):
+        raise KeyError("the handler's")
+
+    with pytest.raises(KeyError, match="the handler's"):
+        runner.run([Task(key="a", function=tasks.double, argument=1)], handle)
+
+
+def test_a_runner_runs_again(runner):
+    assert run(runner, (tasks.double, 1))[-1] == Done(key="0", value=2)
+    assert run(runner, (tasks.double, 2))[-1] == Done(key="0", value=4)
+
+
+def test_workers_stay_warm_and_are_other_processes(local):
+    events = run(local, *[(tasks.process_id, None)] * 8)
+    workers = {event.value for event in events if isinstance(event, Done)}
+    assert 1 <= len(workers) <= 2
+    assert os.getpid() not in workers
+
+
+def test_workers_have_one_thread(local):
+    (threads, _) = run(local, (tasks.threads_and_gpus, None))[-1].value
+    assert threads == 1
+
+
+def test_each_worker_has_a_gpu_of_its_own(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    with LocalRunner() as runner:
+        events = run(runner, *[(tasks.threads_and_gpus, None)] * 6)
+        assert runner.num_places == 2
+    assert {event.value[1] for event in events if isinstance(event, Done)} <= {"3", "5"}
+
+
+@pytest.mark.parametrize(
+    ("function", "argument", "reason"),
+    [
+        (tasks.die, signal.SIGKILL, "the worker process was ended by SIGKILL; the kernel does this when memory"),
+        (tasks.die, signal.SIGSEGV, "the worker process was ended by SIGSEGV"),
+        (tasks.leave, 7, "the worker process ended by itself with exit code 7"),
+    ],
+)
+def test_a_worker_that_dies_costs_only_its_task(local, function, argument, reason):
+    events = run(local, (tasks.double, 1), (function, argument), *[(tasks.double, number) for number in range(2, 6)])
+    lost = of(events, 1)[-1]
+    assert isinstance(lost, Lost)
+    assert lost.reason.startswith(reason)
+    assert [of(events, key)[-1].value for key in (0, 2, 3, 4, 5)] == [2, 4, 6, 8, 10]
+
+
+def test_an_error_that_cannot_travel_arrives_as_its_text(local):
+    raised = run(local, (tasks.fail_with_odd_error, "odd"))[-1]
+    assert isinstance(raised, Raised)
+    assert str(raised.error) == "OddError: odd"
+
+
+def test_what_tasks_print_goes_to_a_file_of_each_worker(local, tmp_path):
+    local.log_to(tmp_path / "logs")
+    run(local, (tasks.say, "hello"))
+    assert (tmp_path / "logs" / "worker-0.log").read_text() == "hello\nhello from a child\n"
+
+
+def test_leaving_stops_workers_at_once(tmp_path):
+    done = tmp_path / "done"
+
+    def interrupt(event):
+        raise KeyboardInterrupt
+
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), LocalRunner(1) as runner:
+        runner.run([Task(key="a", function=tasks.slow, argument=str(done))], interrupt)
+    assert time.monotonic() - started < 1.4
+    time.sleep(2)
+    assert not done.exists()
+
+
+def test_workers_do_not_outlive_a_killed_command(tmp_path):
+    done = tmp_path / "done"
+    code = (
+        "import sys; sys.path[:0] = sys.argv[2:]\n"
+        "import tasks\n"
+        "from experiments.runners import LocalRunner, Task\n"
+        "if __name__ == '__main__':\n"
+        "    with LocalRunner(1) as runner:\n"
+        "        task = Task(key='a', function=tasks.slow, argument=sys.argv[1])\n"
+        "        runner.run([task], lambda event: print('up', flush=True))\n"
+    )
+    support = str(Path(tasks.__file__).parent)
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    command = subprocess.Popen([sys.executable, script, str(done), support], stdout=subprocess.PIPE, text=True)
+    assert command.stdout.readline() == "up\n"
+    time.sleep(0.7)
+    command.kill()
+    command.wait()
+    command.stdout.close()
+    time.sleep(2.5)
+    assert not done.exists()

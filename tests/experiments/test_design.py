@@ -1,0 +1,58 @@
+import pytest
+from small_study import small_study
+
+from experiments import StudyError, cells_of, parse_study
+
+
+def study_of(**changes):
+    content = small_study(**changes)
+    content["factors"]["size"] = {
+        "key": "model.init_args.hidden",
+        "levels": {"small": [4], "large": [64]},
+        "reference": "small",
+    }
+    return parse_study(content)
+
+
+def levels_of(study):
+    return [tuple(cell.levels.values()) for cell in cells_of(study)]
+
+
+def test_full_is_every_combination_in_the_order_of_the_file():
+    assert levels_of(study_of()) == [("tanh", "small"), ("tanh", "large"), ("relu", "small"), ("relu", "large")]
+
+
+def test_one_at_a_time_is_the_reference_and_each_other_level_alone():
+    assert levels_of(study_of(design="one_at_a_time")) == [("tanh", "small"), ("relu", "small"), ("tanh", "large")]
+
+
+def test_excluded_cells_are_left_out():
+    study = study_of(exclude=[{"activation": "relu", "size": ["large"]}])
+    assert levels_of(study) == [("tanh", "small"), ("tanh", "large"), ("relu", "small")]
+
+
+def test_a_cell_holds_its_levels_in_its_configuration_and_leaves_the_base_alone():
+    study = study_of()
+    cell = cells_of(study)[-1]
+    assert cell.config["model"]["init_args"] == {"hidden": [64], "activation": "relu"}
+    assert study.base["model"]["init_args"] == {"hidden": [8], "activation": "tanh"}
+
+
+def test_a_level_that_replaces_the_model_is_set_before_one_that_changes_it():
+    content = small_study()
+    content["factors"] = {
+        "dropout": {"key": "model.init_args.dropout", "levels": [0.0, 0.5]},
+        "network": {"key": "model", "levels": {"mlp": {"class_path": "lit_models.MLP"}, "conv": {"class_path": "c.C"}}},
+    }
+    cell = cells_of(parse_study(content))[-1]
+    assert cell.config["model"] == {"class_path": "c.C", "init_args": {"dropout": 0.5}}
+
+
+def test_a_rule_that_excludes_nothing_is_an_error():
+    with pytest.raises(StudyError, match=r"exclude.0: excludes no cell of the one_at_a_time design"):
+        cells_of(study_of(design="one_at_a_time", exclude=[{"activation": "relu", "size": "large"}]))
+
+
+def test_excluding_everything_is_an_error():
+    with pytest.raises(StudyError, match=r"exclude: excludes every cell"):
+        cells_of(study_of(exclude=[{"activation": ["tanh", "relu"]}]))

@@ -1,0 +1,217 @@
+import math
+import sqlite3
+
+import pytest
+
+from experiments import Ledger, LedgerError, Result, Trial
+from experiments.identity import config_id, trial_id
+from experiments.ledger import VERSION
+
+
+def make_trial(activation="relu", seed=0):
+    config = {"model": {"class_path": "M", "init_args": {"activation": activation}}, "data": None, "trainer": {}}
+    return Trial(
+        trial_id=trial_id(config_id(config), seed), levels={"activation": activation}, seed=seed, config=config
+    )
+
+
+def finished(accuracy=0.9):
+    epochs = ({"val/acc": 0.5}, {"val/acc": accuracy})
+    return Result(status="finished", metrics={"test/acc": accuracy}, epochs=epochs, seconds=1.5, device="cpu")
+
+
+FAILED = Result(status="failed", error="Traceback ...\nValueError: no", seconds=9.0, epochs=({"val/acc": 0.1},))
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "ledger.sqlite"
+
+
+@pytest.fixture
+def ledger(path):
+    with Ledger(path, writable=True) as ledger:
+        yield ledger
+
+
+def planned(ledger, *trials):
+    return ledger.plan("study", {"name": "study"}, trials)
+
+
+def test_planning_again_adds_only_what_is_new(ledger):
+    assert planned(ledger, make_trial("relu"), make_trial("tanh")) == 2
+    assert planned(ledger, make_trial("relu"), make_trial("tanh"), make_trial("relu", 1)) == 1
+    assert ledger.counts()["pending"] == 3
+
+
+def test_a_result_is_read_as_it_was_written(ledger):
+    trial = make_trial()
+    planned(ledger, trial)
+    ledger.start(trial.trial_id, "{}")
+    assert ledger.counts() == {"pending": 0, "running": 1, "finished": 0, "diverged": 0, "failed": 0}
+    ledger.record(trial.trial_id, finished(0.75))
+    assert list(ledger.metrics()) == [(trial.trial_id, "test/acc", 0.75)]
+    assert list(ledger.epochs()) == [(trial.trial_id, 0, "val/acc", 0.5), (trial.trial_id, 1, "val/acc", 0.75)]
+    (row,) = ledger.trials()
+    assert row["status"] == "finished"
+    assert row["levels"] == {"activation": "relu"}
+    assert row["seconds"] == 1.5
+    assert row["attempts"] == 1
+
+
+def test_a_result_is_on_disk_when_record_returns(ledger, path):
+    trial = make_trial()
+    planned(ledger, trial)
+    ledger.start(trial.trial_id, "{}")
+    ledger.record(trial.trial_id, finished())
+    with Ledger(path, writable=False) as reader:
+        assert reader.counts()["finished"] == 1
+
+
+@pytest.mark.parametrize("pragma", ["journal_mode", "synchronous"])
+def test_commits_are_synchronous(ledger, pragma):
+    found = ledger._db.execute(f"PRAGMA {pragma}").fetchone()[0]
+    assert found == {"journal_mode": "wal", "synchronous": 2}[pragma]
+
+
+def test_nothing_is_counted_twice(ledger):
+    trial = make_trial()
+    planned(ledger, trial)
+    ledger.start(trial.trial_id, "{}")
+    ledger.record(trial.trial_id, finished(0.9))
+    with pytest.raises(ValueError, match=rf"trial {trial.trial_id} is finished; only a running one takes a result"):
+        ledger.record(trial.trial_id, finished(0.1))
+    with pytest.raises(ValueError, match=r"trial ffff is unknown"):
+        ledger.record("ffff", finished())
+    assert [value for *_, value in ledger.metrics()] == [0.9]
+
+
+def test_a_killed_command_leaves_its_running_trials_pending_at_the_next_plan(ledger):
+    trial = make_trial()
+    planned(ledger, trial)
+    ledger.start(trial.trial_id, "{}")
+    assert planned(ledger, trial) == 0
+    assert ledger.counts()["pending"] == 1
+    assert ledger.trial(trial.trial_id)["history"][0]["ended_at"] is None
+
+
+def test_a_retried_trial_keeps_the_traceback_of_its_first_attempt(ledger):
+    trial = make_trial()
+    planned(ledger, trial)
+    ledger.start(trial.trial_id, "{}")
+    ledger.record(trial.trial_id, FAILED)
+    assert ledger.pending() == []
+    assert ledger.retry() == 1
+    assert [pending.trial_id for pending in ledger.pending()] == [trial.trial_id]
+    assert (ledger.trials()[0]["seconds"], list(ledger.epochs())) == (None, [])
+    ledger.start(trial.trial_id, "{}")
+    ledger.record(trial.trial_id, finished())
+    row = ledger.trial(trial.trial_id)
+    assert row["status"] == "finished"
+    assert row["error"] is None
+    assert [attempt["status"] for attempt in row["history"]] == ["failed", "finished"]
+    assert row["history"][0]["error"].endswith("ValueError: no")
+
+
+def test_trials_that_left_the_plan_are_kept_but_not_read(ledger):
+    stays, leaves = make_trial("relu"), make_trial("tanh")
+    planned(ledger, stays, leaves)
+    for trial in (stays, leaves):
+        ledger.start(trial.trial_id, "{}")
+        ledger.record(trial.trial_id, finished())
+    planned(ledger, stays)
+    assert [row["trial_id"] for row in ledger.trials()] == [stays.trial_id]
+    assert {trial for trial, *_ in ledger.metrics()} == {stays.trial_id}
+    assert ledger.num_unplanned() == 1
+    planned(ledger, stays, leaves)
+    assert ledger.counts()["finished"] == 2
+
+
+def test_pending_trials_come_seed_by_seed_so_that_pairs_are_complete_early(ledger):
+    trials = [make_trial(activation, seed) for activation in ("relu", "tanh") for seed in (0, 1)]
+    planned(ledger, *trials)
+    assert [(trial.seed, trial.levels["activation"]) for trial in ledger.pending()] == [
+        (0, "relu"),
+        (0, "tanh"),
+        (1, "relu"),
+        (1, "tanh"),
+    ]
+    assert ledger.pending()[0] == trials[0]
+
+
+def test_values_that_are_no_numbers_come_back_as_such(ledger):
+    trial = make_trial()
+    planned(ledger, trial)
+    ledger.start(trial.trial_id, "{}")
+    metrics = {"a": math.nan, "b": math.inf, "c": -math.inf}
+    ledger.record(trial.trial_id, Result(status="finished", metrics=metrics))
+    found = ledger.trial(trial.trial_id)["metrics"]
+    assert math.isnan(found["a"])
+    assert (found["b"], found["c"]) == (math.inf, -math.inf)
+
+
+def test_a_trial_is_found_by_the_beginning_of_its_id(ledger):
+    trial = make_trial()
+    planned(ledger, trial, make_trial("tanh"))
+    assert ledger.trial(trial.trial_id[:6])["config"] == trial.config
+    with pytest.raises(LedgerError, match=r"no trial has an id that begins with 'zz'"):
+        ledger.trial("zz")
+    with pytest.raises(LedgerError, match=r"more than one trial has an id that begins with ''"):
+        ledger.trial("")
+
+
+def test_a_reader_does_not_wait_for_the_writer(ledger, path):
+    planned(ledger, make_trial())
+    with ledger._transaction(), Ledger(path, writable=False) as reader:
+        assert reader.counts()["pending"] == 1
+
+
+def test_a_ledger_that_is_not_there_says_so(path):
+    with pytest.raises(LedgerError, match=r"ledger.sqlite: there is no ledger; `ablate run` makes one"):
+        Ledger(path, writable=False)
+
+
+def test_a_corrupt_ledger_says_so_and_stays_as_it_is(path):
+    path.write_bytes(b"this is no database at all, but it is long enough to be looked at" * 20)
+    before = path.read_bytes()
+    for writable in (False, True):
+        with pytest.raises(LedgerError, match=r"ledger.sqlite: is damaged or not a ledger .*restore it from a copy"):
+            Ledger(path, writable=writable)
+    assert path.read_bytes() == before
+
+
+def test_a_ledger_cut_short_says_so(ledger, path):
+    planned(ledger, *[make_trial(seed=seed) for seed in range(200)])
+    ledger._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    ledger._db.close()
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with (
+        pytest.raises(LedgerError, match=r"ledger.sqlite: is damaged or not a ledger"),
+        Ledger(path, writable=False) as cut,
+    ):
+        cut.trials()
+
+
+def test_a_ledger_from_a_newer_release_is_not_touched(ledger, path):
+    ledger._db.execute(f"PRAGMA user_version = {VERSION + 1}")
+    ledger._db.close()
+    with pytest.raises(LedgerError, match=rf"has version {VERSION + 1}, from a newer release of the suite; this one"):
+        Ledger(path, writable=True)
+
+
+def test_another_sqlite_file_is_not_taken_for_a_ledger(path):
+    with sqlite3.connect(path) as other:
+        other.execute("CREATE TABLE t (x)")
+    other.close()
+    with pytest.raises(LedgerError, match=r"is an SQLite file, but not a ledger of this suite"):
+        Ledger(path, writable=True)
+
+
+def test_a_failed_write_leaves_nothing_half_done(ledger):
+    trial = make_trial()
+    planned(ledger, trial)
+    ledger.start(trial.trial_id, "{}")
+    with pytest.raises((TypeError, ValueError)):
+        ledger.record(trial.trial_id, Result(status="finished", metrics={"a": 1.0, "b": "text"}))
+    assert list(ledger.metrics()) == []
+    assert ledger.counts()["running"] == 1

@@ -1,0 +1,209 @@
+import contextlib
+import copy
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from small_study import small_study
+
+from experiments import InputError, StudyError, load_study, parse_study, shipped_studies
+from experiments.study_file import parse_yaml
+
+
+def problems(content):
+    with pytest.raises(StudyError) as raised:
+        parse_study(content, source="x.yaml")
+    return [str(problem) for problem in raised.value.problems]
+
+
+def test_a_study_is_what_its_file_says():
+    study = parse_study(small_study(name="mine"))
+    assert study.name == "mine"
+    assert study.seeds == (0, 1)
+    assert study.factor("activation").level_names == ("tanh", "relu")
+    assert study.factor("activation").level("relu").changes == {"model.init_args.activation": "relu"}
+    assert study.metric.margin == 0.01
+    assert study.design == "full"
+
+
+def test_plain_data_of_a_study_gives_the_study_back():
+    content = small_study(
+        exclude=[{"activation": "relu", "size": ["small"]}],
+        claims={"c": {"factor": "activation", "better": "relu", "than": "tanh", "says": "ReLU wins"}},
+        seeds=[3, 1],
+    )
+    content["factors"]["size"] = {
+        "levels": {"small": {"model.init_args.hidden": [4]}, "large": {"model.init_args.hidden": [64, 64]}},
+        "reference": "small",
+    }
+    study = parse_study(content)
+    assert parse_study(study.to_dict()) == study
+
+
+def test_the_reference_is_the_first_level_where_none_is_named():
+    content = small_study()
+    del content["factors"]["activation"]["reference"]
+    assert parse_study(content).factors[0].reference == "tanh"
+
+
+def test_numbers_lists_and_truth_values_are_levels_by_their_yaml_name():
+    content = small_study()
+    content["factors"] = {
+        "lr": {"key": "model.init_args.optimizer.init_args.lr", "levels": [0.1, 1e-3], "reference": 0.001},
+        "hidden": {"key": "model.init_args.hidden", "levels": [[8], [8, 8]], "reference": [8, 8]},
+        "norm": {"key": "model.init_args.batch_norm", "levels": [False, True], "reference": False},
+    }
+    study = parse_study(content)
+    assert [factor.reference for factor in study.factors] == ["0.001", "[8, 8]", "false"]
+
+
+def test_yaml_reads_scientific_numbers_and_words_as_such():
+    assert parse_yaml("{lr: 1e-3, answer: no, on: off}", "x") == {"lr": 0.001, "answer": "no", "on": "off"}
+
+
+@pytest.mark.parametrize("name", list(shipped_studies()))
+def test_every_shipped_study_parses_and_asks_a_question(name):
+    assert load_study(name).question.endswith("?")
+
+
+WRONG = [
+    ({"seeds": 0}, "seeds: is 0; at least 1 is needed"),
+    ({"seeds": -3}, "seeds: is -3; at least 1 is needed"),
+    ({"seeds": True}, "seeds: is True; a number of seeds or a list of seeds is expected"),
+    ({"seeds": [1, -1]}, "seeds: -1 is not a seed; whole numbers from 0 to 4294967295 are"),
+    ({"seeds": [1, 1]}, "seeds: 1 is there twice"),
+    ({"design": "ful"}, "design: is 'ful'; did you mean 'full'? accepted: full, one_at_a_time"),
+    ({"metric": {"name": "a", "goal": "up"}}, "metric.goal: is 'up'; accepted: max, min"),
+    (
+        {"metric": {"name": "a", "margin": -1}},
+        "metric.margin: is -1; a positive number in the metric's unit is expected",
+    ),
+    ({"metric": {"name": "a", "margin": math.inf}}, "metric.margin: is inf; a positive number in the metric's unit"),
+    ({"metric": {}}, "metric.name: is missing; a metric that the model logs, such as test/acc"),
+    (
+        {"factors": {}},
+        "factors: names no factor; a mapping of name to {key, levels, reference} is expected",
+    ),
+    (
+        {"factors": {"f": {"key": "model.x", "levels": [], "reference": 1}}},
+        "factors.f.levels: is missing or empty; a list of values, or a mapping of names, is expected",
+    ),
+    (
+        {"factors": {"f": {"key": "model.x", "levels": [1], "reference": 1}}},
+        "factors.f.levels: has one level; a factor needs at least two",
+    ),
+    ({"factors": {"f": {"key": "model.x", "levels": [1, 1]}}}, "factors.f.levels: '1' is there twice"),
+    (
+        {"factors": {"f": {"key": "model.x", "levels": {"a": 1, "b": 1}}}},
+        "factors.f.levels: 'b' and 'a' are the same level",
+    ),
+    (
+        {"factors": {"f": {"key": "model.x", "levels": ["relu", "tanh"], "reference": "rel"}}},
+        "factors.f.reference: 'rel' is not a level; did you mean 'relu'? levels: relu, tanh",
+    ),
+    (
+        {"factors": {"f": {"key": "modle.x", "levels": [1, 2]}}},
+        "factors.f.key: 'modle.x' is not a key of the configuration; it begins with model., data., trainer.",
+    ),
+    (
+        {"factors": {"f": {"key": "model.class_path.x", "levels": [1, 2]}}},
+        "factors.f.1: model.class_path is 'lit_models.MLP', which has no part 'x'",
+    ),
+    (
+        {"factors": {"f": {"levels": [1, 2]}}},
+        "factors.f.levels: is a list, so the factor needs a `key` that the values are for",
+    ),
+    (
+        {"factors": {"seed": {"key": "model.x", "levels": [1, 2]}}},
+        "factors.seed: 'seed' is a column of every report; choose another name",
+    ),
+    ({"name": "a/b"}, "name: 'a/b' cannot be the name of a folder"),
+    ({"exclude": [{"activatoin": "relu"}]}, "exclude.0.activatoin: 'activatoin' is not a factor; did you mean"),
+    ({"exclude": [{"activation": "rel"}]}, "exclude.0.activation: 'rel' is not a level of activation; did you mean"),
+    (
+        {"claims": {"c": {"factor": "activation", "better": "relu", "than": "relu", "says": ""}}},
+        "claims.c: compares 'relu' with itself",
+    ),
+    ({"claims": {"c": {"factor": "activation", "better": "relu", "than": "tanh"}}}, "claims.c.says: is missing"),
+    ({"base": {"seed_everything": 1}}, "base.seed_everything: is set by the suite; give the seeds under `seeds`"),
+    ({"sedes": 3}, "sedes: is not a key here; did you mean 'seeds'? accepted: name, question"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), WRONG, ids=[message[:40] for _, message in WRONG])
+def test_a_wrong_study_says_what_where_and_what_is_accepted(change, message):
+    found = problems(small_study(**change))
+    assert any(problem.startswith(message) for problem in found), found
+
+
+def test_two_factors_cannot_set_one_key():
+    content = small_study()
+    content["factors"]["again"] = {"key": "model.init_args.activation", "levels": ["elu", "gelu"]}
+    assert problems(content) == ["factors.again: sets model.init_args.activation, which factor 'activation' sets too"]
+
+
+def test_all_problems_come_at_once_with_the_file_name():
+    with pytest.raises(StudyError) as raised:
+        parse_study(small_study(seeds=0, design="x", metric={}), source="x.yaml")
+    text = str(raised.value)
+    assert text.startswith("x.yaml has 3 problems\n")
+    assert text.count("\nx.yaml: ") == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("question: [", "s.yaml: is not valid YAML: line 1, column 12: "),
+        ("a: 1\na: 2", "s.yaml: is not valid YAML: line 2, column 1: found duplicate key"),
+        ("", "s.yaml: is empty; a study is a mapping with name, question"),
+        ("- 1", "s.yaml: holds list; a study is a mapping with name, question"),
+    ],
+)
+def test_a_file_that_is_no_study_says_so(tmp_path, monkeypatch, text, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "s.yaml").write_text(text)
+    with pytest.raises(StudyError, match=r"s.yaml") as raised:
+        load_study("s.yaml")
+    assert str(raised.value).startswith(message)
+
+
+def test_an_unknown_study_names_the_nearest():
+    with pytest.raises(InputError, match=r"there is no study 'quickstrat'; did you mean 'quickstart'\? shipped: "):
+        load_study("quickstrat")
+
+
+def test_a_path_that_is_not_there_says_so(tmp_path):
+    with pytest.raises(InputError, match=r"cannot be read as a study file: .*No such file"):
+        load_study(tmp_path / "absent.yaml")
+
+
+def test_seeds_and_changes_of_the_command_line_replace_the_files(tmp_path):
+    study = load_study("quickstart", seeds=3, changes={"trainer.max_epochs": 1})
+    assert study.seeds == (0, 1, 2)
+    assert study.base["trainer"]["max_epochs"] == 1
+
+
+def test_a_change_of_what_a_factor_varies_is_refused():
+    with pytest.raises(StudyError, match=r"--set model.init_args.init: has no effect: factor 'init' varies this key"):
+        load_study("quickstart", changes={"model.init_args.init": "he"})
+
+
+def test_a_change_outside_the_configuration_is_refused():
+    with pytest.raises(StudyError, match=r"--set seeds: 'seeds' is not a key of the configuration"):
+        load_study("quickstart", changes={"seeds": 3})
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+        max_leaves=8,
+    ),
+    st.sampled_from(["name", "question", "base", "factors", "design", "exclude", "seeds", "metric", "claims"]),
+)
+def test_whatever_stands_under_a_key_it_parses_or_is_a_study_error(value, key):
+    content = copy.deepcopy(small_study())
+    content[key] = value
+    with contextlib.suppress(StudyError):
+        parse_study(content)

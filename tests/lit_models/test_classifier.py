@@ -1,0 +1,215 @@
+from functools import partial
+
+import pytest
+import torch
+import yaml
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.cli import LightningArgumentParser
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from datamodules import Digits
+from lit_models import MLP, Classifier, ConvNet, Perceptron, accuracy
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers"),  # the data are in memory
+    pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.. is deprecated"),  # Lightning with torch 2.14
+    pytest.mark.filterwarnings("ignore:The number of training batches .* is smaller than the logging interval"),
+    pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`"),  # Shapeless
+]
+
+
+class Shapeless(LightningDataModule):
+    """A data module of somebody who has not heard of input_shape."""
+
+    def train_dataloader(self):
+        return DataLoader(TensorDataset(torch.zeros(4, 2), torch.zeros(4, dtype=torch.int64)), batch_size=2)
+
+
+class Sized(Shapeless):
+    input_shape = (2,)
+    num_classes = 3
+
+
+def make_trainer():
+    return Trainer(
+        max_epochs=1,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def parse(arguments):
+    parser = LightningArgumentParser(exit_on_error=False)
+    parser.add_lightning_class_args(LightningModule, "model", subclass_mode=True)
+    config = parser.parse_args([f"--model.{key}={value}" for key, value in arguments])
+    return parser, config
+
+
+# --- sizes ---
+
+
+def test_sizes_come_from_any_data_module_that_has_them():
+    model = Perceptron()
+    make_trainer().fit(model, datamodule=Sized())
+    assert model.layers.output.weight.shape == (3, 2)
+
+
+def test_a_size_given_goes_before_the_data_module():
+    model = Perceptron(num_classes=7)
+    trainer = make_trainer()
+    trainer.datamodule = Sized()
+    model.trainer = trainer
+    model.configure_model()
+    assert model.layers.output.weight.shape == (7, 2)
+
+
+def test_configuring_again_keeps_the_layers():
+    model = MLP(input_shape=(4,), num_classes=2)
+    layers, values = model.layers, {key: value.clone() for key, value in model.state_dict().items()}
+    model.configure_model()
+    assert model.layers is layers
+    assert all(torch.equal(value, values[key]) for key, value in model.state_dict().items())
+
+
+def test_a_data_module_without_sizes_is_told_what_to_add():
+    expected = (
+        r"MLP: the data module Shapeless has no input_shape; add the attribute, such as `input_shape = \(1, 28, 28\)`, "
+        "or give MLP its input_shape"
+    )
+    with pytest.raises(RuntimeError, match=expected):
+        make_trainer().fit(MLP(), datamodule=Shapeless())
+
+
+def test_a_data_module_without_classes_is_told_what_to_add():
+    with pytest.raises(
+        RuntimeError, match=r"Shapeless has no num_classes; add the attribute, such as `num_classes = 10"
+    ):
+        make_trainer().fit(MLP(input_shape=(2,)), datamodule=Shapeless())
+
+
+def test_bare_loaders_do_not_tell_sizes():
+    with pytest.raises(
+        RuntimeError, match="MLP: input_shape is not known; give it, or train with a data module that has"
+    ):
+        make_trainer().fit(MLP(), Shapeless().train_dataloader())
+
+
+def test_a_network_without_layers_says_so():
+    with pytest.raises(RuntimeError, match="MLP: the layers are not built yet; give input_shape and num_classes"):
+        MLP()(torch.zeros(1, 4))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"input_shape": (1, 0), "num_classes": 2}, r"MLP: input_shape is \(1, 0\); accepted: a list of integers"),
+        ({"input_shape": (1, 8), "num_classes": 0}, "MLP: num_classes is 0; accepted: an integer of at least 1"),
+    ],
+)
+def test_impossible_sizes(sizes, message):
+    with pytest.raises(ValueError, match=message):
+        MLP(**sizes)
+
+
+def test_a_built_network_does_not_remember_its_recipe():
+    def attributes(model):
+        return {key: value for key, value in vars(model).items() if "hparams" not in key and key != "_modules"}
+
+    optimizer = partial(torch.optim.SGD, lr=0.1)
+    first = MLP(init="xavier", optimizer=optimizer, input_shape=(4,), num_classes=2)
+    second = MLP(init="he", optimizer=optimizer, input_shape=(4,), num_classes=2)
+    assert attributes(first) == attributes(second)
+
+
+# --- a network of one's own ---
+
+
+class Own(Classifier):
+    def __init__(self, width: int = 5, *, input_shape=None, num_classes=None):
+        super().__init__(partial(own_layers, width=width), input_shape=input_shape, num_classes=num_classes)
+
+
+def own_layers(input_shape, num_classes, *, width):
+    return nn.Sequential(nn.Flatten(), nn.Linear(input_shape[0], width), nn.Linear(width, num_classes))
+
+
+def test_a_subclass_brings_layers_and_arguments(tmp_path):
+    model = Own(width=6)
+    trainer = make_trainer()
+    trainer.fit(model, datamodule=Sized())
+    trainer.save_checkpoint(tmp_path / "own.ckpt")
+    loaded = Own.load_from_checkpoint(tmp_path / "own.ckpt")
+    assert torch.equal(loaded(torch.ones(1, 2)), model(torch.ones(1, 2)))
+    assert dict(loaded.hparams) == {"width": 6, "input_shape": [2], "num_classes": 3}
+
+
+# --- configuration ---
+
+
+def test_one_setting_of_the_default_optimizer_can_be_changed_alone():
+    parser, config = parse([("class_path", "lit_models.MLP"), ("init_args.optimizer.init_args.weight_decay", 0.1)])
+    model = parser.instantiate(config).model
+    model.trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    model.trainer.datamodule = Digits()
+    model.configure_model()
+    optimizer = model.configure_optimizers()
+    assert type(optimizer) is torch.optim.Adam
+    assert (optimizer.defaults["lr"], optimizer.defaults["weight_decay"]) == (1e-3, 0.1)
+
+
+@pytest.mark.parametrize("network", [Perceptron, MLP, ConvNet])
+def test_another_optimizer_can_be_named(network):
+    arguments = [
+        ("class_path", f"lit_models.{network.__name__}"),
+        ("init_args.input_shape", [1, 28, 28]),
+        ("init_args.num_classes", 10),
+        ("init_args.optimizer", "{class_path: torch.optim.SGD, init_args: {lr: 0.01}}"),
+    ]
+    parser, config = parse(arguments)
+    optimizer = parser.instantiate(config).model.configure_optimizers()
+    assert type(optimizer) is torch.optim.SGD
+    assert optimizer.defaults["lr"] == 0.01
+
+
+@pytest.mark.parametrize("network", [Perceptron, MLP, ConvNet])
+def test_the_optimizer_of_every_network_is_adam_in_python_and_in_configurations(network):
+    optimizer = network(input_shape=(1, 28, 28), num_classes=10).configure_optimizers()
+    assert (type(optimizer), optimizer.defaults["lr"]) == (torch.optim.Adam, 1e-3)
+    _, config = parse([("class_path", f"lit_models.{network.__name__}")])
+    assert config.model.init_args.optimizer.class_path == "torch.optim.Adam"
+    assert config.model.init_args.optimizer.init_args.lr == 1e-3
+
+
+def test_a_resolved_configuration_is_plain_yaml_and_parses_again():
+    arguments = [
+        ("class_path", "lit_models.ConvNet"),
+        ("init_args.filters", [8, 16]),
+        ("init_args.kernel_size", [5, 3]),
+        ("init_args.padding", 1),
+    ]
+    parser, config = parse(arguments)
+    text = parser.dump(config)
+    init_args = yaml.safe_load(text)["model"]["init_args"]  # safe_load takes no tuples
+    assert (init_args["filters"], init_args["kernel_size"], init_args["padding"]) == ([8, 16], [5, 3], 1)
+    assert init_args["hidden"] == []
+    assert parser.dump(parser.parse_string(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("activation", "rleu"), ("init", "kaiming"), ("hidden", "[1.5]"), ("dropout", "much"), ("batch_norm", "3")],
+)
+def test_configurations_are_checked_by_type(key, value):
+    with pytest.raises(Exception, match=key):
+        parse([("class_path", "lit_models.MLP"), (f"init_args.{key}", value)])
+
+
+def test_accuracy_counts_the_largest_logits():
+    logits = torch.tensor([[0.0, 1.0, 0.5], [2.0, 1.0, 0.0], [0.0, 0.0, 3.0], [1.0, 0.0, 0.0]], dtype=torch.float64)
+    measured = accuracy(logits, torch.tensor([1, 0, 0, 0]))
+    assert measured == 0.75
+    assert measured.dtype == torch.float64

@@ -1,0 +1,257 @@
+"""The contract of every network: shapes, gradients, checkpoints, stacked training, stock LightningCLI."""
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import get_args
+
+import pytest
+import torch
+from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch.cli import LightningCLI
+from torch import nn
+from torch.func import functional_call, grad, stack_module_state, vmap
+
+import lit_models
+from datamodules import Digits
+from lit_models import MLP, Activation, Classifier, ConvNet, Perceptron
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers"),  # the data are in memory
+    pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.. is deprecated"),  # Lightning with torch 2.14
+    pytest.mark.filterwarnings("ignore:The number of training batches .* is smaller than the logging interval"),
+    pytest.mark.filterwarnings("ignore:(?s).*JsonargparseDeprecationWarning"),  # what LightningCLI 2.6 calls
+    pytest.mark.filterwarnings("ignore:(?s).*was deprecated in v4"),
+]
+
+SIZES = {"input_shape": (1, 8, 8), "num_classes": 10}
+
+MODELS: dict[str, Callable[..., Classifier]] = {
+    "perceptron": Perceptron,
+    "mlp": partial(MLP, hidden=[16, 12]),
+    "mlp without hidden layers": partial(MLP, hidden=[]),
+    "mlp with all": partial(MLP, hidden=[16, 12], activation="prelu", batch_norm=True, dropout=0.5),
+    "convnet": partial(ConvNet, filters=[4, 6], kernel_size=[3, 2]),
+    "convnet without pooling": partial(ConvNet, filters=[4], kernel_size=3, stride=2, pool="none"),
+    "convnet with all": partial(
+        ConvNet,
+        filters=[4, 6],
+        kernel_size=3,
+        padding=1,
+        pool="avg",
+        hidden=[12],
+        activation="gelu",
+        init="xavier",
+        batch_norm=True,
+        dropout=0.5,
+    ),
+}
+REGULARISED = {"mlp with all", "convnet with all"}
+
+every_model = pytest.mark.parametrize("name", MODELS)
+
+
+@pytest.fixture(autouse=True)
+def no_seed_left(monkeypatch):
+    """seed_everything writes to the environment, for the workers of data loaders; take that back after each test."""
+    monkeypatch.setenv("PL_GLOBAL_SEED", "0")
+    monkeypatch.setenv("PL_SEED_WORKERS", "0")
+
+
+def make_batch(num_examples=16, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(num_examples, *SIZES["input_shape"], generator=generator, dtype=dtype)
+    return inputs, torch.randint(10, (num_examples,), generator=generator)
+
+
+def make_model(name, seed=0):
+    torch.manual_seed(seed)
+    return MODELS[name](**SIZES)
+
+
+def silent(model):
+    """The model, with what it logs kept in a list: its training step can then run without a Trainer."""
+    logged = []
+    model.log_dict = lambda metrics, **options: logged.append((metrics, options))
+    return model, logged
+
+
+def test_the_contract_covers_every_shipped_model():
+    public = {getattr(lit_models, name) for name in lit_models.__all__}
+    shipped = {each for each in public if isinstance(each, type) and issubclass(each, Classifier)} - {Classifier}
+    assert shipped == {type(make_model(name)) for name in MODELS}
+
+
+@every_model
+def test_logits_have_one_row_an_example_and_one_column_a_class(name):
+    logits = make_model(name)(make_batch(16)[0])
+    assert logits.shape == (16, 10)
+    assert logits.dtype == torch.float32
+    assert logits.isfinite().all()
+
+
+@every_model
+def test_loss_and_accuracy_are_those_of_the_logits(name):
+    model, logged = silent(make_model(name).eval())
+    inputs, target = make_batch(16)
+    logits = model(inputs)
+    expected_loss = -logits.log_softmax(dim=1)[torch.arange(16), target].mean()
+    expected_acc = sum(int(row.argmax()) == int(t) for row, t in zip(logits, target, strict=True)) / 16
+    for split, step in [("train", model.training_step), ("val", model.validation_step), ("test", model.test_step)]:
+        torch.testing.assert_close(step((inputs, target), 0), expected_loss)
+        [(metrics, options)] = logged
+        logged.clear()
+        assert list(metrics) == [f"{split}/loss", f"{split}/acc"]
+        torch.testing.assert_close(metrics[f"{split}/loss"], expected_loss)
+        assert metrics[f"{split}/acc"].item() == pytest.approx(expected_acc)
+        assert options == {"on_step": False, "on_epoch": True, "batch_size": 16}
+
+
+@every_model
+def test_gradients_reach_every_parameter(name):
+    model, _ = silent(make_model(name))
+    model.training_step(make_batch(), 0).backward()
+    assert [parameter for parameter, value in model.named_parameters() if value.grad is None] == []
+    # Batch norm takes the mean away, and with it what the bias just before it adds.
+    cancelled = ("linear1.bias", "linear2.bias", "conv1.bias", "conv2.bias") if name in REGULARISED else ()
+    reached = [parameter for parameter, value in model.named_parameters() if value.grad.abs().max() > 1e-6]
+    assert [each for each, _ in model.named_parameters() if each not in reached and not each.endswith(cancelled)] == []
+
+
+@pytest.mark.parametrize("activation", get_args(Activation))
+@pytest.mark.parametrize("network", [MLP, ConvNet])
+def test_gradients_pass_through_every_activation(network, activation):
+    sizes = {"hidden": [16]} if network is MLP else {"filters": [4], "kernel_size": 3}
+    torch.manual_seed(0)
+    model, _ = silent(network(activation=activation, **sizes, **SIZES))
+    model.training_step(make_batch(), 0).backward()
+    assert [name for name, value in model.named_parameters() if not value.grad.abs().max() > 0] == []
+
+
+@every_model
+def test_eval_is_deterministic_and_independent_of_the_rest_of_the_batch(name):
+    model = make_model(name).eval()
+    inputs, _ = make_batch(16)
+    logits = model(inputs)
+    assert torch.equal(logits, model(inputs))
+    torch.testing.assert_close(logits[:3], model(inputs[:3]))
+
+
+@every_model
+def test_training_differs_from_eval_only_by_dropout_and_batch_norm(name):
+    model = make_model(name)
+    inputs, _ = make_batch(16)
+    same = torch.equal(model.train()(inputs), model.eval()(inputs))
+    assert same == (name not in REGULARISED)
+    model.train()
+    for layer in model.modules():
+        if isinstance(layer, nn.Dropout | nn.BatchNorm1d | nn.BatchNorm2d):
+            layer.eval()
+    assert torch.equal(model(inputs), model.eval()(inputs))
+
+
+@every_model
+def test_same_seed_same_start(name):
+    first, second, other = (make_model(name, seed).state_dict() for seed in (0, 0, 1))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert not all(torch.equal(first[key], other[key]) for key in first)
+
+
+@every_model
+def test_stacked_copies_train_as_single_ones(name):
+    models = [silent(make_model(name, seed))[0].double() for seed in range(3)]
+    if name in REGULARISED:
+        for model in models:  # masks of stacked copies are other draws; the rest must agree
+            for layer in model.modules():
+                if isinstance(layer, nn.Dropout):
+                    layer.p = 0.0
+    batch = make_batch(dtype=torch.float64)
+    parameters, buffers = stack_module_state(models)
+
+    def loss(parameters, buffers):
+        return functional_call(_Training(models[0]), (_prefixed(parameters), _prefixed(buffers)), (batch,))
+
+    stacked = vmap(grad(loss), randomness="different")(parameters, buffers)
+    for place, model in enumerate(models):
+        single = torch.autograd.grad(model.training_step(batch, 0), list(model.parameters()))
+        for (parameter, _), gradient in zip(model.named_parameters(), single, strict=True):
+            torch.testing.assert_close(stacked[parameter][place], gradient, rtol=1e-9, atol=1e-12)
+        for buffer, value in model.named_buffers():
+            torch.testing.assert_close(buffers[buffer][place], value)
+
+
+class _Training(nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch):
+        return self.model.training_step(batch, 0)
+
+
+def _prefixed(tensors):
+    return {f"model.{name}": value for name, value in tensors.items()}
+
+
+def cli_config(name, tmp_path):
+    model = MODELS[name]
+    network, arguments = (model.func, model.keywords) if isinstance(model, partial) else (model, {})
+    return {
+        "seed_everything": 1,
+        "model": {"class_path": f"lit_models.{network.__name__}", "init_args": arguments},
+        "data": {"class_path": "datamodules.Digits", "init_args": {"train_size": 400, "val_size": 50, "test_size": 50}},
+        "trainer": {
+            "max_epochs": 1,
+            "accelerator": "cpu",
+            "logger": False,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "default_root_dir": str(tmp_path),
+            "callbacks": [
+                {
+                    "class_path": "lightning.pytorch.callbacks.ModelCheckpoint",
+                    "init_args": {"dirpath": str(tmp_path), "filename": "last"},
+                }
+            ],
+        },
+    }
+
+
+@every_model
+def test_trains_in_stock_lightning_cli_and_loads_from_its_checkpoint(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train.py"])  # LightningCLI warns when pytest has arguments of its own
+    config = {"subcommand": "fit", "fit": cli_config(name, tmp_path)}
+    cli = LightningCLI(args=config, save_config_callback=None)
+    assert set(cli.trainer.callback_metrics) == {"train/loss", "train/acc", "val/loss", "val/acc"}
+    [tested] = cli.trainer.test(cli.model, datamodule=cli.datamodule, verbose=False)
+    assert set(tested) == {"test/loss", "test/acc"}
+
+    loaded = type(cli.model).load_from_checkpoint(tmp_path / "last.ckpt")  # weights_only, torch's default
+    inputs, _ = make_batch()
+    assert torch.equal(loaded.eval()(inputs), cli.model.eval()(inputs))
+    assert loaded.hparams["input_shape"] == [1, 8, 8]
+    assert loaded.hparams["num_classes"] == 10
+
+
+@every_model
+@pytest.mark.parametrize("sizes", [SIZES, {}], ids=["sizes given", "sizes from the data"])
+def test_loads_from_a_checkpoint_written_from_python(name, sizes, tmp_path):
+    seed_everything(1, verbose=False)
+    model = MODELS[name](**sizes)
+    trainer = Trainer(
+        max_steps=3,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+    )
+    trainer.fit(model, datamodule=Digits())
+    trainer.save_checkpoint(tmp_path / "model.ckpt")
+    loaded = type(model).load_from_checkpoint(tmp_path / "model.ckpt", weights_only=True)
+    inputs, _ = make_batch()
+    assert torch.equal(loaded.eval()(inputs), model.eval()(inputs))
+    assert {key: value for key, value in loaded.hparams.items() if key in ("hidden", "filters", "init")} == {
+        key: value for key, value in model.hparams.items() if key in ("hidden", "filters", "init")
+    }

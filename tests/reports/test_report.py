@@ -1,0 +1,296 @@
+import csv
+import math
+import re
+
+import pytest
+
+from experiments.errors import DirectoryError, InputError, LedgerError
+from experiments.ledger import Ledger
+from experiments.trial import DIVERGED, FAILED
+from reports import build_report, load_curves, load_trials, to_markdown, write_report
+
+from .make import make_ledger, make_result, make_study, one_factor
+
+FILES = ["contrasts.csv", "curves.csv", "report.md", "trials.csv"]
+NASTY = ["plain", 'a|b, "c" <i>d</i>', "two\nlines", "`tick` \\ *star* [x](y)", "cr\rend", "é ±", "=1+1"]
+
+
+def score(levels, seed):
+    """Differences that are neither equal nor round."""
+    return 0.9 + 0.01 * len(next(iter(levels.values()))) / 7 + math.sin(seed * 3 + sum(map(ord, str(levels)))) / 300
+
+
+def measure(levels, seed):
+    epochs = tuple({"train/loss": 1 / (3 + epoch + seed)} for epoch in range(3))
+    return make_result(score(levels, seed), epochs=epochs)
+
+
+def rows_of(path):
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def report_text(directory, study, measured=measure):
+    return to_markdown(build_report(make_ledger(directory, study, measured)))
+
+
+def section(text, title):
+    return re.split(r"^(?:## |---$)", text.partition(f"## {title}\n")[2], flags=re.MULTILINE)[0].strip()
+
+
+def test_the_four_files_are_written_and_nothing_else(tmp_path):
+    make_ledger(tmp_path, make_study(), measure)
+    report = write_report(tmp_path)
+    assert names_in(tmp_path / "report") == FILES
+    assert sorted(path.name for path in report.files) == FILES
+    assert build_report(tmp_path).files == ()
+
+
+def test_the_same_ledger_gives_the_same_bytes(tmp_path):
+    make_ledger(tmp_path, make_study(), measure)
+    written = []
+    for _ in range(2):
+        write_report(tmp_path)
+        written.append([(tmp_path / "report" / name).read_bytes() for name in FILES])
+    assert written[0] == written[1]
+
+
+def test_the_report_does_not_depend_on_the_folder_or_the_time(tmp_path):
+    texts = [report_text(tmp_path / name, make_study()) for name in ("one", "other")]
+    assert texts[0] == texts[1]
+    assert str(tmp_path) not in texts[0]
+
+
+def test_csv_files_give_back_every_number_and_name_exactly(tmp_path):
+    study = one_factor(NASTY, metric={"name": "test/acc", "margin": 0.01})
+    make_ledger(tmp_path, study, measure)
+    report = write_report(tmp_path)
+    trials, read = report.trials, rows_of(tmp_path / "report" / "trials.csv")
+    assert [row["x"] for row in read] == trials["x"].tolist()
+    assert [float(row["test/acc"]) for row in read] == trials["test/acc"].tolist()
+    contrasts, read = report.contrasts, rows_of(tmp_path / "report" / "contrasts.csv")
+    assert [row["level"] for row in read] == contrasts["level"].tolist() == NASTY[1:]
+    for name in ("mean_difference", "ci_low", "ci_high", "p_value", "p_adjusted", "effect_size", "equivalence_low"):
+        assert [float(row[name]) for row in read] == contrasts[name].tolist()
+    curves, read = report.curves, rows_of(tmp_path / "report" / "curves.csv")
+    assert [row["x"] for row in read] == curves["x"].tolist()
+    assert [float(row["train/loss"]) for row in read] == curves["train/loss"].tolist()
+
+
+def test_the_documented_columns_come_first(tmp_path):
+    make_ledger(tmp_path, make_study(), measure)
+    write_report(tmp_path)
+    header = {name: (tmp_path / "report" / name).read_text().splitlines()[0] for name in FILES}
+    assert header["trials.csv"].startswith("trial_id,activation,init,seed,status,backend,test/acc,seconds")
+    assert header["curves.csv"] == "trial_id,activation,init,seed,epoch,train/loss"
+    assert header["contrasts.csv"].startswith(
+        "factor,level,reference,metric,n,mean_difference,ci_low,ci_high,p_value,p_adjusted,effect_size,verdict,context"
+    )
+
+
+def test_a_table_has_its_columns_whatever_the_names_are(tmp_path):
+    text = report_text(tmp_path, one_factor(NASTY, question="# a question"))
+    assert "\n\\# a question\n" in text
+    for title, num_rows in (("Contrasts", 6), ("Cells", 7)):
+        lines = [line for line in section(text, title).splitlines() if line.startswith("|")]
+        num_columns = {len(re.findall(r"(?<!\\)\|", line)) for line in lines}
+        assert len(num_columns) == 1
+        assert len(lines) == num_rows + 2
+    assert 'a\\|b, "c" &lt;i>d&lt;/i>' in text
+    assert "two\\\\nlines" in text
+    assert "\\`tick\\` \\\\ \\*star\\* [x]\\(y)" in text
+    assert "\r" not in text
+
+
+def test_the_answer_comes_first_with_a_sentence_a_contrast(tmp_path):
+    text = report_text(tmp_path, make_study())
+    titles = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
+    assert titles == ["activations", "Answer", "What was measured", "Contrasts", "Simple effects", "Cells"]
+    answer = section(text, "Answer").splitlines()
+    assert [line.partition(" ")[2].partition(":")[0] for line in answer] == ["activation", "activation", "init"]
+    assert all("95 % interval" in line and "5 seeds" in line for line in answer)
+
+
+@pytest.mark.parametrize(
+    ("name", "goal", "rule"),
+    [
+        ("test/acc", "max", "at the end of training ({}); the test split is scored once a trial; more is better."),
+        ("val/loss", "min", "as of the last epoch, on the validation split ({}); less is better."),
+        ("loss", "min", "as of the last epoch ({}); less is better."),
+    ],
+)
+def test_the_selection_rule_is_named(tmp_path, name, goal, rule):
+    study = one_factor(metric={"name": name, "goal": goal})
+    text = report_text(tmp_path, study, lambda levels, seed: make_result(score(levels, seed), metric=name))
+    never_chosen = (
+        "last epoch; no epoch was chosen by its score" if goal == "max" else "no epoch was chosen by its score"
+    )
+    assert f"- **Metric**: {name} {rule.format(never_chosen)}\n" in text
+    assert ("test examples" in text) == (name == "test/acc")
+
+
+def test_design_and_seeds_are_described(tmp_path):
+    text = report_text(tmp_path / "full", make_study(exclude=[{"activation": "relu", "init": "he"}], seeds=[3, 9]))
+    assert (
+        "- **Design**: every combination of 3 × 2 levels, some excluded: 5 cells. "
+        "activation: sigmoid (reference), tanh, relu; init: xavier (reference), he.\n"
+    ) in text
+    assert "- **Seeds**: 2 seeds a cell: 3, 9.\n" in text
+    assert "- activation: relu - sigmoid is the mean over 1 of 2 contexts, where the design has both.\n" in text
+    text = report_text(tmp_path / "one", make_study(design="one_at_a_time"))
+    assert "so how factors interact cannot be estimated: 4 cells." in text
+    assert "## Simple effects" not in text
+
+
+def test_an_incomplete_cell_is_marked_and_says_what_is_missing(tmp_path):
+    def some(levels, seed):
+        if levels == {"activation": "relu", "init": "he"}:
+            return [
+                make_result(status=DIVERGED),
+                make_result(status=FAILED),
+                None,
+                measure(levels, 3),
+                measure(levels, 4),
+            ][seed]
+        return measure(levels, seed)
+
+    text = report_text(tmp_path, make_study(), some)
+    cells = section(text, "Cells")
+    (line,) = [line for line in cells.splitlines() if "activation=relu, init=he " in line]
+    assert [cell.strip() for cell in line.split("|")[2:3]] == ["2/5 (!)"]
+    assert [cell.strip() for cell in line.split("|")[-4:-1]] == ["1", "1", "1"]
+    assert "- activation=relu, init=he: 2 of 5 trials have a value; 1 diverged, 1 failed, 1 pending" in cells
+    assert cells.count("(!)") == 2  # that cell, and the line that explains the mark
+    contrasts = [line for line in section(text, "Contrasts").splitlines() if "relu - sigmoid" in line]
+    assert "2/5 (!)" in contrasts[0]
+    notes = section(text, "Caveats")
+    assert "- Not trained yet: 1 of 30 trials; all numbers may change.\n" in notes
+    assert "- 1 of 30 trials failed; " in notes
+    assert "- 1 of 30 trials diverged. That is an outcome, but not a number: " in notes
+
+
+def test_a_level_that_always_diverges_is_counted_and_not_judged(tmp_path):
+    study = one_factor(["a", "b", "c"], metric={"name": "test/acc", "margin": 0.01})
+    text = report_text(
+        tmp_path,
+        study,
+        lambda levels, seed: make_result(status=DIVERGED) if levels["x"] == "b" else measure(levels, seed),
+    )
+    assert (
+        "- x: b against a is undecided in test/acc: a difference needs two complete seeds, and there is none; 5 seeds "
+        "left out (5 diverged).\n"
+    ) in text
+    (cell,) = [line for line in section(text, "Cells").splitlines() if line.startswith("| x=b")]
+    assert cell.replace(" ", "") == "|x=b|0/5(!)|-|-|-|5|0|0|"
+    assert "adjusted for 1 main effect." in text
+
+
+def test_many_incomplete_cells_are_listed_up_to_a_point(tmp_path):
+    study = one_factor([f"level{number}" for number in range(40)], seeds=2)
+    text = report_text(tmp_path, study, lambda levels, seed: measure(levels, seed) if seed == 0 else None)
+    lines = section(text, "Cells").splitlines()
+    assert sum("1 of 2 trials have a value" in line for line in lines) == 30
+    assert lines[-1] == "- and 10 cells more"
+
+
+def test_a_value_that_is_no_number_is_reported(tmp_path):
+    study = one_factor()
+    text = report_text(
+        tmp_path, study, lambda levels, seed: make_result(math.nan) if seed == 1 else measure(levels, seed)
+    )
+    assert (
+        "- 2 of 10 trials finished without a finite value of test/acc; they are left out of means and differences.\n"
+    ) in text
+    assert "no value |" in section(text, "Cells")
+    assert "4/5 (!)" in section(text, "Contrasts")
+
+
+def test_one_seed_gives_no_contrast_and_says_why(tmp_path):
+    claims = {"c": {"factor": "x", "better": "b", "than": "a", "says": "b is better."}}
+    make_ledger(tmp_path, one_factor(seeds=1, claims=claims), measure)
+    report = write_report(tmp_path)
+    text = to_markdown(report)
+    assert section(text, "Answer").startswith("- The study has one seed: there are no contrasts and no intervals, ")
+    assert "## Contrasts" not in text
+    assert "**undecided**: b is better (c). x: b against a is undecided in test/acc: " in text
+    assert rows_of(tmp_path / "report" / "contrasts.csv") == []
+    assert "## Caveats" in text
+
+
+def test_trials_of_earlier_plans_are_counted_and_left_out(tmp_path):
+    make_ledger(tmp_path, one_factor(["a", "b", "c"]), measure)
+    text = report_text(tmp_path, one_factor(["a", "b"]))
+    assert "The ledger keeps 5 trials of earlier plans outside this report." in text
+    assert "x=c" not in text
+    assert "The ledger keeps no trials of earlier plans" in report_text(tmp_path / "new", one_factor())
+
+
+def test_every_printed_interval_holds_its_mean(tmp_path):
+    text = report_text(tmp_path, make_study())
+    triples = re.findall(r"([+-][\d.]+) \| +([+-][\d.]+) to ([+-][\d.]+) \|", text)
+    assert len(triples) == 3 + 7
+    assert all(float(low) <= float(mean) <= float(high) for mean, low, high in triples)
+
+
+def test_a_folder_without_a_ledger(tmp_path):
+    with pytest.raises(LedgerError) as caught:
+        write_report(tmp_path)
+    assert str(caught.value) == f"{tmp_path / 'ledger.sqlite'}: there is no ledger; `ablate run` makes one"
+    assert names_in(tmp_path) == []
+
+
+def test_a_ledger_without_a_study(tmp_path):
+    with Ledger(tmp_path / "ledger.sqlite", writable=True):
+        pass
+    with pytest.raises(LedgerError, match="holds no study yet"):
+        build_report(tmp_path)
+
+
+def test_no_finished_trial(tmp_path):
+    states = [None, make_result(status=FAILED), make_result(status=DIVERGED)]
+    make_ledger(tmp_path, one_factor(seeds=3), lambda levels, seed: states[seed])
+    with pytest.raises(InputError) as caught:
+        write_report(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path / 'ledger.sqlite'}: no trial has finished, so there is nothing to report (2 pending, 2 diverged, "
+        "2 failed). `ablate run` trains what is pending, `ablate show` prints why a trial failed, `ablate retry` makes "
+        "failed ones pending again"
+    )
+    assert not (tmp_path / "report").exists()
+
+
+def test_a_metric_that_no_trial_logged(tmp_path):
+    study = one_factor(metric={"name": "test/ac"})
+    make_ledger(tmp_path, study, lambda *_: make_result(None, metrics={"test/acc": 0.5, "test/loss": 1.0}))
+    with pytest.raises(InputError) as caught:
+        build_report(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path / 'ledger.sqlite'}: metric.name: no trial logged 'test/ac'; did you mean 'test/acc'? "
+        "logged: test/acc, test/loss. Correct it in the study file and run the study again: what is trained is kept"
+    )
+
+
+def test_a_report_that_cannot_be_written(tmp_path):
+    make_ledger(tmp_path, one_factor(), measure)
+    (tmp_path / "report").write_text("in the way")
+    with pytest.raises(DirectoryError, match=r"report: the report cannot be written: .*File exists"):
+        write_report(tmp_path)
+
+
+def test_a_file_that_cannot_be_replaced_leaves_no_half_written_one(tmp_path):
+    make_ledger(tmp_path, one_factor(), measure)
+    (tmp_path / "report" / "trials.csv").mkdir(parents=True)
+    with pytest.raises(DirectoryError, match="cannot be written"):
+        write_report(tmp_path)
+    assert names_in(tmp_path / "report") == ["report.md", "trials.csv"]
+
+
+def test_the_frames_of_the_report_are_those_that_are_loaded(tmp_path):
+    make_ledger(tmp_path, make_study(), measure)
+    report = build_report(str(tmp_path))
+    assert report.trials.equals(load_trials(tmp_path))
+    assert report.curves.equals(load_curves(str(tmp_path)))

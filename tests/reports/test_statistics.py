@@ -1,0 +1,143 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from reports.statistics import equivalence, holm, mean_interval, paired_difference
+
+scores = st.floats(min_value=-1e3, max_value=1e3, allow_subnormal=False)
+
+
+def pairs(min_size):
+    return st.lists(st.tuples(scores, scores), min_size=min_size, max_size=12)
+
+
+def test_mean_interval_by_hand():
+    # 2, 4, 9: mean 5, sd sqrt(13), t(0.975, 2) = 4.302653
+    found = mean_interval([2.0, 4.0, 9.0])
+    assert (found.n, found.mean) == (3, 5.0)
+    assert found.sd == pytest.approx(math.sqrt(13), rel=1e-15)
+    assert found.ci_low == pytest.approx(5 - 4.302652729911275 * math.sqrt(13 / 3), rel=1e-9)
+    assert found.ci_high == pytest.approx(5 + 4.302652729911275 * math.sqrt(13 / 3), rel=1e-9)
+
+
+def test_mean_of_one_value_has_no_spread():
+    found = mean_interval([0.9])
+    assert (found.n, found.mean) == (1, 0.9)
+    assert np.isnan([found.sd, found.ci_low, found.ci_high]).all()
+
+
+def test_mean_of_nothing_is_nan_and_warns_nobody():
+    found = mean_interval([])
+    assert found.n == 0
+    assert np.isnan([found.mean, found.sd, found.ci_low, found.ci_high]).all()
+
+
+def test_paired_difference_by_hand():
+    # differences 1, 2, 3: mean 2, sd 1, t = 2 sqrt(3) with 2 degrees of freedom: p = 1 - t / sqrt(t^2 + 2)
+    found = paired_difference([2.0, 4.0, 6.0], [1.0, 2.0, 3.0])
+    assert (found.n, found.mean, found.sd, found.d_z) == (3, 2.0, 1.0, 2.0)
+    assert found.p_value == pytest.approx(1 - math.sqrt(12) / math.sqrt(14), rel=1e-12)
+    assert found.ci_low == pytest.approx(2 - 4.302652729911275 / math.sqrt(3), rel=1e-9)
+
+
+@given(pairs(min_size=2))
+def test_paired_difference_agrees_with_scipy(values):
+    level, reference = np.array(values).T
+    found = paired_difference(level, reference)
+    if found.is_constant or found.sd < max(1e-9 * np.abs(values).max(), 1e-100):
+        return  # scipy warns there that its own result is not reliable, or squares it to 0
+    expected = stats.ttest_rel(level, reference)
+    interval = expected.confidence_interval(0.95)
+    assert found.p_value == pytest.approx(expected.pvalue, rel=1e-6, abs=1e-12)
+    assert (found.ci_low, found.ci_high) == pytest.approx((interval.low, interval.high), rel=1e-6, abs=1e-9)
+
+
+@given(pairs(min_size=2))
+def test_swapping_level_and_reference_mirrors_the_difference(values):
+    level, reference = np.array(values).T
+    one, other = paired_difference(level, reference), paired_difference(reference, level)
+    assert (one.mean, one.sd, one.p_value, one.d_z) == (-other.mean, other.sd, other.p_value, -other.d_z)
+    assert (one.ci_low, one.ci_high) == (-other.ci_high, -other.ci_low)
+
+
+def test_fewer_than_two_pairs_are_no_contrast():
+    for values in ([], [0.5]):
+        found = paired_difference(values, values)
+        numbers = [found.mean, found.sd, found.ci_low, found.ci_high, found.p_value, found.d_z]
+        assert found.n == len(values)
+        assert np.isnan(numbers).all()
+
+
+def test_differences_that_are_all_zero_have_p_one():
+    found = paired_difference([0.9, 0.8, 0.7], [0.9, 0.8, 0.7])
+    assert (found.mean, found.ci_low, found.ci_high, found.p_value, found.d_z) == (0, 0, 0, 1, 0)
+    assert found.is_constant
+
+
+def test_a_difference_of_rounding_alone_counts_as_zero():
+    assert 0.1 + 0.2 != 0.3  # what the two ways of writing one number differ by
+    found = paired_difference([0.1 + 0.2, 0.1 + 0.2, 0.3], [0.3, 0.3, 0.3])
+    assert (found.mean, found.p_value) == (0, 1)
+
+
+def test_one_difference_in_all_pairs_has_p_zero_and_is_marked():
+    found = paired_difference([0.97, 0.95], [0.96, 0.94])  # 0.97 - 0.96 != 0.95 - 0.94 in floating point
+    assert found.is_constant
+    assert found.mean == pytest.approx(0.01)
+    assert (found.sd, found.p_value, found.d_z) == (0, 0, math.inf)
+    assert found.ci_low == found.ci_high == found.mean
+    assert paired_difference([0.96, 0.94], [0.97, 0.95]).d_z == -math.inf
+
+
+def test_enormous_values_do_not_warn():
+    assert paired_difference([1e308, -1e308, 0.0], [-1e308, 1e308, 1.0]).n == 3
+    assert mean_interval([1e308, -1e308]).n == 2
+    assert mean_interval([1.7e308, 1.7e308]).n == 2
+
+
+def test_tiny_differences_keep_their_spread():
+    found = paired_difference([1e-200, 2e-200, 3e-200], [0.0, 0.0, 0.0])
+    assert found.d_z == pytest.approx(2)
+
+
+def test_paired_values_need_one_length():
+    with pytest.raises(ValueError, match="paired values have one length; found 2 and 1"):
+        paired_difference([1.0, 2.0], [1.0])
+
+
+def test_holm_by_hand_and_nan_is_not_counted():
+    # sorted 0.01, 0.02, 0.04 times 3, 2, 1, and never falling
+    assert holm([0.02, 0.01, math.nan, 0.04]).tolist() == pytest.approx([0.04, 0.03, math.nan, 0.04], nan_ok=True)
+    assert holm([]).tolist() == []
+    assert np.isnan(holm([math.nan])).all()
+
+
+def test_equivalence_is_the_ninety_percent_interval_strictly_inside():
+    difference = paired_difference([0.901, 0.899, 0.902, 0.900], [0.9, 0.9, 0.9, 0.9])
+    expected = stats.t.interval(0.90, 3, loc=difference.mean, scale=difference.sd / 2)
+    found = equivalence(difference, margin=0.01)
+    assert (found.ci_low, found.ci_high) == pytest.approx(expected, rel=1e-9)
+    assert found.holds
+    assert not equivalence(difference, margin=found.ci_high).holds
+    assert equivalence(difference, margin=found.ci_high * (1 + 1e-9)).holds
+
+
+@given(pairs(min_size=3), st.floats(min_value=0.01, max_value=100))
+def test_equivalence_agrees_with_two_one_sided_tests(values, margin):
+    level, reference = np.array(values).T
+    difference = paired_difference(level, reference)
+    if difference.is_constant or difference.sd < 1e-6:
+        return
+    lower = stats.ttest_1samp(level - reference, -margin, alternative="greater").pvalue
+    upper = stats.ttest_1samp(level - reference, margin, alternative="less").pvalue
+    p_value = max(lower, upper)
+    if abs(p_value - 0.05) > 1e-6:
+        assert equivalence(difference, margin).holds == (p_value < 0.05)
+
+
+def test_equivalence_needs_an_interval():
+    assert not equivalence(paired_difference([1.0], [1.0]), margin=1.0).holds

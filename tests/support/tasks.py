@@ -1,0 +1,52 @@
+"""Functions that runner tests send to workers."""
+
+import os
+import time
+
+
+def double(number, emit):
+    emit(("half", number / 2))
+    emit(("again", number))
+    return number * 2
+
+
+def fail(text, emit):
+    emit("before")
+    raise ValueError(text)
+
+
+def fail_with_odd_error(text, emit):
+    class OddError(Exception):
+        """Cannot be pickled: it is local."""
+
+    raise OddError(text)
+
+
+def process_id(argument, emit):
+    return os.getpid()
+
+
+def die(number, emit):
+    os.kill(os.getpid(), number)
+    time.sleep(30)
+
+
+def leave(code, emit):
+    os._exit(code)
+
+
+def threads_and_gpus(argument, emit):
+    import torch
+
+    return torch.get_num_threads(), os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
+def say(text, emit):
+    print(text, flush=True)
+    os.system(f"echo {text} from a child")
+
+
+def slow(path, emit):
+    time.sleep(1.5)
+    with open(path, "a") as file:
+        file.write("done\n")
