@@ -53,7 +53,8 @@ def resolved(section: str, value: Any) -> Any:
     if value is None and section != "trainer":
         return None
     parser = _parser(section)
-    return json.loads(parser.dump(parser.parse_object({section: value or {}}), format="json"))[section]
+    text = parser.dump(parser.parse_object({section: value or {}}), format="json", skip_unset=False)
+    return json.loads(text)[section]
 
 
 def make_data(config: Mapping[str, Any]) -> LightningDataModule | None:
@@ -86,7 +87,14 @@ def trainer_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _instantiated(section: str, value: Any) -> Any:
     parser = _parser(section)
-    return parser.instantiate(parser.parse_object({section: value}))[section]
+    namespace = parser.parse_object({section: value})
+    try:
+        return parser.instantiate(namespace)[section]
+    except ValueError as error:
+        own = error.__cause__ or error.__context__
+        if own is None:
+            raise
+        raise own from None  # the class's own words, without jsonargparse's page around them
 
 
 @functools.cache
@@ -95,7 +103,7 @@ def _parser(section: str) -> ArgumentParser:
     if section == "trainer":
         parser.add_lightning_class_args(Trainer, "trainer")
     else:
-        parser.add_lightning_class_args(_BASES[section], section, subclass_mode=True, required=False)
+        parser.add_lightning_class_args(_BASES[section], section, subclass_mode=True, required=True)
     return parser
 
 

@@ -247,3 +247,7 @@ def _console() -> "Console":
     from rich.console import Console
 
     return Console(highlight=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -94,7 +94,7 @@ def _same_configuration(cells: Sequence[Cell], ids: Sequence[str]) -> list[tuple
     for cell, key in zip(cells, ids, strict=True):
         other = first.setdefault(key, cell)
         what = f"is the same configuration as {other}; exclude one of them, or change its levels"
-        problems.append(() if other is cell else (Problem(where=f"{cell}", what=what),))
+        problems.append(() if other is cell else (Problem(where=str(cell), what=what),))
     return problems
 
 
@@ -114,12 +114,14 @@ def _raise_located(study: Study, cells: Sequence[Cell], problems: Sequence[Itera
 
 def _located(study: Study, cells: Sequence[Cell], problem: Problem, numbers: set[int]) -> Problem:
     key, what = problem.where, problem.what
+    names = [str(cells[number]) for number in sorted(numbers)]
+    if key == names[0]:
+        return Problem(where=f"cell {key}", what=what)
     if len(numbers) == len(cells):
         return Problem(where=f"base.{key}", what=what)
     for factor in study.factors:
         for level in factor.level_names:
             if numbers == {number for number, cell in enumerate(cells) if cell.levels[factor.name] == level}:
                 return Problem(where=f"factors.{factor.name}.{level}", what=f"{key}: {what}")
-    names = [str(cells[number]) for number in sorted(numbers)]
     others = f" (and {len(names) - 1} more cells)" if len(names) > 1 else ""
-    return Problem(where=f"cell {names[0]}{others}", what=what if key == names[0] else f"{key}: {what}")
+    return Problem(where=f"cell {names[0]}{others}", what=f"{key}: {what}")

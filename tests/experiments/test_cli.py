@@ -1,0 +1,179 @@
+"""The command as a user meets it: output, exit codes, messages."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from small_study import small_study
+
+from experiments.cli import main
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder(tmp_path, monkeypatch):
+    """Commands run in a folder of their own; what `main` changes in the process is put back."""
+    monkeypatch.chdir(tmp_path)
+    path, handler = list(sys.path), signal.getsignal(signal.SIGTERM)
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(small_study()))
+    yield
+    sys.path[:] = path
+    signal.signal(signal.SIGTERM, handler)
+
+
+def ablate(capsys, *arguments):
+    code = main(arguments)
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def command(*arguments, **options):
+    return subprocess.Popen([sys.executable, "-m", "experiments.cli", *arguments], text=True, **options)
+
+
+def first_trial():
+    return Path("runs/mine/report/trials.csv").read_text().splitlines()[1].split(",")[0]
+
+
+def test_list_names_every_shipped_study_with_its_question(capsys):
+    code, out, _ = ablate(capsys, "list")
+    assert code == 0
+    assert out.startswith("quickstart")
+    assert "Which activation trains a three-layer MLP best" in " ".join(out.split())
+
+
+@pytest.mark.parametrize("argument", ["--help", "list"])
+def test_help_and_list_answer_at_once(argument):
+    seconds = []
+    for _ in range(3):
+        started = time.perf_counter()
+        assert command(argument, stdout=subprocess.DEVNULL).wait() == 0
+        seconds.append(time.perf_counter() - started)
+    assert min(seconds) < 0.5
+
+
+def test_check_shows_the_plan_and_writes_nothing(capsys, tmp_path):
+    code, out, _ = ablate(capsys, "check", "mine.yaml")
+    assert code == 0
+    text = " ".join(out.split())
+    assert "full design: 2 cells x 2 seeds = 4 trials; metric test/acc (max), margin 0.01" in text
+    assert "each level against its reference, paired by seed: 2 differences" in text
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.yaml"]
+
+
+def test_run_status_show_and_report(capsys):
+    code, out, _ = ablate(capsys, "run", "mine.yaml", "--runner", "inline", "--set", "trainer.max_epochs=2")
+    assert code == 0
+    assert "4 trials; 1 worker" in out
+    assert "relu - tanh" in out
+    assert "Written to runs/mine/report" in out
+    code, out, _ = ablate(capsys, "status", "runs/mine")
+    assert code == 0
+    assert "4 trials, 4 finished" in out
+    code, out, _ = ablate(capsys, "show", "runs/mine", first_trial()[:8])
+    assert code == 0
+    assert "# test/acc: " in out
+    config = yaml.safe_load(out)
+    assert config["seed_everything"] == 0
+    assert config["trainer"]["max_epochs"] == 2
+    code, out, _ = ablate(capsys, "report", "runs/mine")
+    assert code == 0
+    code, out, _ = ablate(capsys, "run", "mine.yaml", "--runner", "inline", "--set", "trainer.max_epochs=2")
+    assert code == 0
+    assert "nothing to train" in out
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.*LeafSpec.*is deprecated", "ignore:.*does not have many workers", "ignore::DeprecationWarning"
+)
+def test_what_show_prints_trains_in_stock_lightning_cli(capsys, tmp_path, monkeypatch):
+    from lightning.pytorch.cli import LightningCLI
+
+    ablate(capsys, "run", "mine.yaml", "--runner", "inline", "--seeds", "1")
+    _, out, _ = ablate(capsys, "show", "runs/mine", first_trial())
+    (tmp_path / "trial.yaml").write_text(out)
+    monkeypatch.setattr(sys, "argv", ["main.py", "fit", "--config", "trial.yaml", "--trainer.logger=false"])
+    cli = LightningCLI()
+    assert cli.trainer.current_epoch == 1
+    assert "test" not in cli.trainer.callback_metrics
+    assert float(cli.trainer.callback_metrics["val/acc"]) > 0
+
+
+def test_failed_trials_give_exit_code_1_and_the_way_to_retry(capsys, monkeypatch):
+    study = small_study(seeds=1, name="fails")
+    study["base"] = {
+        "model": {"class_path": "user_module.UserModule"},
+        "data": {"class_path": "user_module.UserData"},
+        "trainer": {"max_epochs": 2},
+    }
+    study["metric"] = {"name": "test/loss", "goal": "min"}
+    study["factors"] = {"fails": {"key": "model.init_args.fails", "levels": ["", "raises"]}}
+    Path("fails.yaml").write_text(yaml.safe_dump(study))
+    code, out, _ = ablate(capsys, "run", "fails.yaml", "--runner", "inline")
+    assert code == 1
+    assert "ValueError: the user's own error" in out
+    assert "1 trials failed: `ablate show runs/fails TRIAL` has the traceback" in out
+    trial = out.split("failed ")[1].split(" ")[0]
+    code, out, _ = ablate(capsys, "show", "runs/fails", trial)
+    assert "ValueError: the user's own error" in out
+    code, out, _ = ablate(capsys, "retry", "runs/fails")
+    assert (code, out) == (0, "1 failed trials are pending again; `ablate run` trains them\n")
+
+
+WRONG = [
+    (("run", "quickstrat"), "ablate: there is no study 'quickstrat'; did you mean 'quickstart'?"),
+    (("check", "absent.yaml"), "ablate: absent.yaml: cannot be read as a study file"),
+    (("run", "mine.yaml", "--seeds", "0"), "ablate: mine.yaml: seeds: is 0; at least 1 is needed"),
+    (("run", "mine.yaml", "--seeds", "-2"), "ablate: mine.yaml: seeds: is -2; at least 1 is needed"),
+    (("run", "mine.yaml", "--set", "x"), "ablate: --set x: write KEY=VALUE, as in --set trainer.max_epochs=2"),
+    (("run", "mine.yaml", "--set", "trainer.max_epochs=["), "ablate: --set trainer.max_epochs: is not valid YAML"),
+    (("run", "mine.yaml", "--set", "seeds=3"), "ablate: mine.yaml: --set seeds: 'seeds' is not a key of the config"),
+    (("run", "mine.yaml", "--fuse", "auto"), "ablate: --fuse auto: fused training comes with a later release"),
+    (("run", "mine.yaml", "--runner", "ray"), "ablate: --runner ray: the Ray runner comes with a later release"),
+    (("run", "mine.yaml", "--wandb", "online"), "ablate: --wandb online: Weights & Biases comes with a later release"),
+    (("run", "mine.yaml", "--workers", "0"), "ablate: --workers 0: at least 1 is needed"),
+    (("run", "mine.yaml", "--data-dir", "absent"), "ablate: --data-dir absent: is not a folder"),
+    (("status", "absent"), "ablate: absent/ledger.sqlite: there is no ledger; `ablate run` makes one"),
+    (("retry", "absent"), "ablate: absent/ledger.sqlite: there is no ledger; `ablate run` makes one"),
+    (("show", "absent", "x"), "ablate: absent/ledger.sqlite: there is no ledger; `ablate run` makes one"),
+    (("report", "absent"), "ablate: absent"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), WRONG, ids=[" ".join(arguments) for arguments, _ in WRONG])
+def test_wrong_input_is_exit_code_2_a_message_and_nothing_written(capsys, tmp_path, arguments, message):
+    code, out, err = ablate(capsys, *arguments)
+    assert code == 2
+    assert err.startswith(message)
+    assert "Traceback" not in out + err
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.yaml"]
+
+
+def test_a_wrong_option_is_exit_code_2(capsys):
+    with pytest.raises(SystemExit) as raised:
+        main(["run", "mine.yaml", "--fuse", "sometimes"])
+    assert raised.value.code == 2
+    assert "invalid choice: 'sometimes'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupting_is_exit_code_130_and_the_same_command_continues(capsys, number, tmp_path):
+    study = small_study(seeds=40)
+    study["base"]["trainer"]["max_epochs"] = 4
+    (tmp_path / "long.yaml").write_text(yaml.safe_dump(study))
+    running = command("run", "long.yaml", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 100
+    while time.monotonic() < deadline and not (tmp_path / "runs/long/logs/worker-0.log").exists():
+        time.sleep(0.1)
+    time.sleep(1)
+    running.send_signal(number)
+    _, err = running.communicate(timeout=20)
+    assert running.returncode == 130
+    assert err == "ablate: interrupted; the same command continues\n"
+    code, out, _ = ablate(capsys, "status", "runs/long")
+    assert code == 0
+    assert " pending" in out
+    assert "running" not in out

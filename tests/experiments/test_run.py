@@ -1,0 +1,213 @@
+"""The loop: what is trained, what is recorded, and what a second command finds."""
+
+import csv
+import sqlite3
+
+import pytest
+import yaml
+from small_study import small_study
+
+from experiments import DirectoryError, InputError, Ledger, LedgerError, StudyError, load_study, parse_study, run
+from experiments.folder import writing
+
+
+class Notes:
+    """A sink that notes what it is told."""
+
+    def __init__(self):
+        self.told = []
+
+    def planned(self, counts, trials, num_places):
+        self.told.append(("planned", dict(counts), len(trials), num_places))
+
+    def started(self, trial):
+        self.told.append(("started", trial.trial_id))
+
+    def epoch_ended(self, trial, event):
+        self.told.append(("epoch", trial.trial_id, event.epoch))
+
+    def ended(self, trial, result):
+        self.told.append(("ended", trial.trial_id, result.status))
+
+
+def train(study, directory, **options):
+    notes = Notes()
+    outcome = run(parse_study(study, name="small"), directory, sinks=[notes], **({"runner": "inline"} | options))
+    return outcome, notes.told
+
+
+def results(directory):
+    with Ledger(directory / "ledger.sqlite", writable=False) as ledger:
+        return {(row["levels"]["activation"], row["seed"]): row["status"] for row in ledger.trials()}, {
+            (trial, name): value for trial, name, value in ledger.metrics()
+        }
+
+
+def test_every_trial_is_trained_once_and_told_in_order(tmp_path):
+    outcome, told = train(small_study(), tmp_path / "s")
+    assert outcome.num_trained == 4
+    assert outcome.counts["finished"] == 4
+    assert told[0] == ("planned", {"pending": 4, "running": 0, "finished": 0, "diverged": 0, "failed": 0}, 4, 1)
+    first = told[1][1]
+    assert told[1:4] == [("started", first), ("epoch", first, 0), ("ended", first, "finished")]
+    statuses, metrics = results(tmp_path / "s")
+    assert set(statuses.values()) == {"finished"}
+    assert {name for _, name in metrics} == {f"{s}/{m}" for s in ("train", "val", "test") for m in ("loss", "acc")}
+
+
+def test_both_runners_give_the_same_bits(tmp_path):
+    train(small_study(), tmp_path / "inline")
+    train(small_study(), tmp_path / "local", runner="local", workers=2)
+    assert results(tmp_path / "inline") == results(tmp_path / "local")
+
+
+def test_running_again_trains_nothing_and_a_new_level_or_seed_only_itself(tmp_path):
+    train(small_study(seeds=1), tmp_path / "s")
+    assert train(small_study(seeds=1), tmp_path / "s")[0].num_trained == 0
+    assert train(small_study(seeds=2), tmp_path / "s")[0].num_trained == 2
+    wider = small_study(seeds=2)
+    wider["factors"]["activation"]["levels"] = ["tanh", "relu", "elu"]
+    before = results(tmp_path / "s")[1]
+    assert train(wider, tmp_path / "s")[0].num_trained == 2
+    after = results(tmp_path / "s")[1]
+    assert before.items() <= after.items()
+
+
+def test_the_folder_holds_the_study_as_it_was_asked_for(tmp_path):
+    train(small_study(), tmp_path / "s")
+    assert load_study(tmp_path / "s" / "study.yaml") == parse_study(small_study(), name="small")
+    with sqlite3.connect(tmp_path / "s" / "ledger.sqlite") as database:
+        assert database.execute("SELECT count(*) FROM trials WHERE status = 'finished'").fetchone() == (4,)
+    database.close()
+    assert not list((tmp_path / "s").glob("ledger.sqlite-*"))
+
+
+def test_a_study_file_inside_its_own_folder_is_left_as_written(tmp_path):
+    folder = tmp_path / "small"
+    folder.mkdir()
+    file = folder / "study.yaml"
+    text = "# mine\n" + yaml.safe_dump(small_study(name="small", seeds=1))
+    file.write_text(text)
+    run(load_study(file), folder, runner="inline")
+    assert file.read_text() == text
+
+
+def failing(fails, **changes):
+    base = {
+        "model": {"class_path": "user_module.UserModule"},
+        "data": {"class_path": "user_module.UserData"},
+        "trainer": {"max_epochs": 3, "accelerator": "cpu"},
+    }
+    return small_study(base=base, factors={"activation": {"key": "model.init_args.fails", "levels": fails}}, **changes)
+
+
+def test_failed_and_diverged_trials_cost_no_other_and_are_not_done_again_by_themselves(tmp_path):
+    outcome, _ = train(failing(["", "raises", "diverges"], seeds=2), tmp_path / "s")
+    assert outcome.counts == {"pending": 0, "running": 0, "finished": 2, "diverged": 2, "failed": 2}
+    assert train(failing(["", "raises", "diverges"], seeds=2), tmp_path / "s")[0].num_trained == 0
+    with Ledger(tmp_path / "s" / "ledger.sqlite", writable=True) as ledger:
+        failed = next(row for row in ledger.trials() if row["status"] == "failed")
+        assert failed["error"].rstrip().endswith("ValueError: the user's own error")
+        assert ledger.retry() == 2
+    assert train(failing(["", "raises", "diverges"], seeds=2), tmp_path / "s")[0].num_trained == 2
+
+
+def test_an_interrupted_run_keeps_what_is_finished_and_continues(tmp_path):
+    class Impatient(Notes):
+        def ended(self, trial, result):
+            if len([word for word, *_ in self.told if word == "ended"]) == 1:
+                raise KeyboardInterrupt
+            super().ended(trial, result)
+
+    study = parse_study(small_study(), name="small")
+    with pytest.raises(KeyboardInterrupt):
+        run(study, tmp_path / "s", runner="inline", sinks=[Impatient()])
+    with Ledger(tmp_path / "s" / "ledger.sqlite", writable=False) as ledger:
+        assert ledger.counts() == {"pending": 2, "running": 0, "finished": 2, "diverged": 0, "failed": 0}
+    assert train(small_study(), tmp_path / "s")[0].num_trained == 2
+
+
+def nothing_was_written(directory):
+    return not directory.exists()
+
+
+def test_a_wrong_study_writes_nothing(tmp_path):
+    study = small_study()
+    study["base"]["model"]["init_args"]["hiden"] = [3]
+    with pytest.raises(StudyError, match="did you mean 'hidden'"):
+        train(study, tmp_path / "s")
+    assert nothing_was_written(tmp_path / "s")
+
+
+def test_a_wrong_study_comes_back_from_a_worker_whole(tmp_path):
+    study = small_study()
+    study["base"]["model"]["init_args"] |= {"hiden": [3], "dropuot": 0.1}
+    with pytest.raises(StudyError) as raised:
+        train(study, tmp_path / "s", runner="local", workers=1)
+    assert len(raised.value.problems) == 2
+    assert nothing_was_written(tmp_path / "s")
+
+
+def test_a_folder_that_holds_another_study_is_left_alone(tmp_path):
+    train(small_study(), tmp_path / "s")
+    before = {path: path.read_bytes() for path in (tmp_path / "s").rglob("*") if path.is_file()}
+    with pytest.raises(DirectoryError, match=r"s: holds study 'small', not 'other'; give another folder with --out"):
+        run(parse_study(small_study(), name="other"), tmp_path / "s", runner="inline")
+    assert before == {path: path.read_bytes() for path in (tmp_path / "s").rglob("*") if path.is_file()}
+
+
+def test_a_folder_that_is_a_file_says_so(tmp_path):
+    (tmp_path / "s").write_text("")
+    with pytest.raises(DirectoryError, match=r"s: is a file; a study needs a folder"):
+        train(small_study(), tmp_path / "s")
+
+
+def test_a_corrupt_ledger_is_left_alone(tmp_path):
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "ledger.sqlite").write_bytes(b"no database" * 100)
+    with pytest.raises(LedgerError, match=r"ledger.sqlite: is damaged or not a ledger"):
+        train(small_study(), tmp_path / "s")
+    assert (tmp_path / "s" / "ledger.sqlite").read_bytes() == b"no database" * 100
+
+
+def test_a_folder_in_use_names_who_uses_it(tmp_path):
+    with (
+        writing(tmp_path / "s"),
+        pytest.raises(DirectoryError, match=r"s: is in use by process \d+ on .*; wait for it or stop it"),
+    ):
+        train(small_study(), tmp_path / "s")
+    assert train(small_study(), tmp_path / "s")[0].num_trained == 4
+
+
+def test_an_unknown_runner_and_no_workers_are_errors(tmp_path):
+    with pytest.raises(InputError, match=r"--runner 'locl' is not a runner; did you mean 'local'\? accepted: local"):
+        train(small_study(), tmp_path / "s", runner="locl")
+    with pytest.raises(InputError, match=r"--workers 0: at least 1 is needed"):
+        train(small_study(), tmp_path / "s", runner="local", workers=0)
+
+
+def test_what_workers_print_is_in_the_logs_and_user_files_in_a_folder_of_the_trial(tmp_path):
+    study = small_study(seeds=1)
+    study["base"]["trainer"]["enable_checkpointing"] = True
+    train(study, tmp_path / "s", runner="local", workers=1)
+    assert (tmp_path / "s" / "logs" / "worker-0.log").exists()
+    assert len(list((tmp_path / "s" / "trials").rglob("*.ckpt"))) == 2
+
+
+def test_the_whole_way_from_a_file_to_a_csv(tmp_path):
+    from reports import write_report
+
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump(small_study(seeds=3)))
+    run(file, tmp_path / "out", runner="inline")
+    write_report(tmp_path / "out")
+    with open(tmp_path / "out" / "report" / "trials.csv") as table:
+        rows = list(csv.DictReader(table))
+    assert len(rows) == 6
+    assert {row["activation"] for row in rows} == {"tanh", "relu"}
+    with open(tmp_path / "out" / "report" / "contrasts.csv") as table:
+        (contrast,) = csv.DictReader(table)
+    assert (contrast["level"], contrast["reference"], contrast["n"]) == ("relu", "tanh", "3")
+    by = {(row["activation"], row["seed"]): float(row["test/acc"]) for row in rows}
+    mean = sum(by["relu", seed] - by["tanh", seed] for seed in "012") / 3
+    assert float(contrast["mean_difference"]) == pytest.approx(mean)
