@@ -43,7 +43,7 @@ def paragraph(text: str) -> str:
 def table_lines(table: Table) -> str:
     """A table, padded so that it can be read without being rendered."""
     rows = [tuple(map(escape, row)) for row in (table.headers, *table.rows)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    widths = [max(len("-:"), *map(len, column)) for column in zip(*rows, strict=True)]
     is_number = [header in table.numbers for header in table.headers]
     rules = tuple("-" * (width - 1) + (":" if right else "-") for width, right in zip(widths, is_number, strict=True))
     lines = [

@@ -53,12 +53,12 @@ def _seeds_line(study: Study) -> str:
 
 
 def _interval_line(study: Study) -> str:
-    test = ", nor the choice of test examples, which all trials share" if study.metric.name.startswith("test/") else ""
+    test = ", nor other test examples" if study.metric.name.startswith("test/") else ""
     return (
         "differences have paired 95 % t intervals over the differences within each seed; cell means have 95 % t "
-        "intervals over seeds. Both cover re-training with other seeds, that is, what a seed varies (such as "
-        "initialisation and the order of the data), on the same data and split. They do not cover other data, or other "
-        f"values of what all cells share{test}."
+        "intervals over seeds. Both cover re-training with other seeds, that is, everything that a seed varies: "
+        "initial values, the order of the data, dropout and, where the data module draws one, the split. They do not "
+        f"cover another data set, or other values of what all cells share{test}."
     )
 
 

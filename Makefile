@@ -1,0 +1,10 @@
+.PHONY: check fix test slow
+
+check:  ## format, lint, types and tests: what pre-commit and CI run
+	uv run ruff format --check . && uv run ruff check . && uv run mypy && uv run pytest
+
+fix:  ## mend what the formatter and the linter can mend
+	uv run ruff format . && uv run ruff check --fix .
+
+slow:  ## the tests that take longer
+	uv run pytest -m slow

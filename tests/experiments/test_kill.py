@@ -1,0 +1,93 @@
+"""kill -9 of the command at any moment, and the same command again: each trial once, and the uninterrupted results."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+from small_study import small_study
+
+from experiments import Ledger, load_study, run
+
+
+@pytest.fixture
+def study_path(tmp_path):
+    study = small_study(seeds=8)
+    study["base"]["trainer"]["max_epochs"] = 2
+    path = tmp_path / "killed.yaml"
+    path.write_text(yaml.safe_dump(study))
+    return path
+
+
+def start(study_path, directory):
+    """The command in a process group of its own, so that nothing but the command itself is hit."""
+    arguments = [sys.executable, "-m", "experiments.cli", "run", str(study_path), "--out", str(directory)]
+    return subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+
+
+def kill_after(study_path, directory, num_more, seconds):
+    """Start the command and kill it `seconds` after `num_more` further trials have ended; False when it ended first."""
+    before = num_done(directory)
+    command = start(study_path, directory)
+    while command.poll() is None and num_done(directory) < before + num_more:
+        time.sleep(0.02)
+    time.sleep(seconds)
+    alive = command.poll() is None
+    os.kill(command.pid, signal.SIGKILL)
+    command.communicate()
+    return alive
+
+
+def num_done(directory):
+    if not (directory / "ledger.sqlite").exists():
+        return 0
+    try:
+        with Ledger(directory / "ledger.sqlite", writable=False) as ledger:
+            return ledger.counts()["finished"]
+    except Exception:  # noqa: BLE001 -- the file may be in the making
+        return 0
+
+
+def results(directory):
+    with Ledger(directory / "ledger.sqlite", writable=False) as ledger:
+        trials = [(row["trial_id"], row["status"]) for row in ledger.trials()]
+        return sorted(trials), sorted(ledger.metrics()), sorted(ledger.epochs())
+
+
+def assert_same_as_uninterrupted(study_path, tmp_path):
+    command = start(study_path, tmp_path / "killed")
+    _, err = command.communicate(timeout=300)
+    assert command.returncode == 0, err
+    run(load_study(study_path), tmp_path / "whole", runner="inline")
+    trials, metrics, epochs = results(tmp_path / "killed")
+    assert len(trials) == 16
+    assert {status for _, status in trials} == {"finished"}
+    assert (trials, metrics, epochs) == results(tmp_path / "whole")
+    with Ledger(tmp_path / "killed" / "ledger.sqlite", writable=False) as ledger:
+        histories = [ledger.trial(trial)["history"] for trial, _ in trials]
+    assert all([attempt["status"] for attempt in history].count("finished") == 1 for history in histories)
+
+
+def test_a_command_killed_while_it_trains_continues_to_the_same_results(study_path, tmp_path):
+    assert kill_after(study_path, tmp_path / "killed", num_more=3, seconds=0.13)
+    with Ledger(tmp_path / "killed" / "ledger.sqlite", writable=False) as ledger:
+        assert 3 <= ledger.counts()["finished"] < 16
+    assert_same_as_uninterrupted(study_path, tmp_path)
+
+
+@pytest.mark.slow
+def test_a_command_killed_again_and_again_at_random_moments_continues_to_the_same_results(study_path, tmp_path):
+    chance = random.Random(7)
+    directory = tmp_path / "killed"
+    assert kill_after(study_path, directory, num_more=0, seconds=2.0)  # while it imports: nothing is written yet
+    assert not directory.exists()
+    num_killed = sum(
+        kill_after(study_path, directory, num_more=chance.choice([0, 1, 2]), seconds=chance.uniform(0, 0.6))
+        for _ in range(8)
+    )
+    assert num_killed >= 6
+    assert_same_as_uninterrupted(study_path, tmp_path)

@@ -1,0 +1,79 @@
+"""What the README shows works: its commands, its YAML, its Python, its table of commands, its links."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from experiments import cells_of, load_study
+from experiments.cli import _parser
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def run(tmp_path, *arguments):
+    command = [sys.executable, *arguments]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_set_up_is_two_commands_and_ci_calls_the_second():
+    assert blocks("bash") == ["pip install uv && uv run ablate run quickstart\n", "uv run pytest\n"]
+    assert "make check" in (ROOT / ".ci" / "run").read_text()
+    assert "uv run pytest\n" in (ROOT / "Makefile").read_text()
+    assert "make check" in (ROOT / ".pre-commit-config.yaml").read_text()
+
+
+def test_the_first_command_ends_with_a_table(tmp_path):
+    out = run(tmp_path, "-m", "experiments.cli", "run", "quickstart")
+    assert "30/30 trials done" in out
+    assert re.search(r"relu - sigmoid.*improves", out.replace("\n", " ")), out
+    assert "Written to runs/quickstart/report" in out
+
+
+@pytest.mark.parametrize("block", blocks("yaml"), ids=lambda block: block.splitlines()[0].removeprefix("# "))
+def test_each_study_is_a_file_of_the_examples_and_trains(block, tmp_path):
+    name = block.splitlines()[0].removeprefix("# ")
+    assert (ROOT / name).read_text(encoding="utf-8") == block
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    out = run(tmp_path, "-m", "experiments.cli", "run", name, "--runner", "inline", "--seeds", "2", "--out", "out")
+    num_cells = len(cells_of(load_study(ROOT / name)))
+    assert f"{2 * num_cells}/{2 * num_cells} trials done" in out
+
+
+def test_the_level_of_several_keys_is_a_level():
+    (text,) = re.findall(r"`(levels: \{he_relu: .*?\}\})`", README)
+    assert yaml.safe_load(text) == {
+        "levels": {"he_relu": {"model.init_args.init": "he", "model.init_args.activation": "relu"}}
+    }
+
+
+def test_the_python_example_runs(tmp_path):
+    (block,) = blocks("python")
+    (tmp_path / "example.py").write_text(block)
+    assert "sigmoid" in run(tmp_path, "example.py")
+
+
+def test_every_command_and_option_is_in_the_table_and_none_else():
+    shown = set(re.findall(r"^\| `ablate (\w+)", README, flags=re.MULTILINE))
+    commands = _parser()._subparsers._group_actions[0].choices
+    assert shown == set(commands)
+    options = {option for command in commands.values() for option in command._option_string_actions}
+    later = {"--fuse", "--wandb"}
+    assert {option for option in options if option not in {"-h", "--help"} | later and option not in README} == set()
+
+
+@pytest.mark.parametrize("path", ["README.md", "CONTRIBUTING.md", "benchmarks/README.md"])
+def test_relative_links_lead_somewhere(path):
+    text = (ROOT / path).read_text(encoding="utf-8")
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", text)
+    assert [link for link in links if not ((ROOT / path).parent / link).exists()] == []
