@@ -29,10 +29,7 @@ class StockMLP(lightning.LightningModule):
             layers += [nn.Linear(before, after), nn.BatchNorm1d(after), nn.ReLU()]
         self.net = nn.Sequential(*layers, nn.Linear(64, 10))
         self.accuracy = nn.ModuleDict(
-            {
-                f"{split}_acc": torchmetrics.Accuracy(task="multiclass", num_classes=10)
-                for split in ("train", "val", "test")
-            }
+            {f"{split}_acc": torchmetrics.Accuracy(task="multiclass", num_classes=10) for split in ("train", "val")}
         )
 
     def _step(self, batch: list[torch.Tensor], split: str) -> torch.Tensor:
@@ -53,17 +50,13 @@ class StockMLP(lightning.LightningModule):
         """Logs only."""
         self._step(batch, "val")
 
-    def test_step(self, batch: list[torch.Tensor], batch_idx: int) -> None:
-        """Logs only."""
-        self._step(batch, "test")
-
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam, as LightningCLI's default of the suite."""
         return torch.optim.Adam(self.parameters(), lr=1e-3)
 
 
 class StockMNIST(lightning.LightningDataModule):
-    """MNIST as torchvision serves it, image by image; 55,000/5,000/10,000."""
+    """MNIST as torchvision serves it, image by image; 55,000/5,000."""
 
     def __init__(self, data_dir: str) -> None:
         super().__init__()
@@ -74,7 +67,6 @@ class StockMNIST(lightning.LightningDataModule):
         transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))])
         images = MNIST(self.data_dir, train=True, transform=transform)
         self.train, self.val = random_split(images, [55_000, 5_000])
-        self.test = MNIST(self.data_dir, train=False, transform=transform)
 
     def train_dataloader(self) -> DataLoader:
         """Batches of 128 in random order."""
@@ -83,10 +75,6 @@ class StockMNIST(lightning.LightningDataModule):
     def val_dataloader(self) -> DataLoader:
         """Batches of 1,000."""
         return DataLoader(self.val, batch_size=1000)
-
-    def test_dataloader(self) -> DataLoader:
-        """Batches of 1,000."""
-        return DataLoader(self.test, batch_size=1000)
 
 
 def main() -> None:
@@ -108,8 +96,10 @@ def main() -> None:
             num_sanity_val_steps=0,
         )
         trainer.fit(model, datamodule=data)
-        (result,) = trainer.test(model, datamodule=data, verbose=False)
-        print(f"seed {seed}: {result['test/acc']:.4f}, {time.perf_counter() - started:.2f} s", flush=True)
+        print(
+            f"seed {seed}: {float(trainer.callback_metrics['val/acc']):.4f}, {time.perf_counter() - started:.2f} s",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -93,7 +93,7 @@ def _run(arguments: argparse.Namespace) -> int:
     study = _study(arguments)
     _use_data_dir(arguments)
     console = _console()
-    with ProgressSink(console) as progress:
+    with ProgressSink(console, study.metric.name) as progress:
         outcome = run(study, arguments.out, runner=arguments.runner, workers=arguments.workers, sinks=[progress])
     if outcome.num_trained == 0:
         console.print("nothing to train: every trial of this plan has its result")

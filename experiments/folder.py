@@ -66,7 +66,9 @@ def write_study_file(directory: Path, study: Study) -> None:
     if path.exists() and Path(study.source).exists() and path.samefile(study.source):
         return
     text = yaml.safe_dump(study.to_dict(), sort_keys=False, allow_unicode=True, width=110)
-    path.write_text(f"# Written by `ablate run`; the ledger holds the same.\n{text}", encoding="utf-8")
+    draft = path.with_suffix(".yaml.new")
+    draft.write_text(f"# Written by `ablate run`; the ledger holds the same.\n{text}", encoding="utf-8")
+    draft.replace(path)
 
 
 def _holder(path: Path) -> str:

@@ -8,6 +8,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
+from .errors import choices
 from .trial import DIVERGED, FAILED, FINISHED, EpochEnded, Result, Trial
 
 SECONDS_BETWEEN_LINES = 5.0
@@ -16,11 +17,13 @@ SECONDS_BETWEEN_LINES = 5.0
 class ProgressSink:
     """Counts trials, and estimates the time left from the epochs trained since this command began.
 
-    Use it in a `with` block. `failures` holds the failed trials of this command and their errors.
+    Use it in a `with` block. `failures` holds the failed trials of this command and their errors. A finished trial that
+    lacks `metric` is told once and at once, when stopping still saves time.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, metric: str | None = None) -> None:
         self.failures: list[tuple[Trial, str]] = []
+        self._metric = metric
         self._console = console
         self._is_live = console.is_terminal
         self._bar = Progress(
@@ -85,6 +88,10 @@ class ProgressSink:
             self._counts[result.status] += 1
         if result.status == FAILED:
             self.failures.append((trial, result.error or ""))
+        if result.status == FINISHED and self._metric is not None and self._metric not in result.metrics:
+            known = choices(self._metric, result.metrics, "logged")
+            self._console.print(f"no trial will have the study's metric: {self._metric!r} is not logged{known}")
+            self._metric = None
         self._show(at_once=self._counts["done"] == self._counts["total"])
 
     def _show(self, *, at_once: bool = False) -> None:

@@ -113,8 +113,10 @@ def plan(study: Study, runner: Runner) -> list[Trial]:
         return trials
     if isinstance(last, Raised) and isinstance(last.error, InputError):
         raise last.error
-    reason = last.reason if isinstance(last, Lost) else getattr(last, "traceback", "")
-    raise InputError(f"{study.source}: the study could not be planned: {reason}")
+    if isinstance(last, Lost):
+        hint = "; a script that calls run() needs `if __name__ == '__main__':` around it"
+        raise InputError(f"{study.source}: the study could not be planned: {last.reason}{hint}")
+    raise InputError(f"{study.source}: the study could not be planned: {getattr(last, 'traceback', '')}")
 
 
 def _plan(study: Study, emit: Any) -> list[Trial]:

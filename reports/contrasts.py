@@ -43,7 +43,7 @@ def contrast_table(study: Study, outcomes: Outcomes) -> pd.DataFrame:
         effect_size_name: what effect_size is.
         equivalence_low, equivalence_high: the 90 % interval that is held against the margin; NaN without a margin.
         below_margin: improves or harms, and yet shown to be smaller than the margin.
-        is_constant: all seeds differ by the same amount, so the interval has no width and p is 0 or 1.
+        is_constant: all seeds differ by the same amount, so the width of the interval is not known.
         sentence: the verdict in plain words.
     """
     if len(study.seeds) == 1:

@@ -6,8 +6,9 @@ to 90 %, t 95 %).
 
 Two cases have no spread to estimate, and are settled here once:
 - fewer than two values: every number but n (and the mean of one value) is NaN;
-- all differences equal, up to rounding: the interval has no width, p is 1 if they are 0 and else 0, as the t test's
-  limit says. `PairedDifference.is_constant` marks them, and the report says it.
+- all differences equal, up to rounding: where they are 0, the interval is [0, 0] and p is 1; else there is neither
+  interval nor p, since two seeds that agree by chance (accuracies on a small test split often do) would otherwise
+  look like certainty. `PairedDifference.is_constant` marks them, and the report says it.
 """
 
 import math
@@ -34,6 +35,8 @@ class MeanInterval:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairedDifference:
     """The mean of differences within pairs, and the paired t test that it is 0. All NaN but `n` where n < 2.
+
+    Where all differences are equal and not 0, only n, mean and sd (0) are numbers.
 
     mean, sd: of the differences (ddof = 1). ci_low, ci_high: t interval of the mean. p_value: two-sided.
     d_z: mean / sd of the differences, the standardised effect size for paired data; it is larger than Cohen's d of the
@@ -113,7 +116,7 @@ def paired_difference(level: ArrayLike, reference: ArrayLike, confidence: float 
     is_constant = sd == 0
     low, high = _t_interval(mean, sd, n, confidence)
     if is_constant:
-        p_value, d_z = (1.0, 0.0) if mean == 0 else (0.0, math.copysign(math.inf, mean))
+        p_value, d_z = (1.0, 0.0) if mean == 0 else (nothing, nothing)
     else:
         p_value, d_z = _two_sided_p(mean / sd * math.sqrt(n), n - 1), mean / sd
     return PairedDifference(
@@ -167,7 +170,7 @@ def _t_interval(mean: float, sd: float, n: int, confidence: float) -> tuple[floa
     if math.isnan(sd):
         return math.nan, math.nan
     if sd == 0:
-        return mean, mean
+        return (mean, mean) if mean == 0 else (math.nan, math.nan)
     from scipy.special import stdtrit  # what scipy.stats.t uses, at a third of the import time
 
     half = float(stdtrit(n - 1, (1 + confidence) / 2)) * sd / math.sqrt(n)

@@ -79,6 +79,13 @@ def sentence(comparison: Comparison, verdict: Verdict, metric: Metric) -> str:
         )
         return f"{subject}: {level} against {reference} is {UNDECIDED} in {name}: {why}{_left_out(comparison)}."
     margin = metric.margin
+    if difference.is_constant and difference.mean != 0:
+        shown, *_ = difference_text(difference.mean, difference.mean, difference.mean, margin)
+        return (
+            f"{subject}: {level} against {reference} is {UNDECIDED} in {name}: {shown} in each of "
+            f"{counted(difference.n, 'seed')}, and without any spread between seeds there is no interval"
+            f"{_left_out(comparison)}."
+        )
     says = {
         IMPROVES: f"{level} improves {name} against {reference}",
         HARMS: f"{level} harms {name} against {reference}",
@@ -118,7 +125,7 @@ def _note(difference: PairedDifference, verdict: Verdict, metric: Metric) -> str
     if verdict.word == UNDECIDED and difference.p_value < ALPHA:
         notes.append(f"p = {p_text(difference.p_value)} alone, but not adjusted for the other contrasts")
     if difference.is_constant:
-        notes.append("all seeds differ by the same amount, so the width of the interval is not known")
+        notes.append("no seed differs at all")
     return "".join(f"; {note}" for note in notes)
 
 

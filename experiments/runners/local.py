@@ -14,6 +14,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import parent_process
 from pathlib import Path
 from types import TracebackType
@@ -44,8 +45,13 @@ class LocalRunner:
         if not has_gpu_driver():
             self._environment["CUDA_VISIBLE_DEVICES"] = ""  # else torch's optimizers look for a driver at every step
         self.num_places = num_places or len(self._gpus) or num_cores()
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(list(preload))
+        has_forkserver = "forkserver" in multiprocessing.get_all_start_methods()
+        self._context: ForkServerContext | SpawnContext
+        if has_forkserver:
+            self._context = multiprocessing.get_context("forkserver")
+            self._context.set_forkserver_preload(list(preload))
+        else:  # Windows: each worker imports for itself
+            self._context = multiprocessing.get_context("spawn")
         self._workers: list[_Worker | None] = [None] * self.num_places
         self._log_directory: Path | None = None
 
@@ -65,8 +71,15 @@ class LocalRunner:
 
     def run(self, tasks: Iterable[Task], handle: Callable[[Event], None]) -> None:
         """See Runner.run."""
-        waiting = iter(tasks)
         busy: dict[int, _Worker] = {}
+        try:
+            self._run(iter(tasks), handle, busy)
+        finally:
+            for place, worker in busy.items():  # after an error: nobody will ask what these would have said
+                worker.stop()
+                self._workers[place] = None
+
+    def _run(self, waiting: Iterator[Task], handle: Callable[[Event], None], busy: "dict[int, _Worker]") -> None:
         while True:
             for place in range(self.num_places):
                 if place not in busy and (task := next(waiting, None)) is not None:
@@ -104,7 +117,7 @@ class LocalRunner:
 class _Worker:
     """One warm process, seen from the command."""
 
-    def __init__(self, context: multiprocessing.context.ForkServerContext, gpu: str | None) -> None:
+    def __init__(self, context: ForkServerContext | SpawnContext, gpu: str | None) -> None:
         self.connection, theirs = context.Pipe()
         self._key = ""
         self._process = context.Process(target=_work, args=(theirs, gpu, list(sys.path)), daemon=True)

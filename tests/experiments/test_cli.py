@@ -123,6 +123,15 @@ def test_failed_trials_give_exit_code_1_and_the_way_to_retry(capsys, monkeypatch
     assert (code, out) == (0, "1 failed trials are pending again; `ablate run` trains them\n")
 
 
+def test_a_metric_that_is_not_logged_is_told_with_the_first_trial(capsys):
+    study = small_study(metric={"name": "test/accuracy"}, name="unlogged", seeds=1)
+    Path("unlogged.yaml").write_text(yaml.safe_dump(study))
+    code, out, err = ablate(capsys, "run", "unlogged.yaml", "--runner", "inline")
+    assert code == 2
+    assert "'test/accuracy' is not logged; did you mean 'test/acc'?" in " ".join(out.split())
+    assert "test/accuracy" in err
+
+
 WRONG = [
     (("run", "quickstrat"), "ablate: there is no study 'quickstrat'; did you mean 'quickstart'?"),
     (("check", "absent.yaml"), "ablate: absent.yaml: cannot be read as a study file"),

@@ -88,6 +88,17 @@ def test_an_error_of_the_handler_ends_the_run(runner):
         runner.run([Task(key="a", function=tasks.double, argument=1)], handle)
 
 
+def test_a_runner_runs_again_after_an_error_of_the_handler(runner):
+    def handle(event):
+        if isinstance(event, Said):
+            raise KeyError("the handler's")
+
+    tasks_ = [Task(key=str(number), function=tasks.double, argument=number) for number in range(4)]
+    with pytest.raises(KeyError):
+        runner.run(tasks_, handle)
+    assert [event.value for event in run(runner, (tasks.double, 5)) if isinstance(event, Done)] == [10]
+
+
 def test_a_runner_runs_again(runner):
     assert run(runner, (tasks.double, 1))[-1] == Done(key="0", value=2)
     assert run(runner, (tasks.double, 2))[-1] == Done(key="0", value=4)
