@@ -190,11 +190,11 @@ def test_a_level_that_shares_no_context_with_its_reference_cannot_be_compared():
 def test_seeds_that_agree_by_chance_are_no_certainty():
     study = one_factor(metric={"name": "test/acc", "margin": 0.1}, seeds=2)
     found = row(
-        contrasts_of(study, trials_of(study, lambda levels, seed: 0.5 + 0.25 * (levels["f"] == "b"))), level="b"
+        contrasts_of(study, trials_of(study, lambda levels, seed: 0.5 + 0.25 * (levels["x"] == "b"))), level="b"
     )
     assert (found["verdict"], found["mean_difference"], found["is_constant"]) == ("undecided", 0.25, True)
     assert found["sentence"] == (
-        "f: b against a is undecided in test/acc: +0.2500 in each of 2 seeds, and without any spread between seeds "
+        "x: b against a is undecided in test/acc: +0.2500 in each of 2 seeds, and without any spread between seeds "
         "there is no interval."
     )
 
