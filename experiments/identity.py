@@ -13,7 +13,7 @@ from typing import Any
 
 VERSION = 1  # part of every hash: a change of the rules below makes new trials instead of wrong matches
 
-_TRAINER_PLACEMENT = {
+TRAINER_PLACEMENT = {
     "accelerator",
     "default_root_dir",
     "enable_checkpointing",
@@ -36,7 +36,7 @@ def config_id(config: Mapping[str, Any]) -> str:
     True
     """
     plain = copy.deepcopy(dict(config))
-    trainer = {key: value for key, value in (plain.get("trainer") or {}).items() if key not in _TRAINER_PLACEMENT}
+    trainer = {key: value for key, value in (plain.get("trainer") or {}).items() if key not in TRAINER_PLACEMENT}
     if "devices" in trainer:
         trainer["devices"] = _num_devices(trainer["devices"])
     plain["trainer"] = trainer

@@ -1,5 +1,6 @@
 """What the README shows works: its commands, its YAML, its Python, its table of commands, its links."""
 
+import os
 import re
 import subprocess
 import sys
@@ -21,7 +22,10 @@ def blocks(language):
 
 def run(tmp_path, *arguments):
     command = [sys.executable, *arguments]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    environment = os.environ | {"COLUMNS": "120"}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -31,10 +31,19 @@ class InlineRunner:
 
 
 def _outcome(task: Task, handle: Callable[[Event], None]) -> Event:
+    of_handler: list[BaseException] = []
+
     def emit(message: Any) -> None:
-        handle(Said(key=task.key, message=message))
+        try:
+            handle(Said(key=task.key, message=message))
+        except BaseException as error:
+            of_handler.append(error)
+            raise
 
     try:
-        return Done(key=task.key, value=task.function(task.argument, emit))
+        outcome: Event = Done(key=task.key, value=task.function(task.argument, emit))
     except Exception as error:  # noqa: BLE001 -- told to the caller as an event
-        return Raised(key=task.key, error=error, traceback=traceback.format_exc())
+        outcome = Raised(key=task.key, error=error, traceback=traceback.format_exc())
+    if of_handler:  # it came up through the task, but is none of the task's
+        raise of_handler[0]
+    return outcome
