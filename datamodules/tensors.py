@@ -63,6 +63,9 @@ class TensorDataModule(LightningDataModule):
     num_official_test: int = 0
     """The number of examples after the pool, for `test_size=None`."""
 
+    uses_global_generators: bool = False
+    """Whether reading data draws from the global generators; a promise that lets many trials be read side by side."""
+
     def __init__(
         self,
         *,

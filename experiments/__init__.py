@@ -6,7 +6,7 @@ from .ledger import Ledger
 from .run import Outcome, run
 from .study import Claim, Factor, Level, Metric, Study
 from .study_file import load_study, parse_study, shipped_studies
-from .trial import EpochEnded, Result, Trial, TrialEnded
+from .trial import EpochEnded, Group, Result, Trial
 
 __all__ = [
     "Cell",
@@ -14,6 +14,7 @@ __all__ = [
     "DirectoryError",
     "EpochEnded",
     "Factor",
+    "Group",
     "InputError",
     "Ledger",
     "LedgerError",
@@ -25,7 +26,6 @@ __all__ = [
     "Study",
     "StudyError",
     "Trial",
-    "TrialEnded",
     "cells_of",
     "load_study",
     "parse_study",

@@ -8,11 +8,11 @@ import difflib
 import functools
 import importlib
 import inspect
-import json
 from collections.abc import Mapping
+from enum import Enum
 from typing import Any
 
-from jsonargparse import ArgumentError, ArgumentParser
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser
 
@@ -53,8 +53,7 @@ def resolved(section: str, value: Any) -> Any:
     if value is None and section != "trainer":
         return None
     parser = _parser(section)
-    text = parser.dump(parser.parse_object({section: value or {}}), format="json", skip_unset=False)
-    return json.loads(text)[section]
+    return _plain(parser.parse_object({section: value or {}}))[section]
 
 
 def make_data(config: Mapping[str, Any]) -> LightningDataModule | None:
@@ -95,6 +94,21 @@ def _instantiated(section: str, value: Any) -> Any:
         if own is None:
             raise
         raise own from None  # the class's own words, without jsonargparse's page around them
+
+
+def _plain(value: Any) -> Any:
+    """A parsed value as data that YAML can hold and the parser reads back; jsonargparse's dump cannot do every enum."""
+    if isinstance(value, Namespace):
+        return {name: _plain(item) for name, item in vars(value).items()}
+    if isinstance(value, dict):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item) for item in value]
+    if isinstance(value, Enum):
+        return value.name
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return f"{value.__module__}.{value.__qualname__}" if callable(value) else str(value)
 
 
 @functools.cache

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 DONE, SOME_FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 _LATER = {  # values that the design has and this release not yet
-    "fuse": {"auto": "fused training", "always": "fused training"},
     "runner": {"ray": "the Ray runner"},
     "wandb": {"offline": "Weights & Biases", "online": "Weights & Biases"},
 }
@@ -71,15 +70,15 @@ def _list(arguments: argparse.Namespace) -> int:  # noqa: ARG001
 def _check(arguments: argparse.Namespace) -> int:
     from .folder import check_folder
     from .overview import print_plan
-    from .run import make_runner, plan
+    from .run import grouped, make_runner, plan
 
     study = _study(arguments)
     if arguments.out is not None:
         check_folder(arguments.out, study)
     _use_data_dir(arguments)
     with make_runner("inline", study) as runner:
-        trials = plan(study, runner)
-    print_plan(study, trials, _console())
+        groups = grouped(plan(study, runner), runner, "auto")
+    print_plan(study, groups, _console())
     return DONE
 
 
@@ -94,7 +93,14 @@ def _run(arguments: argparse.Namespace) -> int:
     _use_data_dir(arguments)
     console = _console()
     with ProgressSink(console, study.metric.name) as progress:
-        outcome = run(study, arguments.out, runner=arguments.runner, workers=arguments.workers, sinks=[progress])
+        outcome = run(
+            study,
+            arguments.out,
+            runner=arguments.runner,
+            workers=arguments.workers,
+            sinks=[progress],
+            fuse=arguments.fuse,
+        )
     if outcome.num_trained == 0:
         console.print("nothing to train: every trial of this plan has its result")
     for trial, error in progress.failures[:3]:
@@ -179,9 +185,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--workers", type=int, metavar="N", help="worker processes (default: one a GPU, or one a core)")
     run.add_argument(
         "--fuse",
-        default="never",
+        default="auto",
         choices=["auto", "always", "never"],
-        help="train many trials in one loop (a later release; default: %(default)s)",
+        help="train trials that are built alike in one loop; always: an error where one is not (default: %(default)s)",
     )
     run.add_argument(
         "--wandb",

@@ -1,8 +1,8 @@
 """The ledger: one SQLite file that holds a study, its trials and everything they measured. The only SQL of the suite.
 
-One process writes (run.py holds a lock); any number may read meanwhile. A result is one transaction, on disk before
-`record` returns. Nothing is ever deleted: trials that left the study's plan stay, marked as not planned; every attempt
-at a trial stays, with its traceback where it failed.
+One process writes (run.py holds a lock); any number may read meanwhile. The results of trials that were trained
+together are one transaction, on disk before `record` returns. Nothing is ever deleted: trials that left the study's
+plan stay, marked as not planned; every attempt at a trial stays, with its traceback where it failed.
 
 Tables: study (one row), cells (a resolved configuration each), trials (cell x seed), attempts, metrics (final values),
 epochs (values per epoch, from 0). A value that is not a number is NULL; infinities are stored as they are.
@@ -39,6 +39,7 @@ CREATE TABLE trials (
   seed INTEGER NOT NULL, planned INTEGER NOT NULL,
   status TEXT NOT NULL CHECK (status IN ('pending', 'running', 'finished', 'diverged', 'failed')),
   backend TEXT, device TEXT, seconds REAL, num_parameters INTEGER, diverged_epoch INTEGER, error TEXT,
+  why_alone TEXT,  -- why it was not trained together with others, where that was asked for
   UNIQUE (cell, seed)
 );
 CREATE INDEX trials_by_status ON trials (planned, status);
@@ -147,49 +148,17 @@ class Ledger:
                 (_now(), versions, trial_id),
             )
 
-    def record(self, trial_id: str, result: Result) -> None:
-        """Write a trial's result; when this returns it is on disk.
+    def record(self, results: Mapping[str, Result]) -> None:
+        """Write the results of trials that were trained together, or of one, by id; when this returns all are on disk.
+
+        All or none: a killed command leaves no group half recorded, so the same group is trained when it continues.
 
         Raises:
-            ValueError: when the trial is unknown or already has a result: nothing is counted twice.
+            ValueError: when a trial is unknown or already has a result: nothing is counted twice.
         """
         with self._transaction():
-            row = self._db.execute("SELECT id, status FROM trials WHERE trial_id = ?", (trial_id,)).fetchone()
-            if row is None or row["status"] not in {PENDING, RUNNING}:
-                found = "unknown" if row is None else row["status"]
-                raise ValueError(f"{self.path}: trial {trial_id} is {found}; only a running one takes a result")
-            trial = row["id"]
-            self._db.execute(
-                "UPDATE trials SET status = ?, backend = ?, device = ?, seconds = ?, num_parameters = ?, "
-                "diverged_epoch = ?, error = ? WHERE id = ?",
-                (
-                    result.status,
-                    result.backend,
-                    result.device,
-                    result.seconds,
-                    result.num_parameters,
-                    result.diverged_epoch,
-                    result.error,
-                    trial,
-                ),
-            )
-            self._db.execute(
-                "UPDATE attempts SET ended_at = ?, status = ?, error = ? WHERE trial = ? AND ended_at IS NULL AND "
-                "number = (SELECT max(number) FROM attempts WHERE trial = ?)",
-                (_now(), result.status, result.error, trial, trial),
-            )
-            self._db.executemany(
-                "INSERT INTO metrics VALUES (?, ?, ?)",
-                [(trial, name, _number(value)) for name, value in result.metrics.items()],
-            )
-            self._db.executemany(
-                "INSERT INTO epochs VALUES (?, ?, ?, ?)",
-                [
-                    (trial, epoch, name, _number(value))
-                    for epoch, metrics in enumerate(result.epochs)
-                    for name, value in metrics.items()
-                ],
-            )
+            for trial_id, result in results.items():
+                self._record(trial_id, result)
 
     def retry(self) -> int:
         """Put the planned failed trials back to pending, and return how many; their tracebacks stay as attempts."""
@@ -203,6 +172,20 @@ class Ledger:
                 (PENDING, FAILED),
             )
             return changed.rowcount
+
+    def separate(self, trial_id: str, reason: str) -> None:
+        """Note why a trial is trained alone though fusing was asked for; one that was running is pending again."""
+        with self._transaction():
+            self._db.execute(
+                "UPDATE attempts SET ended_at = ?, status = 'not fused', error = ? WHERE ended_at IS NULL AND "
+                "trial = (SELECT id FROM trials WHERE trial_id = ? AND status = ?) AND number = "
+                "(SELECT max(number) FROM attempts a WHERE a.trial = attempts.trial)",
+                (_now(), reason, trial_id, RUNNING),
+            )
+            self._db.execute(
+                "UPDATE trials SET why_alone = ?, status = ? WHERE trial_id = ? AND status IN (?, ?)",
+                (reason, PENDING, trial_id, PENDING, RUNNING),
+            )
 
     def release(self) -> None:
         """Put running trials back to pending: what a command does that is interrupted."""
@@ -260,12 +243,12 @@ class Ledger:
         """One dict a planned trial, cell by cell in the order of the plan and then by seed.
 
         Keys: trial_id, levels (factor -> level), seed, status, backend, device, seconds, num_parameters,
-        diverged_epoch, error, attempts.
+        diverged_epoch, error, why_alone, attempts.
         """
         with self._errors_named():
             rows = self._db.execute(
                 "SELECT trial_id, levels, seed, status, backend, device, seconds, num_parameters, diverged_epoch, "
-                "error, (SELECT count(*) FROM attempts WHERE trial = trials.id) AS attempts "
+                "error, why_alone, (SELECT count(*) FROM attempts WHERE trial = trials.id) AS attempts "
                 "FROM trials JOIN cells ON cells.id = cell WHERE planned ORDER BY position, seed"
             ).fetchall()
         return [{**dict(row), "levels": json.loads(row["levels"])} for row in rows]
@@ -318,6 +301,44 @@ class Ledger:
         }
 
     # ---- the file --------------------------------------------------------------------------------------------------
+
+    def _record(self, trial_id: str, result: Result) -> None:
+        row = self._db.execute("SELECT id, status FROM trials WHERE trial_id = ?", (trial_id,)).fetchone()
+        if row is None or row["status"] not in {PENDING, RUNNING}:
+            found = "unknown" if row is None else row["status"]
+            raise ValueError(f"{self.path}: trial {trial_id} is {found}; only a running one takes a result")
+        trial = row["id"]
+        self._db.execute(
+            "UPDATE trials SET status = ?, backend = ?, device = ?, seconds = ?, num_parameters = ?, "
+            "diverged_epoch = ?, error = ? WHERE id = ?",
+            (
+                result.status,
+                result.backend,
+                result.device,
+                result.seconds,
+                result.num_parameters,
+                result.diverged_epoch,
+                result.error,
+                trial,
+            ),
+        )
+        self._db.execute(
+            "UPDATE attempts SET ended_at = ?, status = ?, error = ? WHERE trial = ? AND ended_at IS NULL AND "
+            "number = (SELECT max(number) FROM attempts WHERE trial = ?)",
+            (_now(), result.status, result.error, trial, trial),
+        )
+        self._db.executemany(
+            "INSERT INTO metrics VALUES (?, ?, ?)",
+            [(trial, name, _number(value)) for name, value in result.metrics.items()],
+        )
+        self._db.executemany(
+            "INSERT INTO epochs VALUES (?, ?, ?, ?)",
+            [
+                (trial, epoch, name, _number(value))
+                for epoch, metrics in enumerate(result.epochs)
+                for name, value in metrics.items()
+            ],
+        )
 
     def _prepare(self, *, writable: bool) -> None:
         version = int(self._scalar("PRAGMA user_version"))

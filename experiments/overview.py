@@ -11,11 +11,12 @@ from rich.table import Table
 
 from .ledger import Ledger
 from .study import Study
-from .trial import DIVERGED, FAILED, FINISHED, PENDING, RUNNING, STATUSES, Trial
+from .trial import DIVERGED, FAILED, FINISHED, PENDING, RUNNING, STATUSES, Group, Trial
 
 
-def print_plan(study: Study, trials: Sequence[Trial], console: Console) -> None:
-    """Cells, seeds and trials, and what the design can and cannot estimate."""
+def print_plan(study: Study, groups: Sequence[Group], console: Console) -> None:
+    """Cells, seeds and trials, what the design can and cannot estimate, and which trials will be trained together."""
+    trials = [trial for group in groups for trial in group.trials]
     console.print(f"[bold]{escape(study.name)}[/bold]: {escape(study.question)}")
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in ("factor", "levels (reference first)", "sets"):
@@ -32,6 +33,8 @@ def print_plan(study: Study, trials: Sequence[Trial], console: Console) -> None:
         + (f"margin {study.metric.margin}" if study.metric.margin is not None else "no margin")
     )
     for line in _estimable(study):
+        console.print(f"- {line}")
+    for line in _together(groups):
         console.print(f"- {line}")
 
 
@@ -82,6 +85,8 @@ def trial_text(trial: Mapping[str, Any]) -> str:
     if trial["diverged_epoch"] is not None:
         lines.append(f"a loss was not finite in epoch {trial['diverged_epoch']}")
     lines += [f"{name}: {_number(value)}" for name, value in trial["metrics"].items()]
+    if trial["why_alone"]:
+        lines.append(f"trained alone: {trial['why_alone']}")
     for attempt in trial["history"]:
         ended = f"{attempt['status']} at {attempt['ended_at']}" if attempt["ended_at"] else "did not end"
         lines.append(f"attempt {attempt['number']}: began {attempt['started_at']}, {ended}; {attempt['versions']}")
@@ -107,6 +112,23 @@ def _estimable(study: Study) -> list[str]:
         lines.append("excluded cells are in no contrast; a main effect uses the contexts that have both cells")
     if study.metric.margin is None:
         lines.append("no margin: a difference can never be called practically equal; metric.margin sets one")
+    return lines
+
+
+def _together(groups: Sequence[Group]) -> list[str]:
+    fused = [len(group.trials) for group in groups if group.is_fused]
+    sizes = ", ".join(map(str, fused))
+    lines = [f"trained together: {sum(fused)} trials in groups of {sizes}"] if fused else []
+    by_reason: dict[str, list[Trial]] = {}
+    for group in groups:
+        if group.why_alone is not None:
+            by_reason.setdefault(group.why_alone, []).extend(group.trials)
+    for reason, trials in by_reason.items():
+        cells = list(dict.fromkeys(", ".join(f"{f}={level}" for f, level in t.levels.items()) for t in trials))
+        more = f" and {len(cells) - 3} more cells" if len(cells) > 3 else ""  # noqa: PLR2004 -- enough to recognise
+        lines.append(
+            f"trained alone: {len(trials)} trials ({'; '.join(map(escape, cells[:3]))}{more}): {escape(reason)}"
+        )
     return lines
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from .errors import choices
-from .trial import DIVERGED, FAILED, FINISHED, EpochEnded, Result, Trial
+from .trial import DIVERGED, FAILED, FINISHED, EpochEnded, Group, Result, Trial
 
 SECONDS_BETWEEN_LINES = 5.0
 
@@ -54,8 +54,9 @@ class ProgressSink:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._bar.stop()
 
-    def planned(self, counts: Mapping[str, int], trials: Sequence[Trial], num_places: int) -> None:
+    def planned(self, counts: Mapping[str, int], groups: Sequence[Group], num_places: int) -> None:
         """See Sink."""
+        trials = [trial for group in groups for trial in group.trials]
         total = sum(counts.values())
         self._counts.update(
             total=total, done=total - len(trials), diverged=counts[DIVERGED], failed=counts[FAILED], running=0
@@ -64,7 +65,13 @@ class ProgressSink:
         self._started_at = time.monotonic()
         places = "1 worker" if num_places == 1 else f"{num_places} workers"
         before = f", {total - len(trials)} of them done before" if len(trials) < total else ""
-        self._console.print(f"{total} trials{before}; {places}")
+        fused = [len(group.trials) for group in groups if group.is_fused]
+        together = (
+            f"; {sum(fused)} trained together in {len(fused)} {'group' if len(fused) == 1 else 'groups'}"
+            if fused
+            else ""
+        )
+        self._console.print(f"{total} trials{before}; {places}{together}")
         self._show()
 
     def started(self, trial: Trial) -> None:
@@ -77,6 +84,12 @@ class ProgressSink:
         max_epochs = trial.config.get("trainer", {}).get("max_epochs")
         if isinstance(max_epochs, int) and max_epochs > 0:
             self._parts[trial.trial_id] = min((event.epoch + 1) / max_epochs, 1.0)
+        self._show()
+
+    def separated(self, trial: Trial, reason: str) -> None:
+        """See Sink."""
+        self._parts.pop(trial.trial_id, None)
+        self._counts["running"] -= 1
         self._show()
 
     def ended(self, trial: Trial, result: Result) -> None:

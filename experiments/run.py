@@ -1,39 +1,25 @@
-"""The loop: a study's pending trials go to a runner, and what comes back goes to the sinks, the ledger first."""
+"""A study, a folder and a runner become finished trials: check, plan, group, train what is pending."""
 
 import importlib.metadata
 import json
 import os
 import platform
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from .errors import DirectoryError, InputError, StudyError, choices
+from .driver import Driver, Sink
+from .errors import InputError, choices
 from .folder import LEDGER, check_folder, write_study_file, writing
 from .ledger import Ledger
-from .runners import Done, Event, InlineRunner, LocalRunner, Lost, Raised, Runner, Said, Started, Task
+from .runners import Done, Event, InlineRunner, LocalRunner, Lost, Raised, Runner, Task
 from .study import Study
 from .study_file import load_study
-from .trial import FAILED, EpochEnded, Result, Trial
+from .trial import Group, Trial
 
 RUNNERS = ("local", "inline")
-
-
-class Sink(Protocol):
-    """Something that watches a study being run, in the command's own process: a progress bar, a dashboard."""
-
-    def planned(self, counts: Mapping[str, int], trials: Sequence[Trial], num_places: int) -> None:
-        """Trials by status before anything runs, the trials that will be trained now, and how many at a time."""
-
-    def started(self, trial: Trial) -> None:
-        """A trial has a place."""
-
-    def epoch_ended(self, trial: Trial, event: EpochEnded) -> None:
-        """An epoch is over."""
-
-    def ended(self, trial: Trial, result: Result) -> None:
-        """A trial is over and its result is on disk."""
+FUSE = ("auto", "always", "never")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +37,7 @@ def run(
     *,
     runner: str = "local",
     workers: int | None = None,
+    fuse: str = "auto",
     data_dir: str | Path | None = None,
     sinks: Sequence[Sink] = (),
 ) -> Outcome:
@@ -61,6 +48,8 @@ def run(
         directory: the study's folder; runs/<study> by default. A folder that has trials of this study is continued.
         runner: local (worker processes, one a GPU or a core) or inline (this process).
         workers: how many worker processes instead.
+        fuse: auto trains trials together where they are built alike, always makes it an error where one is not, never
+            trains each by itself.
         data_dir: where data sets live; the environment variable ABLATE_DATA_DIR by default, else data/.
         sinks: what else wants to know how it goes.
 
@@ -72,6 +61,8 @@ def run(
     directory = Path(directory) if directory is not None else Path("runs") / study.name
     if data_dir is not None:
         os.environ["ABLATE_DATA_DIR"] = str(Path(data_dir).absolute())
+    if fuse not in FUSE:
+        raise InputError(f"--fuse {fuse!r} is not a way of fusing{choices(fuse, FUSE)}")
     check_folder(directory, study)
     with make_runner(runner, study, workers) as places:
         trials = plan(study, places)
@@ -79,9 +70,11 @@ def run(
             check_folder(directory, study)  # again, now that no other command can change it
             ledger.plan(study.name, study.to_dict(), trials)
             write_study_file(directory, study)
+            groups = _pending(grouped(trials, places, fuse), ledger)
             places.log_to(directory / "logs")
-            num_trained = _train_pending(ledger, places, directory, sinks)
-            return Outcome(directory=directory, counts=ledger.counts(), num_trained=num_trained)
+            driver = Driver(ledger, directory.absolute() / "trials", sinks, _versions())
+            driver.train(groups, places)
+            return Outcome(directory=directory, counts=ledger.counts(), num_trained=driver.num_ended)
 
 
 def make_runner(name: str, study: Study, workers: int | None = None) -> Runner:
@@ -105,74 +98,69 @@ def plan(study: Study, runner: Runner) -> list[Trial]:
     Raises:
         StudyError: with every problem of the study.
     """
-    from_worker: list[Event] = []
-    runner.run([Task(key="plan", function=_plan, argument=study)], from_worker.append)
-    last = from_worker[-1]
+    trials: list[Trial] = _asked(runner, Task(key="plan", function=_plan, argument=study))
+    return trials
+
+
+def grouped(trials: Sequence[Trial], runner: Runner, fuse: str) -> list[Group]:
+    """The trials in groups, as one of the runner's places finds them to be built alike.
+
+    Arguments:
+        trials: those to train.
+        runner: whose places will train them.
+        fuse: auto, always or never.
+
+    Raises:
+        InputError: with fuse="always", when a trial cannot be trained together with others; the message says why.
+    """
+    by_seed = sorted(trials, key=lambda trial: trial.seed)  # stable: pairs are complete early, and share their batches
+    if fuse == "never":
+        return [Group(trials=(trial,)) for trial in by_seed]
+    task = Task(key="group", function=_group, argument=(by_seed, runner.num_places))
+    groups: list[Group] = _asked(runner, task)
+    alone = [group for group in groups if group.why_alone is not None]
+    if fuse == "always" and alone:
+        reasons = "\n".join(f"{group.trials[0]}: {group.why_alone}" for group in alone[:10])
+        raise InputError(f"--fuse always: {len(alone)} of {len(trials)} trials stay alone\n{reasons}")
+    return groups
+
+
+def _pending(groups: Sequence[Group], ledger: Ledger) -> list[Group]:
+    """The groups without the trials that have ended.
+
+    Groups are made of all trials and not of the pending ones, so that a command that continues trains the same groups:
+    in single precision, results depend on the group by rounding.
+    """
+    pending = {trial.trial_id for trial in ledger.pending()}
+    left = [replace(group, trials=tuple(t for t in group.trials if t.trial_id in pending)) for group in groups]
+    return [group for group in left if group.trials]
+
+
+def _asked(runner: Runner, task: Task) -> Any:
+    """The value of one task that has to succeed before anything is trained."""
+    events: list[Event] = []
+    runner.run([task], events.append)
+    last = events[-1]
     if isinstance(last, Done):
-        trials: list[Trial] = last.value
-        return trials
+        return last.value
     if isinstance(last, Raised) and isinstance(last.error, InputError):
         raise last.error
     if isinstance(last, Lost):
         hint = "; a script that calls run() needs `if __name__ == '__main__':` around it"
-        raise InputError(f"{study.source}: the study could not be planned: {last.reason}{hint}")
-    raise InputError(f"{study.source}: the study could not be planned: {getattr(last, 'traceback', '')}")
+        raise InputError(f"the study could not be planned: {last.reason}{hint}")
+    raise InputError(f"the study could not be planned: {getattr(last, 'traceback', '')}")
+
+
+def _group(argument: tuple[list[Trial], int], emit: Any) -> list[Group]:  # noqa: ARG001 -- a runner's form
+    from .fusing import group_trials
+
+    return group_trials(*argument)
 
 
 def _plan(study: Study, emit: Any) -> list[Trial]:
     from .plan import plan_trials
 
     return plan_trials(study, emit)
-
-
-def _train(training: Any, emit: Any) -> Result:
-    from .train import Training, train_trial
-
-    return train_trial(Training(**training), emit)
-
-
-def _train_pending(ledger: Ledger, runner: Runner, directory: Path, sinks: Sequence[Sink]) -> int:
-    """Train the pending trials, one transaction a result, and return how many ended."""
-    pending = {trial.trial_id: trial for trial in ledger.pending()}
-    versions = _versions()
-    num_ended = 0
-
-    def handle(event: Event) -> None:
-        nonlocal num_ended
-        trial = pending[event.key]
-        if isinstance(event, Started):
-            ledger.start(trial.trial_id, versions)
-            for sink in sinks:
-                sink.started(trial)
-        elif isinstance(event, Said):
-            for sink in sinks:
-                sink.epoch_ended(trial, event.message)
-        else:
-            result = _result(event)
-            ledger.record(trial.trial_id, result)
-            num_ended += 1
-            for sink in sinks:
-                sink.ended(trial, result)
-
-    def tasks() -> Iterator[Task]:
-        for trial in pending.values():
-            argument = {"trial": trial, "directory": directory.absolute() / "trials"}
-            yield Task(key=trial.trial_id, function=_train, argument=argument)
-
-    for sink in sinks:
-        sink.planned(ledger.counts(), list(pending.values()), runner.num_places)
-    try:
-        runner.run(tasks(), handle)
-    finally:
-        ledger.release()
-    return num_ended
-
-
-def _result(event: Done | Raised | Lost) -> Result:
-    if isinstance(event, Done):
-        result: Result = event.value
-        return result
-    return Result(status=FAILED, error=event.reason if isinstance(event, Lost) else event.traceback)
 
 
 def _modules(study: Study) -> list[str]:
@@ -204,6 +192,3 @@ def _versions() -> str:
         except importlib.metadata.PackageNotFoundError:
             continue
     return json.dumps(found)
-
-
-__all__ = ["RUNNERS", "DirectoryError", "Outcome", "Sink", "StudyError", "make_runner", "plan", "run"]

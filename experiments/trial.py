@@ -31,6 +31,7 @@ class Result:
     seconds: wall time of this trial alone, start-up of the worker not counted.
     diverged_epoch: the first epoch with a loss that was not finite.
     error: the traceback of a failed trial.
+    backend: lightning (the Lightning Trainer, alone) or fused (together with others).
     """
 
     status: str
@@ -54,11 +55,19 @@ class EpochEnded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrialEnded:
-    """A trial is over, in whatever way."""
+class Group:
+    """Trials that are trained together (`is_fused`), or one that is trained alone.
 
-    trial_id: str
-    result: Result
+    why_alone: why a trial is not fused though that was asked for.
+    """
+
+    trials: tuple[Trial, ...]
+    is_fused: bool = False
+    why_alone: str | None = None
 
 
-Event = EpochEnded | TrialEnded
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotFused:
+    """What comes back instead of results when a group cannot be trained together after all: it is trained alone."""
+
+    reason: str

@@ -75,7 +75,7 @@ def build_report(directory: str | Path) -> Report:
         cells=cell_table(outcomes),
         contrasts=contrasts,
         claims=claim_table(study, outcomes),
-        notes=tuple(_notes(study, outcomes, contrasts)),
+        notes=(*_notes(study, outcomes, contrasts), *_notes_on_backends(trials)),
         num_unplanned=num_unplanned,
     )
 
@@ -124,6 +124,21 @@ def _notes(study: Study, outcomes: Outcomes, contrasts: pd.DataFrame) -> list[st
         )
     notes.extend(_notes_on_contexts(outcomes, contrasts))
     return notes
+
+
+def _notes_on_backends(trials: pd.DataFrame) -> list[str]:
+    """Whether trials that are compared were trained in different ways."""
+    counts = trials.loc[trials["status"] == FINISHED, "backend"].value_counts().sort_index()
+    if len(counts) < 2:  # noqa: PLR2004 -- one way for all
+        return []
+    ways = " and ".join(f"{count} by {backend}" for backend, count in counts.items())
+    return [
+        (
+            f"Trained in different ways: {ways}. They are equal up to rounding, which training amplifies in single "
+            "precision; a contrast that mixes them says a little more about luck than one that does not. "
+            "ablate run --fuse never in a new folder trains all alike."
+        )
+    ]
 
 
 def _notes_on_contexts(outcomes: Outcomes, contrasts: pd.DataFrame) -> list[str]:

@@ -61,13 +61,26 @@ def test_check_shows_the_plan_and_writes_nothing(capsys, tmp_path):
     text = " ".join(out.split())
     assert "full design: 2 cells x 2 seeds = 4 trials; metric test/acc (max), margin 0.01" in text
     assert "each level against its reference, paired by seed: 2 differences" in text
+    assert "trained together: 4 trials in groups of 4" in text
     assert [path.name for path in tmp_path.iterdir()] == ["mine.yaml"]
+
+
+def test_check_says_of_each_trial_that_stays_alone_why(capsys):
+    study = small_study(name="mixed")
+    levels = {"plain": {"class_path": "lit_models.Perceptron"}, "own": {"class_path": "user_module.UserModule"}}
+    study["factors"] = {"network": {"key": "model", "levels": levels}}
+    Path("mixed.yaml").write_text(yaml.safe_dump(study))
+    code, out, _ = ablate(capsys, "check", "mixed.yaml")
+    text = " ".join(out.split())
+    assert code == 0
+    assert "trained together: 2 trials in groups of 2" in text
+    assert "trained alone: 2 trials (network=own): UserModule overrides on_train_epoch_end" in text
 
 
 def test_run_status_show_and_report(capsys):
     code, out, _ = ablate(capsys, "run", "mine.yaml", "--runner", "inline", "--set", "trainer.max_epochs=2")
     assert code == 0
-    assert "4 trials; 1 worker" in out
+    assert "4 trials; 1 worker; 4 trained together in 1 group" in out
     assert "relu - tanh" in out
     assert "Written to runs/mine/report" in out
     code, out, _ = ablate(capsys, "status", "runs/mine")
@@ -140,7 +153,6 @@ WRONG = [
     (("run", "mine.yaml", "--set", "x"), "ablate: --set x: write KEY=VALUE, as in --set trainer.max_epochs=2"),
     (("run", "mine.yaml", "--set", "trainer.max_epochs=["), "ablate: --set trainer.max_epochs: is not valid YAML"),
     (("run", "mine.yaml", "--set", "seeds=3"), "ablate: mine.yaml: --set seeds: 'seeds' is not a key of the config"),
-    (("run", "mine.yaml", "--fuse", "auto"), "ablate: --fuse auto: fused training comes with a later release"),
     (("run", "mine.yaml", "--runner", "ray"), "ablate: --runner ray: the Ray runner comes with a later release"),
     (("run", "mine.yaml", "--wandb", "online"), "ablate: --wandb online: Weights & Biases comes with a later release"),
     (("run", "mine.yaml", "--workers", "0"), "ablate: --workers 0: at least 1 is needed"),

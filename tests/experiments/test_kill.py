@@ -23,16 +23,26 @@ def study_path(tmp_path):
     return path
 
 
-def start(study_path, directory):
+def start(study_path, directory, fuse):
     """The command in a process group of its own, so that nothing but the command itself is hit."""
-    arguments = [sys.executable, "-m", "experiments.cli", "run", str(study_path), "--out", str(directory)]
+    arguments = [
+        sys.executable,
+        "-m",
+        "experiments.cli",
+        "run",
+        str(study_path),
+        "--out",
+        str(directory),
+        "--fuse",
+        fuse,
+    ]
     return subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
 
 
-def kill_after(study_path, directory, num_more, seconds):
+def kill_after(study_path, directory, num_more, seconds, fuse="never"):
     """Start the command and kill it `seconds` after `num_more` further trials have ended; False when it ended first."""
     before = num_done(directory)
-    command = start(study_path, directory)
+    command = start(study_path, directory, fuse)
     while command.poll() is None and num_done(directory) < before + num_more:
         time.sleep(0.02)
     time.sleep(seconds)
@@ -58,11 +68,11 @@ def results(directory):
         return sorted(trials), sorted(ledger.metrics()), sorted(ledger.epochs())
 
 
-def assert_same_as_uninterrupted(study_path, tmp_path):
-    command = start(study_path, tmp_path / "killed")
+def assert_same_as_uninterrupted(study_path, tmp_path, fuse):
+    command = start(study_path, tmp_path / "killed", fuse)
     _, err = command.communicate(timeout=300)
     assert command.returncode == 0, err
-    run(load_study(study_path), tmp_path / "whole", runner="inline")
+    run(load_study(study_path), tmp_path / "whole", fuse=fuse)
     trials, metrics, epochs = results(tmp_path / "killed")
     assert len(trials) == 16
     assert {status for _, status in trials} == {"finished"}
@@ -76,7 +86,21 @@ def test_a_command_killed_while_it_trains_continues_to_the_same_results(study_pa
     assert kill_after(study_path, tmp_path / "killed", num_more=3, seconds=0.13)
     with Ledger(tmp_path / "killed" / "ledger.sqlite", writable=False) as ledger:
         assert 3 <= ledger.counts()["finished"] < 16
-    assert_same_as_uninterrupted(study_path, tmp_path)
+    assert_same_as_uninterrupted(study_path, tmp_path, "never")
+
+
+@pytest.mark.slow
+def test_a_command_killed_while_it_trains_groups_trains_the_same_groups_again(study_path, tmp_path):
+    directory = tmp_path / "killed"
+    command = start(study_path, directory, "auto")
+    while not (directory / "logs" / "worker-1.log").exists():
+        time.sleep(0.02)
+    time.sleep(1.5)  # the groups are in training; each ends as a whole
+    os.kill(command.pid, signal.SIGKILL)
+    command.communicate()
+    with Ledger(directory / "ledger.sqlite", writable=False) as ledger:
+        assert ledger.counts()["finished"] in {0, 8}
+    assert_same_as_uninterrupted(study_path, tmp_path, "auto")
 
 
 @pytest.mark.slow
@@ -90,4 +114,4 @@ def test_a_command_killed_again_and_again_at_random_moments_continues_to_the_sam
         for _ in range(8)
     )
     assert num_killed >= 6
-    assert_same_as_uninterrupted(study_path, tmp_path)
+    assert_same_as_uninterrupted(study_path, tmp_path, "never")

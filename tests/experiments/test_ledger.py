@@ -49,7 +49,7 @@ def test_a_result_is_read_as_it_was_written(ledger):
     planned(ledger, trial)
     ledger.start(trial.trial_id, "{}")
     assert ledger.counts() == {"pending": 0, "running": 1, "finished": 0, "diverged": 0, "failed": 0}
-    ledger.record(trial.trial_id, finished(0.75))
+    ledger.record({trial.trial_id: finished(0.75)})
     assert list(ledger.metrics()) == [(trial.trial_id, "test/acc", 0.75)]
     assert list(ledger.epochs()) == [(trial.trial_id, 0, "val/acc", 0.5), (trial.trial_id, 1, "val/acc", 0.75)]
     (row,) = ledger.trials()
@@ -63,7 +63,7 @@ def test_a_result_is_on_disk_when_record_returns(ledger, path):
     trial = make_trial()
     planned(ledger, trial)
     ledger.start(trial.trial_id, "{}")
-    ledger.record(trial.trial_id, finished())
+    ledger.record({trial.trial_id: finished()})
     with Ledger(path, writable=False) as reader:
         assert reader.counts()["finished"] == 1
 
@@ -78,11 +78,11 @@ def test_nothing_is_counted_twice(ledger):
     trial = make_trial()
     planned(ledger, trial)
     ledger.start(trial.trial_id, "{}")
-    ledger.record(trial.trial_id, finished(0.9))
+    ledger.record({trial.trial_id: finished(0.9)})
     with pytest.raises(ValueError, match=rf"trial {trial.trial_id} is finished; only a running one takes a result"):
-        ledger.record(trial.trial_id, finished(0.1))
+        ledger.record({trial.trial_id: finished(0.1)})
     with pytest.raises(ValueError, match=r"trial ffff is unknown"):
-        ledger.record("ffff", finished())
+        ledger.record({"ffff": finished()})
     assert [value for *_, value in ledger.metrics()] == [0.9]
 
 
@@ -99,13 +99,13 @@ def test_a_retried_trial_keeps_the_traceback_of_its_first_attempt(ledger):
     trial = make_trial()
     planned(ledger, trial)
     ledger.start(trial.trial_id, "{}")
-    ledger.record(trial.trial_id, FAILED)
+    ledger.record({trial.trial_id: FAILED})
     assert ledger.pending() == []
     assert ledger.retry() == 1
     assert [pending.trial_id for pending in ledger.pending()] == [trial.trial_id]
     assert (ledger.trials()[0]["seconds"], list(ledger.epochs())) == (None, [])
     ledger.start(trial.trial_id, "{}")
-    ledger.record(trial.trial_id, finished())
+    ledger.record({trial.trial_id: finished()})
     row = ledger.trial(trial.trial_id)
     assert row["status"] == "finished"
     assert row["error"] is None
@@ -118,7 +118,7 @@ def test_trials_that_left_the_plan_are_kept_but_not_read(ledger):
     planned(ledger, stays, leaves)
     for trial in (stays, leaves):
         ledger.start(trial.trial_id, "{}")
-        ledger.record(trial.trial_id, finished())
+        ledger.record({trial.trial_id: finished()})
     planned(ledger, stays)
     assert [row["trial_id"] for row in ledger.trials()] == [stays.trial_id]
     assert {trial for trial, *_ in ledger.metrics()} == {stays.trial_id}
@@ -144,7 +144,7 @@ def test_values_that_are_no_numbers_come_back_as_such(ledger):
     planned(ledger, trial)
     ledger.start(trial.trial_id, "{}")
     metrics = {"a": math.nan, "b": math.inf, "c": -math.inf}
-    ledger.record(trial.trial_id, Result(status="finished", metrics=metrics))
+    ledger.record({trial.trial_id: Result(status="finished", metrics=metrics)})
     found = ledger.trial(trial.trial_id)["metrics"]
     assert math.isnan(found["a"])
     assert (found["b"], found["c"]) == (math.inf, -math.inf)
@@ -212,6 +212,6 @@ def test_a_failed_write_leaves_nothing_half_done(ledger):
     planned(ledger, trial)
     ledger.start(trial.trial_id, "{}")
     with pytest.raises((TypeError, ValueError)):
-        ledger.record(trial.trial_id, Result(status="finished", metrics={"a": 1.0, "b": "text"}))
+        ledger.record({trial.trial_id: Result(status="finished", metrics={"a": 1.0, "b": "text"})})
     assert list(ledger.metrics()) == []
     assert ledger.counts()["running"] == 1

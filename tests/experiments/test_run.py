@@ -17,8 +17,8 @@ class Notes:
     def __init__(self):
         self.told = []
 
-    def planned(self, counts, trials, num_places):
-        self.told.append(("planned", dict(counts), len(trials), num_places))
+    def planned(self, counts, groups, num_places):
+        self.told.append(("planned", dict(counts), sum(len(group.trials) for group in groups), num_places))
 
     def started(self, trial):
         self.told.append(("started", trial.trial_id))
@@ -26,13 +26,18 @@ class Notes:
     def epoch_ended(self, trial, event):
         self.told.append(("epoch", trial.trial_id, event.epoch))
 
+    def separated(self, trial, reason):
+        self.told.append(("separated", trial.trial_id, reason))
+
     def ended(self, trial, result):
         self.told.append(("ended", trial.trial_id, result.status))
 
 
 def train(study, directory, **options):
     notes = Notes()
-    outcome = run(parse_study(study, name="small"), directory, sinks=[notes], **({"runner": "inline"} | options))
+    outcome = run(
+        parse_study(study, name="small"), directory, sinks=[notes], **({"runner": "inline", "fuse": "never"} | options)
+    )
     return outcome, notes.told
 
 
@@ -88,7 +93,7 @@ def test_a_study_file_inside_its_own_folder_is_left_as_written(tmp_path):
     file = folder / "study.yaml"
     text = "# mine\n" + yaml.safe_dump(small_study(name="small", seeds=1))
     file.write_text(text)
-    run(load_study(file), folder, runner="inline")
+    run(load_study(file), folder, runner="inline", fuse="never")
     assert file.read_text() == text
 
 
@@ -121,10 +126,84 @@ def test_an_interrupted_run_keeps_what_is_finished_and_continues(tmp_path):
 
     study = parse_study(small_study(), name="small")
     with pytest.raises(KeyboardInterrupt):
-        run(study, tmp_path / "s", runner="inline", sinks=[Impatient()])
+        run(study, tmp_path / "s", runner="inline", fuse="never", sinks=[Impatient()])
     with Ledger(tmp_path / "s" / "ledger.sqlite", writable=False) as ledger:
         assert ledger.counts() == {"pending": 2, "running": 0, "finished": 2, "diverged": 0, "failed": 0}
     assert train(small_study(), tmp_path / "s")[0].num_trained == 2
+
+
+def double(**changes):
+    study = small_study(**changes)
+    study["base"]["trainer"]["precision"] = "64-true"
+    return study
+
+
+def rows_of(directory):
+    with Ledger(directory / "ledger.sqlite", writable=False) as ledger:
+        return {row["trial_id"]: row for row in ledger.trials()}
+
+
+def test_trials_trained_together_come_out_as_trained_alone(tmp_path):
+    train(double(seeds=3), tmp_path / "alone")
+    outcome, told = train(double(seeds=3), tmp_path / "together", runner="local", workers=2, fuse="auto")
+    assert outcome.num_trained == 6
+    assert {row["backend"] for row in rows_of(tmp_path / "together").values()} == {"fused"}
+    assert {row["backend"] for row in rows_of(tmp_path / "alone").values()} == {"lightning"}
+    one, other = results(tmp_path / "alone"), results(tmp_path / "together")
+    assert one[0] == other[0]
+    assert other[1] == pytest.approx(one[1], rel=1e-9, abs=1e-9)
+    assert [word for word, *_ in told].count("ended") == 6
+
+
+def test_what_cannot_share_a_loop_is_trained_alone_and_the_ledger_says_why(tmp_path):
+    outcome, _ = train(failing(["", "diverges"], seeds=1), tmp_path / "s", fuse="auto")
+    assert outcome.counts["finished"] + outcome.counts["diverged"] == 2
+    for row in rows_of(tmp_path / "s").values():
+        assert (row["backend"], row["why_alone"]) == ("lightning", "UserModule overrides on_train_epoch_end")
+
+
+def test_a_group_that_its_first_step_disproves_is_trained_alone(tmp_path):
+    base = {
+        "model": {"class_path": "fusable_module.ReadsTrainer"},
+        "data": {"class_path": "fusable_module.Points"},
+        "trainer": {"max_epochs": 1, "accelerator": "cpu"},
+    }
+    factors = {"activation": {"key": "model.init_args.lr", "levels": [0.1, 0.2]}}
+    outcome, told = train(small_study(base=base, factors=factors, seeds=1), tmp_path / "s", fuse="auto")
+    assert outcome.counts["finished"] == 2
+    assert [word for word, *_ in told] == [
+        *("planned", "started", "started", "separated", "separated"),
+        *("started", "epoch", "ended", "started", "epoch", "ended"),
+    ]
+    with Ledger(tmp_path / "s" / "ledger.sqlite", writable=False) as ledger:
+        for trial in rows_of(tmp_path / "s"):
+            row = ledger.trial(trial)
+            assert row["why_alone"] == "a step reads self.trainer.current_epoch"
+            assert [attempt["status"] for attempt in row["history"]] == ["not fused", "finished"]
+
+
+def test_fusing_always_is_an_error_that_says_which_trial_cannot_and_why(tmp_path):
+    with pytest.raises(InputError) as raised:
+        train(failing(["", "diverges"], seeds=1), tmp_path / "s", fuse="always")
+    assert str(raised.value) == (
+        "--fuse always: 2 of 2 trials stay alone\n"
+        "activation=, seed=0: UserModule overrides on_train_epoch_end\n"
+        "activation=diverges, seed=0: UserModule overrides on_train_epoch_end"
+    )
+
+
+def test_a_worker_lost_with_a_group_costs_nothing_but_time(tmp_path):
+    base = {
+        "model": {"class_path": "fusable_module.DiesInCompany"},
+        "data": {"class_path": "fusable_module.Points"},
+        "trainer": {"max_epochs": 1, "accelerator": "cpu"},
+    }
+    factors = {"activation": {"key": "model.init_args.lr", "levels": [0.1, 0.2]}}
+    study = small_study(base=base, factors=factors, seeds=1)
+    outcome, _ = train(study, tmp_path / "s", runner="local", workers=1, fuse="auto")
+    assert outcome.counts["finished"] == 2
+    for row in rows_of(tmp_path / "s").values():
+        assert row["why_alone"] == "together they failed: the worker process ended by itself with exit code 3"
 
 
 def nothing_was_written(directory):

@@ -70,5 +70,5 @@ def make_ledger(directory: Path, study: Study, measure: Measure) -> Path:
             result = measure(trial.levels, trial.seed)
             if result is not None and trial.trial_id not in done:
                 ledger.start(trial.trial_id, "torch 0")
-                ledger.record(trial.trial_id, result)
+                ledger.record({trial.trial_id: result})
     return directory

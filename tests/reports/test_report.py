@@ -294,3 +294,10 @@ def test_the_frames_of_the_report_are_those_that_are_loaded(tmp_path):
     report = build_report(str(tmp_path))
     assert report.trials.equals(load_trials(tmp_path))
     assert report.curves.equals(load_curves(str(tmp_path)))
+
+
+def test_trials_trained_in_different_ways_are_noted(tmp_path):
+    study = one_factor()
+    make_ledger(tmp_path, study, lambda levels, seed: make_result(0.5, backend="fused" if seed else "lightning"))
+    (note,) = [note for note in build_report(tmp_path).notes if "different ways" in note]
+    assert note.startswith("Trained in different ways: 8 by fused and 2 by lightning.")

@@ -1,0 +1,285 @@
+"""Fused equals unfused, trial by trial; what cannot share a loop says why."""
+
+import copy
+import math
+
+import pytest
+import torch
+from small_study import small_study
+
+from experiments import parse_study
+from experiments.build import make_data, make_model
+from experiments.fusing import group_trials, train_group, train_together
+from experiments.fusing.updating import clip
+from experiments.plan import plan_trials
+from experiments.train import Training, train_trial
+from experiments.trial import NotFused
+
+OPTIMIZERS = {
+    "SGD": [
+        {"lr": 0.1},
+        {"lr": 0.05, "momentum": 0.9},
+        {"lr": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01},
+    ],
+    "Adam": [{"lr": 0.01}, {"lr": 0.001, "betas": [0.8, 0.99]}, {"lr": 0.001, "weight_decay": 0.1}],
+    "AdamW": [{"lr": 0.01}, {"lr": 0.001, "weight_decay": 0.5}],
+    "RMSprop": [{"lr": 0.01}, {"lr": 0.001, "alpha": 0.9}],
+    "Adagrad": [{"lr": 0.01}, {"lr": 0.1}],
+}
+INITS = ["default", "normal", "xavier_uniform", "xavier_normal", "he_uniform", "he_normal"]
+
+
+def trials_of(model, levels, key="model.init_args.init", seeds=2, data=None, **trainer):
+    base = {
+        "model": model,
+        "data": data or {"class_path": "datamodules.Digits", "init_args": {"batch_size": 50}},
+        "trainer": {"max_epochs": 2, "accelerator": "cpu", "precision": "64-true"} | trainer,
+    }
+    study = small_study(base=base, seeds=seeds, factors={"f": {"key": key, "levels": levels}})
+    return plan_trials(parse_study(study))
+
+
+def mlp(**init_args):
+    return {"class_path": "lit_models.MLP", "init_args": {"hidden": [12, 8]} | init_args}
+
+
+def user(name="Fusable", **init_args):
+    return {"class_path": f"fusable_module.{name}", "init_args": init_args}
+
+
+POINTS = {"class_path": "fusable_module.Points"}
+
+
+def unfused(trial, tmp_path):
+    return train_trial(Training(trial=trial, directory=tmp_path), lambda event: None)
+
+
+def assert_equal(trials, tmp_path, tolerance=1e-9):
+    """One group of all trials gives what each gives alone: status, every epoch, every final metric."""
+    (group,) = group_trials(trials, num_places=1)
+    assert group.why_alone is None
+    fused = train_group(group.trials, lambda event: None)
+    for trial in trials:
+        one, together = unfused(trial, tmp_path), fused[trial.trial_id]
+        assert one.error is None
+        assert (one.status, one.num_parameters, one.diverged_epoch) == (
+            together.status,
+            together.num_parameters,
+            together.diverged_epoch,
+        )
+        assert len(one.epochs) == len(together.epochs)
+        for mine, theirs in zip([*together.epochs, together.metrics], [*one.epochs, one.metrics], strict=True):
+            assert mine == pytest.approx(theirs, rel=tolerance, abs=tolerance, nan_ok=True)
+        assert together.backend == "fused"
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_with_hyperparameters_of_each_trial(name, tmp_path):
+    levels = {
+        str(number): {"class_path": f"torch.optim.{name}", "init_args": arguments}
+        for number, arguments in enumerate(OPTIMIZERS[name])
+    }
+    assert_equal(trials_of(mlp(batch_norm=True), levels, key="model.init_args.optimizer"), tmp_path)
+
+
+MODELS = {
+    "Perceptron": {"class_path": "lit_models.Perceptron"},
+    "MLP": mlp(batch_norm=True, dropout=0.3),
+    "ConvNet": {
+        "class_path": "lit_models.ConvNet",
+        "init_args": {
+            "filters": [3, 4],
+            "kernel_size": 3,
+            "padding": 1,
+            "hidden": [8],
+            "batch_norm": True,
+            "dropout": 0.2,
+        },
+    },
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_shipped_model_with_every_init_batch_norm_and_dropout(name, tmp_path):
+    assert_equal(trials_of(MODELS[name], INITS, seeds=1), tmp_path)
+
+
+def test_activations_share_a_group(tmp_path):
+    levels = ["relu", "sigmoid", "tanh", "leaky_relu", "gelu", "identity"]
+    assert_equal(trials_of(mlp(), levels, key="model.init_args.activation", seeds=1), tmp_path)
+
+
+def test_prelu_has_a_parameter_more_and_a_group_of_its_own():
+    trials = trials_of(mlp(), ["relu", "prelu"], key="model.init_args.activation", seeds=2)
+    groups = group_trials(trials, num_places=1)
+    assert [{trial.levels["f"] for trial in group.trials} for group in groups] == [{"relu"}, {"prelu"}]
+
+
+def test_dropout_rates_share_a_group_and_draw_the_masks_of_each_trial_alone(tmp_path):
+    assert_equal(trials_of(mlp(), [0.1, 0.5], key="model.init_args.dropout"), tmp_path)
+
+
+@pytest.mark.parametrize("algorithm", ["norm", "value"])
+def test_gradients_are_clipped_for_each_trial_by_itself(algorithm, tmp_path):
+    levels = [0.001, 0.1]
+    key = "model.init_args.optimizer.init_args.lr"
+    clipping = {"gradient_clip_val": 0.05, "gradient_clip_algorithm": algorithm}
+    assert_equal(trials_of(mlp(), levels, key=key, **clipping), tmp_path)
+
+
+def test_clipping_scales_each_trial_by_its_own_norm():
+    gradients = [torch.tensor([[3.0, 0.0], [0.3, 0.0]]), torch.tensor([[4.0], [0.4]])]
+    clip(gradients, 1.0, "norm")
+    assert torch.allclose(gradients[0], torch.tensor([[0.6, 0.0], [0.3, 0.0]]), atol=1e-5)
+    assert torch.allclose(gradients[1], torch.tensor([[0.8], [0.4]]), atol=1e-5)
+
+
+def test_each_trial_stops_early_by_itself(tmp_path):
+    stopping = {
+        "class_path": "lightning.pytorch.callbacks.EarlyStopping",
+        "init_args": {"monitor": "val/acc", "mode": "max", "patience": 2},
+    }
+    key = "model.init_args.optimizer.init_args.lr"
+    trials = trials_of(mlp(), [0.3, 0.001], key=key, max_epochs=12, callbacks=[stopping])
+    assert_equal(trials, tmp_path)
+    fused = train_group(trials, lambda event: None)
+    assert len({len(result.epochs) for result in fused.values()}) > 1
+
+
+@pytest.mark.parametrize("schedule", ["", "step", "epoch"])
+def test_a_users_module_and_data_fuse_as_they_are(schedule, tmp_path):
+    trials = trials_of(user(schedule=schedule), [0.05, 0.2], key="model.init_args.lr", data=POINTS, max_epochs=3)
+    assert_equal(trials, tmp_path)
+
+
+def test_a_trial_that_diverges_leaves_the_others_bit_identical(tmp_path):
+    trials = trials_of(user(), [0.1, 1e200], key="model.init_args.lr", data=POINTS, max_epochs=3)
+    together = train_group(trials, lambda event: None)
+    without = train_group([trial for trial in trials if trial.levels["f"] == "0.1"], lambda event: None)
+    assert {together[trial.trial_id].status for trial in trials if trial.levels["f"] != "0.1"} == {"diverged"}
+    for trial_id, result in without.items():
+        assert together[trial_id].epochs == result.epochs
+    for trial in trials:
+        one = unfused(trial, tmp_path)
+        assert (one.status, one.diverged_epoch) == (
+            together[trial.trial_id].status,
+            together[trial.trial_id].diverged_epoch,
+        )
+
+
+def test_results_do_not_depend_on_the_group():
+    trials = trials_of(mlp(dropout=0.3), ["he", "xavier"], seeds=3)
+    whole = train_group(trials, lambda event: None)
+    parts = {**train_group(trials[:2], lambda event: None), **train_group(trials[2:], lambda event: None)}
+    for trial in trials:
+        assert whole[trial.trial_id].metrics == pytest.approx(parts[trial.trial_id].metrics, rel=1e-9, abs=1e-9)
+
+
+def test_in_single_precision_the_first_epochs_agree_within_rounding(tmp_path):
+    trials = trials_of(mlp(), ["he", "xavier"], precision="32-true", max_epochs=1)
+    fused = train_group(trials, lambda event: None)
+    for trial in trials:
+        assert fused[trial.trial_id].metrics == pytest.approx(unfused(trial, tmp_path).metrics, abs=0.01)
+
+
+def test_epochs_are_told_as_they_end():
+    trials = trials_of(mlp(), ["he", "xavier"], seeds=1)
+    events = []
+    fused = train_group(trials, events.append)
+    assert [(event.trial_id, event.epoch) for event in events] == [
+        (trial.trial_id, epoch) for epoch in (0, 1) for trial in trials
+    ]
+    assert events[-1].metrics == fused[trials[-1].trial_id].epochs[-1]
+
+
+LR = "model.init_args.lr"
+ALONE = [
+    (user("ByHand"), {}, "ByHand optimizes by hand (automatic_optimization = False)"),
+    (user("Recurrent"), {}, "Recurrent.cell is a LSTM, which vmap cannot batch"),
+    (
+        {"class_path": "user_module.UserModule"},
+        {},
+        "UserModule overrides on_train_epoch_end",
+    ),
+    (user(), {"accumulate_grad_batches": 2}, "trainer.accumulate_grad_batches is 2, which only the Lightning Trainer"),
+    (user(), {"max_epochs": None, "max_steps": 5}, "trainer.max_steps is 5, which only the Lightning Trainer does"),
+    (user(), {"precision": "bf16-mixed"}, "trainer.precision is 'bf16-mixed'"),
+    (
+        user(),
+        {"callbacks": [{"class_path": "lightning.pytorch.callbacks.Timer"}]},
+        "the callback Timer asks for a Trainer of its own",
+    ),
+]
+
+
+@pytest.mark.parametrize(("model", "trainer", "reason"), ALONE, ids=[reason[:40] for *_, reason in ALONE])
+def test_what_keeps_a_trial_alone_is_one_sentence(model, trainer, reason):
+    groups = group_trials(trials_of(model, [0.1, 0.2], key=LR, data=POINTS, **trainer), num_places=1)
+    assert [len(group.trials) for group in groups] == [1, 1, 1, 1]
+    assert all(group.why_alone.startswith(reason) for group in groups), groups[0].why_alone
+
+
+FOUND_BY_THE_FIRST_STEP = [
+    ("ReadsTrainer", "a step reads self.trainer.current_epoch"),
+    ("LogsSteps", "self.log('train/loss', on_step=True) logs single steps; on_step=False, on_epoch=True fuses"),
+    ("ReadsOutside", "f=0.2, seed=0: the loss differs by "),
+]
+
+
+@pytest.mark.parametrize(("name", "reason"), FOUND_BY_THE_FIRST_STEP)
+def test_what_only_a_step_shows_is_found_before_anything_is_trained(name, reason):
+    events = []
+    found = train_together(trials_of(user(name), [0.1, 0.2], key=LR, data=POINTS), events.append)
+    assert isinstance(found, NotFused)
+    assert found.reason.startswith(reason), found.reason
+    assert events == []
+
+
+def test_a_hyperparameter_that_a_step_reads_separates_and_one_that_it_does_not_read_fuses():
+    by_weight = group_trials(trials_of(user(), [1.0, 2.0], key="model.init_args.weight", data=POINTS), num_places=1)
+    assert [{trial.levels["f"] for trial in group.trials} for group in by_weight] == [{"1.0"}, {"2.0"}]
+    by_rate = group_trials(trials_of(user(), [1.0, 2.0], key=LR, data=POINTS), num_places=1)
+    assert [len(group.trials) for group in by_rate] == [4]
+
+
+def test_groups_are_chunks_for_every_place_and_none_is_large():
+    trials = trials_of(mlp(), ["he", "xavier"], seeds=70)
+    assert [len(group.trials) for group in group_trials(trials, num_places=2)] == [47, 47, 46]
+    assert [len(group.trials) for group in group_trials(trials[:6], num_places=2)] == [3, 3]
+    (lonely,) = group_trials(trials[:1], num_places=2)
+    assert (lonely.is_fused, lonely.why_alone) == (False, "no other trial is built alike")
+
+
+def test_out_of_memory_halves_the_group(monkeypatch):
+    trials = trials_of(mlp(), ["he", "xavier"], seeds=2, max_epochs=1)
+    sizes = []
+
+    def limited(part, emit):
+        sizes.append(len(part))
+        if len(part) > 1:
+            raise RuntimeError("CUDA out of memory. Tried to allocate")
+        return train_group(part, emit)
+
+    monkeypatch.setattr("experiments.fusing.plan.train_group", limited)
+    found = train_together(trials, lambda event: None)
+    assert sizes == [4, 2, 1, 1, 2, 1, 1]
+    assert {trial_id for trial_id, _ in found} == {trial.trial_id for trial in trials}
+
+
+def test_an_error_of_the_users_code_while_together_is_a_reason_and_no_result(monkeypatch):
+    trials = trials_of(user(), [0.1, 0.2], key=LR, data=POINTS)
+
+    def broken(self, batch, batch_idx):
+        raise ZeroDivisionError("mine")
+
+    monkeypatch.setattr("fusable_module.Fusable.validation_step", broken)
+    found = train_together(trials, lambda event: None)
+    assert found == NotFused(reason="together they raise ZeroDivisionError: mine")
+
+
+def test_a_model_is_not_changed_by_being_looked_at():
+    (trial, *_) = trials_of(mlp(), ["he", "xavier"])
+    config = copy.deepcopy(trial.config)
+    group_trials([trial], num_places=1)
+    assert trial.config == config
+    assert math.isfinite(make_model(trial.config, make_data(trial.config))(torch.zeros(2, 1, 8, 8)).sum().item())
