@@ -72,7 +72,7 @@ def test_every_command_and_option_is_in_the_table_and_none_else():
     commands = _parser()._subparsers._group_actions[0].choices
     assert shown == set(commands)
     options = {option for command in commands.values() for option in command._option_string_actions}
-    later = {"--fuse", "--wandb"}
+    later = {"--wandb"}
     assert {option for option in options if option not in {"-h", "--help"} | later and option not in README} == set()
 
 

@@ -1,11 +1,11 @@
-"""The same trials by stock Lightning and by `ablate run --fuse never`, whole command against whole command.
+"""The same trials by stock Lightning, by `ablate run --fuse never` and by `ablate run --fuse auto`, in turn.
 
-    ABLATE_DATA_DIR=... python benchmarks/unfused.py --seeds 12 --repeats 3
+    ABLATE_DATA_DIR=... python benchmarks/ways.py --trials 12 --repeats 3 --ways stock never auto
 
 The work: 784-64-128-64-10 with batch norm, Adam 0.001, batches of 128, MNIST 55,000/5,000, 2 epochs, validation after
-each; ours also tests on the 10,000 test images and writes ledger and report, and stock Lightning does not. The two
-commands take turns; each ratio is of one turn, so a machine whose speed drifts does not bend it. Workers' peak memory
-is VmHWM, the largest resident set, shared pages included.
+each; ours also tests on the 10,000 test images and writes ledger and report, and stock Lightning does not. Whole
+command against whole command, one after the other; each ratio is of one turn, so a machine whose speed drifts does not
+bend it. Workers' peak memory is VmHWM, the largest resident set, shared pages included.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 HERE = Path(__file__).parent
+NAMES = {"stock": "stock Lightning", "never": "ablate run --fuse never", "auto": "ablate run --fuse auto"}
 STUDY = """
 question: How long does a trial take?
 base:
@@ -38,35 +39,45 @@ metric: {name: test/acc, goal: max}
 def main() -> None:
     """Print one table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=12, help="trials a command; even")
+    parser.add_argument("--trials", type=int, default=12, help="trials a command; even")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--ways", nargs="+", default=["stock", "never", "auto"], choices=["stock", "never", "auto"])
     arguments = parser.parse_args()
-    data_dir = os.environ.get("ABLATE_DATA_DIR", "data")
-    stock, ours, memory = [], [], []
-    for repeat in range(arguments.repeats):
-        stock.append(timed([sys.executable, str(HERE / "stock_lightning.py"), data_dir, str(arguments.seeds)])[0])
-        with tempfile.TemporaryDirectory() as folder:
-            study = Path(folder, "timing.yaml")
-            study.write_text(STUDY, encoding="utf-8")
-            command = [sys.executable, "-m", "experiments.cli", "run", str(study), "--fuse", "never"]
-            seconds, peak = timed([*command, "--seeds", str(arguments.seeds // 2), "--out", str(Path(folder, "out"))])
-        ours.append(seconds)
-        memory.append(peak)
-        print(f"turn {repeat + 1}: stock {stock[-1]:.1f} s, ours {ours[-1]:.1f} s", flush=True)
-    ratios = [theirs / mine for theirs, mine in zip(stock, ours, strict=True)]
+    seconds: dict[str, list[float]] = {way: [] for way in arguments.ways}
+    memory = dict.fromkeys(arguments.ways, 0)
+    for turn in range(arguments.repeats):
+        for way in arguments.ways:
+            took, peak = one(way, arguments.trials)
+            seconds[way].append(took)
+            memory[way] = max(memory[way], peak)
+        print(f"turn {turn + 1}: " + ", ".join(f"{way} {took[-1]:.1f} s" for way, took in seconds.items()), flush=True)
     print(
         f"\n{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
         f"torch {version('torch')}, lightning {version('lightning')}, {time.strftime('%Y-%m-%d')}; "
-        f"{arguments.seeds} trials\n"
+        f"{arguments.trials} trials\n"
     )
-    print("| way | seconds, whole command: median (min to max) | seconds a trial | times stock |")
-    print("|---|---|---|---|")
-    for name, seconds, times in (("stock Lightning", stock, [1.0]), ("ablate run --fuse never", ours, ratios)):
-        median = statistics.median(seconds)
-        spread = f"{median:.1f} ({min(seconds):.1f} to {max(seconds):.1f})"
-        ratio = f"{statistics.median(times):.1f} ({min(times):.1f} to {max(times):.1f})"
-        print(f"| {name} | {spread} | {median / arguments.seeds:.2f} | {ratio} |")
-    print(f"\nlargest peak memory of a worker: {max(memory) / 1024:.0f} MB")
+    first = arguments.ways[0]
+    print(f"| way | seconds, whole command: median (min to max) | seconds a trial | times {first} | MB a worker |")
+    print("|---|---|---|---|---|")
+    for way, took in seconds.items():
+        median = statistics.median(took)
+        ratios = [theirs / mine for theirs, mine in zip(seconds[first], took, strict=True)]
+        print(
+            f"| {NAMES[way]} | {median:.1f} ({min(took):.1f} to {max(took):.1f}) | {median / arguments.trials:.2f} | "
+            f"{statistics.median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f}) | {memory[way] / 1024:.0f} |"
+        )
+
+
+def one(way: str, num_trials: int) -> tuple[float, int]:
+    """Seconds of one command, and the peak memory of its workers in kB (0 for stock, which has none)."""
+    if way == "stock":
+        data_dir = os.environ.get("ABLATE_DATA_DIR", "data")
+        return timed([sys.executable, str(HERE / "stock_lightning.py"), data_dir, str(num_trials)])
+    with tempfile.TemporaryDirectory() as folder:
+        study = Path(folder, "timing.yaml")
+        study.write_text(STUDY, encoding="utf-8")
+        command = [sys.executable, "-m", "experiments.cli", "run", str(study), "--fuse", way]
+        return timed([*command, "--seeds", str(num_trials // 2), "--out", str(Path(folder, "out"))])
 
 
 def timed(command: list[str]) -> tuple[float, int]:
