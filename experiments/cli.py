@@ -30,7 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     arguments = _parser().parse_args(argv)
     sys.path.insert(0, os.getcwd())  # noqa: PTH109 -- as `python -m` does, so that a user's own module.Class is found
-    signal.signal(signal.SIGTERM, _interrupt)
+    for name in ("SIGTERM", "SIGHUP"):  # a cluster's request, a closed terminal
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _interrupt)
     try:
         command: Callable[[argparse.Namespace], int] = arguments.command
         return command(arguments)
@@ -46,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _interrupt(number: int, frame: Any) -> NoReturn:  # noqa: ARG001 -- the form of a signal handler
-    """A cluster asks with SIGTERM what a person asks with Ctrl-C."""
+    """The same as Ctrl-C."""
     raise KeyboardInterrupt
 
 
@@ -83,6 +85,8 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from rich.markup import escape
+
     from .progress import ProgressSink
     from .run import run
 
@@ -102,10 +106,10 @@ def _run(arguments: argparse.Namespace) -> int:
             fuse=arguments.fuse,
         )
     if outcome.num_trained == 0:
-        console.print("nothing to train: every trial of this plan has its result")
+        console.print("nothing to train: every trial of this plan has ended")
     for trial, error in progress.failures[:3]:
         last = error.strip().splitlines()[-1] if error.strip() else "no message"
-        console.print(f"[red]failed[/red] {trial.trial_id} ({trial}): {last}", highlight=False, soft_wrap=True)
+        console.print(f"[red]failed[/red] {trial.trial_id} ({escape(str(trial))}): {escape(last)}", soft_wrap=True)
     failed = outcome.counts["failed"]
     if failed:
         console.print(
@@ -119,12 +123,12 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    from .folder import LEDGER
+    from .folder import LEDGER, is_in_use
     from .ledger import Ledger
     from .overview import print_status
 
     with Ledger(arguments.directory / LEDGER, writable=False) as ledger:
-        print_status(ledger, _console())
+        print_status(ledger, is_in_use(arguments.directory), _console())
     return DONE
 
 

@@ -38,6 +38,11 @@ def cells_of(study: Study) -> list[Cell]:
     kept = [levels for levels in combinations if not any(_matches(rule, levels) for rule in study.exclude)]
     if not kept:
         problems.append(Problem(where="exclude", what="excludes every cell"))
+    problems += [
+        Problem(where=f"factors.{factor.name}", what=f"no cell is left with its reference {factor.reference!r}")
+        for factor in study.factors
+        if kept and not any(levels[factor.name] == factor.reference for levels in kept)
+    ]
     if problems:
         raise StudyError(study.source, problems)
     return [Cell(levels=levels, config=_config(study, levels)) for levels in kept]

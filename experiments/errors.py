@@ -4,6 +4,7 @@ InputError                  the command ends with exit code 2 and this message, 
 ├── StudyError              a study file, with all its problems at once
 ├── DirectoryError          a study folder that cannot be used: missing, another study's, in use
 └── LedgerError             a ledger.sqlite that cannot be read: corrupt, not a ledger, from a newer version
+    └── EmptyLedgerError    one that holds nothing yet, which `ablate run` fills
 """
 
 import difflib
@@ -24,6 +25,10 @@ class LedgerError(InputError):
 
 
 MOST_LISTED = 16  # longer lists of what is accepted hide the nearest match more than they help
+
+
+class EmptyLedgerError(LedgerError):
+    """A ledger file without content: a command was killed just as it made it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

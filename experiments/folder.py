@@ -10,11 +10,12 @@ from pathlib import Path
 import yaml
 from filelock import FileLock, Timeout
 
-from .errors import DirectoryError
+from .errors import DirectoryError, EmptyLedgerError
 from .ledger import Ledger
 from .study import Study
 
 LEDGER = "ledger.sqlite"
+HEADER = "# Written by `ablate run`; the ledger holds the same."
 
 
 def check_folder(directory: Path, study: Study) -> None:
@@ -29,8 +30,11 @@ def check_folder(directory: Path, study: Study) -> None:
     ledger_path = directory / LEDGER
     if not ledger_path.exists():
         return
-    with Ledger(ledger_path, writable=False) as ledger:
-        name = ledger.study_name()
+    try:
+        with Ledger(ledger_path, writable=False) as ledger:
+            name = ledger.study_name()
+    except EmptyLedgerError:
+        return
     if name is not None and name != study.name:
         raise DirectoryError(f"{directory}: holds study {name!r}, not {study.name!r}; give another folder with --out")
 
@@ -61,14 +65,28 @@ def writing(directory: Path) -> Iterator[None]:
 
 
 def write_study_file(directory: Path, study: Study) -> None:
-    """Put the study as it was asked for into the folder, unless it is the very file that it came from."""
+    """Put the study as it was asked for into the folder; a study.yaml that somebody else wrote stays as it is."""
     path = directory / "study.yaml"
-    if path.exists() and Path(study.source).exists() and path.samefile(study.source):
+    if path.exists() and not path.read_bytes().startswith(HEADER.encode()):
         return
     text = yaml.safe_dump(study.to_dict(), sort_keys=False, allow_unicode=True, width=110)
     draft = path.with_suffix(".yaml.new")
-    draft.write_text(f"# Written by `ablate run`; the ledger holds the same.\n{text}", encoding="utf-8")
+    draft.write_text(f"{HEADER}\n{text}", encoding="utf-8")
     draft.replace(path)
+
+
+def is_in_use(directory: Path) -> bool:
+    """Whether a command is writing to this folder right now."""
+    lock_path = directory / "run.lock"
+    if not lock_path.exists():
+        return False
+    try:
+        with FileLock(lock_path, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:
+        return False  # a folder that cannot be written is not being written
 
 
 def _holder(path: Path) -> str:

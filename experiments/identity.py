@@ -24,7 +24,7 @@ TRAINER_PLACEMENT = {
     "num_sanity_val_steps",
     "profiler",
 }
-_DATA_PLACEMENT = {"data_dir", "num_workers", "persistent_workers", "pin_memory", "prefetch_factor"}
+_DATA_PLACEMENT = {"num_workers", "persistent_workers", "pin_memory", "prefetch_factor"}
 
 
 def config_id(config: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from .errors import LedgerError
+from .errors import EmptyLedgerError, LedgerError
 from .identity import config_id
 from .trial import FAILED, PENDING, RUNNING, STATUSES, Result, Trial
 
@@ -352,7 +352,7 @@ class Ledger:
             )
         if not writable:
             if is_empty:
-                raise LedgerError(f"{self.path}: is empty; `ablate run` fills it")
+                raise EmptyLedgerError(f"{self.path}: is empty; `ablate run` fills it")
             return
         self._db.execute("PRAGMA journal_mode = WAL")  # readers never block the writer
         self._db.execute("PRAGMA synchronous = FULL")  # a commit is on disk when it returns
@@ -370,10 +370,11 @@ class Ledger:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
-            except BaseException:
-                self._db.execute("ROLLBACK")
+                self._db.execute("COMMIT")
+            except BaseException:  # an interrupt between the two leaves no transaction open
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
 
     @contextmanager
     def _errors_named(self) -> Iterator[None]:

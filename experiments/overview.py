@@ -38,8 +38,8 @@ def print_plan(study: Study, groups: Sequence[Group], console: Console) -> None:
         console.print(f"- {line}")
 
 
-def print_status(ledger: Ledger, console: Console) -> None:
-    """Trials by state, and a row for each cell."""
+def print_status(ledger: Ledger, is_in_use: bool, console: Console) -> None:
+    """Trials by state, and a row for each cell. What was running when a command was killed is told as such."""
     content = ledger.study_content()
     counts = ledger.counts()
     console.print(f"[bold]{escape(content['name'])}[/bold]: {escape(content['question'])}")
@@ -47,6 +47,8 @@ def print_status(ledger: Ledger, console: Console) -> None:
     console.print(
         ", ".join([f"{total} trials", *(f"{counts[status]} {status}" for status in STATUSES if counts[status])])
     )
+    if counts[RUNNING] and not is_in_use:
+        console.print("no command is running: those trials were cut off, and `ablate run` trains them again")
     if ledger.num_unplanned():
         console.print(f"{ledger.num_unplanned()} trials of earlier plans are kept and not counted")
     cells: dict[tuple[str, ...], dict[str, int]] = {}
@@ -62,7 +64,7 @@ def print_status(ledger: Ledger, console: Console) -> None:
     table.add_column("")
     for levels, states in cells.items():
         complete = states[FINISHED] + states[DIVERGED] == sum(states.values())
-        mark = "complete" if complete else "incomplete"
+        mark = "complete" if complete and not states[DIVERGED] else "all ended" if complete else "incomplete"
         table.add_row(*map(escape, levels), *(str(states[status]) for status in shown), mark)
     console.print(table)
 

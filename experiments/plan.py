@@ -117,6 +117,10 @@ def _located(study: Study, cells: Sequence[Cell], problem: Problem, numbers: set
     names = [str(cells[number]) for number in sorted(numbers)]
     if key == names[0]:
         return Problem(where=f"cell {key}", what=what)
+    for factor in study.factors:
+        for changed in {changed for level in factor.levels for changed in level.changes}:
+            if len(numbers) == len(cells) and f"{key}.".startswith(f"{changed}."):
+                return Problem(where=f"factors.{factor.name}", what=f"{key}: {what}")
     if len(numbers) == len(cells):
         return Problem(where=f"base.{key}", what=what)
     for factor in study.factors:

@@ -103,7 +103,7 @@ class ProgressSink:
             self.failures.append((trial, result.error or ""))
         if result.status == FINISHED and self._metric is not None and self._metric not in result.metrics:
             known = choices(self._metric, result.metrics, "logged")
-            self._console.print(f"no trial will have the study's metric: {self._metric!r} is not logged{known}")
+            self._console.print(f"a trial did not log the study's metric {self._metric!r}{known}", markup=False)
             self._metric = None
         self._show(at_once=self._counts["done"] == self._counts["total"])
 

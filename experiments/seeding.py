@@ -15,7 +15,9 @@ Layers that a module makes only in `setup` or `configure_model` are drawn in ord
 
 import hashlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -23,6 +25,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.data import DataLoader
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -147,14 +150,25 @@ def _address(tensor: torch.Tensor) -> int:
 class PairedStreams(Callback):
     """Keeps what the data draws apart from what the model draws, so that data is the same for every model of a seed.
 
-    Two states of the global generators take turns: the data's (split, order, augmentation; restarted for each epoch)
-    and, from the start to the end of each training step, the model's (dropout). With worker processes in a DataLoader
-    the data's draws happen there, seeded from the data's stream.
+    At rest, the global generators (torch, numpy, Python) are in the model's state, so that whatever a module draws, in
+    a step or in any hook, is its own; it restarts for each epoch. While a loader's iterator is made and a batch is
+    fetched, they are in the data's state, which restarts for each training epoch and goes on through its validation.
+    With worker processes in a DataLoader the data's draws happen there, seeded from the data's state.
+
+    On a GPU, data that draws on the device shares the model's generator.
+
+    Arguments:
+        seed: of the trial.
+        owner: the data module, or the module that brings its own dataloaders; its loaders are listened to.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, owner: object) -> None:
         self.seed = seed
-        self._waiting: torch.Tensor | None = None
+        self._data: GeneratorStates | None = None
+        self._trainer: Trainer | None = None
+        if getattr(owner, "uses_global_generators", True):
+            for name in ("train", "val", "test"):
+                self._listen(owner, f"{name}_dataloader", name)
 
     def start_split(self) -> None:
         """Call before `fit` and again before `test`: both call the data module's `setup`, which may draw a split."""
@@ -162,36 +176,97 @@ class PairedStreams(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """After the data module's setup, before the model's: what the model makes late comes from its own stream."""
+        self._trainer = trainer
         seed_global_generators(derive(self.seed, "init", "late"))
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The iterator of the first epoch is made next."""
-        self._start_epoch(trainer.current_epoch)
-
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The iterators of later epochs are made after this hook."""
-        if trainer.current_epoch > 0:
-            self._start_epoch(trainer.current_epoch)
+        """The model's stream of this epoch begins."""
+        seed_global_generators(derive(self.seed, "dropout", trainer.current_epoch))
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """The batch is there; from here on the model draws."""
-        self._take_turns()
+    def read(self, loader_iter: Callable[[], Iterator[Any]], split: str) -> Iterator[Any]:
+        """The batches of a loader, each fetched in the data's state."""
+        if split == "train":
+            epoch = 0 if self._trainer is None else self._trainer.current_epoch
+            self._data = _states_of(derive(self.seed, "order", epoch))
+        elif split == "test" or self._data is None:
+            self._data = _states_of(derive(self.seed, "order", split))
+        return _Fetching(self._on_data(loader_iter), self._on_data)
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """The step is done; from here on the data draws."""
-        self._take_turns()
+    def _on_data(self, work: Callable[[], Any]) -> Any:
+        models = GeneratorStates.now()
+        if self._data is not None:
+            self._data.restore()
+        try:
+            return work()
+        finally:
+            self._data = GeneratorStates.now()
+            models.restore()
 
-    def _start_epoch(self, epoch: int) -> None:
-        generator = torch.Generator().manual_seed(derive(self.seed, "dropout", epoch))
-        self._waiting = generator.get_state()
-        seed_global_generators(derive(self.seed, "order", epoch))
-        if torch.cuda.is_available():
-            torch.cuda.manual_seed_all(derive(self.seed, "dropout", epoch))  # batches are drawn on the CPU
+    def _listen(self, owner: object, method: str, split: str) -> None:
+        original = getattr(owner, method, None)
+        if original is None:
+            return
 
-    def _take_turns(self) -> None:
-        if self._waiting is not None:
-            now = torch.get_rng_state()
-            torch.set_rng_state(self._waiting)
-            self._waiting = now
+        def dataloader() -> Any:
+            return self._heard(original(), split)
+
+        object.__setattr__(owner, method, dataloader)
+
+    def _heard(self, loaders: Any, split: str) -> Any:
+        """The same loaders, in lists and mappings as they were, whose iterators fetch in the data's state."""
+        if isinstance(loaders, Mapping):
+            return {name: self._heard(loader, split) for name, loader in loaders.items()}
+        if isinstance(loaders, list | tuple):
+            return [self._heard(loader, split) for loader in loaders]
+        if isinstance(loaders, DataLoader):
+            kind = type(loaders)
+
+            def iterate(loader: Any) -> Iterator[Any]:
+                return self.read(partial(kind.__iter__, loader), split)
+
+            # The very loader, so that everything that looks at its class and attributes finds them.
+            loaders.__class__ = type(kind.__name__, (kind,), {"__iter__": iterate, "__module__": kind.__module__})
+        return loaders
+
+
+class _Fetching:
+    """An iterator that fetches each batch as it is told."""
+
+    def __init__(self, batches: Iterator[Any], on_data: Callable[[Callable[[], Any]], Any]) -> None:
+        self._batches = batches
+        self._on_data = on_data
+
+    def __iter__(self) -> "_Fetching":
+        return self
+
+    def __next__(self) -> Any:
+        return self._on_data(partial(next, self._batches))
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratorStates:
+    """The states of the global generators of torch (on the CPU), numpy and Python."""
+
+    torch: torch.Tensor
+    numpy: Any
+    python: Any
+
+    @classmethod
+    def now(cls) -> "GeneratorStates":
+        """As they are."""
+        return cls(torch.get_rng_state(), np.random.get_state(), random.getstate())  # noqa: NPY002
+
+    def restore(self) -> None:
+        """Put them back."""
+        torch.set_rng_state(self.torch)
+        np.random.set_state(self.numpy)  # noqa: NPY002
+        random.setstate(self.python)
+
+
+def _states_of(seed: int) -> GeneratorStates:
+    """The states right after seeding, without touching the generators' own."""
+    before = GeneratorStates.now()
+    seed_global_generators(seed)
+    states = GeneratorStates.now()
+    before.restore()
+    return states

@@ -53,7 +53,7 @@ def load_study(
     """
     path = Path(name_or_path)
     shipped = shipped_studies()
-    if path.suffix in {".yaml", ".yml"} or path.is_file():
+    if path.suffix in {".yaml", ".yml"} or _is_file(path):
         try:
             text, source, name = path.read_text(encoding="utf-8"), str(path), path.stem
         except (OSError, UnicodeDecodeError) as error:
@@ -120,6 +120,12 @@ class _Parser:
         for key in ("question", "base", "factors", "metric"):
             if key not in content:
                 self.wrong(key, "is missing")
+        odd = {key: _not_factor_plain(key, content.get(key)) for key in ("base", "factors")}
+        for key, what in odd.items():
+            if what is not None:
+                self.wrong(key, f"holds {what}")
+        if any(odd.values()):
+            raise StudyError(self.source, self.problems)
         base = self.base(content.get("base", {}), changes)
         factors = self.factors(content.get("factors", {})) if "factors" in content else ()
         self.keys_of_two_factors(factors)
@@ -223,7 +229,7 @@ class _Parser:
         if len(value) < 2:  # noqa: PLR2004 -- one level cannot be compared with anything
             self.wrong(where, "has one level; a factor needs at least two")
         if isinstance(value, dict):
-            return tuple(self.named_level(where, key, str(name), content) for name, content in value.items())
+            return tuple(self.named_level(where, key, value_name(name), content) for name, content in value.items())
         if key is None:
             self.wrong(where, "is a list, so the factor needs a `key` that the values are for")
             return ()
@@ -356,6 +362,37 @@ class _Parser:
 def _equal(one: Any, other: Any) -> bool:
     """Equality that tells True from 1 and 1 from 1.0 no more than a configuration does."""
     return repr(one) == repr(other)
+
+
+def _not_factor_plain(key: str, value: Any) -> str | None:
+    """`_not_plain`, where the names of factors and levels may be numbers and the like."""
+    if key != "factors" or not isinstance(value, dict):
+        return _not_plain(value)
+    levels = [entry.get("levels") if isinstance(entry, dict) else entry for entry in value.values()]
+    values = [list(item.values()) if isinstance(item, dict) else item for item in levels]
+    return next((found for item in values if (found := _not_plain(item))), None)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long for a file
+        return False
+
+
+def _not_plain(value: Any, depth: int = 0) -> str | None:
+    """What in a value is not plain data (mappings with text keys, lists, texts, numbers, true, false, null)."""
+    if depth > 50:  # noqa: PLR2004 -- an alias that holds itself
+        return "a value that holds itself"
+    if isinstance(value, dict):
+        odd = next((key for key in value if not isinstance(key, str)), None)
+        if odd is not None:
+            return f"the key {odd!r}, which is not a text; put it in quotes"
+        return next((found for item in value.values() if (found := _not_plain(item, depth + 1))), None)
+    if isinstance(value, list):
+        return next((found for item in value if (found := _not_plain(item, depth + 1))), None)
+    is_plain = value is None or isinstance(value, str | bool | int | float)
+    return None if is_plain else f"{value!r}, a {type(value).__name__}; put it in quotes"
 
 
 def _one_line(error: YAMLError) -> str:

@@ -5,7 +5,6 @@ The module, the data module and the Trainer's arguments are the user's. Added ar
 """
 
 import logging
-import math
 import time
 import traceback
 import warnings
@@ -18,12 +17,12 @@ import torch
 from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers import CSVLogger, Logger
 
 from .build import make_data, make_model, trainer_arguments
 from .epoch_means import EpochMeans
 from .seeding import NamedDraws, PairedStreams, seed_global_generators
-from .trial import DIVERGED, FAILED, FINISHED, EpochEnded, Result, Trial
+from .trial import DIVERGED, FAILED, FINISHED, EpochEnded, Result, Trial, is_bad_loss
 
 Emit = Callable[[EpochEnded], None]
 
@@ -60,7 +59,7 @@ def _train(training: Training, emit: Emit) -> Result:
     data = make_data(trial.config)
     model = NamedDraws(trial.seed).build(lambda: make_model(trial.config, data))
     recorder = _Recorder()
-    streams = PairedStreams(trial.seed)
+    streams = PairedStreams(trial.seed, model if data is None else data)
     watch = _Watch(trial.trial_id, recorder, emit)
     trainer = _trainer(trial, training.directory, [EpochMeans(), streams, watch], recorder)
     with warnings.catch_warnings():
@@ -68,12 +67,14 @@ def _train(training: Training, emit: Emit) -> Result:
         warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")  # Lightning's own use of torch
         streams.start_split()
         trainer.fit(model, datamodule=data)
+        unlogged = dict(trainer.callback_metrics)  # those of self.log(..., logger=False) too
         if watch.diverged_epoch is None and _has_test(model, data):
             streams.start_split()
             recorder.test()
             trainer.test(model, datamodule=data, verbose=False)
-    metrics = recorder.final()
-    if watch.diverged_epoch is None and any(_is_bad_loss(name, value) for name, value in metrics.items()):
+            unlogged |= trainer.callback_metrics
+    metrics = {name: float(value) for name, value in unlogged.items()} | recorder.final()
+    if watch.diverged_epoch is None and any(is_bad_loss(name, value) for name, value in metrics.items()):
         watch.diverged_epoch = max(len(recorder.epochs) - 1, 0)
     diverged = watch.diverged_epoch is not None
     return Result(
@@ -92,6 +93,8 @@ def _trainer(trial: Trial, directory: Path, callbacks: list[Callback], recorder:
     own = arguments["callbacks"] or []
     own = own if isinstance(own, list) else [own]
     logger = arguments["logger"]
+    if logger is True:
+        logger = CSVLogger(directory / trial.trial_id)
     loggers = [] if logger in (None, False) else [logger] if isinstance(logger, Logger) else logger
     if arguments["devices"] == "auto":
         arguments["devices"] = 1
@@ -113,10 +116,6 @@ def _has_test(model: LightningModule, data: LightningDataModule | None) -> bool:
     base, owner = (LightningModule, model) if data is None else (LightningDataModule, data)
     has_loader = type(owner).test_dataloader is not base.test_dataloader
     return has_loader and type(model).test_step is not LightningModule.test_step
-
-
-def _is_bad_loss(name: str, value: float) -> bool:
-    return "loss" in name.rpartition("/")[2] and not math.isfinite(value)
 
 
 def _timed(result: Result, seconds: float) -> Result:
@@ -147,12 +146,19 @@ class _Recorder(Logger):
         self._test: dict[str, float] | None = None
 
     @property
-    def name(self) -> None:
-        """No name: no folder is made for this logger."""
+    def name(self) -> str:
+        """None to speak of: checkpoints of a trial without another logger lie in its folder itself."""
+        return ""
 
     @property
-    def version(self) -> None:
-        """No version: no folder is made for this logger."""
+    def version(self) -> str:
+        """None to speak of."""
+        return ""
+
+    @property
+    def experiment(self) -> "_Nothing":
+        """What a module writes figures and texts to when it has no other logger: they go nowhere."""
+        return _Nothing()
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """The ledger holds the configuration already."""
@@ -178,6 +184,24 @@ class _Recorder(Logger):
         for metrics in [*self.epochs, self._test or {}]:
             final.update(metrics)
         return final
+
+
+class _Nothing:
+    """Takes any attribute, item and call."""
+
+    def __getattr__(self, name: str) -> "_Nothing":
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self
+
+    def __getitem__(self, key: object) -> "_Nothing":
+        return self
+
+    def __setitem__(self, key: object, value: object) -> None:
+        pass
+
+    def __call__(self, *args: object, **kwargs: object) -> "_Nothing":
+        return self
 
 
 class _Watch(Callback):
@@ -215,7 +239,7 @@ class _Watch(Callback):
         is_finite = self._sum is None or bool(torch.isfinite(self._sum).all())
         epochs = self._recorder.epochs
         logged = epochs[-1] if len(epochs) > trainer.current_epoch else {}
-        if is_finite and not any(_is_bad_loss(name, value) for name, value in logged.items()):
+        if is_finite and not any(is_bad_loss(name, value) for name, value in logged.items()):
             return
         if self.diverged_epoch is None:
             self.diverged_epoch = trainer.current_epoch

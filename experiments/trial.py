@@ -1,5 +1,6 @@
 """What is trained and what comes back: Trial, Result and the events in between. Plain data that crosses processes."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,6 +44,16 @@ class Result:
     num_parameters: int | None = None
     diverged_epoch: int | None = None
     error: str | None = None
+
+
+def is_bad_loss(name: str, value: float) -> bool:
+    """Whether a logged value is a loss, by its name, and not finite.
+
+    >>> is_bad_loss("val/loss", float("nan")), is_bad_loss("train_loss", 1.0), is_bad_loss("loss_best", float("inf"))
+    (True, False, False)
+    """
+    last = name.rpartition("/")[2].removesuffix("_epoch").removesuffix("_step")
+    return (last == "loss" or last.endswith("_loss")) and not math.isfinite(value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

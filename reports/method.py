@@ -1,5 +1,7 @@
 """How a study's numbers came about, in sentences: what was measured, on which design, and what the intervals cover."""
 
+from typing import Any
+
 from experiments.errors import listed
 from experiments.study import Study
 
@@ -29,7 +31,25 @@ def selection_line(study: Study) -> str:
     else:
         of = f", on the {_SPLITS[split]} split" if split in _SPLITS else ""
         when = f"as of the last epoch{of} (no epoch was chosen by its score)"
+    stopping = _stopping(study.to_dict())
+    if stopping is not None:
+        chosen = ", so its last value is chosen by its own score" if stopping == metric.name else ""
+        when = when.replace(" (last epoch; no epoch was chosen by its score)", "").replace(
+            " (no epoch was chosen by its score)", ""
+        )
+        when += f"; training stops early by {stopping}{chosen}"
     return f"{metric.name} {when}; {better}."
+
+
+def _stopping(node: Any) -> str | None:
+    """What an EarlyStopping anywhere in a study monitors; None without one."""
+    if isinstance(node, dict):
+        if str(node.get("class_path", "")).endswith("EarlyStopping"):
+            return str((node.get("init_args") or {}).get("monitor", "a metric"))
+        node = list(node.values())
+    if isinstance(node, list):
+        return next((found for item in node if (found := _stopping(item)) is not None), None)
+    return None
 
 
 def _design_line(study: Study, num_cells: int) -> str:

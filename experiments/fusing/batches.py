@@ -1,13 +1,13 @@
 """The batches of many trials, stacked. Trials of one seed and one data configuration read the same loader once."""
 
-import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
+
+from experiments.seeding import GeneratorStates
 
 from .step import NotFusable
 
@@ -54,16 +54,16 @@ class Turns:
     """
 
     def __init__(self, start: Callable[[int], None], num_places: int) -> None:
-        self._states: list[Any] = []
+        self._states: list[GeneratorStates] = []
         for place in range(num_places):
             start(place)
-            self._states.append(_global_states())
+            self._states.append(GeneratorStates.now())
 
     def take(self, place: int, work: Callable[[], Any]) -> Any:
         """Do some work with this place's generators."""
-        _restore(self._states[place])
+        self._states[place].restore()
         result = work()
-        self._states[place] = _global_states()
+        self._states[place] = GeneratorStates.now()
         return result
 
 
@@ -95,13 +95,3 @@ def _stacked(batches: list[Any]) -> Any:
     if isinstance(first, tuple | list):
         return tuple(_stacked(list(items)) for items in zip(*batches, strict=True))
     raise NotFusable(f"its batches hold a {type(first).__name__}, which cannot be stacked")
-
-
-def _global_states() -> tuple[Any, ...]:
-    return torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
-
-
-def _restore(states: tuple[Any, ...]) -> None:
-    torch.set_rng_state(states[0])
-    np.random.set_state(states[1])  # noqa: NPY002
-    random.setstate(states[2])

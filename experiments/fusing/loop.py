@@ -5,7 +5,6 @@ values, data order, dropout masks, optimizer, metrics and end.
 """
 
 import copy
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 
 from experiments.build import make_data, make_model
 from experiments.seeding import NamedDraws, derive, seed_global_generators
-from experiments.trial import DIVERGED, FINISHED, EpochEnded, Result, Trial
+from experiments.trial import DIVERGED, FINISHED, EpochEnded, Result, Trial, is_bad_loss
 
 from .batches import NoTurns, StackedBatches, Turns, mapped
 from .dropout import TrialDropout
@@ -91,7 +90,7 @@ class _Group:
             ended = self._end_epoch(epoch, torch.isfinite(losses).tolist(), means, emit)
             if "test" in self.loaders and any(self.diverged[place] is None for place in ended):
                 tests = Means(len(self.trials))
-                self._evaluate("test", tests, self._turns("init", "late"))  # where PairedStreams leaves them
+                self._evaluate("test", tests, self._turns("order", "test"))
                 found = tests.of_trials()
                 for place in ended:
                     self.tests[place] = found[place]
@@ -104,7 +103,7 @@ class _Group:
         for metrics in [*self.epochs[place], self.tests[place]]:
             final.update(metrics)
         diverged = self.diverged[place]
-        if diverged is None and any(_is_bad_loss(name, value) for name, value in final.items()):
+        if diverged is None and any(is_bad_loss(name, value) for name, value in final.items()):
             diverged = len(self.epochs[place]) - 1
         return Result(
             status=FINISHED if diverged is None else DIVERGED,
@@ -151,7 +150,7 @@ class _Group:
             if self.has_ended[place]:
                 continue
             self.epochs[place].append(metrics)
-            if not is_finite[place] or any(_is_bad_loss(name, value) for name, value in metrics.items()):
+            if not is_finite[place] or any(is_bad_loss(name, value) for name, value in metrics.items()):
                 self.diverged[place] = epoch
             emit(EpochEnded(trial_id=self.trials[place].trial_id, epoch=epoch, metrics=metrics))
             stops = self.patience is not None and self.patience[place].stops(metrics)
@@ -206,7 +205,3 @@ def _data_of(config: Mapping[str, Any], seed: int) -> LightningDataModule:
 def _dropout_rates(models: Sequence[LightningModule]) -> dict[str, list[float]]:
     names = [name for name, layer in models[0].named_modules() if type(layer) is nn.Dropout]
     return {name: [float(model.get_submodule(name).p) for model in models] for name in names}  # type: ignore[arg-type]
-
-
-def _is_bad_loss(name: str, value: float) -> bool:
-    return "loss" in name.rpartition("/")[2] and not math.isfinite(value)

@@ -120,7 +120,8 @@ class _Worker:
     def __init__(self, context: ForkServerContext | SpawnContext, gpu: str | None) -> None:
         self.connection, theirs = context.Pipe()
         self._key = ""
-        self._process = context.Process(target=_work, args=(theirs, gpu, list(sys.path)), daemon=True)
+        # Not a daemon, which may have no children: a DataLoader with workers has. It ends with the command anyway.
+        self._process = context.Process(target=_work, args=(theirs, gpu, list(sys.path)))
         self._process.start()
         theirs.close()
 
@@ -136,7 +137,7 @@ class _Worker:
         """The next event; the connection has one, or has ended with the process."""
         try:
             kind, *content = self.connection.recv()
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):  # OSError: it died in the middle of a message
             self._process.join()
             self.connection.close()
             return Lost(key=self._key, reason=_how_it_ended(self._process.exitcode))

@@ -141,7 +141,7 @@ def test_a_metric_that_is_not_logged_is_told_with_the_first_trial(capsys):
     Path("unlogged.yaml").write_text(yaml.safe_dump(study))
     code, out, err = ablate(capsys, "run", "unlogged.yaml", "--runner", "inline")
     assert code == 2
-    assert "'test/accuracy' is not logged; did you mean 'test/acc'?" in " ".join(out.split())
+    assert "a trial did not log the study's metric 'test/accuracy'; did you mean 'test/acc'?" in " ".join(out.split())
     assert "test/accuracy" in err
 
 

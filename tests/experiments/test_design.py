@@ -53,6 +53,11 @@ def test_a_rule_that_excludes_nothing_is_an_error():
         cells_of(study_of(design="one_at_a_time", exclude=[{"activation": "relu", "size": "large"}]))
 
 
+def test_a_factor_whose_reference_is_excluded_everywhere_is_an_error():
+    with pytest.raises(StudyError, match=r"factors.activation: no cell is left with its reference 'tanh'"):
+        cells_of(study_of(exclude=[{"activation": "tanh"}]))
+
+
 def test_excluding_everything_is_an_error():
     with pytest.raises(StudyError, match=r"exclude: excludes every cell"):
         cells_of(study_of(exclude=[{"activation": ["tanh", "relu"]}]))

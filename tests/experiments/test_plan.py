@@ -128,7 +128,7 @@ WRONG = [
     ),
     (
         {"factors": factor("model.init_args.dropuot", [0.1, 0.2])},
-        "base.model.init_args.dropuot: lit_models.MLP has no 'dropuot'; did you mean 'dropout'?",
+        "factors.f: model.init_args.dropuot: lit_models.MLP has no 'dropuot'; did you mean 'dropout'?",
     ),
     (
         {

@@ -132,6 +132,27 @@ def test_an_interrupted_run_keeps_what_is_finished_and_continues(tmp_path):
     assert train(small_study(), tmp_path / "s")[0].num_trained == 2
 
 
+def test_data_loaders_may_have_worker_processes(tmp_path):
+    study = failing(["", "none"], seeds=1)
+    study["base"]["data"]["init_args"] = {"num_workers": 2}
+    outcome, _ = train(study, tmp_path / "s", runner="local", workers=1)
+    assert outcome.counts["finished"] == 2
+
+
+def test_a_command_killed_while_it_made_the_ledger_continues(tmp_path):
+    (tmp_path / "s").mkdir()
+    with sqlite3.connect(tmp_path / "s" / "ledger.sqlite") as database:
+        database.execute("PRAGMA journal_mode = WAL")
+    database.close()
+    assert train(small_study(seeds=1), tmp_path / "s")[0].num_trained == 2
+
+
+def test_a_study_file_that_somebody_else_wrote_stays_as_it_is(tmp_path):
+    (tmp_path / "study.yaml").write_text("mine: 1\n")
+    train(small_study(seeds=1), tmp_path)
+    assert (tmp_path / "study.yaml").read_text() == "mine: 1\n"
+
+
 def double(**changes):
     study = small_study(**changes)
     study["base"]["trainer"]["precision"] = "64-true"

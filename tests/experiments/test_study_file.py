@@ -1,5 +1,6 @@
 import contextlib
 import copy
+import datetime as dt
 import math
 
 import pytest
@@ -67,6 +68,8 @@ def test_every_shipped_study_parses_and_asks_a_question(name):
     assert load_study(name).question.endswith("?")
 
 
+HOLDS_ITSELF: list = []
+HOLDS_ITSELF.append(HOLDS_ITSELF)
 WRONG = [
     ({"seeds": 0}, "seeds: is 0; at least 1 is needed"),
     ({"seeds": -3}, "seeds: is -3; at least 1 is needed"),
@@ -127,6 +130,15 @@ WRONG = [
     ),
     ({"claims": {"c": {"factor": "activation", "better": "relu", "than": "tanh"}}}, "claims.c.says: is missing"),
     ({"base": {"seed_everything": 1}}, "base.seed_everything: is set by the suite; give the seeds under `seeds`"),
+    ({"base": {"trainer": {"max_epochs": 1, 1: 2}}}, "base: holds the key 1, which is not a text; put it in quotes"),
+    (
+        {"base": {"trainer": {"default_root_dir": dt.date(2024, 1, 1)}}},
+        "base: holds datetime.date(2024, 1, 1), a date; put it in quotes",
+    ),
+    (
+        {"factors": {"f": {"key": "model.x", "levels": {"a": HOLDS_ITSELF, "b": 1}}}},
+        "factors: holds a value that holds itself",
+    ),
     ({"sedes": 3}, "sedes: is not a key here; did you mean 'seeds'? accepted: name, question"),
 ]
 
@@ -171,6 +183,17 @@ def test_a_file_that_is_no_study_says_so(tmp_path, monkeypatch, text, message):
 def test_an_unknown_study_names_the_nearest():
     with pytest.raises(InputError, match=r"there is no study 'quickstrat'; did you mean 'quickstart'\? shipped: "):
         load_study("quickstrat")
+
+
+def test_a_name_that_is_too_long_for_a_file_is_an_unknown_study():
+    with pytest.raises(InputError, match="there is no study 'xxx"):
+        load_study("x" * 5000)
+
+
+def test_truth_values_name_levels_as_yaml_writes_them():
+    content = small_study()
+    content["factors"] = {"f": {"key": "model.x", "levels": {True: 1, False: 0}, "reference": True}}
+    assert parse_study(content).factors[0].level_names == ("true", "false")
 
 
 def test_a_path_that_is_not_there_says_so(tmp_path):

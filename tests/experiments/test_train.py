@@ -91,6 +91,34 @@ def test_two_models_of_one_seed_see_the_same_data_in_every_epoch_of_a_users_data
     assert not torch.equal(epochs[0], epochs[1])
 
 
+@pytest.mark.filterwarnings("ignore:.*does not have many workers")
+@pytest.mark.parametrize("trainer", [{}, {"val_check_interval": 0.5}])
+def test_whatever_a_module_draws_and_wherever_the_data_stays_the_same(tmp_path, trainer):
+    base = copy.deepcopy(USER)
+    base["model"] = {"class_path": "user_module.DrawsEverywhere"}
+    base["trainer"] |= trainer
+    none, many = trials_of(base, [0, 7], key="model.init_args.times")
+    seen = batches_of(none, tmp_path)
+    assert len(seen) == 9
+    assert same_batches(seen, batches_of(many, tmp_path))
+
+
+def test_a_module_may_write_to_its_logger_and_log_past_it(tmp_path):
+    base = copy.deepcopy(USER)
+    base["model"] = {"class_path": "user_module.UsesItsLogger"}
+    result = train(trials_of(base, [False, True])[0], tmp_path)
+    assert result.status == "finished", result.error
+    assert result.metrics["hidden"] == 2.0
+
+
+def test_lightnings_own_default_logger_may_be_asked_for(tmp_path):
+    base = copy.deepcopy(USER)
+    base["trainer"]["logger"] = True
+    trial = trials_of(base, [False, True])[0]
+    assert train(trial, tmp_path).status == "finished"
+    assert list((tmp_path / trial.trial_id).rglob("metrics.csv"))
+
+
 def test_two_shipped_models_of_one_seed_see_the_same_data_and_another_seed_other_data(tmp_path):
     base = small_study()["base"]
     base["model"] = {"class_path": "lit_models.Perceptron"}
@@ -175,7 +203,8 @@ def test_a_trial_is_the_same_as_with_a_plain_trainer(tmp_path):
     trial = trials_of(USER, [False, True])[0]
     ours = train(trial, tmp_path)
     model = NamedDraws(0).build(user_module.UserModule)
-    streams = PairedStreams(0)
+    data = user_module.UserData()
+    streams = PairedStreams(0, data)
     trainer = Trainer(
         max_epochs=3,
         accelerator="cpu",
@@ -187,7 +216,7 @@ def test_a_trial_is_the_same_as_with_a_plain_trainer(tmp_path):
         callbacks=[streams],
     )
     streams.start_split()
-    trainer.fit(model, datamodule=user_module.UserData())
+    trainer.fit(model, datamodule=data)
     theirs = {name: float(value) for name, value in trainer.callback_metrics.items()}
     assert theirs["val/loss"] == pytest.approx(ours.metrics["val/loss"], rel=1e-6)
     assert theirs["train/loss"] == pytest.approx(ours.metrics["train/loss"], rel=1e-6)

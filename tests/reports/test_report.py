@@ -301,3 +301,12 @@ def test_trials_trained_in_different_ways_are_noted(tmp_path):
     make_ledger(tmp_path, study, lambda levels, seed: make_result(0.5, backend="fused" if seed else "lightning"))
     (note,) = [note for note in build_report(tmp_path).notes if "different ways" in note]
     assert note.startswith("Trained in different ways: 8 by fused and 2 by lightning.")
+
+
+def test_early_stopping_is_named_in_the_header(tmp_path):
+    stopping = {"class_path": "lightning.pytorch.callbacks.EarlyStopping", "init_args": {"monitor": "val/acc"}}
+    study = one_factor(metric={"name": "val/acc"}, base={"trainer": {"callbacks": [stopping]}})
+    make_ledger(tmp_path, study, lambda levels, seed: make_result(0.5, metric="val/acc"))
+    text = to_markdown(build_report(tmp_path))
+    assert "no epoch was chosen" not in text
+    assert "training stops early by val/acc, so its last value is chosen by its own score" in text

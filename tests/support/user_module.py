@@ -1,5 +1,7 @@
 """A user's own module and data module, as they write them: nothing of the suite in them."""
 
+import random
+
 import lightning.pytorch as lightning
 import numpy as np
 import torch
@@ -54,6 +56,37 @@ class UserModule(lightning.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=self.hparams.lr)
 
 
+class DrawsEverywhere(UserModule):
+    """Draws from every global generator in every hook, as often as `times` says."""
+
+    def __init__(self, times: int = 0):
+        super().__init__()
+        self.times = times
+
+    def _draw(self, *_):
+        for _ in range(self.times):
+            torch.rand(3), np.random.rand(3), random.random()
+
+    on_fit_start = on_train_start = on_train_epoch_start = on_train_batch_start = on_train_batch_end = _draw
+    on_validation_epoch_start = on_validation_batch_end = on_test_start = on_before_batch_transfer_ = _draw
+
+    def training_step(self, batch, batch_idx):
+        self._draw()
+        return super().training_step(batch, batch_idx)
+
+    def validation_step(self, batch, batch_idx):
+        self._draw()
+        super().validation_step(batch, batch_idx)
+
+
+class UsesItsLogger(UserModule):
+    """Writes figures to its logger, and a metric past it."""
+
+    def on_train_epoch_end(self):
+        self.logger.experiment.add_scalar("x", 1.0)
+        self.log("hidden", 2.0, logger=False)
+
+
 class NoisyPoints(Dataset):
     """64 points whose targets get fresh noise at every reading: augmentation from numpy and torch."""
 
@@ -68,15 +101,16 @@ class NoisyPoints(Dataset):
 class UserData(lightning.LightningDataModule):
     """Splits with random_split and shuffles with a DataLoader, from torch's global generator."""
 
-    def __init__(self, batch_size: int = 16):
+    def __init__(self, batch_size: int = 16, num_workers: int = 0):
         super().__init__()
         self.batch_size = batch_size
+        self.num_workers = num_workers
 
     def setup(self, stage):
         self.train, self.val, self.test = random_split(NoisyPoints(), [40, 12, 12])
 
     def train_dataloader(self):
-        return DataLoader(self.train, batch_size=self.batch_size, shuffle=True)
+        return DataLoader(self.train, batch_size=self.batch_size, shuffle=True, num_workers=self.num_workers)
 
     def val_dataloader(self):
         return DataLoader(self.val, batch_size=5)
