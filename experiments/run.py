@@ -89,7 +89,8 @@ def make_runner(name: str, study: Study, workers: int | None = None) -> Runner:
         raise InputError(f"--workers {workers}: at least 1 is needed")
     if name == "inline":
         return InlineRunner()
-    return LocalRunner(workers, preload=["experiments.train", "experiments.plan", *_modules(study)])
+    ours = [f"experiments.{name}" for name in ("plan", "train", "fusing")]
+    return LocalRunner(workers, preload=[*ours, *_modules(study)])
 
 
 def plan(study: Study, runner: Runner) -> list[Trial]:

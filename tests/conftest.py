@@ -1,5 +1,6 @@
 """What several tests need: the environment of one thread, real data where it is, and small studies."""
 
+import multiprocessing
 import os
 from pathlib import Path
 
@@ -7,6 +8,10 @@ import pytest
 
 collect_ignore = ["support"]  # users' modules that tests train, one of them broken on purpose
 
+# One fork server serves all tests of a process: whichever starts it, it imports what the workers of any need.
+multiprocessing.get_context("forkserver").set_forkserver_preload(
+    ["experiments.train", "experiments.plan", "experiments.fusing", "lit_models", "datamodules"]
+)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: workers and tests share few cores
 
 

@@ -49,7 +49,8 @@ class LocalRunner:
         self._context: ForkServerContext | SpawnContext
         if has_forkserver:
             self._context = multiprocessing.get_context("forkserver")
-            self._context.set_forkserver_preload(list(preload))
+            if preload:
+                self._context.set_forkserver_preload(list(preload))
         else:  # Windows: each worker imports for itself
             self._context = multiprocessing.get_context("spawn")
         self._workers: list[_Worker | None] = [None] * self.num_places
