@@ -15,6 +15,7 @@ from ruamel.yaml.error import YAMLError
 
 from .errors import InputError, Problem, StudyError, choices, listed
 from .keys import KeyPathError, with_changes
+from .plain_data import not_plain_section
 from .study import DESIGNS, GOALS, LARGEST_SEED, SECTIONS, Claim, Factor, Level, Metric, Study, value_name
 
 _REPORT_COLUMNS = (
@@ -120,7 +121,7 @@ class _Parser:
         for key in ("question", "base", "factors", "metric"):
             if key not in content:
                 self.wrong(key, "is missing")
-        odd = {key: _not_factor_plain(key, content.get(key)) for key in ("base", "factors")}
+        odd = {key: not_plain_section(key, content.get(key)) for key in ("base", "factors")}
         for key, what in odd.items():
             if what is not None:
                 self.wrong(key, f"holds {what}")
@@ -364,35 +365,11 @@ def _equal(one: Any, other: Any) -> bool:
     return repr(one) == repr(other)
 
 
-def _not_factor_plain(key: str, value: Any) -> str | None:
-    """`_not_plain`, where the names of factors and levels may be numbers and the like."""
-    if key != "factors" or not isinstance(value, dict):
-        return _not_plain(value)
-    levels = [entry.get("levels") if isinstance(entry, dict) else entry for entry in value.values()]
-    values = [list(item.values()) if isinstance(item, dict) else item for item in levels]
-    return next((found for item in values if (found := _not_plain(item))), None)
-
-
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
     except OSError:  # a name that is too long for a file
         return False
-
-
-def _not_plain(value: Any, depth: int = 0) -> str | None:
-    """What in a value is not plain data (mappings with text keys, lists, texts, numbers, true, false, null)."""
-    if depth > 50:  # noqa: PLR2004 -- an alias that holds itself
-        return "a value that holds itself"
-    if isinstance(value, dict):
-        odd = next((key for key in value if not isinstance(key, str)), None)
-        if odd is not None:
-            return f"the key {odd!r}, which is not a text; put it in quotes"
-        return next((found for item in value.values() if (found := _not_plain(item, depth + 1))), None)
-    if isinstance(value, list):
-        return next((found for item in value if (found := _not_plain(item, depth + 1))), None)
-    is_plain = value is None or isinstance(value, str | bool | int | float)
-    return None if is_plain else f"{value!r}, a {type(value).__name__}; put it in quotes"
 
 
 def _one_line(error: YAMLError) -> str:

@@ -1,0 +1,36 @@
+"""Whether what YAML gave is plain data: mappings with text keys, lists, texts, numbers, true, false and null.
+
+YAML also has dates, binary data, keys of any kind and values that hold themselves, none of which a configuration can
+have.
+"""
+
+from typing import Any
+
+DEEPEST = 50  # deeper than this, an alias holds itself
+
+
+def not_plain_section(key: str, value: Any) -> str | None:
+    """What in the base or the factors of a study is not plain, as the end of a sentence; None when nothing is.
+
+    The names of factors and levels may be numbers and the like: they become texts.
+    """
+    if key != "factors" or not isinstance(value, dict):
+        return _not_plain(value)
+    levels = [entry.get("levels") if isinstance(entry, dict) else entry for entry in value.values()]
+    values = [list(item.values()) if isinstance(item, dict) else item for item in levels]
+    return next((found for item in values if (found := _not_plain(item))), None)
+
+
+def _not_plain(value: Any, depth: int = 0) -> str | None:
+    """What in a value is not plain, as the end of a sentence."""
+    if depth > DEEPEST:
+        return "a value that holds itself"
+    if isinstance(value, dict):
+        odd = next((key for key in value if not isinstance(key, str)), None)
+        if odd is not None:
+            return f"the key {odd!r}, which is not a text; put it in quotes"
+        return next((found for item in value.values() if (found := _not_plain(item, depth + 1))), None)
+    if isinstance(value, list):
+        return next((found for item in value if (found := _not_plain(item, depth + 1))), None)
+    is_plain = value is None or isinstance(value, str | bool | int | float)
+    return None if is_plain else f"{value!r}, a {type(value).__name__}; put it in quotes"
