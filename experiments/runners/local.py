@@ -156,6 +156,8 @@ class _Worker:
 
 def _work(connection: Connection, gpu: str | None, path: list[str]) -> None:
     """What a worker process does until the command's end of the connection closes."""
+    # A DataLoader's workers start as they do anywhere else on this system: from a fork server each would import torch.
+    multiprocessing.set_start_method(None, force=True)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the command decides what it means
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if gpu is not None:
