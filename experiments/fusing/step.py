@@ -37,7 +37,6 @@ class StackedModels:
 
     def __init__(self, models: list[LightningModule]) -> None:
         parameters, buffers = stack_module_state(list[nn.Module](models))
-        self.num_trials = len(models)
         self.parameters = {
             name: nn.Parameter(value.detach().clone(), requires_grad=value.requires_grad)
             for name, value in parameters.items()
@@ -50,10 +49,7 @@ class StackedModels:
     def train_step(self, batch: Any, batch_idx: int) -> tuple[Tensor, dict[str, Logged]]:
         """Loss (T,) and what was logged. batch: any nesting of tensors with a first axis of T."""
         self.template.train()
-        loss, logged = self._run("training_step", batch, batch_idx)
-        if loss is None:
-            raise NotFusable("training_step returned no loss")
-        return loss, logged
+        return self._run("training_step", batch, batch_idx)
 
     def eval_step(self, name: str, batch: Any, batch_idx: int) -> dict[str, Logged]:
         """What validation_step or test_step logged. batch as in `train_step`."""
@@ -61,11 +57,7 @@ class StackedModels:
         with torch.no_grad():
             return self._run(name, batch, batch_idx)[1]
 
-    def state(self, trial: int) -> dict[str, Tensor]:
-        """The state of one trial, as its module's state_dict has it."""
-        return {name: value[trial].detach() for name, value in [*self.parameters.items(), *self.buffers.items()]}
-
-    def _run(self, name: str, batch: Any, batch_idx: int) -> tuple[Tensor | None, dict[str, Logged]]:
+    def _run(self, name: str, batch: Any, batch_idx: int) -> tuple[Tensor, dict[str, Logged]]:
         weights: dict[str, int] = {}
 
         def one(parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], batch: Any) -> Any:
@@ -74,6 +66,8 @@ class StackedModels:
                 state = {f"module.{key}": value for key, value in [*parameters.items(), *buffers.items()]}
                 output = functional_call(self._step, state, (name, batch, batch_idx))
             loss = output.get("loss") if isinstance(output, dict) else output
+            if loss is None and name == "training_step":
+                raise NotFusable("training_step returned no loss")
             return (loss if loss is not None else torch.zeros(()), values)
 
         returned, values = vmap(one, randomness="different")(self.parameters, self.buffers, batch)

@@ -31,7 +31,6 @@ class Settings:
     optimizer: Optimizer
     scheduler: LRScheduler | None
     interval: str = "epoch"
-    frequency: int = 1
 
 
 def settings_of(model: LightningModule) -> Settings:
@@ -58,12 +57,11 @@ def settings_of(model: LightningModule) -> Settings:
     scheduler = entry["scheduler"]
     if not isinstance(scheduler, LRScheduler) or isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
         raise NotFusable(f"{type(scheduler).__name__} is not a function of the step alone")
-    return Settings(
-        optimizer=optimizer,
-        scheduler=scheduler,
-        interval=entry.get("interval", "epoch"),
-        frequency=int(entry.get("frequency", 1)),
-    )
+    if entry.get("frequency", 1) != 1:
+        raise NotFusable(
+            f"its scheduler has the frequency {entry['frequency']!r}, which only the Lightning Trainer does"
+        )
+    return Settings(optimizer=optimizer, scheduler=scheduler, interval=entry.get("interval", "epoch"))
 
 
 class Updates:
@@ -96,7 +94,7 @@ class Updates:
                 view.grad = None if gradient is None else gradient[part]
             settings.optimizer.step()
             if settings.scheduler is not None and settings.interval == "step":
-                self._count(settings)
+                settings.scheduler.step()
         for parameter in self._stacked.values():
             parameter.grad = None
 
@@ -104,7 +102,7 @@ class Updates:
         """Let schedulers that count epochs count one."""
         for _, settings, _ in self._parts:
             if settings.scheduler is not None and settings.interval == "epoch":
-                self._count(settings)
+                settings.scheduler.step()
 
     def _part(
         self, model: LightningModule, settings: Settings, part: slice
@@ -121,19 +119,13 @@ class Updates:
                 group["fused"] = True
         return part, settings, slices
 
-    def _count(self, settings: Settings) -> None:
-        assert settings.scheduler is not None
-        settings.scheduler.step()
-
 
 def alike(one: Settings, other: Settings) -> bool:
     """Whether two trials' optimizers and schedulers would do the same to the same gradients."""
-    if type(one.optimizer) is not type(other.optimizer) or type(one.scheduler) is not type(other.scheduler):
-        return False
-    if one.scheduler is not None and other.scheduler is not None:
-        if (one.interval, one.frequency) != (other.interval, other.frequency):
-            return False
+    if one.scheduler is not None or other.scheduler is not None:
         return False  # schedulers may hold functions, whose sameness cannot be seen
+    if type(one.optimizer) is not type(other.optimizer):
+        return False
     return [_numbers(group) for group in one.optimizer.param_groups] == [
         _numbers(group) for group in other.optimizer.param_groups
     ]

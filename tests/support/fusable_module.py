@@ -33,6 +33,9 @@ class Fusable(lightning.LightningModule):
         if self.hparams.schedule == "step":
             scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=self.hparams.lr, total_steps=9)
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        if self.hparams.schedule == "rare":
+            scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "frequency": 2}}
         if self.hparams.schedule == "epoch":
             return [optimizer], [torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)]
         return optimizer

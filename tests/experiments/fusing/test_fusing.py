@@ -195,6 +195,7 @@ def test_epochs_are_told_as_they_end():
 LR = "model.init_args.lr"
 ALONE = [
     (user("ByHand"), {}, "ByHand optimizes by hand (automatic_optimization = False)"),
+    (user(schedule="rare"), {}, "its scheduler has the frequency 2, which only the Lightning Trainer does"),
     (user("Recurrent"), {}, "Recurrent.cell is a LSTM, which vmap cannot batch"),
     (
         {"class_path": "user_module.UserModule"},
