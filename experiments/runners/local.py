@@ -6,6 +6,7 @@ hundredths of a second and stay until the end. A worker that dies costs only its
 
 import contextlib
 import multiprocessing
+import multiprocessing.forkserver
 import os
 import pickle
 import signal
@@ -22,6 +23,7 @@ from typing import Any, Self
 
 from .contract import Done, Event, Lost, Raised, Said, Started, Task
 from .devices import has_gpu_driver, num_cores, visible_gpus
+from .preload import NAMES
 
 # One thread a worker: two workers with two BLAS threads each on two cores are ten times slower. The NVML check keeps
 # torch.cuda.is_available() in the fork server from initialising CUDA, which no forked process could use afterwards.
@@ -50,13 +52,18 @@ class LocalRunner:
         if has_forkserver:
             self._context = multiprocessing.get_context("forkserver")
             if preload:
-                self._context.set_forkserver_preload(list(preload))
+                self._context.set_forkserver_preload([f"{__package__}.preload"])
+                self._environment[NAMES] = ",".join(preload)
         else:  # Windows: each worker imports for itself
             self._context = multiprocessing.get_context("spawn")
         self._workers: list[_Worker | None] = [None] * self.num_places
         self._log_directory: Path | None = None
 
     def __enter__(self) -> Self:
+        """The fork server begins to import, and the caller need not wait for it."""
+        if isinstance(self._context, ForkServerContext):
+            with _environment(self._environment):
+                multiprocessing.forkserver.ensure_running()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
