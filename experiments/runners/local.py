@@ -23,7 +23,8 @@ from typing import Any, Self
 
 from .contract import Done, Event, Lost, Raised, Said, Started, Task
 from .devices import has_gpu_driver, num_cores, visible_gpus
-from .preload import NAMES
+
+PRELOAD = "ABLATE_PRELOAD"  # in a fork server's environment: the modules that it imports, a comma in between
 
 # One thread a worker: two workers with two BLAS threads each on two cores are ten times slower. The NVML check keeps
 # torch.cuda.is_available() in the fork server from initialising CUDA, which no forked process could use afterwards.
@@ -53,7 +54,7 @@ class LocalRunner:
             self._context = multiprocessing.get_context("forkserver")
             if preload:
                 self._context.set_forkserver_preload([f"{__package__}.preload"])
-                self._environment[NAMES] = ",".join(preload)
+                self._environment[PRELOAD] = ",".join(preload)
         else:  # Windows: each worker imports for itself
             self._context = multiprocessing.get_context("spawn")
         self._workers: list[_Worker | None] = [None] * self.num_places

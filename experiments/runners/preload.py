@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 
-NAMES = "ABLATE_PRELOAD"  # the environment variable with the modules, a comma in between
+from .local import PRELOAD
 
 
 def _import(names: list[str]) -> None:
@@ -34,5 +34,5 @@ def _end() -> None:
     os._exit(0)
 
 
-if NAMES in os.environ:  # else this is not a fork server
-    _import(os.environ.pop(NAMES).split(","))
+if PRELOAD in os.environ:  # else this is not a fork server
+    _import(os.environ.pop(PRELOAD).split(","))

@@ -173,14 +173,16 @@ def test_workers_start_with_what_was_preloaded_and_a_module_that_cannot_be_is_le
         "from experiments.runners import LocalRunner, Task\n"
         "if __name__ == '__main__':\n"
         "    events = []\n"
-        "    with LocalRunner(1, preload=['absent_module', 'broken_module', 'colorsys']) as runner:\n"
-        "        runner.run([Task(key='a', function=tasks.start_state, argument='colorsys')], events.append)\n"
-        "    print(events[-1].value, 'colorsys' in sys.modules)\n"
+        "    with LocalRunner(1, preload=['absent', 'broken', 'mine']) as runner:\n"
+        "        runner.run([Task(key='a', function=tasks.start_state, argument='mine')], events.append)\n"
+        "    print(events[-1].value, 'mine' in sys.modules)\n"
     )
     script = tmp_path / "script.py"
     script.write_text(code)
-    support = Path(tasks.__file__).parent
-    done = subprocess.run([sys.executable, script, support], cwd=support, capture_output=True, text=True, check=True)
+    (tmp_path / "broken.py").write_text("1 / 0\n")
+    (tmp_path / "mine.py").write_text("from experiments import run\n")
+    command = [sys.executable, script, Path(tasks.__file__).parent]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("(True, True, True) False\n", "")
 
 
