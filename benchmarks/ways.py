@@ -31,7 +31,7 @@ base:
   data: {class_path: datamodules.MNIST, init_args: {batch_size: 128}}
   trainer: {max_epochs: 2, accelerator: cpu}
 factors:
-  init: {key: model.init_args.init, levels: [default, he], reference: default}
+  init: {key: model.init_args.init, levels: [default, xavier_uniform, he_uniform, he_normal], reference: default}
 metric: {name: test/acc, goal: max}
 """
 
@@ -77,7 +77,7 @@ def one(way: str, num_trials: int) -> tuple[float, int]:
         study = Path(folder, "timing.yaml")
         study.write_text(STUDY, encoding="utf-8")
         command = [sys.executable, "-m", "experiments.cli", "run", str(study), "--fuse", way]
-        return timed([*command, "--seeds", str(num_trials // 2), "--out", str(Path(folder, "out"))])
+        return timed([*command, "--seeds", str(num_trials // 4), "--out", str(Path(folder, "out"))])
 
 
 def timed(command: list[str]) -> tuple[float, int]:

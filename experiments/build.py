@@ -8,6 +8,7 @@ import difflib
 import functools
 import importlib
 import inspect
+import json
 from collections.abc import Mapping
 from enum import Enum
 from typing import Any
@@ -85,15 +86,20 @@ def trainer_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _instantiated(section: str, value: Any) -> Any:
-    parser = _parser(section)
-    namespace = parser.parse_object({section: value})
     try:
-        return parser.instantiate(namespace)[section]
+        return _parser(section).instantiate(_parsed(section, json.dumps(value)).clone())[section]
     except ValueError as error:
         own = error.__cause__ or error.__context__
         if own is None:
             raise
         raise own from None  # the class's own words, without jsonargparse's page around them
+
+
+@functools.lru_cache(maxsize=256)
+def _parsed(section: str, text: str) -> Namespace:
+    """Parsing takes longer than building, and the models of a group are built of few configurations."""
+    namespace: Namespace = _parser(section).parse_object({section: json.loads(text)})
+    return namespace
 
 
 def _plain(value: Any) -> Any:

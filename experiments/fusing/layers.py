@@ -25,6 +25,9 @@ ELEMENTWISE = (
 )
 """Activations without parameters; they may differ between the trials of a group, and from PReLU."""
 
+FEW = 16
+"""Outputs of a linear layer up to which an example's lie together in memory, and not a unit's."""
+
 _DIMS = {nn.BatchNorm1d: (2, 3), nn.BatchNorm2d: (4,), nn.Conv2d: (4,), nn.MaxPool2d: (4,), nn.AvgPool2d: (4,)}
 """What an input may have for axes, the batch counted, where a layer takes inputs without a batch too."""
 
@@ -154,9 +157,13 @@ def _linear(name: str, module: nn.Module, stack: Stack) -> Layer:
         weight = stack.of(f"{name}.weight")
         num_out, num_in = weight.shape[1:]
         num = rows if x.shape[1] == 1 else rows * columns  # products, each over the trials that share their input
-        inputs = x.reshape(num, -1, num_in).transpose(1, 2)
-        weight = weight.view(num, -1, num_in)
+        inputs, weight = x.reshape(num, -1, num_in), weight.view(num, -1, num_in)
         bias = stack.of(f"{name}.bias").view(num, -1, 1) if has_bias else None
+        if num_out <= FEW and num == rows * columns:  # logits, say, whose softmax is over what lies dense
+            weight = weight.transpose(1, 2)
+            out = torch.bmm(inputs, weight) if bias is None else torch.baddbmm(bias.transpose(1, 2), inputs, weight)
+            return out.view(rows, columns, *x.shape[2:-1], num_out)
+        inputs = inputs.transpose(1, 2)
         out = torch.bmm(weight, inputs) if bias is None else torch.baddbmm(bias, weight, inputs)
         return out.view(rows, columns, num_out, *x.shape[2:-1]).movedim(2, -1)
 

@@ -48,13 +48,13 @@ def train_group(trials: Sequence[Trial], emit: Callable[[EpochEnded], None]) -> 
     """
     started = time.perf_counter()
     torch.set_num_threads(1)
-    group = _Group(trials)
+    group = Together(trials)
     group.fit(emit)
     seconds = (time.perf_counter() - started) / len(trials)
     return {trial.trial_id: group.result(place, seconds) for place, trial in enumerate(group.trials)}
 
 
-class _Group:
+class Together:
     """T trials in training, proven to step as each would alone."""
 
     def __init__(self, trials: Sequence[Trial]) -> None:

@@ -10,6 +10,7 @@ from small_study import small_study
 from experiments import parse_study
 from experiments.build import make_data, make_model
 from experiments.fusing import group_trials, train_group, train_together
+from experiments.fusing.loop import Together
 from experiments.fusing.updating import clip
 from experiments.plan import plan_trials
 from experiments.train import Training, train_trial
@@ -55,23 +56,45 @@ def unfused(trial, tmp_path):
     return train_trial(Training(trial=trial, directory=tmp_path), lambda event: None)
 
 
+def unfused_with_model(trial, tmp_path):
+    """The result, and the module as training left it."""
+    made = []
+
+    def make(*arguments):
+        made.append(make_model(*arguments))
+        return made[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("experiments.train.make_model", make)
+        return unfused(trial, tmp_path), made[-1]
+
+
 def assert_equal(trials, tmp_path, tolerance=1e-9):
-    """One group of all trials gives what each gives alone: status, every epoch, every final metric."""
+    """One group of all trials gives what each gives alone: status, epochs, metrics, parameters, buffers.
+
+    A trial that stopped early goes on in the stack, so its parameters are others there.
+    """
     (group,) = group_trials(trials, num_places=1)
     assert group.why_alone is None
-    fused = train_group(group.trials, lambda event: None)
-    for trial in trials:
-        one, together = unfused(trial, tmp_path), fused[trial.trial_id]
+    together = Together(group.trials)
+    together.fit(lambda event: None)
+    longest = max(len(epochs) for epochs in together.epochs)
+    for place, trial in enumerate(together.trials):
+        (one, model), fused = unfused_with_model(trial, tmp_path), together.result(place, 0)
         assert one.error is None
         assert (one.status, one.num_parameters, one.diverged_epoch) == (
-            together.status,
-            together.num_parameters,
-            together.diverged_epoch,
+            fused.status,
+            fused.num_parameters,
+            fused.diverged_epoch,
         )
-        assert len(one.epochs) == len(together.epochs)
-        for mine, theirs in zip([*together.epochs, together.metrics], [*one.epochs, one.metrics], strict=True):
+        assert len(one.epochs) == len(fused.epochs)
+        for mine, theirs in zip([*fused.epochs, fused.metrics], [*one.epochs, one.metrics], strict=True):
             assert mine == pytest.approx(theirs, rel=tolerance, abs=tolerance, nan_ok=True)
-        assert together.backend == "fused"
+        assert fused.backend == "fused"
+        if len(fused.epochs) == longest:
+            stacked = together.stacked.parameters | together.stacked.buffers
+            for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+                torch.testing.assert_close(stacked[name][place], tensor, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -80,7 +103,8 @@ def test_every_optimizer_with_hyperparameters_of_each_trial(name, tmp_path):
         str(number): {"class_path": f"torch.optim.{name}", "init_args": arguments}
         for number, arguments in enumerate(OPTIMIZERS[name])
     }
-    assert_equal(trials_of(mlp(batch_norm=True), levels, key="model.init_args.optimizer"), tmp_path)
+    # Without batch norm: it makes the gradient of the bias before it pure rounding, which Adagrad divides by itself.
+    assert_equal(trials_of(mlp(), levels, key="model.init_args.optimizer"), tmp_path)
 
 
 MODELS = {
