@@ -47,7 +47,7 @@ def main() -> None:
         not_run = {way: reason for way in ways if (reason := why_not_run(way)) is not None}
         turns_by_way = _turns([way for way in ways if way not in not_run], work, arguments.repeats)
         lines = ways_table(turns_by_way, work, ways=ways, not_run=not_run)
-    num_trials = " ".join(map(str, arguments.growth or [work.num_trials]))
+    num_trials = ", ".join(map(str, arguments.growth or [work.num_trials]))
     print(f"\n{_circumstances(work)}, {num_trials} trials, turns: {arguments.repeats}\n")
     print(*lines, sep="\n")
 
