@@ -18,6 +18,7 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser
 
 from .errors import Problem, choices
+from .substitution import Substitution
 
 LINKED = ("input_shape", "num_classes")  # taken from the data module where the model's configuration leaves them null
 
@@ -43,7 +44,7 @@ def section_problems(section: str, value: Any) -> list[Problem]:
         problems = _class_problems(section, value, _BASES[section])
     if not problems:
         try:
-            _parser(section).parse_object({section: value or {}})
+            _parsed(section, value or {})
         except ArgumentError as error:
             problems = [Problem(where=section, what=_essence(error))]
     return problems
@@ -53,8 +54,7 @@ def resolved(section: str, value: Any) -> Any:
     """The section with every default filled in, as plain data. It must have no `section_problems`."""
     if value is None and section != "trainer":
         return None
-    parser = _parser(section)
-    return _plain(parser.parse_object({section: value or {}}))[section]
+    return _plain(_parsed(section, value or {}))[section]
 
 
 def make_data(config: Mapping[str, Any]) -> LightningDataModule | None:
@@ -86,8 +86,9 @@ def trainer_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _instantiated(section: str, value: Any) -> Any:
+    namespace = _parsed(section, value)
     try:
-        return _parser(section).instantiate(_parsed(section, json.dumps(value)).clone())[section]
+        return _parser(section).instantiate(namespace)[section]
     except ValueError as error:
         own = error.__cause__ or error.__context__
         if own is None:
@@ -95,11 +96,17 @@ def _instantiated(section: str, value: Any) -> Any:
         raise own from None  # the class's own words, without jsonargparse's page around them
 
 
-@functools.lru_cache(maxsize=256)
-def _parsed(section: str, text: str) -> Namespace:
-    """Parsing takes longer than building, and the models of a group are built of few configurations."""
-    namespace: Namespace = _parser(section).parse_object({section: json.loads(text)})
-    return namespace
+def _parse(section: str, value: Any) -> Namespace:
+    parsed: Namespace = _parser(section).parse_object({section: value})
+    return parsed
+
+
+_parsed = Substitution(_parse, Namespace)
+
+
+def forget_parsed() -> None:
+    """Let go of everything parsed so far, as before a study whose classes may have been defined anew."""
+    _parsed.forget()
 
 
 def _plain(value: Any) -> Any:
@@ -170,11 +177,30 @@ def _argument_problems(where: str, callable_: Any, shown: str, arguments: Mappin
         problems.extend(nested)
         if nested or _is_class_spec(value):
             continue  # the default class of a spec without class_path is known to the section's parser only
-        try:
-            _argument_parser(callable_, name).parse_object({name: value})
-        except ArgumentError as error:
-            problems.append(Problem(where=key, what=_wrong_value(callable_, name, value, error)))
+        if (what := _value_problem(callable_, name, value)) is not None:
+            problems.append(Problem(where=key, what=what))
     return problems
+
+
+def _value_problem(callable_: Any, name: str, value: Any) -> str | None:
+    """What is wrong with the value of one argument; a thousand cells have a few values of each."""
+    try:
+        return _value_problem_of_text(callable_, name, json.dumps(value))
+    except TypeError:  # no plain data
+        return _parsed_value_problem(callable_, name, value)
+
+
+@functools.lru_cache(maxsize=4096)
+def _value_problem_of_text(callable_: Any, name: str, text: str) -> str | None:
+    return _parsed_value_problem(callable_, name, json.loads(text))
+
+
+def _parsed_value_problem(callable_: Any, name: str, value: Any) -> str | None:
+    try:
+        _argument_parser(callable_, name).parse_object({name: value})
+    except ArgumentError as error:
+        return _wrong_value(callable_, name, value, error)
+    return None
 
 
 def _nested_problems(where: str, value: Any) -> list[Problem]:

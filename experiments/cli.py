@@ -4,6 +4,7 @@ Exit codes: 0 done; 1 some trials failed; 2 the input is wrong; 130 interrupted,
 """
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
@@ -104,6 +105,7 @@ def _run(arguments: argparse.Namespace) -> int:
             workers=arguments.workers,
             sinks=[progress],
             fuse=arguments.fuse,
+            meanwhile=_import_reports,
         )
     if outcome.num_trained == 0:
         console.print("nothing to train: every trial of this plan has ended")
@@ -157,6 +159,14 @@ def _show(arguments: argparse.Namespace) -> int:
 def _report(arguments: argparse.Namespace) -> int:
     _print_report(arguments.directory, _console())
     return DONE
+
+
+def _import_reports() -> None:
+    """What the report at the end needs, now that there is time; what cannot be imported raises at the end, as ever."""
+    with contextlib.suppress(Exception):
+        from reports import import_statistics
+
+        import_statistics()
 
 
 def _print_report(directory: Path, console: "Console") -> None:

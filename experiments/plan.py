@@ -8,7 +8,9 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from .build import make_data, make_model, resolved, section_problems
+from lightning.pytorch import LightningDataModule
+
+from .build import forget_parsed, make_data, make_model, resolved, section_problems
 from .design import Cell, cells_of
 from .errors import Problem, StudyError
 from .identity import config_id, trial_id
@@ -25,6 +27,7 @@ def plan_trials(study: Study, emit: Callable[[Any], None] | None = None) -> list
     Raises:
         StudyError: with every problem of every cell, each named by the key or the level that brings it in.
     """
+    _begin_again()
     cells = cells_of(study)
     texts = [
         {section: json.dumps(cell.config.get(section), sort_keys=True, default=str) for section in SECTIONS}
@@ -32,6 +35,7 @@ def plan_trials(study: Study, emit: Callable[[Any], None] | None = None) -> list
     ]
     _raise_located(study, cells, [[p for s in SECTIONS for p in _problems(s, text[s])] for text in texts])
     _raise_located(study, cells, [_building_problems(text["model"], text["data"]) for text in texts])
+    _data_to_ask.cache_clear()
     configs = [{section: _resolved(section, text[section]) for section in SECTIONS} for text in texts]
     ids = [config_id(config) for config in configs]
     _raise_located(study, cells, _same_configuration(cells, ids))
@@ -42,17 +46,24 @@ def plan_trials(study: Study, emit: Callable[[Any], None] | None = None) -> list
     ]
 
 
-@functools.lru_cache(maxsize=4096)
+def _begin_again() -> None:
+    """Forget what earlier plans found: classes may have been defined anew, and data deleted."""
+    forget_parsed()
+    for function in (_problems, _resolved, _building_problems, _data_problem, _data_to_ask):
+        function.cache_clear()
+
+
+@functools.cache
 def _problems(section: str, text: str) -> tuple[Problem, ...]:
     return tuple(section_problems(section, json.loads(text)))
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.cache
 def _resolved(section: str, text: str) -> Any:
     return resolved(section, json.loads(text))
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.cache
 def _building_problems(model_text: str, data_text: str) -> tuple[Problem, ...]:
     """Why a model and its data cannot be built, in the words of their own errors."""
     config = {"model": _resolved("model", model_text), "data": _resolved("data", data_text)}
@@ -60,13 +71,19 @@ def _building_problems(model_text: str, data_text: str) -> tuple[Problem, ...]:
     if problem is not None:
         return (problem,)
     try:
-        make_model(config, make_data(config))
+        make_model(config, _data_to_ask(data_text))
     except Exception as error:  # noqa: BLE001 -- a user's class may raise anything
         return (Problem(where="model", what=_cannot(config["model"]["class_path"], "be built", error)),)
     return ()
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=1)  # a user's may hold all its data
+def _data_to_ask(text: str) -> LightningDataModule | None:
+    """A data module for the arguments that models take from it, as fresh as it is where they are trained."""
+    return make_data({"data": _resolved("data", text)})
+
+
+@functools.cache
 def _data_problem(text: str) -> Problem | None:
     config = {"data": _resolved("data", text)}
     if config["data"] is None:

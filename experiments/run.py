@@ -4,7 +4,7 @@ import importlib.metadata
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ def run(
     fuse: str = "auto",
     data_dir: str | Path | None = None,
     sinks: Sequence[Sink] = (),
+    meanwhile: Callable[[], None] | None = None,
 ) -> Outcome:
     """Train what a study still lacks, and record it in the folder's ledger.
 
@@ -52,6 +53,8 @@ def run(
             trains each by itself.
         data_dir: where data sets live; the environment variable ABLATE_DATA_DIR by default, else data/.
         sinks: what else wants to know how it goes.
+        meanwhile: called once while the local runner imports torch, which takes seconds that this process spends
+            waiting; not called with another runner.
 
     Raises:
         InputError: when the study, the folder or its ledger is wrong; nothing was written then.
@@ -65,6 +68,8 @@ def run(
         raise InputError(f"--fuse {fuse!r} is not a way of fusing{choices(fuse, FUSE)}")
     check_folder(directory, study)
     with make_runner(runner, study, workers) as places:
+        if meanwhile is not None and runner == "local":
+            meanwhile()
         trials = plan(study, places)
         with writing(directory), Ledger(directory / LEDGER, writable=True) as ledger:
             check_folder(directory, study)  # again, now that no other command can change it

@@ -7,6 +7,7 @@ from .files import write_report
 from .frame import load_curves, load_plan, load_trials
 from .markdown import to_markdown
 from .report import Report, build_report
+from .statistics import import_statistics
 from .terminal import print_report
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "cell_table",
     "claim_table",
     "contrast_table",
+    "import_statistics",
     "load_curves",
     "load_plan",
     "load_trials",

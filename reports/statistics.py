@@ -152,6 +152,12 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     return adjusted
 
 
+def import_statistics() -> None:
+    """Import now what the functions above import at their first call."""
+    import scipy.special  # noqa: F401
+    import statsmodels.stats.multitest  # noqa: F401
+
+
 def _vector(values: ArrayLike) -> NDArray[np.float64]:
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1:

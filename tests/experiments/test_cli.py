@@ -1,11 +1,13 @@
 """The command as a user meets it: output, exit codes, messages."""
 
+import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 from small_study import small_study
@@ -198,3 +200,30 @@ def test_interrupting_is_exit_code_130_and_the_same_command_continues(capsys, nu
     assert code == 0
     assert " pending" in out
     assert "running" not in out
+
+
+def test_what_the_report_cannot_import_is_told_at_the_end_and_everything_is_trained(capsys, tmp_path):
+    (tmp_path / "statsmodels.py").write_text("raise ImportError('no statsmodels today')\n")
+    running = command("run", "mine.yaml", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    _, err = running.communicate(timeout=100)
+    assert running.returncode == 1
+    assert err.endswith("ImportError: no statsmodels today\n")
+    assert err.count("Traceback") == 1
+    assert "4 trials, 4 finished" in ablate(capsys, "status", "runs/mine")[1]
+
+
+def test_interrupting_while_everything_is_imported_ends_at_once_with_one_line(tmp_path):
+    running = command("run", "mine.yaml", stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and max(memory_of_children(running.pid), default=0) < 100e6:  # torch, in part
+        time.sleep(0.05)
+    started = time.monotonic()
+    os.killpg(running.pid, signal.SIGINT)  # as a terminal does: to the fork server too
+    _, err = running.communicate(timeout=20)
+    assert time.monotonic() - started < 2
+    assert (running.returncode, err) == (130, "ablate: interrupted; the same command continues\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.yaml"]
+
+
+def memory_of_children(process_id):
+    return [child.memory_info().rss for child in psutil.Process(process_id).children()]

@@ -66,6 +66,16 @@ def test_both_runners_give_the_same_bits(tmp_path):
     assert results(tmp_path / "inline") == results(tmp_path / "local")
 
 
+def test_what_is_to_be_done_meanwhile_is_done_once_before_the_plan_where_there_is_something_to_wait_for(tmp_path):
+    done = []
+    with pytest.raises(ZeroDivisionError):
+        train(small_study(), tmp_path / "s", runner="local", workers=1, meanwhile=lambda: done.append(1 / 0))
+    assert nothing_was_written(tmp_path / "s")
+    train(small_study(seeds=1), tmp_path / "s", runner="local", workers=1, meanwhile=lambda: done.append("local"))
+    train(small_study(seeds=1), tmp_path / "s", meanwhile=lambda: done.append("inline"))
+    assert done == ["local"]
+
+
 def test_running_again_trains_nothing_and_a_new_level_or_seed_only_itself(tmp_path):
     train(small_study(seeds=1), tmp_path / "s")
     assert train(small_study(seeds=1), tmp_path / "s")[0].num_trained == 0

@@ -1,6 +1,8 @@
 """Functions that runner tests send to workers."""
 
+import gc
 import os
+import sys
 import time
 
 
@@ -39,6 +41,11 @@ def threads_and_gpus(argument, emit):
     import torch
 
     return torch.get_num_threads(), os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
+def start_state(module, emit):
+    """Whether a module is there before this task asks for it, and how garbage is collected."""
+    return module in sys.modules, gc.isenabled(), gc.get_freeze_count() > 0
 
 
 def say(text, emit):

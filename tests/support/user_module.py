@@ -117,3 +117,11 @@ class UserData(lightning.LightningDataModule):
 
     def test_dataloader(self):
         return DataLoader(self.test, batch_size=5)
+
+
+class KeepsItsList(lightning.LightningModule):
+    """Holds the very list that it is given."""
+
+    def __init__(self, sizes: list[int]) -> None:
+        super().__init__()
+        self.sizes = sizes

@@ -166,6 +166,24 @@ def test_leaving_stops_workers_at_once(tmp_path):
     assert not done.exists()
 
 
+def test_workers_start_with_what_was_preloaded_and_a_module_that_cannot_be_is_left_out(tmp_path):
+    code = (
+        "import sys; sys.path[:0] = [sys.argv[1]]\n"
+        "import tasks\n"
+        "from experiments.runners import LocalRunner, Task\n"
+        "if __name__ == '__main__':\n"
+        "    events = []\n"
+        "    with LocalRunner(1, preload=['absent_module', 'broken_module', 'colorsys']) as runner:\n"
+        "        runner.run([Task(key='a', function=tasks.start_state, argument='colorsys')], events.append)\n"
+        "    print(events[-1].value, 'colorsys' in sys.modules)\n"
+    )
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    support = Path(tasks.__file__).parent
+    done = subprocess.run([sys.executable, script, support], cwd=support, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("(True, True, True) False\n", "")
+
+
 def test_workers_do_not_outlive_a_killed_command(tmp_path):
     done = tmp_path / "done"
     code = (
