@@ -1,120 +1,220 @@
-"""The same trials by stock Lightning, by `ablate run --fuse never` and by `ablate run --fuse auto`, in turn.
+"""The same trials in several ways, in turn: one table, whole command against whole command.
 
-    ABLATE_DATA_DIR=... python benchmarks/ways.py --trials 12 --repeats 3 --ways stock never auto
+    ABLATE_DATA_DIR=... python benchmarks/ways.py --trials 24 --repeats 3
+    ABLATE_DATA_DIR=... python benchmarks/ways.py --trials 96 --stock-trials 8 --model convnet
+    ABLATE_DATA_DIR=... python benchmarks/ways.py --growth 12 24 48 96 192
+    ABLATE_DATA_DIR=... python benchmarks/ways.py --accelerator gpu --trials 512
 
-The work: 784-64-128-64-10 with batch norm, Adam 0.001, batches of 128, MNIST 55,000/5,000, 2 epochs, validation after
-each; ours also tests on the 10,000 test images and writes ledger and report, and stock Lightning does not. Whole
-command against whole command, one after the other; each ratio is of one turn, so a machine whose speed drifts does not
-bend it. Workers' peak memory is VmHWM, the largest resident set, shared pages included.
+The work: MLP 784-64-128-64-10 with batch norm and ReLU, or a ConvNet; Adam 0.001, batches of 128, MNIST 55,000/5,000,
+2 epochs (ConvNet 1), validation after each. Ours also tests on the 10,000 test images and writes ledger and report,
+and the others do not. Each ratio is of one turn, so a machine whose speed drifts does not bend it; "times stock" is how
+many times as fast as stock Lightning. A worker's peak memory is VmHWM, the largest resident set, shared pages included.
 """
 
 import argparse
-import os
 import platform
 import statistics
-import subprocess
 import sys
-import tempfile
-import threading
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
-from pathlib import Path
 
-HERE = Path(__file__).parent
-NAMES = {"stock": "stock Lightning", "never": "ablate run --fuse never", "auto": "ablate run --fuse auto"}
-STUDY = """
-question: How long does a trial take?
-base:
-  model:
-    class_path: lit_models.MLP
-    init_args: {hidden: [64, 128, 64], batch_norm: true, activation: relu}
-  data: {class_path: datamodules.MNIST, init_args: {batch_size: 128}}
-  trainer: {max_epochs: 2, accelerator: cpu}
-factors:
-  init: {key: model.init_args.init, levels: [default, he], reference: default}
-metric: {name: test/acc, goal: max}
-"""
+from commands import EPOCHS, NAMES, SLOW, Took, Work, measure, num_cores, why_not_run
+
+FEW = 4  # trials of stock Lightning on a GPU, unless --stock-trials says otherwise
+Turns = Mapping[str, Sequence[Took]]
 
 
 def main() -> None:
     """Print one table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=12, help="trials a command; even")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--ways", nargs="+", default=["stock", "never", "auto"], choices=["stock", "never", "auto"])
-    arguments = parser.parse_args()
-    seconds: dict[str, list[float]] = {way: [] for way in arguments.ways}
-    memory = dict.fromkeys(arguments.ways, 0)
-    for turn in range(arguments.repeats):
-        for way in arguments.ways:
-            took, peak = one(way, arguments.trials)
-            seconds[way].append(took)
-            memory[way] = max(memory[way], peak)
-        print(f"turn {turn + 1}: " + ", ".join(f"{way} {took[-1]:.1f} s" for way, took in seconds.items()), flush=True)
-    print(
-        f"\n{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
-        f"torch {version('torch')}, lightning {version('lightning')}, {time.strftime('%Y-%m-%d')}; "
-        f"{arguments.trials} trials\n"
+    arguments = _arguments()
+    work = Work(
+        num_trials=arguments.trials,
+        num_slow_trials=min(arguments.stock_trials or arguments.trials, arguments.trials),
+        model=arguments.model,
+        accelerator=arguments.accelerator,
     )
-    first = arguments.ways[0]
-    print(f"| way | seconds, whole command: median (min to max) | seconds a trial | times {first} | MB a worker |")
-    print("|---|---|---|---|---|")
-    for way, took in seconds.items():
-        median = statistics.median(took)
-        ratios = [theirs / mine for theirs, mine in zip(seconds[first], took, strict=True)]
-        print(
-            f"| {NAMES[way]} | {median:.1f} ({min(took):.1f} to {max(took):.1f}) | {median / arguments.trials:.2f} | "
-            f"{statistics.median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f}) | {memory[way] / 1024:.0f} |"
-        )
+    if arguments.growth:
+        lines = growth_table(_growth_turns(arguments.growth, work, arguments.repeats))
+    elif work.accelerator == "gpu":
+        if (reason := _why_no_gpu()) is not None:
+            print(f"not run: {reason}")
+            return
+        lines = gpu_table(_turns(["stock", "auto"], work, arguments.repeats), work)
+    else:
+        ways = list(arguments.ways)
+        not_run = {way: reason for way in ways if (reason := why_not_run(way)) is not None}
+        turns_by_way = _turns([way for way in ways if way not in not_run], work, arguments.repeats)
+        lines = ways_table(turns_by_way, work, ways=ways, not_run=not_run)
+    num_trials = ", ".join(map(str, arguments.growth or [work.num_trials]))
+    print(f"\n{_circumstances(work)}, {num_trials} trials, turns: {arguments.repeats}\n")
+    print(*lines, sep="\n")
 
 
-def one(way: str, num_trials: int) -> tuple[float, int]:
-    """Seconds of one command, and the peak memory of its workers in kB (0 for stock, which has none)."""
-    if way == "stock":
-        data_dir = os.environ.get("ABLATE_DATA_DIR", "data")
-        return timed([sys.executable, str(HERE / "stock_lightning.py"), data_dir, str(num_trials)])
-    with tempfile.TemporaryDirectory() as folder:
-        study = Path(folder, "timing.yaml")
-        study.write_text(STUDY, encoding="utf-8")
-        command = [sys.executable, "-m", "experiments.cli", "run", str(study), "--fuse", way]
-        return timed([*command, "--seeds", str(num_trials // 2), "--out", str(Path(folder, "out"))])
+def ways_table(turns: Turns, work: Work, *, ways: Sequence[str], not_run: Mapping[str, str]) -> list[str]:
+    """The table of all ways; where stock Lightning is not among them, ratios are to the first that was run."""
+    first = "stock" if "stock" in turns else next(iter(turns), "stock")
+    heads = "way", "seconds, whole command: median (min to max)", "seconds a trial", f"times {first}", "times plain"
+    lines = [f"| {' | '.join(heads)} | MB a worker |", "|---|---|---|---|---|---|"]
+    for way in ways:
+        if way in not_run:
+            lines.append(f"| {NAMES[way]} | {not_run[way]} | | | | |")
+            continue
+        seconds = [took.seconds for took in turns[way]]
+        cells = [
+            NAMES[way] + (" (computed, see below)" if _is_computed(way, work) else ""),
+            spread(seconds),
+            f"{statistics.median(seconds) / work.num_trials:.2f}",
+            spread(ratios(turns, first, way)),
+            spread(ratios(turns, "plain", way), 2) if "plain" in turns else "",
+            _megabytes(turns[way]),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines + [line for way in turns if _is_computed(way, work) for line in ("", how_computed(way, turns, work))]
 
 
-def timed(command: list[str]) -> tuple[float, int]:
-    """Wall seconds of a command, and the largest VmHWM in kB of its grandchildren, which are its workers."""
-    peaks: dict[int, int] = {}
-    started = time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        stop = threading.Event()
-        watcher = threading.Thread(target=watch, args=(process.pid, peaks, stop))
-        watcher.start()
-        code = process.wait()
-        seconds = time.perf_counter() - started
-        stop.set()
-        watcher.join()
-    if code != 0:
-        raise SystemExit(f"{command} ended with exit code {code}")
-    return seconds, max(peaks.values(), default=0)
+def gpu_table(turns: Turns, work: Work) -> list[str]:
+    """Trials an hour on the GPU, and how many times those of stock Lightning."""
+    lines = [
+        "| way | trials trained | trials an hour: median (min to max) | times stock | MB a worker (not the GPU's) |",
+        "|---|---|---|---|---|",
+    ]
+    for way, each in turns.items():
+        an_hour = [3600 * work.num_trials / took.seconds for took in each]
+        trained = work.num_slow_trials if way in SLOW else work.num_trials
+        times = spread(ratios(turns, "stock", way))
+        lines.append(f"| {NAMES[way]} | {trained} | {spread(an_hour, 0)} | {times} | {_megabytes(each)} |")
+    return [*lines, "", how_computed("stock", turns, work)] if _is_computed("stock", work) else lines
 
 
-def watch(root: int, peaks: dict[int, int], stop: threading.Event) -> None:
-    """Note the peak memory of the children of root's children, until told to stop."""
-    while not stop.wait(0.5):
-        for child in children(root):
-            for worker in children(child):
-                try:
-                    lines = Path(f"/proc/{worker}/status").read_text(encoding="utf-8").splitlines()
-                except OSError:
-                    continue
-                peaks[worker] = max([0, *(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))])
+def growth_table(turns: Mapping[int, Sequence[Took]]) -> list[str]:
+    """What more trials cost, of `ablate run --fuse auto`."""
+    lines = ["| trials | seconds, whole command: median (min to max) | seconds a trial | MB a worker |"]
+    lines.append("|---|---|---|---|")
+    for number, each in turns.items():
+        seconds = [took.seconds for took in each]
+        a_trial = statistics.median(seconds) / number
+        lines.append(f"| {number} | {spread(seconds)} | {a_trial:.2f} | {_megabytes(each)} |")
+    return lines
 
 
-def children(process_id: int) -> list[int]:
-    """The processes that this one started; none where there is no /proc."""
-    try:
-        return [int(child) for child in Path(f"/proc/{process_id}/task/{process_id}/children").read_text().split()]
-    except OSError:
-        return []
+def ratios(turns: Turns, reference: str, way: str) -> list[float]:
+    """How many times as fast as the reference, in each turn."""
+    return [theirs.seconds / mine.seconds for theirs, mine in zip(turns[reference], turns[way], strict=True)]
+
+
+def spread(values: Sequence[float], digits: int = 1) -> str:
+    """The median and the range.
+
+    >>> spread([23.24, 22.6, 30.0])
+    '23.2 (22.6 to 30.0)'
+    >>> spread([23.24])
+    '23.2'
+    """
+    median = f"{statistics.median(values):.{digits}f}"
+    return f"{median} ({min(values):.{digits}f} to {max(values):.{digits}f})" if len(values) > 1 else median
+
+
+def how_computed(way: str, turns: Turns, work: Work) -> str:
+    """One sentence on a row that was not measured whole."""
+    few, missing = work.num_slow_trials, work.num_trials - work.num_slow_trials
+    a_trial = statistics.mean(seconds for took in turns[way] for seconds in took.trial_seconds)
+    start = statistics.mean(took.start_seconds for took in turns[way])
+    places = f", {num_cores()} at a time" if way == "ray" else ""
+    return (
+        f"{NAMES[way]}: computed from {few} trials a turn: the seconds of that whole command (of its start alone "
+        f"{start:.1f}) and, for each of the other {missing} trials, the mean seconds of its own trials ({a_trial:.2f}"
+        f"{places})."
+    )
+
+
+def _is_computed(way: str, work: Work) -> bool:
+    return way in SLOW and work.num_slow_trials < work.num_trials
+
+
+def _megabytes(turns: Sequence[Took]) -> str:
+    return f"{max(took.peak_kb for took in turns) / 1024:.0f}"
+
+
+def _turns(ways: Sequence[str], work: Work, repeats: int) -> dict[str, list[Took]]:
+    """Each way once a turn, so that a slow minute of the machine does not fall on one way alone."""
+    turns: dict[str, list[Took]] = {way: [] for way in ways}
+    for turn in range(1, repeats + 1):
+        for way in ways:
+            turns[way].append(measure(way, work))
+            print(f"turn {turn}: {way} {turns[way][-1].seconds:.1f} s", file=sys.stderr, flush=True)
+    return turns
+
+
+def _growth_turns(numbers: Sequence[int], work: Work, repeats: int) -> dict[int, list[Took]]:
+    turns: dict[int, list[Took]] = {number: [] for number in numbers}
+    for turn in range(1, repeats + 1):
+        for number in numbers:
+            turns[number].append(measure("auto", replace(work, num_trials=number, num_slow_trials=number)))
+            print(f"turn {turn}: {number} trials {turns[number][-1].seconds:.1f} s", file=sys.stderr, flush=True)
+    return turns
+
+
+def _why_no_gpu() -> str | None:
+    import torch
+
+    if torch.cuda.is_available():
+        return None
+    return f"torch {torch.__version__} finds no GPU on this machine (torch.cuda.is_available() is False)"
+
+
+def _circumstances(work: Work) -> str:
+    device = ""
+    if work.accelerator == "gpu":
+        import torch
+
+        device = f", {torch.cuda.get_device_name()}"
+    epochs = EPOCHS[work.model]
+    return (
+        f"{platform.machine()}, {num_cores()} cores{device}, Python {platform.python_version()}, "
+        f"torch {version('torch')}, lightning {version('lightning')}, {time.strftime('%Y-%m-%d')}; {work.model}, "
+        f"{epochs} {'epoch' if epochs == 1 else 'epochs'}"
+    )
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=_grid, help="trials a command, divisible by 4 (24; 512 on a GPU)")
+    parser.add_argument("--repeats", type=_positive, default=3, help="turns (default: %(default)s)")
+    parser.add_argument("--ways", nargs="+", default=list(NAMES), choices=list(NAMES), help="default: all")
+    parser.add_argument("--model", default="mlp", choices=list(EPOCHS))
+    parser.add_argument("--accelerator", default="cpu", choices=["cpu", "gpu"], help="gpu: stock and auto alone")
+    parser.add_argument(
+        "--stock-trials",
+        type=_positive,
+        metavar="K",
+        help=f"train K trials of stock and ray a turn and compute the others' seconds (all; {FEW} on a GPU)",
+    )
+    parser.add_argument(
+        "--growth", nargs="+", type=_grid, metavar="N", help="only `--fuse auto` on CPUs, with each of these trials"
+    )
+    arguments = parser.parse_args()
+    if arguments.accelerator == "gpu":
+        arguments.stock_trials = arguments.stock_trials or FEW
+        if arguments.growth:
+            parser.error("--growth measures CPUs; give it without --accelerator gpu")
+    arguments.trials = arguments.trials or (512 if arguments.accelerator == "gpu" else 24)
+    return arguments
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is below 1")
+    return value
+
+
+def _grid(text: str) -> int:
+    value = _positive(text)
+    if value % 4:
+        raise argparse.ArgumentTypeError(f"{value} is not divisible by 4, the initialisations of the grid")
+    return value
 
 
 if __name__ == "__main__":

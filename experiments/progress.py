@@ -40,6 +40,7 @@ class ProgressSink:
         self._work_total = 0.0  # in trials; an epoch is its share of one
         self._work_before = 0.0
         self._parts: dict[str, float] = {}
+        self._together: dict[str, list[str]] = {}  # the other trials that are at the same epoch
         self._started_at = time.monotonic()
         self._last_line_at = time.monotonic()
 
@@ -63,6 +64,8 @@ class ProgressSink:
         )
         self._work_total, self._work_before = float(total), float(total - len(trials))
         self._started_at = time.monotonic()
+        for group in groups:
+            self._together |= dict.fromkeys((ids := [trial.trial_id for trial in group.trials]), ids)
         places = "1 worker" if num_places == 1 else f"{num_places} workers"
         before = f", {total - len(trials)} of them done before" if len(trials) < total else ""
         fused = [len(group.trials) for group in groups if group.is_fused]
@@ -83,12 +86,14 @@ class ProgressSink:
         """See Sink."""
         max_epochs = trial.config.get("trainer", {}).get("max_epochs")
         if isinstance(max_epochs, int) and max_epochs > 0:
-            self._parts[trial.trial_id] = min((event.epoch + 1) / max_epochs, 1.0)
+            part = min((event.epoch + 1) / max_epochs, 1.0)
+            self._parts |= dict.fromkeys(self._together.get(trial.trial_id, [trial.trial_id]), part)
         self._show()
 
     def separated(self, trial: Trial, reason: str) -> None:
         """See Sink."""
         self._parts.pop(trial.trial_id, None)
+        self._together.pop(trial.trial_id, None)
         self._counts["running"] -= 1
         self._show()
 

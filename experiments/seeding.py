@@ -13,6 +13,7 @@ generators, as stock Lightning code does. The shipped data modules do not need i
 Layers that a module makes only in `setup` or `configure_model` are drawn in order of creation, not by name.
 """
 
+import functools
 import hashlib
 import random
 from collections.abc import Callable, Iterator, Mapping
@@ -44,7 +45,20 @@ def seed_global_generators(seed: int) -> None:
     """Restart torch's (every device's), numpy's and Python's global generators."""
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 -- the global generator is what user code draws from
-    torch.manual_seed(seed)
+    _seed_torch(seed)
+
+
+def _seed_torch(seed: int) -> None:
+    """As torch.manual_seed, which takes a millisecond where there is no accelerator: it notes the call for later."""
+    if _has_accelerator():
+        torch.manual_seed(seed)
+    else:
+        torch.default_generator.manual_seed(seed)
+
+
+@functools.cache
+def _has_accelerator() -> bool:
+    return torch.accelerator.is_available()
 
 
 class NamedDraws:
@@ -135,7 +149,7 @@ class _OwnedDraws(TorchDispatchMode):  # type: ignore[no-untyped-call]
             owner = next(self.owners, "")
             number = self.num_draws.get(owner, 0)
             self.num_draws[owner] = number + 1
-            torch.manual_seed(derive(self.seed, "init", owner, number))
+            _seed_torch(derive(self.seed, "init", owner, number))
         return func(*args, **(kwargs or {}))
 
 

@@ -1,35 +1,54 @@
-"""The batches of many trials, stacked. Trials of one seed and one data configuration read the same loader once."""
+"""The batches of all rows, stacked: each row reads its seed's data, in the order and with the draws that it has alone.
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+Where a loader looks examples up in tensors, as `DataLoader(TensorDataset(...))` does, only indices are read from it,
+and one look-up a batch serves all rows, on the group's device. Any other loader is read as it is.
+"""
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset, default_collate
 
 from experiments.seeding import GeneratorStates
 
-from .step import NotFusable
+from .findings import NotFusable
+from .nested import mapped, stacked
 
 
-class StackedBatches:
-    """Reads one loader a seed in lockstep and gives each trial its seed's batch.
+class RowBatches:
+    """Reads one loader a seed in lockstep.
 
     Arguments:
         loaders: one a seed, each of the same length.
-        seed_of_trial: (T,), int64, which loader a trial reads.
+        seed_of_row: (R,), which loader a row reads.
+        device: where batches are wanted.
+        dtype: what their floating-point tensors are to be.
     """
 
-    def __init__(self, loaders: Sequence[Any], seed_of_trial: Tensor) -> None:
+    def __init__(
+        self, loaders: Sequence[Any], seed_of_row: Sequence[int], device: torch.device, dtype: torch.dtype
+    ) -> None:
         lengths = {len(loader) for loader in loaders}
         if len(lengths) != 1:
             raise NotFusable(f"the loaders of its seeds have different numbers of batches: {sorted(lengths)}")
-        self._loaders = loaders
-        self._seed_of_trial = seed_of_trial
-        self._is_one_each = seed_of_trial.tolist() == list(range(len(loaders)))
+        self._length = lengths.pop()
+        self._seed_of_row = seed_of_row
+        self._device = device
+        self._place = partial(placed, device=device, dtype=dtype)
+        self._tables = _common_tables(loaders)
+        self._loaders = loaders if self._tables is None else [_index_loader(loader) for loader in loaders]
+        if self._tables is not None:
+            self._tables = [self._place(table) for table in self._tables]
+
+    def __len__(self) -> int:
+        return self._length
 
     def epoch(self, epoch: int, turns: "Turns | NoTurns") -> Iterator[Any]:
-        """The batches of one epoch, each tensor (T, B, ...)."""
+        """The batches of one epoch, each tensor (R, B, ...)."""
         iterators = []
         for place, loader in enumerate(self._loaders):
             for name in ("sampler", "batch_sampler"):
@@ -37,12 +56,17 @@ class StackedBatches:
                 if callable(set_epoch):
                     set_epoch(epoch)
             iterators.append(turns.take(place, partial(iter, loader)))
-        for _ in range(len(self._loaders[0])):
-            yield self._stack([turns.take(place, partial(next, iterator)) for place, iterator in enumerate(iterators)])
+        for _ in range(self._length):
+            of_seeds = [turns.take(place, partial(next, iterator)) for place, iterator in enumerate(iterators)]
+            of_rows = [of_seeds[seed] for seed in self._seed_of_row]
+            yield mapped(self._place, stacked(of_rows)) if self._tables is None else self._looked_up(of_rows)
 
-    def _stack(self, batches: list[Any]) -> Any:
-        stacked = _stacked(batches)
-        return stacked if self._is_one_each else mapped(lambda x: x.index_select(0, self._seed_of_trial), stacked)
+    def _looked_up(self, indices: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        if len({len(of_row) for of_row in indices}) != 1:
+            raise NotFusable("the batches of its seeds differ in size")
+        together = torch.cat(list(indices)).to(self._device, non_blocking=True)
+        assert self._tables is not None
+        return tuple(table.index_select(0, together).view(len(indices), -1, *table.shape[1:]) for table in self._tables)
 
 
 class Turns:
@@ -75,23 +99,74 @@ class NoTurns:
         return work()
 
 
-def mapped(function: Callable[[Tensor], Tensor], batch: Any) -> Any:
-    """A batch with the function applied to every tensor in it."""
-    if isinstance(batch, Tensor):
-        return function(batch)
-    if isinstance(batch, Mapping):
-        return {key: mapped(function, value) for key, value in batch.items()}
-    if isinstance(batch, tuple | list):
-        return tuple(mapped(function, value) for value in batch)
-    raise NotFusable(f"its batches hold a {type(batch).__name__}, which cannot be stacked")
+def placed(x: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """A tensor on a device, of that type if it is a floating-point one."""
+    dtype = dtype if x.is_floating_point() else x.dtype
+    return x if x.device == device and x.dtype == dtype else x.to(device, dtype, non_blocking=True)
 
 
-def _stacked(batches: list[Any]) -> Any:
-    first = batches[0]
-    if isinstance(first, Tensor):
-        return torch.stack(batches)
-    if isinstance(first, Mapping):
-        return {key: _stacked([batch[key] for batch in batches]) for key in first}
-    if isinstance(first, tuple | list):
-        return tuple(_stacked(list(items)) for items in zip(*batches, strict=True))
-    raise NotFusable(f"its batches hold a {type(first).__name__}, which cannot be stacked")
+class _Numbers(Dataset[Any]):
+    """Gives back the indices that it is asked for."""
+
+    def __init__(self, length: int) -> None:
+        self._length = length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: Any) -> Any:
+        return index
+
+
+def _common_tables(loaders: Sequence[Any]) -> list[Tensor] | None:
+    """The tensors in which all loaders look their examples up; None where they do something else."""
+    found = [_tables(loader) for loader in loaders]
+    first = found[0]
+    if first is None or any(
+        other is None or len(other) != len(first) or any(not _is_same(*pair) for pair in zip(first, other, strict=True))
+        for other in found[1:]
+    ):
+        return None
+    return list(first)
+
+
+def _is_same(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors are one in memory, or small enough to see that they hold the same."""
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    return one is other or one.data_ptr() == other.data_ptr() or torch.equal(one, other)
+
+
+def _tables(loader: Any) -> tuple[Tensor, ...] | None:
+    if type(loader) is not DataLoader or loader.num_workers > 0:
+        return None
+    dataset = loader.dataset
+    while type(dataset) is Subset:
+        dataset = dataset.dataset
+    if not isinstance(dataset, TensorDataset):
+        return None
+    if loader.batch_sampler is None:  # indices of whole batches
+        is_plain = getattr(dataset, "looks_up_batches", False)
+    else:
+        is_plain = type(dataset).__getitem__ is TensorDataset.__getitem__ and loader.collate_fn is default_collate
+    return dataset.tensors if is_plain else None
+
+
+def _index_loader(loader: Any) -> Any:
+    """The same loader, with the same draws, of indices into the tables instead of examples."""
+    numbers = copy.copy(loader)
+    chain = []
+    dataset = loader.dataset
+    while type(dataset) is Subset:
+        chain.append(torch.as_tensor(dataset.indices))
+        dataset = dataset.dataset
+
+    def into_tables(indices: Any) -> Tensor:
+        found = torch.as_tensor(indices)
+        for step in chain:
+            found = step[found]
+        return found
+
+    # Past the loader's own check, which is there to keep sampler and dataset of one length: these are.
+    numbers.__dict__.update(dataset=_Numbers(len(loader.dataset)), collate_fn=into_tables, pin_memory=False)
+    return numbers

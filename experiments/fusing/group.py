@@ -18,16 +18,27 @@ from torch import nn
 from experiments.build import resolved
 from experiments.identity import TRAINER_PLACEMENT
 
-from .mixing import ELEMENTWISE
-from .step import NotFusable
+from .findings import NotFusable
+from .layers import is_activation
+from .standin import TrainerStandIn
 from .stopping import patience_of
 from .updating import settings_of
 
 _STEPS = {"training_step", "validation_step", "test_step", "forward", "configure_optimizers", "configure_model"}
 _OWN_LOOPS = ("backward", "optimizer_step", "optimizer_zero_grad", "lr_scheduler_step", "configure_gradient_clipping")
-_TRAINER_SHARED = {"max_epochs", "gradient_clip_val", "gradient_clip_algorithm", "precision", "devices", "callbacks"}
+_TRAINER_SHARED = {
+    "max_epochs",
+    "log_every_n_steps",
+    "gradient_clip_val",
+    "gradient_clip_algorithm",
+    "precision",
+    "devices",
+    "callbacks",
+}
 _PRECISIONS = (None, "32-true", "32", 32, "64-true", "64", 64)
 _SLOW_UNDER_VMAP = (nn.RNNBase, nn.EmbeddingBag)
+SOME_BATCHES = 1000
+"""In an epoch, as long as the data are not read; schedulers get the true number when they are used."""
 _MACHINERY = set(vars(LightningModule()))
 
 
@@ -44,23 +55,28 @@ def why_alone(config: Mapping[str, Any], model: LightningModule, data: Lightning
     try:
         _check_trainer(config.get("trainer") or {})
         _check_module(model)
+        model.trainer = TrainerStandIn(config["trainer"]["max_epochs"], SOME_BATCHES)  # type: ignore[assignment]
         settings_of(model)
     except NotFusable as finding:
         return str(finding)
+    except Exception as error:  # noqa: BLE001 -- a user's configure_optimizers may raise anything
+        return f"configure_optimizers raises {type(error).__name__} without a Trainer: {error}"
     return None
 
 
 def structure(config: Mapping[str, Any], model: LightningModule) -> str:
     """A text that is equal for trials that may share a loop, whatever their seeds."""
+    parts = _parts(model)
     tree = [
-        (name, "elementwise")
-        if type(module) in ELEMENTWISE
+        (name, "activation")
+        if is_activation(module)
         else (name, f"{type(module).__module__}.{type(module).__qualname__}", _attributes(module))
-        for name, module in model.named_modules()
+        for name, module in parts.items()
     ]
     tensors = [
         (name, tuple(tensor.shape), str(tensor.dtype), tensor.requires_grad)
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]
+        if not is_activation(parts[name.rpartition(".")[0]])
     ]
     trainer = {key: value for key, value in (config.get("trainer") or {}).items() if key not in TRAINER_PLACEMENT}
     return json.dumps([config.get("data"), trainer, tree, tensors], default=repr, sort_keys=True)
@@ -108,6 +124,18 @@ def _check_module(model: LightningModule) -> None:
             raise NotFusable(f"{kind.__name__}.{name} has no shape before its first batch")
     if next(model.parameters(), None) is None:
         raise NotFusable(f"{kind.__name__} has no parameters once it is built")
+
+
+def _parts(model: LightningModule) -> dict[str, nn.Module]:
+    """The modules by name, without dropout in a sequence: a trial that has none is one of rate 0."""
+    in_sequence = {
+        id(child)
+        for module in model.modules()
+        if type(module) is nn.Sequential
+        for child in module.children()
+        if type(child) is nn.Dropout
+    }
+    return {name: module for name, module in model.named_modules() if id(module) not in in_sequence}
 
 
 def _attributes(module: nn.Module) -> dict[str, str]:

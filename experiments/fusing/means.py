@@ -1,22 +1,54 @@
-"""Means over an epoch of what the steps of T trials logged, weighted by batch size."""
+"""What the steps of T trials logged in an epoch: means weighted by batch size, single steps as a logger sees them."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from torch import Tensor
 
 from .step import Logged
 
+Metrics = dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One trial's epoch. recorded: what loggers get; last: what callbacks see beside it, logged or not."""
+
+    recorded: Metrics
+    last: Metrics
+
 
 class Means:
-    """Adds up what comes; one number a trial and metric goes out."""
+    """Adds up what comes; one number a trial and metric goes out, under the names that the Lightning Trainer gives.
 
-    def __init__(self, num_trials: int) -> None:
+    Arguments:
+        num_trials: T.
+        every: of the training steps that were logged singly, loggers get each of this number (`log_every_n_steps`).
+        first_step: the number of the epoch's first training step in the whole training.
+    """
+
+    def __init__(self, num_trials: int, every: int = 0, first_step: int = 0) -> None:
         self._num_trials = num_trials
+        self._every = every
+        self._step = first_step
         self._sums: dict[str, tuple[Tensor, int]] = {}
+        self._both: set[str] = set()
+        self._last: dict[str, Tensor] = {}
+        self._recorded: dict[str, Tensor] = {}
 
     def add(self, logged: Mapping[str, Logged]) -> None:
         """Take in one step."""
+        self._step += 1
         for name, entry in logged.items():
+            if entry.on_step:
+                step_name = f"{name}_step" if entry.on_epoch else name
+                self._last[step_name] = entry.value
+                if self._every and self._step % self._every == 0:
+                    self._recorded[step_name] = entry.value
+            if not entry.on_epoch:
+                continue
+            if entry.on_step:
+                self._both.add(name)
             weighted = entry.value * entry.batch_size
             if name in self._sums:
                 total, weight = self._sums[name]
@@ -24,7 +56,17 @@ class Means:
             else:
                 self._sums[name] = (weighted, entry.batch_size)
 
-    def of_trials(self) -> list[dict[str, float]]:
-        """The means so far: for each trial, metric -> mean."""
-        columns = {name: (total / weight).tolist() for name, (total, weight) in self._sums.items()}
-        return [{name: values[place] for name, values in columns.items()} for place in range(self._num_trials)]
+    def of_trials(self) -> list[Seen]:
+        """One for each trial."""
+        means = {name: (total / weight).tolist() for name, (total, weight) in self._sums.items()}
+        steps = {name: values.tolist() for name, values in self._recorded.items()}
+        last = {name: values.tolist() for name, values in self._last.items()}
+        seen = []
+        for place in range(self._num_trials):
+            recorded = {
+                f"{name}_epoch" if name in self._both else name: values[place] for name, values in means.items()
+            }
+            recorded |= {name: values[place] for name, values in steps.items()}
+            others = {name: values[place] for name, values in last.items()}
+            seen.append(Seen(recorded, others | {name: means[name][place] for name in self._both}))
+        return seen

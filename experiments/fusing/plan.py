@@ -1,17 +1,25 @@
 """A study's trials become groups: those built alike together, in chunks, and each other one alone with its reason."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
+
+import torch
 
 from experiments.build import make_data, make_model
 from experiments.seeding import seed_global_generators
 from experiments.trial import Group, NotFused, Result, Trial
 
+from .findings import NotFusable
 from .group import structure, why_alone
 from .loop import train_group
-from .step import NotFusable
 
-MOST_TOGETHER = 64  # beyond this a trial gets no cheaper on a CPU, and more is lost when a group is interrupted
+MOST_TOGETHER = 64
+"""Beyond this a trial gets no cheaper on a CPU, and more is lost when a group is interrupted."""
+
+MOST_ON_GPU = 512
+"""A GPU wants more, and what does not fit into its memory is halved."""
+
 NO_OTHER = "no other trial is built alike"
 
 
@@ -38,10 +46,7 @@ def group_trials(trials: Sequence[Trial], num_places: int) -> list[Group]:
         if len(members) == 1:
             alone.append(Group(trials=tuple(members), why_alone=NO_OTHER))
             continue
-        num_chunks = max(-(-len(members) // MOST_TOGETHER), min(num_places, len(members) // 2))
-        size = -(-len(members) // num_chunks)
-        chunks = [members[first : first + size] for first in range(0, len(members), size)]
-        fused += [Group(trials=tuple(chunk), is_fused=True) for chunk in chunks]
+        fused += [Group(trials=tuple(chunk), is_fused=True) for chunk in _chunks(members, num_places)]
     return [*fused, *alone]
 
 
@@ -58,9 +63,8 @@ def train_together(trials: Sequence[Trial], emit: Any) -> list[tuple[str, Result
     except (MemoryError, RuntimeError) as error:
         is_memory = isinstance(error, MemoryError) or "out of memory" in str(error) or "can't allocate" in str(error)
         if is_memory and len(trials) > 1:
-            half = len(trials) // 2
             results: list[tuple[str, Result]] = []
-            for part in (trials[:half], trials[half:]):
+            for part in _split(trials, 2):
                 of_part = train_together(part, emit)
                 if isinstance(of_part, NotFused):
                     return of_part
@@ -69,6 +73,29 @@ def train_together(trials: Sequence[Trial], emit: Any) -> list[tuple[str, Result
         return NotFused(reason=_first_line(error))
     except Exception as error:  # noqa: BLE001 -- a user's module may raise anything
         return NotFused(reason=_first_line(error))
+
+
+def _chunks(trials: Sequence[Trial], num_places: int) -> list[list[Trial]]:
+    """As many chunks as keep all places busy to the end, none too large."""
+    on_gpu = trials[0].config["trainer"].get("accelerator") in {"auto", "gpu", "cuda"} and torch.cuda.is_available()
+    num_chunks = -(-len(trials) // (MOST_ON_GPU if on_gpu else MOST_TOGETHER))
+    num_chunks = -(-num_chunks // num_places) * num_places
+    return _split(trials, min(num_chunks, len(trials) // 2))
+
+
+def _split(trials: Sequence[Trial], num_parts: int) -> list[list[Trial]]:
+    """Parts of about one size. The trials of a seed stay together, since they share their batches, or if there are
+    fewer seeds than parts, those of a cell do.
+    """
+    by_seed: dict[object, list[Trial]] = {}
+    by_cell: dict[object, list[Trial]] = {}
+    for trial in trials:
+        by_seed.setdefault(trial.seed, []).append(trial)
+        by_cell.setdefault(id(trial.config), []).append(trial)
+    bundles = [*max(by_seed, by_cell, key=len).values()] if len(by_seed) < num_parts else [*by_seed.values()]
+    num_parts = min(num_parts, len(bundles))
+    bounds = [round(len(bundles) * part / num_parts) for part in range(num_parts + 1)]
+    return [[trial for bundle in bundles[start:stop] for trial in bundle] for start, stop in itertools.pairwise(bounds)]
 
 
 def _looked_at(trial: Trial) -> tuple[str | None, str]:

@@ -1,6 +1,7 @@
 """A group is proven before it is trusted: its first step against the step that a trial of each cell makes alone."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -8,10 +9,10 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from experiments.trial import Trial
-
-from .batches import mapped
-from .step import Logged, NotFusable, StackedModels
+from .findings import NotFusable
+from .nested import mapped
+from .rows import Rows
+from .step import Logged, StackedModels
 
 TOLERANCE = {torch.float32: 2e-3, torch.float64: 1e-9}
 """The largest difference that is taken for rounding, relative to the largest element of each tensor."""
@@ -24,7 +25,7 @@ gradient of exactly zero, of which rounding alone is left."""
 def prove(
     stacked: StackedModels,
     alone: Mapping[int, LightningModule],
-    trials: Sequence[Trial],
+    rows: Rows,
     batch: Any,
     dtype: torch.dtype,
 ) -> None:
@@ -33,8 +34,8 @@ def prove(
     Arguments:
         stacked: T trials together.
         alone: place among the trials -> a module in the very state of that trial; used up.
-        trials: (T,), to name in errors.
-        batch: the first batch, tensors (T, B, ...).
+        rows: how the trials stand.
+        batch: the first batch, tensors (R, B, ...).
         dtype: of the parameters, which sets what counts as rounding.
 
     Raises:
@@ -45,21 +46,22 @@ def prove(
         loss_of_trials, logged = stacked.train_step(batch, 0)
         torch.autograd.backward(loss_of_trials.sum())
         for place, model in alone.items():
-            loss, metrics = _step_alone(model, mapped(lambda x, at=place: x[at], batch))  # type: ignore[misc]
+            loss, metrics = step_alone(model, mapped(partial(torch.select, dim=0, index=rows.row(place)), batch))
             pairs = [("the loss", loss, loss_of_trials[place].detach())]
             pairs += _gradients(stacked, model, place)
             pairs += [(f"the buffer {name}", own, stacked.buffers[name][place]) for name, own in model.named_buffers()]
             pairs += _metrics(metrics, logged, place)
             least = SMALL * max((_largest(p.grad) for p in model.parameters() if p.grad is not None), default=0.0)
             for what, own, together in pairs:
-                _compare(f"{trials[place]}: {what}", own, together, TOLERANCE[dtype], least)
+                _compare(f"{rows.trials[place]}: {what}", own, together, TOLERANCE[dtype], least)
     for name, value in before.items():
         stacked.buffers[name].copy_(value)
     for parameter in stacked.parameters.values():
         parameter.grad = None
 
 
-def _step_alone(model: LightningModule, batch: Any) -> tuple[Tensor, dict[str, float]]:
+def step_alone(model: LightningModule, batch: Any) -> tuple[Tensor, dict[str, float]]:
+    """The loss and what was logged of one training step, backward included; the module's `log` is used up."""
     metrics: dict[str, float] = {}
 
     def log(name: str, value: Any, *_: Any, **__: Any) -> None:

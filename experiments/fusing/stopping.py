@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from .step import NotFusable
+from .findings import NotFusable
 
 CLASS_PATHS = (
     "lightning.pytorch.callbacks.EarlyStopping",

@@ -13,15 +13,21 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 
-from .step import NotFusable
+from .findings import NotFusable
 
 ELEMENTWISE = (
     *(torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop, torch.optim.Adagrad),
     *(torch.optim.Adadelta, torch.optim.Adamax, torch.optim.NAdam, torch.optim.RAdam, torch.optim.Rprop),
 )
+
+_OF_NUMBERS = {
+    *(lr_scheduler.StepLR, lr_scheduler.MultiStepLR, lr_scheduler.ConstantLR, lr_scheduler.LinearLR),
+    *(lr_scheduler.ExponentialLR, lr_scheduler.PolynomialLR, lr_scheduler.CosineAnnealingLR),
+    lr_scheduler.CosineAnnealingWarmRestarts,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,31 +71,43 @@ def settings_of(model: LightningModule) -> Settings:
 
 
 class Updates:
-    """The optimizers of T trials over their stacked parameters.
+    """The optimizers of T trials over their stacked parameters: one for all trials that are set alike.
 
     Arguments:
-        models: the T modules, whose configure_optimizers are called.
+        models: (T,), whose parameters the optimizers hold until now.
+        settings: (T,), of `settings_of` each model.
         stacked: name -> (T, *shape), the leaves that backward fills.
-
-    Trials that are set alike stand next to each other in `models`, so that their slices are one.
     """
 
-    def __init__(self, models: Sequence[LightningModule], stacked: dict[str, nn.Parameter]) -> None:
+    def __init__(
+        self, models: Sequence[LightningModule], settings: Sequence[Settings], stacked: dict[str, nn.Parameter]
+    ) -> None:
         self._stacked = stacked
-        self._parts: list[tuple[slice, Settings, dict[str, nn.Parameter]]] = []
-        alone = [settings_of(model) for model in models]
-        first = 0
-        while first < len(models):
-            last = first + 1
-            while last < len(models) and alike(alone[first], alone[last]):
-                last += 1
-            self._parts.append(self._part(models[first], alone[first], slice(first, last)))
-            first = last
+        self._settings: list[Settings] = []
+        self._slices: list[list[tuple[str, slice, nn.Parameter]]] = []
+        names = [_names_of_groups(model, own) for model, own in zip(models, settings, strict=True)]
+        last: list[int] = []  # for each optimizer, the last trial that it has
+        taken: list[list[slice]] = []
+        for place, own in enumerate(settings):
+            kind = next(
+                (k for k, at in enumerate(last) if names[at] == names[place] and alike(settings[at], own)), None
+            )
+            if kind is None:
+                last.append(place)
+                taken.append([slice(place, place + 1)])
+                continue
+            if last[kind] == place - 1:
+                taken[kind][-1] = slice(taken[kind][-1].start, place + 1)
+            else:
+                taken[kind].append(slice(place, place + 1))
+            last[kind] = place
+        for kind, parts in enumerate(taken):
+            self._take(settings[last[kind]], names[last[kind]], parts)
 
     def step(self) -> None:
         """Update every trial from the gradients that backward left, and forget them."""
-        for part, settings, slices in self._parts:
-            for name, view in slices.items():
+        for settings, slices in zip(self._settings, self._slices, strict=True):
+            for name, part, view in slices:
                 gradient = self._stacked[name].grad
                 view.grad = None if gradient is None else gradient[part]
             settings.optimizer.step()
@@ -100,39 +118,54 @@ class Updates:
 
     def end_epoch(self) -> None:
         """Let schedulers that count epochs count one."""
-        for _, settings, _ in self._parts:
+        for settings in self._settings:
             if settings.scheduler is not None and settings.interval == "epoch":
                 settings.scheduler.step()
 
-    def _part(
-        self, model: LightningModule, settings: Settings, part: slice
-    ) -> tuple[slice, Settings, dict[str, nn.Parameter]]:
-        names = {id(parameter): name for name, parameter in model.named_parameters()}
-        slices = {
-            name: nn.Parameter(value.detach()[part], value.requires_grad) for name, value in self._stacked.items()
-        }
-        for group in settings.optimizer.param_groups:
-            group["params"] = [slices[names[id(parameter)]] for parameter in group["params"]]
-            on_cpu = all(p.device.type == "cpu" for p in group["params"])
+    def _take(self, settings: Settings, names: Sequence[Sequence[str]], parts: Sequence[slice]) -> None:
+        """Let an optimizer update these trials, whose parameter groups have these names."""
+        slices: list[tuple[str, slice, nn.Parameter]] = []
+        for group, of_group in zip(settings.optimizer.param_groups, names, strict=True):
+            views = [
+                (name, part, nn.Parameter(self._stacked[name].detach()[part], self._stacked[name].requires_grad))
+                for name in of_group
+                for part in parts
+            ]
+            slices += views
+            group["params"] = [view for _, _, view in views]
+            on_cpu = all(view.device.type == "cpu" for view in group["params"])
             is_free = group.get("fused", False) is None and group.get("foreach") is None
             if on_cpu and is_free and not group.get("differentiable"):
                 group["fused"] = True
-        return part, settings, slices
+        self._settings.append(settings)
+        self._slices.append(slices)
 
 
 def alike(one: Settings, other: Settings) -> bool:
     """Whether two trials' optimizers and schedulers would do the same to the same gradients."""
-    if one.scheduler is not None or other.scheduler is not None:
-        return False  # schedulers may hold functions, whose sameness cannot be seen
-    if type(one.optimizer) is not type(other.optimizer):
+    if type(one.optimizer) is not type(other.optimizer) or one.interval != other.interval:
+        return False
+    if not _same_schedule(one.scheduler, other.scheduler):
         return False
     return [_numbers(group) for group in one.optimizer.param_groups] == [
         _numbers(group) for group in other.optimizer.param_groups
     ]
 
 
+def _same_schedule(one: LRScheduler | None, other: LRScheduler | None) -> bool:
+    """Only of schedulers that are numbers through and through: whether two functions do the same cannot be seen."""
+    if one is None or other is None:
+        return one is other
+    return type(one) is type(other) and type(one) in _OF_NUMBERS and one.state_dict() == other.state_dict()
+
+
+def _names_of_groups(model: LightningModule, settings: Settings) -> list[list[str]]:
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    return [[names[id(parameter)] for parameter in group["params"]] for group in settings.optimizer.param_groups]
+
+
 def _numbers(group: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in group.items() if key != "params"} | {"num_params": len(group["params"])}
+    return {key: value for key, value in group.items() if key != "params"}
 
 
 def clip(gradients: Sequence[Tensor], value: float, algorithm: str) -> None:

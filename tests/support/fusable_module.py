@@ -31,7 +31,8 @@ class Fusable(lightning.LightningModule):
     def configure_optimizers(self):
         optimizer = torch.optim.SGD(self.parameters(), lr=self.hparams.lr, momentum=0.9)
         if self.hparams.schedule == "step":
-            scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=self.hparams.lr, total_steps=9)
+            steps = self.trainer.estimated_stepping_batches
+            scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=self.hparams.lr, total_steps=steps)
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
         if self.hparams.schedule == "rare":
             scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
@@ -43,14 +44,51 @@ class Fusable(lightning.LightningModule):
 
 class ReadsTrainer(Fusable):
     def training_step(self, batch, batch_idx):
-        return self._error(batch) * (1 + self.trainer.current_epoch)
+        return self._error(batch) * (1 + len(self.trainer.callbacks))
+
+
+class KnowsWhen(Fusable):
+    def training_step(self, batch, batch_idx):
+        return self._error(batch) * (1 + self.current_epoch) / (1 + self.global_step)
 
 
 class LogsSteps(Fusable):
+    """As Lightning logs by default: the last step of each so many, not the mean."""
+
     def training_step(self, batch, batch_idx):
         loss = self._error(batch)
-        self.log("train/loss", loss)
+        self.log("train_loss", loss, prog_bar=True)
+        self.log("twice", 2 * loss, on_step=True, on_epoch=True)
         return loss
+
+
+class Halved(nn.Module):
+    def forward(self, weight):
+        return weight / 2
+
+
+class OwnForms(Fusable):
+    """Layers as people use them outside a Sequential: tied, bare, on three axes, hooked, reparametrised."""
+
+    def __init__(self, lr: float = 0.1):
+        super().__init__(lr=lr)
+        self.first = nn.Linear(4, 4)
+        self.second = nn.Linear(4, 4, bias=False)
+        self.second.weight = self.first.weight
+        self.norm = nn.BatchNorm1d(2)
+        self.act = nn.PReLU()
+        self.wide = nn.PReLU(2)
+        self.normed = nn.utils.parametrize.register_parametrization(nn.Linear(4, 4), "weight", Halved())
+        self.hooked = nn.Linear(4, 1)
+        self.hooked.register_forward_hook(lambda module, inputs, output: 2 * output)
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def _error(self, batch):
+        x, y = batch
+        both = torch.stack([self.first(x), self.second(x)], dim=1)
+        both = self.act(self.wide(self.norm(both)))
+        out = self.hooked(self.normed(both)).mean(dim=(1, 2)) * self.scale + self.first.weight.sum()
+        return ((out - y) ** 2).mean()
 
 
 class ByHand(Fusable):

@@ -1,0 +1,40 @@
+"""What is said while a study runs."""
+
+import io
+
+from rich.console import Console
+
+from experiments import progress
+from experiments.progress import ProgressSink
+from experiments.trial import EpochEnded, Group, Trial
+
+
+def trials_of(number):
+    config = {"trainer": {"max_epochs": 2}}
+    return tuple(Trial(trial_id=str(n), config=config, levels={"a": str(n)}, seed=0) for n in range(number))
+
+
+def said(groups, events, monkeypatch):
+    """The lines that are printed when these trials end their first epoch, half a minute after the start."""
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+    text = io.StringIO()
+    counts = dict.fromkeys(("finished", "diverged", "failed"), 0)
+    with ProgressSink(Console(file=text, width=100)) as sink:
+        sink.planned(counts | {"pending": sum(len(group.trials) for group in groups)}, groups, 1)
+        for group in groups:
+            for trial in group.trials:
+                sink.started(trial)
+        now[0] = 30.0
+        for trial in events:
+            sink.epoch_ended(trial, EpochEnded(trial_id=trial.trial_id, epoch=0, metrics={}))
+    return text.getvalue().splitlines()
+
+
+def test_the_time_left_counts_an_epoch_of_a_group_for_all_its_trials(monkeypatch):
+    trials = trials_of(20)
+    together = said([Group(trials=trials, is_fused=True)], trials[:1], monkeypatch)[-1]
+    alone = said([Group(trials=(trial,)) for trial in trials], trials[:1], monkeypatch)[-1]
+    assert together == "0/20 trials done, 20 running, about 30 s left"
+    assert alone == "0/20 trials done, 20 running, about 19 min 30 s left"

@@ -1,0 +1,135 @@
+"""What benchmarks/ways.py makes of what it measured; nothing is timed here."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from commands import NAMES, Took, Work, command, extrapolated, printed_seconds, study_text, timed, why_not_run
+from ways import gpu_table, growth_table, ratios, spread, ways_table
+
+from experiments import cells_of, load_study
+
+ROOT = Path(__file__).parents[1]
+WORK = Work(num_trials=4, num_slow_trials=4)
+
+
+def took(*seconds, peak_kb=102_400, **rest):
+    return [Took(seconds=each, peak_kb=peak_kb, **rest) for each in seconds]
+
+
+def test_spread_is_the_median_and_the_range_and_of_one_value_the_value():
+    assert spread([3.0, 1.0, 2.0]) == "2.0 (1.0 to 3.0)"
+    assert spread([2.04]) == "2.0"
+    assert spread([1234.4, 1235.0], 0) == "1235 (1234 to 1235)"
+
+
+def test_a_ratio_is_of_one_turn():
+    assert ratios({"stock": took(40, 60), "auto": took(10, 20)}, "stock", "auto") == [4, 3]
+
+
+def test_the_table_has_each_way_with_its_ratios_to_stock_and_to_plain():
+    turns = {"stock": took(40, 60), "plain": took(10, 10), "auto": took(20, 40, peak_kb=1024)}
+    lines = ways_table(turns, WORK, ways=["stock", "ray", "plain", "auto"], not_run={"ray": "not run: why"})
+    assert lines[0].split(" | ")[3:] == ["times stock", "times plain", "MB a worker |"]
+    assert lines[2:] == [
+        "| stock Lightning | 50.0 (40.0 to 60.0) | 12.50 | 1.0 (1.0 to 1.0) | 0.21 (0.17 to 0.25) | 100 |",
+        "| Ray Tune, stock module | not run: why | | | | |",
+        f"| {NAMES['plain']} | 10.0 (10.0 to 10.0) | 2.50 | 5.0 (4.0 to 6.0) | 1.00 (1.00 to 1.00) | 100 |",
+        "| ablate run --fuse auto | 30.0 (20.0 to 40.0) | 7.50 | 1.8 (1.5 to 2.0) | 0.38 (0.25 to 0.50) | 1 |",
+    ]
+    assert {line.count("|") for line in lines} == {7}
+
+
+def test_without_stock_ratios_are_to_the_first_way_and_without_plain_its_column_is_empty():
+    lines = ways_table({"never": took(40), "auto": took(20)}, WORK, ways=["never", "auto"], not_run={})
+    assert "| times never |" in lines[0]
+    assert lines[3] == "| ablate run --fuse auto | 20.0 | 5.00 | 2.0 |  | 100 |"
+
+
+def test_a_table_of_nothing_run_says_so():
+    assert ways_table({}, WORK, ways=["ray"], not_run={"ray": "not run"})[2:] == [
+        "| Ray Tune, stock module | not run | | | | |"
+    ]
+
+
+def test_the_trials_that_were_not_trained_cost_the_mean_of_those_that_were():
+    assert extrapolated(34, [11, 13], num_trials=4) == 34 + 2 * 12
+    assert extrapolated(34, [11, 13], num_trials=6, num_places=2) == 34 + 4 * 12 / 2
+    assert extrapolated(34, [11, 13], num_trials=2) == 34
+
+
+def test_a_computed_row_says_from_what():
+    work = Work(num_trials=24, num_slow_trials=2)
+    turns = {"stock": took(34, start_seconds=10.0, trial_seconds=(11.0, 13.0)), "auto": took(20)}
+    lines = ways_table(turns, work, ways=["stock", "auto"], not_run={})
+    assert lines[2].startswith("| stock Lightning (computed, see below) | ")
+    assert lines[-1] == (
+        "stock Lightning: computed from 2 trials a turn: the seconds of that whole command (of its start alone 10.0) "
+        "and, for each of the other 22 trials, the mean seconds of its own trials (12.00)."
+    )
+
+
+def test_the_scripts_lines_are_read_among_others():
+    text = "a warning\nstart: 9.50 s\nseed 0: 0.9712, 12.25 s\n\nseed 11: 1.0000, 9.00 s\nseed 2 failed\n"
+    assert printed_seconds(text) == (9.5, (12.25, 9.0))
+    assert printed_seconds("") == (0.0, ())
+
+
+def test_the_growth_and_gpu_tables_have_a_row_each():
+    assert growth_table({12: took(24, 36), 24: took(36)})[2:] == [
+        "| 12 | 30.0 (24.0 to 36.0) | 2.50 | 100 |",
+        "| 24 | 36.0 | 1.50 | 100 |",
+    ]
+    work = Work(num_trials=512, num_slow_trials=4, accelerator="gpu")
+    stock = took(5120, start_seconds=10.0, trial_seconds=(10.0,) * 4)
+    lines = gpu_table({"stock": stock, "auto": took(64)}, work)
+    assert lines[2:4] == [
+        "| stock Lightning | 4 | 360 | 1.0 | 100 |",
+        "| ablate run --fuse auto | 512 | 28800 | 80.0 | 100 |",
+    ]
+    assert "computed from 4 trials" in lines[-1]
+
+
+@pytest.mark.parametrize("model", ["mlp", "convnet"])
+def test_our_study_is_a_grid_of_as_many_trials(model, tmp_path):
+    work = Work(num_trials=24, num_slow_trials=24, model=model, accelerator="gpu")
+    path = tmp_path / "timing.yaml"
+    path.write_text(study_text(work))
+    assert len(cells_of(load_study(path))) == 4
+    assert yaml.safe_load(path.read_text())["base"]["trainer"]["accelerator"] == "gpu"
+    ours = command("auto", work, tmp_path)
+    assert ours[ours.index("--seeds") + 1] == "6"
+
+
+def test_only_the_slow_ways_train_fewer_trials(tmp_path):
+    work = replace(WORK, num_trials=96, num_slow_trials=8)
+    assert [command(way, work, tmp_path)[3] for way in ("stock", "ray", "plain")] == ["8", "8", "96"]
+
+
+def test_a_command_that_fails_ends_the_benchmark_with_what_it_printed():
+    with pytest.raises(SystemExit, match="exit code 3:\nlast words"):
+        timed([sys.executable, "-c", "print('last words'); raise SystemExit(3)"], depth=0)
+
+
+def test_ray_is_only_missed_where_it_is_missing(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert why_not_run("ray") == "not run: pip install 'ray[tune]', or uv sync --extra ray"
+    assert why_not_run("stock") is None
+
+
+def test_without_a_gpu_one_line_says_so():
+    done = subprocess.run(
+        [sys.executable, "benchmarks/ways.py", "--accelerator", "gpu"],
+        cwd=ROOT,
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert done.stdout.startswith("not run: torch ")
+    assert len(done.stdout.splitlines()) == 1
