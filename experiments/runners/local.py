@@ -33,9 +33,9 @@ _ENVIRONMENT = {
     "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
 }
 
-# Glibc gives large blocks back to the system when they are freed, and a training step then pays for fresh pages at every
-# tensor of more than 32 MB: 31 instead of 18 ms a trial and step for fused ConvNets. A worker keeps what it once had, in
-# huge pages. Other C libraries ignore these; who has set one of them has decided.
+# Glibc gives large blocks back to the system when they are freed, and a training step then pays for fresh pages at
+# every tensor of more than 32 MB: 31 instead of 18 ms a trial and step for fused ConvNets. A worker keeps what it once
+# had, in huge pages. Other C libraries ignore these; who has set one of them has decided.
 _ALLOCATOR = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(2**36),
