@@ -26,13 +26,13 @@ class RowBatches:
         loaders: one a seed, each of the same length.
         seed_of_row: (R,), which loader a row reads.
         device: where batches are wanted.
-        dtype: what their floating-point tensors are to be.
+        dtype: what their floating-point tensors are to be; None leaves them.
     """
 
     def __init__(
-        self, loaders: Sequence[Any], seed_of_row: Sequence[int], device: torch.device, dtype: torch.dtype
+        self, loaders: Sequence[Any], seed_of_row: Sequence[int], device: torch.device, dtype: torch.dtype | None
     ) -> None:
-        lengths = {len(loader) for loader in loaders}
+        lengths = {length_of(loader) for loader in loaders}
         if len(lengths) != 1:
             raise NotFusable(f"the loaders of its seeds have different numbers of batches: {sorted(lengths)}")
         self._length = lengths.pop()
@@ -40,6 +40,7 @@ class RowBatches:
         self._device = device
         self._place = partial(placed, device=device, dtype=dtype)
         self._tables = _common_tables(loaders)
+        self._collates = getattr(loaders[0], "batch_sampler", None) is not None  # into lists
         self._loaders = loaders if self._tables is None else [_index_loader(loader) for loader in loaders]
         if self._tables is not None:
             self._tables = [self._place(table) for table in self._tables]
@@ -61,7 +62,7 @@ class RowBatches:
             of_rows = [of_seeds[seed] for seed in self._seed_of_row]
             yield mapped(self._place, stacked(of_rows)) if self._tables is None else self._looked_up(of_rows)
 
-    def _looked_up(self, indices: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    def _looked_up(self, indices: Sequence[Tensor]) -> Any:
         if len({len(of_row) for of_row in indices}) != 1:
             raise NotFusable("the batches of its seeds differ in size")
         together = torch.cat(list(indices)).to(self._device, non_blocking=True)
@@ -99,9 +100,21 @@ class NoTurns:
         return work()
 
 
-def placed(x: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """A tensor on a device, of that type if it is a floating-point one."""
-    dtype = dtype if x.is_floating_point() else x.dtype
+def length_of(loader: Any) -> int:
+    """The number of batches.
+
+    Raises:
+        NotFusable: when the loader cannot say.
+    """
+    try:
+        return len(loader)
+    except TypeError:
+        raise NotFusable("a loader does not know its number of batches") from None
+
+
+def placed(x: Tensor, device: torch.device, dtype: torch.dtype | None) -> Tensor:
+    """A tensor on a device, of that type if there is one and it is a floating-point tensor."""
+    dtype = x.dtype if dtype is None or not x.is_floating_point() else dtype
     return x if x.device == device and x.dtype == dtype else x.to(device, dtype, non_blocking=True)
 
 

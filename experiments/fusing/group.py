@@ -8,12 +8,15 @@ step does that cannot be shared (reading the Trainer, keeping a state, overridin
 """
 
 import json
+import re
 from collections.abc import Mapping
+from types import CellType, CodeType, FunctionType
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule
 from torch import nn
+from torch.optim import Optimizer
 
 from experiments.build import resolved
 from experiments.identity import TRAINER_PLACEMENT
@@ -55,12 +58,15 @@ def why_alone(config: Mapping[str, Any], model: LightningModule, data: Lightning
     try:
         _check_trainer(config.get("trainer") or {})
         _check_module(model)
+        _check_data(data)
         model.trainer = TrainerStandIn(config["trainer"]["max_epochs"], SOME_BATCHES)  # type: ignore[assignment]
-        settings_of(model)
+        model.configure_model()
+        settings = settings_of(model)
+        _check_parameters(model, settings.optimizer, is_clipped=bool(config["trainer"].get("gradient_clip_val")))
     except NotFusable as finding:
         return str(finding)
     except Exception as error:  # noqa: BLE001 -- a user's configure_optimizers may raise anything
-        return f"configure_optimizers raises {type(error).__name__} without a Trainer: {error}"
+        return f"without a Trainer it raises {type(error).__name__}: {error}"
     return None
 
 
@@ -70,7 +76,7 @@ def structure(config: Mapping[str, Any], model: LightningModule) -> str:
     tree = [
         (name, "activation")
         if is_activation(module)
-        else (name, f"{type(module).__module__}.{type(module).__qualname__}", _attributes(module))
+        else (name, f"{type(module).__module__}.{type(module).__qualname__}", module.training, _attributes(module))
         for name, module in parts.items()
     ]
     tensors = [
@@ -102,6 +108,7 @@ def _check_module(model: LightningModule) -> None:
     if not model.automatic_optimization:
         raise NotFusable(f"{kind.__name__} optimizes by hand (automatic_optimization = False)")
     hooks = [name for name in dir(LightningModule) if name.startswith("on_") or name in _OWN_LOOPS]
+    hooks = [name for name in hooks if name not in {"on_save_checkpoint", "on_load_checkpoint"}]
     hooks += [
         "setup",
         "teardown",
@@ -126,6 +133,24 @@ def _check_module(model: LightningModule) -> None:
         raise NotFusable(f"{kind.__name__} has no parameters once it is built")
 
 
+def _check_data(data: LightningDataModule) -> None:
+    for name in ("transfer_batch_to_device", "on_before_batch_transfer", "on_after_batch_transfer"):
+        if getattr(type(data), name) is not getattr(LightningDataModule, name):
+            raise NotFusable(f"{type(data).__name__} overrides {name}")
+
+
+def _check_parameters(model: LightningModule, optimizer: Optimizer, *, is_clipped: bool) -> None:
+    kind = type(model).__name__
+    for name, parameter in model.named_parameters():
+        if not parameter.is_floating_point():
+            raise NotFusable(f"{kind}.{name} is of type {parameter.dtype}")
+        if parameter._backward_hooks or parameter._post_accumulate_grad_hooks:  # noqa: SLF001 -- no public name
+            raise NotFusable(f"{kind}.{name} has a hook on its gradient")
+    taken = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    if is_clipped and any(id(parameter) not in taken for parameter in model.parameters() if parameter.requires_grad):
+        raise NotFusable("its gradients are clipped, and its optimizer has only some of the parameters")
+
+
 def _parts(model: LightningModule) -> dict[str, nn.Module]:
     """The modules by name, without dropout in a sequence: a trial that has none is one of rate 0."""
     in_sequence = {
@@ -144,7 +169,7 @@ def _attributes(module: nn.Module) -> dict[str, str]:
     Of the LightningModule itself, only what its steps may read: what configure_optimizers alone reads may differ.
     """
     kept = {
-        name: repr(value)
+        name: _text(value)
         for name, value in vars(module).items()
         if name not in _MACHINERY and not isinstance(value, torch.Tensor | nn.Module)
     }
@@ -152,22 +177,56 @@ def _attributes(module: nn.Module) -> dict[str, str]:
         kept.pop("p", None)
     if isinstance(module, LightningModule):
         read = _names_read(type(module))
-        hyperparameters = {f"hparams.{name}": repr(value) for name, value in module.hparams.items()}
+        hyperparameters = {f"hparams.{name}": _text(value) for name, value in module.hparams.items()}
         kept = {name: value for name, value in (kept | hyperparameters).items() if name.rpartition(".")[2] in read}
     return kept
 
 
+def _text(value: object) -> str:
+    """What a value shows of itself, without its address; functions differ by their code, objects by their class."""
+    code = getattr(value, "__code__", None)
+    if code is not None:
+        return f"{getattr(value, '__qualname__', '')} {code.co_code!r} {code.co_consts!r} {code.co_names!r}"
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
+
+
 def _names_read(kind: type) -> set[str]:
-    """Every name in the code of the steps and of the methods that they may call: at least what they read."""
+    """Every name in the code of the steps and of whatever they may call: at least what they read.
+
+    Looked into are methods of all bases, properties, what decorators wrap, nested functions, and functions of the
+    modules in which they are written, but not those of torch and Lightning.
+    """
     names: set[str] = set()
-    waiting = ["training_step", "validation_step", "test_step", "forward"]
+    waiting: list[Any] = [(kind, name) for name in ("training_step", "validation_step", "test_step", "forward")]
+    seen: set[int] = set()
     while waiting:
-        function = getattr(kind, waiting.pop(), None)
-        code = getattr(function, "__code__", None)
-        if code is None or str(function.__module__).startswith(("lightning.", "torch.")):
+        item = waiting.pop()
+        if isinstance(item, tuple):  # a name of the class: its own and those of its bases, which super() reaches
+            waiting += [vars(base)[item[1]] for base in item[0].__mro__ if item[1] in vars(base)]
             continue
-        for name in (*code.co_names, *(item for item in code.co_consts if isinstance(item, str))):
+        if isinstance(item, property):
+            waiting += [function for function in (item.fget, item.fset) if function is not None]
+            continue
+        function = getattr(item, "__func__", item)
+        waiting += [function.__wrapped__] if hasattr(function, "__wrapped__") else []
+        code = function if isinstance(function, CodeType) else getattr(function, "__code__", None)
+        module = str(getattr(function, "__module__", ""))
+        if code is None or id(code) in seen or module.startswith(("lightning.", "torch.")):
+            continue
+        seen.add(id(code))
+        waiting += [const for const in code.co_consts if isinstance(const, CodeType)]
+        waiting += [cell.cell_contents for cell in getattr(function, "__closure__", None) or () if _is_filled(cell)]
+        scope = getattr(function, "__globals__", {})
+        for name in (*code.co_names, *(const for const in code.co_consts if isinstance(const, str))):
+            waiting += [scope[name]] if isinstance(scope.get(name), FunctionType) else []
             if name not in names:
                 names.add(name)
-                waiting.append(name)
+                waiting.append((kind, name))
     return names
+
+
+def _is_filled(cell: CellType) -> bool:
+    try:
+        return isinstance(cell.cell_contents, FunctionType)
+    except ValueError:
+        return False

@@ -75,7 +75,7 @@ def _known(
     if module._forward_hooks or module._forward_pre_hooks or "forward" in module.__dict__:  # noqa: SLF001
         return None
     if kind is nn.Sequential:
-        return _sequence([*module.children()], known)
+        return _sequence([*module], known)  # type: ignore[misc]
     if is_activation(module):
         return _activation(name, models, stack)
     if kind is nn.Dropout:

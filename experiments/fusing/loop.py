@@ -4,9 +4,8 @@ T trials in rows of one seed. Every trial keeps its own initial values, data ord
 and end.
 """
 
-import copy
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from operator import itemgetter
 from typing import Any
@@ -20,12 +19,13 @@ from experiments.build import make_data, make_model
 from experiments.seeding import NamedDraws, derive, seed_global_generators
 from experiments.trial import DIVERGED, FINISHED, EpochEnded, Result, Trial, is_bad_loss
 
-from .batches import NoTurns, RowBatches, Turns, placed
+from .batches import NoTurns, RowBatches, Turns, length_of
+from .capture import copied
 from .findings import NotFusable
 from .means import Means, Metrics
 from .memory import Need, budget_of
 from .nested import first_size, mapped
-from .proof import prove
+from .proof import STEPS, Clipping, Proof, peeked
 from .rows import in_rows
 from .standin import TrainerStandIn
 from .step import StackedModels
@@ -35,7 +35,7 @@ from .updating import Updates, clip, settings_of
 BACKEND = "fused"
 LOG_EVERY_N_STEPS = 50
 """The Trainer's default."""
-_DOUBLE = {"64-true", "64", 64}
+DOUBLE = {"64-true", "64", 64}
 _STEPS = {"train": "training_step", "val": "validation_step", "test": "test_step"}
 
 
@@ -60,28 +60,33 @@ class Together:
     def __init__(self, trials: Sequence[Trial]) -> None:
         self.trainer: Mapping[str, Any] = trials[0].config["trainer"]
         self.fabric = Fabric(accelerator=self.trainer.get("accelerator") or "auto", devices=1)
-        self.dtype = torch.float64 if self.trainer.get("precision") in _DOUBLE else torch.float32
+        self.dtype = torch.float64 if self.trainer.get("precision") in DOUBLE else None
+        self.clipping = Clipping(
+            self.trainer.get("gradient_clip_val"), str(self.trainer.get("gradient_clip_algorithm") or "norm")
+        )
         self.seeds = sorted({trial.seed for trial in trials})
         self.data = [_data_of(trials[0].config, seed) for seed in self.seeds]
-        loader = self.data[0].train_dataloader()
-        self.stand_in = TrainerStandIn(self.trainer["max_epochs"], len(loader))
-        budget = budget_of(self.fabric.device)
-        self.need = self._need_of(trials[0])
-        if self.need.bytes_of(len(trials)) > budget and len(trials) > 1:
-            raise MemoryError(f"{len(trials)} trials need {self.need.bytes_of(len(trials))} of {budget} bytes")
-        self.budget = budget
+        loaders = self._loaders("train")
+        self.stand_in = TrainerStandIn(self.trainer["max_epochs"], length_of(loaders[0]))
         of_trials = {trial.trial_id: self._model_of(trial) for trial in trials}
         settings = {trial_id: settings_of(model) for trial_id, model in of_trials.items()}
         kinds = {id(trial.config): repr(settings[trial.trial_id].optimizer) for trial in reversed(trials)}
         self.rows = in_rows(trials, lambda trial: kinds[id(trial.config)])
         self.trials = self.rows.trials
-        models = [of_trials.pop(trial.trial_id) for trial in self.trials]
-        self.num_parameters = [sum(parameter.numel() for parameter in model.parameters()) for model in models]
-        firsts = {id(trial.config): place for place, trial in reversed(list(enumerate(self.trials)))}
-        alone = {place: copy.deepcopy(models[place]) for place in firsts.values()}
-        self.stacked = StackedModels(models, self.rows.shape)
-        self.updates = Updates(models, [settings[trial.trial_id] for trial in self.trials], self.stacked.parameters)
-        self.loaders = {name: self._loaders(name) for name in _STEPS if self._has(name, models[0])}
+        self.models = [of_trials[trial.trial_id] for trial in self.trials]
+        self.num_parameters = [sum(parameter.numel() for parameter in model.parameters()) for model in self.models]
+        self.batches = {"train": self._in_rows(loaders)}
+        self.turns = self._turns("order", 0)
+        first, self.first_epoch = peeked(self.batches["train"].epoch(0, self.turns), STEPS)
+        self.budget = budget_of(self.fabric.device)
+        self.need = Need(copied(self.models[0]), mapped(itemgetter(0), first[0]))
+        if (needed := self.need.bytes_of(len(trials))) > self.budget and len(trials) > 1:
+            raise MemoryError(f"{len(trials)} trials need {needed} of {self.budget} bytes")
+        self.stacked = StackedModels(self.models, self.rows.shape)
+        self.proof = Proof(self.stacked, self.models, self.rows, self.clipping)
+        self.proof.training(first)
+        own = [settings[trial.trial_id] for trial in self.trials]
+        self.updates = Updates(self.models, own, self.stacked.parameters)
         patience = patience_of(self.trainer.get("callbacks"))
         self.patience = None if patience is None else [Patience(patience) for _ in self.trials]
         self.epochs: list[list[Metrics]] = [[] for _ in self.trials]
@@ -89,21 +94,23 @@ class Together:
         self.tests: list[Metrics] = [{} for _ in self.trials]
         self.diverged: list[int | None] = [None for _ in self.trials]
         self.has_ended = [False for _ in self.trials]
-        first = next(iter(self.loaders["train"].epoch(0, self._turns("order", 0))))
-        prove(self.stacked, alone, self.rows, first, self.dtype)
 
     def fit(self, emit: Callable[[EpochEnded], None]) -> None:
         """Train every trial to its end, and test it there."""
         for epoch in range(self.trainer["max_epochs"]):
-            turns = self._turns("order", epoch)
             self.stand_in.current_epoch = epoch
-            losses, means = self._train_epoch(epoch, turns)
-            if "val" in self.loaders:
-                self._evaluate("val", means, turns)
+            batches = self.first_epoch
+            if epoch > 0:
+                self.turns = self._turns("order", epoch)
+                batches = self.batches["train"].epoch(epoch, self.turns)
+            losses, means = self._train_epoch(epoch, batches)
+            if self._has("val"):
+                self._evaluate("val", means, self.turns)
             self.updates.end_epoch()
             ended = self._end_epoch(epoch, torch.isfinite(losses).tolist(), means, emit)
-            if "test" in self.loaders and any(self.diverged[place] is None for place in ended):
+            if self._has("test") and any(self.diverged[place] is None for place in ended):
                 tests = Means(len(self.trials))
+                self.stand_in.current_epoch = epoch + 1
                 self._evaluate("test", tests, self._turns("order", "test"))
                 found = tests.of_trials()
                 for place in ended:
@@ -130,21 +137,20 @@ class Together:
             diverged_epoch=diverged,
         )
 
-    def _train_epoch(self, epoch: int, turns: Turns | NoTurns) -> tuple[Tensor, Means]:
+    def _train_epoch(self, epoch: int, batches: Iterable[Any]) -> tuple[Tensor, Means]:
         """The sum of each trial's losses (T,), not finite as soon as one of them is not, and what was logged."""
         seeds = [derive(trial.seed, "dropout", epoch) for trial in self.trials]
         self.stacked.noise.restart(seeds, self.fabric.device)
-        clip_value = self.trainer.get("gradient_clip_val")
-        algorithm = str(self.trainer.get("gradient_clip_algorithm") or "norm")
         every = self.trainer.get("log_every_n_steps")
-        first_step = epoch * len(self.loaders["train"])
+        first_step = epoch * len(self.batches["train"])
         means = Means(len(self.trials), LOG_EVERY_N_STEPS if every is None else every, first_step)
         losses = torch.zeros(len(self.trials), device=self.fabric.device)
-        for batch_idx, batch in enumerate(self.loaders["train"].epoch(epoch, turns)):
+        for batch_idx, batch in enumerate(batches):
             loss, logged = self.stacked.train_step(batch, batch_idx)
             torch.autograd.backward(loss.sum())
-            if clip_value:
-                clip([p.grad for p in self.stacked.parameters.values() if p.grad is not None], clip_value, algorithm)
+            if self.clipping.value:
+                gradients = [p.grad for p in self.stacked.parameters.values() if p.grad is not None]
+                clip(gradients, self.clipping.value, self.clipping.algorithm)
             self.updates.step()
             self.stand_in.global_step += 1
             losses += loss.detach().float()
@@ -152,10 +158,17 @@ class Together:
         return losses, means
 
     def _evaluate(self, split: str, means: Means, turns: Turns | NoTurns) -> None:
-        for batch_idx, batch in enumerate(self.loaders[split].epoch(0, turns)):
-            rows_at_once = self.need.rows_at_once(
-                self.rows.num_columns, first_size(mapped(itemgetter(0), batch)), self.budget
-            )
+        is_first = split not in self.batches
+        if is_first:
+            self.batches[split] = self._in_rows(self._loaders(split))
+        batches: Iterable[Any] = self.batches[split].epoch(0, turns)
+        if is_first:
+            first, batches = peeked(batches, 1)
+            for batch in first:
+                self.proof.evaluation(_STEPS[split], batch)
+        for batch_idx, batch in enumerate(batches):
+            size = first_size(mapped(itemgetter(0), batch))
+            rows_at_once = self.need.rows_at_once(self.rows.num_columns, size, self.budget)
             means.add(self.stacked.eval_step(_STEPS[split], batch, batch_idx, rows_at_once))
 
     def _end_epoch(
@@ -181,15 +194,12 @@ class Together:
                 ended.append(place)
         return ended
 
-    def _need_of(self, trial: Trial) -> Need:
-        seed_global_generators(derive(trial.seed, "order", 0))
-        batch = next(iter(self.data[self.seeds.index(trial.seed)].train_dataloader()))
-        return Need(self._model_of(trial), mapped(partial(placed, device=self.fabric.device, dtype=self.dtype), batch))
-
     def _model_of(self, trial: Trial) -> LightningModule:
         data = self.data[self.seeds.index(trial.seed)]
         model = NamedDraws(trial.seed).build(partial(make_model, trial.config, data))
         model.trainer = self.stand_in  # type: ignore[assignment]
+        seed_global_generators(derive(trial.seed, "init", "late"))
+        model.configure_model()
         return model.to(device=self.fabric.device, dtype=self.dtype)
 
     def _turns(self, *stream: object) -> Turns | NoTurns:
@@ -198,17 +208,24 @@ class Together:
             return NoTurns()
         return Turns(lambda place: seed_global_generators(derive(self.seeds[place], *stream)), len(self.seeds))
 
-    def _loaders(self, split: str) -> RowBatches:
-        loaders = [getattr(data, f"{split}_dataloader")() for data in self.data]
+    def _loaders(self, split: str) -> list[Any]:
+        """One a seed."""
+        loaders = []
+        for data, seed in zip(self.data, self.seeds, strict=True):
+            seed_global_generators(derive(seed, "init", "late"))
+            loaders.append(getattr(data, f"{split}_dataloader")())
         if any(isinstance(loader, list | tuple | dict) for loader in loaders):
-            raise NotFusable(f"{split}_dataloader returns several loaders")
+            raise NotFusable(f"{split}_dataloader returns a {type(loaders[0]).__name__} of loaders")
+        return loaders
+
+    def _in_rows(self, loaders: Sequence[Any]) -> RowBatches:
         places = [self.seeds.index(seed) for seed in self.rows.seeds]
         return RowBatches(loaders, places, self.fabric.device, self.dtype)
 
-    def _has(self, split: str, model: LightningModule) -> bool:
+    def _has(self, split: str) -> bool:
         step, loader = _STEPS[split], f"{split}_dataloader"
         has_loader = getattr(type(self.data[0]), loader) is not getattr(LightningDataModule, loader)
-        return has_loader and getattr(type(model), step) is not getattr(LightningModule, step)
+        return has_loader and getattr(type(self.models[0]), step) is not getattr(LightningModule, step)
 
 
 def _data_of(config: Mapping[str, Any], seed: int) -> LightningDataModule:

@@ -7,6 +7,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
+from .capture import default_dtype
 from .nested import first_size
 from .proof import step_alone
 
@@ -36,7 +37,8 @@ class Need:
                 kept[storage.data_ptr()] = storage.nbytes()
             return tensor
 
-        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        dtype = next(model.parameters()).dtype
+        with default_dtype(dtype), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
             step_alone(model, batch)
         self._per_example = sum(kept.values()) // first_size(batch) + 1
         self._state = COPIES * sum(tensor.nbytes for tensor in state)

@@ -16,7 +16,7 @@ def mapped(function: Callable[[Tensor], Tensor], batch: Any) -> Any:
     if isinstance(batch, Mapping):
         return {key: mapped(function, value) for key, value in batch.items()}
     if isinstance(batch, tuple | list):
-        return tuple(mapped(function, value) for value in batch)
+        return _like(batch, [mapped(function, value) for value in batch])
     raise NotFusable(f"its batches hold a {type(batch).__name__}, which cannot be stacked")
 
 
@@ -28,8 +28,13 @@ def stacked(batches: Sequence[Any]) -> Any:
     if isinstance(first, Mapping):
         return {key: stacked([batch[key] for batch in batches]) for key in first}
     if isinstance(first, tuple | list):
-        return tuple(stacked(items) for items in zip(*batches, strict=True))
+        return _like(first, [stacked(items) for items in zip(*batches, strict=True)])
     raise NotFusable(f"its batches hold a {type(first).__name__}, which cannot be stacked")
+
+
+def _like(batch: Any, items: list[Any]) -> Any:
+    """A list, a tuple or a named tuple of the same class."""
+    return type(batch)(*items) if hasattr(batch, "_fields") else type(batch)(items)
 
 
 def first_size(batch: Any) -> int:

@@ -1,127 +1,221 @@
-"""A group is proven before it is trusted: its first step against the step that a trial of each cell makes alone."""
+"""A group is proven before it is trusted: its first steps against those that each of its trials makes alone.
 
-from collections.abc import Mapping, Sequence
+Both are made in double precision, whatever the study trains in, so that what is left of rounding is far below what a
+hyperparameter does, and on copies: training starts as if there had been no proof. Each trial is compared, since a trial
+may differ from the others of its cell in what a seed makes of it, with dropout on, since the masks are its own.
+"""
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from types import TracebackType
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
+from experiments.seeding import derive, seed_global_generators
+
+from .capture import CapturedLog, call_step, copied, default_dtype, loss_of
 from .findings import NotFusable
-from .nested import mapped
+from .nested import first_size, mapped
 from .rows import Rows
-from .step import Logged, StackedModels
+from .step import StackedModels
+from .updating import Updates, clip, settings_of
 
-TOLERANCE = {torch.float32: 2e-3, torch.float64: 1e-9}
-"""The largest difference that is taken for rounding, relative to the largest element of each tensor."""
+STEPS = 2
+"""Training steps that are compared; the second sees what the first left behind."""
 
-SMALL = 0.01
-"""How far below the largest of all gradients one is taken for a sum of larger terms: a bias before batch norm has a
-gradient of exactly zero, of which rounding alone is left."""
+EXAMPLES = 32
+"""Of the first batch of validation and test that are compared."""
+
+TOLERANCE = {torch.float32: 2e-3, torch.float64: 1e-7}
+"""The largest difference that is taken for rounding, relative to the largest element of each tensor. Single precision
+is for modules that do not work in double; there, losses and metrics alone are compared."""
+
+LEAST = 1e-3
+"""An element below this is compared as if it were as large."""
 
 
-def prove(
-    stacked: StackedModels,
-    alone: Mapping[int, LightningModule],
-    rows: Rows,
-    batch: Any,
-    dtype: torch.dtype,
-) -> None:
-    """Compare losses, gradients, buffers and metrics of one step, dropout off; the stacked state is as before then.
+@dataclass(frozen=True, slots=True)
+class Clipping:
+    """The Trainer's gradient_clip_val and gradient_clip_algorithm."""
+
+    value: float | None
+    algorithm: str
+
+
+class Proof:
+    """Compares T trials together with each alone.
 
     Arguments:
-        stacked: T trials together.
-        alone: place among the trials -> a module in the very state of that trial; used up.
+        stacked: the trials together.
+        models: (T,), in the state from which training starts.
         rows: how the trials stand.
-        batch: the first batch, tensors (R, B, ...).
-        dtype: of the parameters, which sets what counts as rounding.
-
-    Raises:
-        NotFusable: with the trial and what differs.
+        clipping: of gradients.
     """
-    before = {name: value.clone() for name, value in stacked.buffers.items()}
-    with _DropoutOff([*alone.values(), stacked.template]):
-        loss_of_trials, logged = stacked.train_step(batch, 0)
-        torch.autograd.backward(loss_of_trials.sum())
-        for place, model in alone.items():
-            loss, metrics = step_alone(model, mapped(partial(torch.select, dim=0, index=rows.row(place)), batch))
-            pairs = [("the loss", loss, loss_of_trials[place].detach())]
-            pairs += _gradients(stacked, model, place)
-            pairs += [(f"the buffer {name}", own, stacked.buffers[name][place]) for name, own in model.named_buffers()]
-            pairs += _metrics(metrics, logged, place)
-            least = SMALL * max((_largest(p.grad) for p in model.parameters() if p.grad is not None), default=0.0)
-            for what, own, together in pairs:
-                _compare(f"{rows.trials[place]}: {what}", own, together, TOLERANCE[dtype], least)
-    for name, value in before.items():
-        stacked.buffers[name].copy_(value)
-    for parameter in stacked.parameters.values():
-        parameter.grad = None
+
+    def __init__(
+        self, stacked: StackedModels, models: Sequence[LightningModule], rows: Rows, clipping: Clipping
+    ) -> None:
+        self._stacked, self._models, self._rows, self._clipping = stacked, models, rows, clipping
+
+    def training(self, batches: Sequence[Any]) -> None:
+        """Compare the first steps of the first epoch. batches: one a step, tensors (R, B, ...).
+
+        Raises:
+            NotFusable: with the trial and what differs.
+        """
+        self._in_double_or_own(partial(self._training, batches))
+
+    def evaluation(self, step: str, batch: Any) -> None:
+        """Compare a validation_step or test_step in the state that training has reached. batch: tensors (R, B, ...).
+
+        Raises:
+            NotFusable: with the trial and what differs.
+        """
+        size = first_size(self._of_row(batch, 0))
+        few = mapped(lambda x: x[:, :EXAMPLES] if x.dim() > 1 and x.shape[1] == size else x, batch)
+        self._in_double_or_own(partial(self._evaluation, step, few))
+
+    def _in_double_or_own(self, compare: Callable[[torch.dtype], None]) -> None:
+        own = next(iter(self._stacked.parameters.values())).dtype
+        try:
+            compare(torch.float64)
+        except (RuntimeError, TypeError):  # a type is written in the module's code
+            if own == torch.float64:
+                raise
+            compare(own)
+
+    def _training(self, batches: Sequence[Any], dtype: torch.dtype) -> None:
+        cast = [mapped(partial(_cast, dtype=dtype), batch) for batch in batches]
+        seeds = [derive(trial.seed, "dropout", 0) for trial in self._rows.trials]
+        with self._stacked.copied(dtype):
+            together = self._steps_together(cast, seeds)
+            state = self._stacked.parameters | self._stacked.buffers
+        for place, seed in enumerate(seeds):
+            of_row = [self._of_row(batch, self._rows.row(place)) for batch in cast]
+            model = self._copy(place, dtype)
+            with default_dtype(dtype):
+                alone = self._steps_alone(model, of_row, seed)
+            pairs = _pairs(alone, together, place)
+            is_finite = all(bool(values.isfinite().all()) for _, values, _ in pairs)
+            if dtype == torch.float64 and is_finite:
+                named = [*model.named_parameters(), *model.named_buffers()]
+                pairs += [(f"{name} after {STEPS} steps", own.detach(), state[name][place]) for name, own in named]
+            self._compare(place, pairs, dtype)
+
+    def _steps_together(self, batches: Sequence[Any], seeds: Sequence[int]) -> dict[str, Tensor]:
+        stacked = self._stacked
+        updates = Updates(self._models, [settings_of(model) for model in self._models], stacked.parameters)
+        stacked.noise.restart(seeds, next(iter(stacked.parameters.values())).device)
+        found: dict[str, Tensor] = {}
+        for number, batch in enumerate(batches):
+            self._is_at(number)
+            loss, logged = stacked.train_step(batch, number)
+            torch.autograd.backward(loss.sum())
+            if self._clipping.value:
+                gradients = [p.grad for p in stacked.parameters.values() if p.grad is not None]
+                clip(gradients, self._clipping.value, self._clipping.algorithm)
+            updates.step()
+            found |= {f"the loss of step {number}": loss.detach()}
+            found |= {f"{name} of step {number}": entry.value for name, entry in logged.items()}
+        self._is_at(0)
+        return found
+
+    def _steps_alone(self, model: LightningModule, batches: Sequence[Any], seed: int) -> dict[str, Tensor]:
+        settings = settings_of(model)
+        seed_global_generators(seed)
+        found: dict[str, Tensor] = {}
+        for number, batch in enumerate(batches):
+            self._is_at(number)
+            settings.optimizer.zero_grad()
+            loss, logged = step_alone(model, batch, number)
+            parameters = [parameter for group in settings.optimizer.param_groups for parameter in group["params"]]
+            if self._clipping.value and self._clipping.algorithm == "value":
+                nn.utils.clip_grad_value_(parameters, self._clipping.value)
+            elif self._clipping.value:
+                nn.utils.clip_grad_norm_(parameters, self._clipping.value)
+            settings.optimizer.step()
+            if settings.scheduler is not None and settings.interval == "step":
+                settings.scheduler.step()
+            found |= {f"the loss of step {number}": loss}
+            found |= {f"{name} of step {number}": value for name, value in logged.items()}
+        self._is_at(0)
+        return found
+
+    def _evaluation(self, step: str, batch: Any, dtype: torch.dtype) -> None:
+        batch = mapped(partial(_cast, dtype=dtype), batch)
+        trained = self._stacked.parameters | self._stacked.buffers
+        with self._stacked.copied(dtype):
+            logged = self._stacked.eval_step(step, batch, 0, self._stacked.shape[0])
+        together = {name: entry.value for name, entry in logged.items()}
+        for place in range(len(self._models)):
+            model = self._copy(place, dtype)
+            with torch.no_grad(), default_dtype(dtype):
+                for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+                    tensor.copy_(trained[name][place])
+                model.eval()
+                of_row = self._of_row(batch, self._rows.row(place))
+                with CapturedLog(model, of_row, is_training=False) as log:
+                    call_step(model, step, of_row, 0)
+            self._compare(place, _pairs(log.values, together, place), dtype)
+
+    def _copy(self, place: int, dtype: torch.dtype) -> LightningModule:
+        return copied(self._models[place]).to(dtype)
+
+    def _is_at(self, step: int) -> None:
+        self._models[0].trainer.global_step = step  # type: ignore[misc]
+
+    @staticmethod
+    def _of_row(batch: Any, row: int) -> Any:
+        return mapped(partial(torch.select, dim=0, index=row), batch)
+
+    def _compare(self, place: int, pairs: Sequence[tuple[str, Tensor, Tensor]], dtype: torch.dtype) -> None:
+        for what, own, together in pairs:
+            if (difference := _difference(own, together, TOLERANCE[dtype])) > 0:
+                raise NotFusable(
+                    f"{self._rows.trials[place]}: {what} differs by {difference:.1e} from what it is alone"
+                )
 
 
-def step_alone(model: LightningModule, batch: Any) -> tuple[Tensor, dict[str, float]]:
-    """The loss and what was logged of one training step, backward included; the module's `log` is used up."""
-    metrics: dict[str, float] = {}
-
-    def log(name: str, value: Any, *_: Any, **__: Any) -> None:
-        metrics[name] = float(value.detach() if isinstance(value, Tensor) else value)
-
-    model.__dict__["log"] = log
-    model.train()
-    output: Any = model.training_step(batch, 0)
-    loss: Tensor = output["loss"] if isinstance(output, Mapping) else output
+def step_alone(model: LightningModule, batch: Any, number: int = 0) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss and what was logged of one training step, backward included."""
+    with CapturedLog(model, batch, is_training=True) as log:
+        loss = loss_of(call_step(model, "training_step", batch, number))
     torch.autograd.backward(loss)
-    return loss.detach(), metrics
+    return loss.detach(), log.values
 
 
-def _gradients(stacked: StackedModels, model: LightningModule, place: int) -> list[tuple[str, Tensor, Tensor]]:
-    pairs = []
-    for name, parameter in model.named_parameters():
-        together = stacked.parameters[name].grad
-        nothing = torch.zeros_like(parameter)
-        own = nothing if parameter.grad is None else parameter.grad
-        pairs.append((f"the gradient of {name}", own, nothing if together is None else together[place]))
-    return pairs
+def _cast(x: Tensor, dtype: torch.dtype) -> Tensor:
+    return x.to(dtype) if x.is_floating_point() else x
 
 
-def _metrics(own: Mapping[str, float], logged: Mapping[str, Logged], place: int) -> list[tuple[str, Tensor, Tensor]]:
-    if own.keys() != logged.keys():
-        raise NotFusable(f"alone its step logs {sorted(own)}, together {sorted(logged)}")
-    return [
-        (f"the metric {name}", torch.tensor(value, dtype=torch.float64), logged[name].value[place])
-        for name, value in own.items()
-    ]
+def _pairs(alone: Mapping[str, Tensor], together: Mapping[str, Tensor], place: int) -> list[tuple[str, Tensor, Tensor]]:
+    if alone.keys() != together.keys():
+        raise NotFusable(f"alone its steps log {sorted(alone)}, together {sorted(together)}")
+    return [(name, own.detach(), together[name][place]) for name, own in alone.items()]
 
 
-def _largest(tensor: Tensor) -> float:
-    return float(tensor.detach().abs().nan_to_num(0, 0, 0).max()) if tensor.numel() else 0.0
-
-
-def _compare(what: str, own: Tensor, together: Tensor, tolerance: float, least: float) -> None:
+def _difference(own: Tensor, together: Tensor, tolerance: float) -> float:
+    """The largest difference that is no rounding; 0 where there is none. What is not finite is so in both ways."""
     if own.numel() == 0:
-        return
-    own, together = own.detach().double(), together.detach().double()
-    largest = max(_largest(own), least, 1e-6)
-    is_same = (own == together) | (own.isnan() & together.isnan()) | ((own - together).abs() <= tolerance * largest)
-    if not bool(is_same.all()):
-        difference = float((own - together).abs().max())
-        raise NotFusable(f"{what} differs by {difference:.1e} from that of its own step")
+        return 0.0
+    own, together = own.double(), together.detach().double()
+    finite = own.isfinite()
+    if not bool((finite == together.isfinite()).all()):
+        return float("inf")
+    own, together = own[finite], together[finite]
+    if own.numel() == 0:
+        return 0.0
+    largest = max(float(own.abs().max()), LEAST)
+    difference = float((own - together).abs().max())
+    return difference if difference > tolerance * largest else 0.0
 
 
-class _DropoutOff:
-    """Dropout layers of these modules do nothing meanwhile, whatever `train()` says."""
-
-    def __init__(self, models: Sequence[nn.Module]) -> None:
-        dropout = nn.modules.dropout._DropoutNd  # noqa: SLF001 -- the one base of all dropout layers
-        self._layers = [layer for model in models for layer in model.modules() if isinstance(layer, dropout)]
-
-    def __enter__(self) -> None:
-        for layer in self._layers:
-            layer.__dict__["train"] = lambda mode=True: None  # noqa: ARG005 -- called by the parent's train()
-            layer.training = False
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        for layer in self._layers:
-            del layer.__dict__["train"]
-            layer.training = True
+def peeked(batches: Any, number: int) -> tuple[list[Any], Any]:
+    """The first batches of an iterator, and an iterator that still has them."""
+    iterator = iter(batches)
+    first = list(itertools.islice(iterator, number))
+    return first, itertools.chain(first, iterator)

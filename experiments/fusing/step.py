@@ -6,30 +6,33 @@ is no second definition of the model. A batch belongs to a row, so what is compu
 row. What the step sends to `self.log` is returned along with the loss, one value a trial.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+import random
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
+from types import TracebackType
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from .capture import Asked, CapturedLog, call_step, copied, default_dtype, loss_of
 from .dropout import TrialNoise
 from .findings import NotFusable
 from .layers import install
-from .nested import first_size, mapped
+from .nested import mapped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Logged:
-    """One value that a step logged: value (T,), to be averaged over the epoch with weight `batch_size`, or not."""
+    """One value that a step logged, of all trials: (T,)."""
 
     value: Tensor
-    batch_size: int
-    on_step: bool
-    on_epoch: bool
+    asked: Asked
 
 
 class StackedModels:
@@ -38,7 +41,7 @@ class StackedModels:
     parameters: name -> (T, *shape), leaves of autograd, float; a trial without one of them (PReLU has one, ReLU has
         none) has a place that is never used.
     buffers: name -> (T, *shape), changed in place by training steps, as batch norm does.
-    template: the module whose steps run, one of the models; its own tensors are no longer used.
+    template: the module whose steps run, a copy of one of the models; its own tensors are not used.
     shape, first_row: (R, L) and 0; those of the rows at work, while a step works on some of them.
 
     Arguments:
@@ -56,7 +59,7 @@ class StackedModels:
         self.buffers = {
             name: values for name, (values, _) in _stacked([dict(model.named_buffers()) for model in models]).items()
         }
-        self.template = max(models, key=lambda model: len([*model.modules()]))
+        self.template = copied(max(models, key=lambda model: len([*model.modules()])))
         self.noise = TrialNoise()
         self.place: Tensor | None = None
         """Stands for the trial while a step runs: the one tensor of which it is sure that vmap sees all trials."""
@@ -82,11 +85,11 @@ class StackedModels:
 
     def train_step(self, batch: Any, batch_idx: int) -> tuple[Tensor, dict[str, Logged]]:
         """Loss (T,) and what was logged. batch: any nesting of tensors with a first axis of R."""
-        self.template.train()
         return self._run("training_step", batch, batch_idx)
 
     def eval_step(self, name: str, batch: Any, batch_idx: int, rows_at_once: int) -> dict[str, Logged]:
         """What validation_step or test_step logged. batch as in `train_step`; few rows at once take less memory."""
+        modes = {module: module.training for module in self.template.modules()}
         self.template.eval()
         whole = self.shape
         parts = []
@@ -99,36 +102,60 @@ class StackedModels:
                     parts.append(self._run(name, of_rows, batch_idx)[1])
             finally:
                 self.first_row, self.shape = 0, whole
+                for module, is_training in modes.items():  # some may be in eval mode in training too
+                    module.training = is_training
         return {
             key: replace(entry, value=torch.cat([part[key].value for part in parts])) for key, entry in parts[0].items()
         }
 
+    def _dtype(self) -> torch.dtype:
+        """What new tensors of a step are: as under the Trainer, double with 64-true and otherwise single."""
+        is_double = all(value.dtype == torch.float64 for value in self.parameters.values())
+        return torch.float64 if is_double else torch.float32
+
+    @contextlib.contextmanager
+    def copied(self, dtype: torch.dtype) -> Iterator[None]:
+        """Steps work on copies of another precision meanwhile; afterwards all is as it was, in the template too."""
+        kept = self.parameters, self.buffers
+        attributes = {module: dict(vars(module)) for module in self.template.modules()}
+        self.parameters = {
+            name: nn.Parameter(value.detach().to(dtype, copy=True), value.requires_grad)
+            for name, value in self.parameters.items()
+        }
+        self.buffers = {
+            name: value.to(dtype if value.is_floating_point() else value.dtype, copy=True)
+            for name, value in self.buffers.items()
+        }
+        try:
+            yield
+        finally:
+            self.parameters, self.buffers = kept
+            for module, values in attributes.items():
+                vars(module).clear()
+                vars(module).update(values)
+
     def _run(self, name: str, batch: Any, batch_idx: int) -> tuple[Tensor, dict[str, Logged]]:
-        asked: dict[str, tuple[int, bool, bool]] = {}
+        asked: dict[str, Asked] = {}
+        is_training = name == "training_step"
 
         def one(state: Mapping[str, Tensor], place: Tensor, batch: Any) -> Any:
-            values: dict[str, Tensor] = {}
             self.place = place
-            with _captured_log(self.template, values, asked, batch, is_training=name == "training_step"):
-                output = functional_call(self._step, state, (name, batch, batch_idx))  # type: ignore[arg-type]
-            if name != "training_step":
-                return place, values
-            loss = output.get("loss") if isinstance(output, dict) else output
-            if loss is None:
-                raise NotFusable("training_step returned no loss")
-            return loss, values
+            with CapturedLog(self.template, batch, is_training=is_training) as log:
+                output, assigned = functional_call(self._step, state, (name, batch, batch_idx))  # type: ignore[arg-type]
+            asked.update(log.asked)
+            return (loss_of(output) if is_training else place), log.values, assigned
 
         state = {f"module.{own}": (value := self.of(own)).view(*self.shape, *value.shape[1:]) for own in self._own}
         places = self._places[self.first_row : self.first_row + self.shape[0]]
         over_columns = vmap(one, in_dims=(0, 0, None), randomness="different")
         try:
-            returned, values = vmap(over_columns, randomness="different")(state, places, batch)
+            with default_dtype(self._dtype()), _Undrawn():
+                returned, values, assigned = vmap(over_columns, randomness="different")(state, places, batch)
         finally:
             self.place = None
-        logged = {}
-        for key, value in values.items():
-            batch_size, on_step, on_epoch = asked[key]
-            logged[key] = Logged(value=value.flatten(), batch_size=batch_size, on_step=on_step, on_epoch=on_epoch)
+        for key, value in assigned.items():
+            self.of(key).copy_(value.detach().flatten(0, 1))
+        logged = {key: Logged(value=value.flatten(), asked=asked[key]) for key, value in values.items()}
         return returned.flatten(), logged
 
 
@@ -160,52 +187,30 @@ class _Step(nn.Module):
         super().__init__()
         self.module = module
 
-    def forward(self, name: str, batch: Any, batch_idx: int) -> Any:
-        return getattr(self.module, name)(batch, batch_idx)
+    def forward(self, name: str, batch: Any, batch_idx: int) -> tuple[Any, dict[str, Tensor]]:
+        """What the step returns, and the buffers that it put others in the place of."""
+        before = dict(self.module.named_buffers())
+        output = call_step(self.module, name, batch, batch_idx)
+        after = dict(self.module.named_buffers())
+        return output, {key: value for key, value in after.items() if value is not before.get(key)}
 
 
-class _captured_log:  # noqa: N801 -- a context manager
-    """Replaces a module's `log` while a step runs."""
-
-    def __init__(
-        self,
-        module: LightningModule,
-        values: dict[str, Tensor],
-        asked: dict[str, tuple[int, bool, bool]],
-        batch: Any,
-        *,
-        is_training: bool,
-    ) -> None:
-        self._module, self._values, self._asked, self._batch = module, values, asked, batch
-        self._is_training = is_training
+class _Undrawn:
+    """Raises when something drew from the global generators in a `with` block: masks would not be each trial's own."""
 
     def __enter__(self) -> None:
-        self._module.__dict__["log"] = self._log
+        self._before = _generator_states()
 
-    def __exit__(self, *error: object) -> None:
-        del self._module.__dict__["log"]
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if kind is None and _generator_states() != self._before:
+            raise NotFusable("a step draws random numbers by itself, which among layers only nn.Dropout may")
 
-    def _log(
-        self,
-        name: str,
-        value: Any,
-        prog_bar: bool = False,
-        logger: bool | None = None,
-        on_step: bool | None = None,
-        on_epoch: bool | None = None,
-        reduce_fx: str | Callable[[Any], Any] = "mean",
-        *_: Any,
-        batch_size: int | None = None,
-        **__: Any,
-    ) -> None:
-        on_step = on_step if on_step is not None else self._is_training
-        on_epoch = on_epoch if on_epoch is not None else not self._is_training
-        if on_step and not self._is_training:
-            raise NotFusable(f"self.log({name!r}, on_step=True) logs the single steps of validation or test")
-        if reduce_fx not in {"mean", torch.mean}:
-            raise NotFusable(f"self.log({name!r}, reduce_fx={reduce_fx!r}) is not a mean")
-        if not isinstance(value, Tensor | int | float):
-            raise NotFusable(f"self.log({name!r}) logs a {type(value).__name__}, which keeps a state of its own")
-        tensor = value.detach() if isinstance(value, Tensor) else torch.tensor(float(value))
-        self._values[name] = (tensor if tensor.is_floating_point() else tensor.float()).squeeze()
-        self._asked[name] = (batch_size or first_size(self._batch), on_step, on_epoch)
+
+def _generator_states() -> tuple[Any, ...]:
+    numbers = np.random.get_state(legacy=False)  # noqa: NPY002 -- the global generator is what user code draws from
+    return (
+        random.getstate(),
+        (numbers["state"]["key"].tobytes(), numbers["state"]["pos"]),
+        torch.default_generator.get_state().numpy().tobytes(),
+        *(state.numpy().tobytes() for state in (torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [])),
+    )

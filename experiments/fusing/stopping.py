@@ -43,7 +43,7 @@ class Patience:
         for threshold, is_passed in (("stopping_threshold", signed.__lt__), ("divergence_threshold", signed.__gt__)):
             if given[threshold] is not None and is_passed(self._sign * given[threshold]):
                 return True
-        if signed < self._best - abs(given["min_delta"]):
+        if signed < self._best - given["min_delta"]:
             self._best, self._waited = signed, 0
             return False
         self._waited += 1
@@ -62,4 +62,7 @@ def patience_of(callbacks: Any) -> Mapping[str, Any] | None:
         raise NotFusable(f"the callback {others[0]} asks for a Trainer of its own")
     if len(specs) > 1:
         raise NotFusable("it has several EarlyStopping callbacks")
-    return specs[0]["init_args"] if specs else None
+    arguments = specs[0]["init_args"] if specs else None
+    if arguments is not None and arguments.get("check_on_train_epoch_end") is False:
+        raise NotFusable("EarlyStopping with check_on_train_epoch_end=False looks in the middle of an epoch")
+    return arguments

@@ -45,29 +45,40 @@ def settings_of(model: LightningModule) -> Settings:
     Raises:
         NotFusable: for several optimizers, one that is not elementwise, or a scheduler that watches a metric.
     """
-    returned: Any = model.configure_optimizers()
+    optimizer, entry = _one_of_each(model.configure_optimizers())
+    if optimizer is None:
+        raise NotFusable("configure_optimizers returns no optimizer")
+    if type(optimizer) not in ELEMENTWISE:
+        raise NotFusable(f"{type(optimizer).__name__} is not known to update each element by itself")
+    if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:  # noqa: SLF001 -- no public name
+        raise NotFusable(f"its {type(optimizer).__name__} has hooks")
+    scheduler = entry.get("scheduler")
+    if scheduler is None:
+        return Settings(optimizer=optimizer, scheduler=None)
+    if not isinstance(scheduler, LRScheduler) or isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+        raise NotFusable(f"{type(scheduler).__name__} is not a function of the step alone")
+    for key, accepted in (("frequency", {1}), ("interval", {"step", "epoch"})):
+        if key in entry and entry[key] not in accepted:
+            raise NotFusable(f"its scheduler has the {key} {entry[key]!r}, which only the Lightning Trainer does")
+    return Settings(optimizer=optimizer, scheduler=scheduler, interval=entry.get("interval", "epoch"))
+
+
+def _one_of_each(returned: Any) -> tuple[Any, dict[str, Any]]:
+    """An optimizer, and what is said of its scheduler, from any of the forms that configure_optimizers may return."""
+    if isinstance(returned, list | tuple) and len(returned) == 1:
+        (returned,) = returned
     schedulers: Any = []
     if isinstance(returned, dict):
-        returned, schedulers = returned["optimizer"], [returned[key] for key in ("lr_scheduler",) if key in returned]
+        returned, schedulers = returned["optimizer"], [returned.get("lr_scheduler")]
     elif isinstance(returned, tuple | list) and len(returned) == 2 and isinstance(returned[0], list | tuple):  # noqa: PLR2004
         returned, schedulers = returned
+    schedulers = [scheduler for scheduler in schedulers if scheduler is not None]
     optimizers = list(returned) if isinstance(returned, list | tuple) else [returned]
     if len(optimizers) != 1 or len(schedulers) > 1:
         raise NotFusable(f"configure_optimizers returns {len(optimizers)} optimizers and {len(schedulers)} schedulers")
-    (optimizer,) = optimizers
-    if type(optimizer) not in ELEMENTWISE:
-        raise NotFusable(f"{type(optimizer).__name__} is not known to update each element by itself")
     if not schedulers:
-        return Settings(optimizer=optimizer, scheduler=None)
-    entry = schedulers[0] if isinstance(schedulers[0], dict) else {"scheduler": schedulers[0]}
-    scheduler = entry["scheduler"]
-    if not isinstance(scheduler, LRScheduler) or isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
-        raise NotFusable(f"{type(scheduler).__name__} is not a function of the step alone")
-    if entry.get("frequency", 1) != 1:
-        raise NotFusable(
-            f"its scheduler has the frequency {entry['frequency']!r}, which only the Lightning Trainer does"
-        )
-    return Settings(optimizer=optimizer, scheduler=scheduler, interval=entry.get("interval", "epoch"))
+        return optimizers[0], {}
+    return optimizers[0], schedulers[0] if isinstance(schedulers[0], dict) else {"scheduler": schedulers[0]}
 
 
 class Updates:
@@ -161,7 +172,10 @@ def _same_schedule(one: LRScheduler | None, other: LRScheduler | None) -> bool:
 
 def _names_of_groups(model: LightningModule, settings: Settings) -> list[list[str]]:
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    return [[names[id(parameter)] for parameter in group["params"]] for group in settings.optimizer.param_groups]
+    try:
+        return [[names[id(parameter)] for parameter in group["params"]] for group in settings.optimizer.param_groups]
+    except KeyError:
+        raise NotFusable("its optimizer has a parameter that is not registered in the module") from None
 
 
 def _numbers(group: dict[str, Any]) -> dict[str, Any]:

@@ -97,14 +97,11 @@ class ByHand(Fusable):
         self.automatic_optimization = False
 
 
-def scale_of(module):
-    """Reads a hyperparameter where the code of the module does not show it: only the proof finds it."""
-    return 1 + module.hparams.lr
+class ReadsHidden(Fusable):
+    """Reads a hyperparameter where no code shows its name: only the proof finds it."""
 
-
-class ReadsOutside(Fusable):
     def training_step(self, batch, batch_idx):
-        return self._error(batch) * scale_of(self)
+        return self._error(batch) * (1 + self.hparams["rl"[::-1]])
 
 
 class DiesInCompany(Fusable):

@@ -261,7 +261,7 @@ def test_what_keeps_a_trial_alone_is_one_sentence(model, trainer, reason):
 
 FOUND_BY_THE_FIRST_STEP = [
     ("ReadsTrainer", "it reads self.trainer.callbacks"),
-    ("ReadsOutside", "f=0.2, seed=0: the loss differs by "),
+    ("ReadsHidden", "f=0.2, seed=0: the loss of step 0 differs by "),
 ]
 
 
