@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from .errors import InputError
 from .ledger import Ledger
 from .runners import Done, Event, Lost, Raised, Runner, Said, Started, Task
 from .trial import FAILED, EpochEnded, Group, NotFused, Result, Trial
@@ -38,10 +39,14 @@ class Driver:
         directory: a folder for what the user's callbacks write, a folder a trial.
         sinks: told after the ledger.
         versions: of what trains, for the ledger.
+        must_fuse: whether it is an error when a group cannot be trained together after all.
     """
 
-    def __init__(self, ledger: Ledger, directory: Path, sinks: Sequence[Sink], versions: str) -> None:
+    def __init__(
+        self, ledger: Ledger, directory: Path, sinks: Sequence[Sink], versions: str, *, must_fuse: bool = False
+    ) -> None:
         self.num_ended = 0
+        self._must_fuse = must_fuse
         self._ledger = ledger
         self._directory = directory
         self._sinks = sinks
@@ -101,6 +106,8 @@ class Driver:
                 sink.ended(trial, result)
 
     def _separate(self, group: Group, reason: str) -> None:
+        if self._must_fuse:
+            raise InputError(f"--fuse always: {len(group.trials)} trials cannot be trained together\n{reason}")
         for trial in group.trials:
             self._ledger.separate(trial.trial_id, reason)
             self._again[trial.trial_id] = Group(trials=(trial,), why_alone=reason)

@@ -40,6 +40,7 @@ class ProgressSink:
         self._work_total = 0.0  # in trials; an epoch is its share of one
         self._work_before = 0.0
         self._parts: dict[str, float] = {}
+        self._told: set[str] = set()  # reasons
         self._together: dict[str, list[str]] = {}  # the other trials that are at the same epoch
         self._started_at = time.monotonic()
         self._last_line_at = time.monotonic()
@@ -94,6 +95,9 @@ class ProgressSink:
         """See Sink."""
         self._parts.pop(trial.trial_id, None)
         self._together.pop(trial.trial_id, None)
+        if reason not in self._told:
+            self._told.add(reason)
+            self._console.print(f"trials that were to be trained together are trained alone: {reason}", markup=False)
         self._counts["running"] -= 1
         self._show()
 

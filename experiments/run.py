@@ -57,7 +57,8 @@ def run(
             waiting; not called with another runner.
 
     Raises:
-        InputError: when the study, the folder or its ledger is wrong; nothing was written then.
+        InputError: when the study, the folder or its ledger is wrong; nothing was written then. With fuse="always" also
+            when the first steps of a group show that it cannot be trained together; what had ended is on disk.
         KeyboardInterrupt: on Ctrl-C; every finished trial is on disk, and the same call continues.
     """
     study = study if isinstance(study, Study) else load_study(study)
@@ -77,7 +78,7 @@ def run(
             write_study_file(directory, study)
             groups = _pending(grouped(trials, places, fuse), ledger)
             places.log_to(directory / "logs")
-            driver = Driver(ledger, directory.absolute() / "trials", sinks, _versions())
+            driver = Driver(ledger, directory.absolute() / "trials", sinks, _versions(), must_fuse=fuse == "always")
             driver.train(groups, places)
             return Outcome(directory=directory, counts=ledger.counts(), num_trained=driver.num_ended)
 

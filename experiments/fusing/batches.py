@@ -67,7 +67,8 @@ class RowBatches:
             raise NotFusable("the batches of its seeds differ in size")
         together = torch.cat(list(indices)).to(self._device, non_blocking=True)
         assert self._tables is not None
-        return tuple(table.index_select(0, together).view(len(indices), -1, *table.shape[1:]) for table in self._tables)
+        found = [table.index_select(0, together).view(len(indices), -1, *table.shape[1:]) for table in self._tables]
+        return found if self._collates else tuple(found)
 
 
 class Turns:

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .findings import NotFusable
+
 Layer = Callable[[Tensor], Tensor]
 """(R, L or 1, B, ...) -> (R, L or 1, B, ...)."""
 
@@ -79,8 +81,7 @@ def _known(
     if is_activation(module):
         return _activation(name, models, stack)
     if kind is nn.Dropout:
-        rates = [_rate(model, name) for model in models]
-        return lambda x: x * stack.draw(x, rates) if module.training else x
+        return _dropout(name, module, models, stack)
     if kind is nn.Flatten and module.start_dim > 0:  # type: ignore[operator]
         return _flatten(module)
     make = {
@@ -148,6 +149,17 @@ def _sequence(modules: Sequence[nn.Module], known: Mapping[int, Layer]) -> Layer
 def _flatten(module: nn.Module) -> Layer:
     start, end = int(module.start_dim), int(module.end_dim)  # type: ignore[arg-type]
     return lambda x: x.flatten(start + 2, end if end < 0 else end + 2)
+
+
+def _dropout(name: str, module: nn.Module, models: Sequence[nn.Module], stack: Stack) -> Layer:
+    rates, own = [_rate(model, name) for model in models], module.p
+
+    def run(x: Tensor) -> Tensor:
+        if module.p != own:
+            raise NotFusable(f"a step changes the rate of {name}")
+        return x * stack.draw(x, rates) if module.training else x
+
+    return run
 
 
 def _linear(name: str, module: nn.Module, stack: Stack) -> Layer:

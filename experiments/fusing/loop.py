@@ -20,7 +20,7 @@ from experiments.seeding import NamedDraws, derive, seed_global_generators
 from experiments.trial import DIVERGED, FINISHED, EpochEnded, Result, Trial, is_bad_loss
 
 from .batches import NoTurns, RowBatches, Turns, length_of
-from .capture import copied
+from .capture import copied, default_dtype
 from .findings import NotFusable
 from .means import Means, Metrics
 from .memory import Need, budget_of
@@ -199,7 +199,8 @@ class Together:
         model = NamedDraws(trial.seed).build(partial(make_model, trial.config, data))
         model.trainer = self.stand_in  # type: ignore[assignment]
         seed_global_generators(derive(trial.seed, "init", "late"))
-        model.configure_model()
+        with default_dtype(self.dtype or torch.get_default_dtype()):
+            model.configure_model()
         return model.to(device=self.fabric.device, dtype=self.dtype)
 
     def _turns(self, *stream: object) -> Turns | NoTurns:

@@ -52,9 +52,9 @@ def settings_of(model: LightningModule) -> Settings:
         raise NotFusable(f"{type(optimizer).__name__} is not known to update each element by itself")
     if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:  # noqa: SLF001 -- no public name
         raise NotFusable(f"its {type(optimizer).__name__} has hooks")
-    scheduler = entry.get("scheduler")
-    if scheduler is None:
+    if not entry:
         return Settings(optimizer=optimizer, scheduler=None)
+    scheduler = entry.get("scheduler")
     if not isinstance(scheduler, LRScheduler) or isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
         raise NotFusable(f"{type(scheduler).__name__} is not a function of the step alone")
     for key, accepted in (("frequency", {1}), ("interval", {"step", "epoch"})):
@@ -69,10 +69,9 @@ def _one_of_each(returned: Any) -> tuple[Any, dict[str, Any]]:
         (returned,) = returned
     schedulers: Any = []
     if isinstance(returned, dict):
-        returned, schedulers = returned["optimizer"], [returned.get("lr_scheduler")]
+        returned, schedulers = returned["optimizer"], [returned[key] for key in ("lr_scheduler",) if key in returned]
     elif isinstance(returned, tuple | list) and len(returned) == 2 and isinstance(returned[0], list | tuple):  # noqa: PLR2004
         returned, schedulers = returned
-    schedulers = [scheduler for scheduler in schedulers if scheduler is not None]
     optimizers = list(returned) if isinstance(returned, list | tuple) else [returned]
     if len(optimizers) != 1 or len(schedulers) > 1:
         raise NotFusable(f"configure_optimizers returns {len(optimizers)} optimizers and {len(schedulers)} schedulers")

@@ -213,6 +213,22 @@ def test_a_group_that_its_first_step_disproves_is_trained_alone(tmp_path):
             assert [attempt["status"] for attempt in row["history"]] == ["not fused", "finished"]
 
 
+def test_fusing_always_is_an_error_too_when_only_the_first_steps_show_that_trials_cannot_fuse(tmp_path):
+    base = {
+        "model": {"class_path": "odd_modules.SeedsOwn"},
+        "data": {"class_path": "odd_modules.Loaded"},
+        "trainer": {"max_epochs": 1, "accelerator": "cpu"},
+    }
+    factors = {"lr": {"key": "model.init_args.lr", "levels": [0.05, 0.1]}}
+    study = parse_study(small_study(base=base, seeds=2, factors=factors))
+    with pytest.raises(
+        InputError, match="--fuse always: 4 trials cannot be trained together\nlr=0.05, seed=1: the loss"
+    ):
+        run(study, tmp_path / "s", runner="inline", fuse="always")
+    outcome = run(study, tmp_path / "s", runner="inline")
+    assert outcome.counts["finished"] == 4
+
+
 def test_fusing_always_is_an_error_that_says_which_trial_cannot_and_why(tmp_path):
     with pytest.raises(InputError) as raised:
         train(failing(["", "diverges"], seeds=1), tmp_path / "s", fuse="always")

@@ -189,6 +189,51 @@ def test_what_people_write_fuses(name, tmp_path):
     assert_equal(trials_of(user(name), [0.05, 0.2], key=LR, data=POINTS, max_epochs=3), tmp_path)
 
 
+def odd(name, **init_args):
+    return {"class_path": f"odd_modules.{name}", "init_args": init_args}
+
+
+LOADED = {"class_path": "odd_modules.Loaded"}
+EQUAL = ["Odd", "EvalParts", "DropoutTwice", "Counter", "MomentumCopy", "AssignedBuffer", "LateModel"]
+
+
+@pytest.mark.parametrize("name", [*EQUAL, "OneArgument", "Numbers"])
+def test_odd_modules_are_equal_too(name, tmp_path):
+    assert_equal(trials_of(odd(name), [0.05, 0.1], key=LR, data=LOADED, max_epochs=3), tmp_path)
+
+
+RANDOM = "a step draws random numbers by itself, which among layers only nn.Dropout may"
+NOT_FUSED = [
+    ("OtherDropout", RANDOM),
+    ("LateDraws", RANDOM),
+    ("ChangedRate", "a step changes the rate of net.1"),
+    ("TurnedDropout", "f=0.05, seed=0: the loss of step 0 differs by "),
+    ("SeedsOwn", "f=0.05, seed=1: the loss of step 0 differs by "),
+    ("Words", "f=0.05, seed=1: the loss of step 1 differs by "),
+    ("LogsTwice", "a step logs 'val/loss' twice"),
+]
+
+
+@pytest.mark.parametrize(("name", "reason"), NOT_FUSED)
+def test_what_would_differ_is_found_and_trained_alone(name, reason):
+    found = train_together(trials_of(odd(name), [0.05, 0.1], key=LR, data=LOADED), lambda event: None)
+    assert isinstance(found, NotFused)
+    assert found.reason.startswith(reason), found.reason
+
+
+def test_dropout_in_another_place_is_found():
+    trials = trials_of(odd("DropoutSomewhere"), ["a", "b"], key="model.init_args.kind", data=LOADED)
+    found = train_together(trials, lambda event: None)
+    assert isinstance(found, NotFused)
+    assert found.reason.startswith("f=b, seed=0: the loss of step 0 differs by "), found.reason
+
+
+@pytest.mark.parametrize("name", ["ReadsInValidation", "ReadsInGenerator"])
+def test_a_hyperparameter_is_found_wherever_a_step_reads_it(name):
+    groups = group_trials(trials_of(odd(name), [0.0, 1e-4], key="model.init_args.extra", data=LOADED), num_places=1)
+    assert [{trial.levels["f"] for trial in group.trials} for group in groups] == [{"0.0"}, {"0.0001"}]
+
+
 def test_a_trial_that_diverges_leaves_the_others_bit_identical(tmp_path):
     def trained(rate):
         trials = trials_of(user(), [0.1, rate], key="model.init_args.lr", data=POINTS, max_epochs=3)
@@ -243,6 +288,7 @@ ALONE = [
     ),
     (user(), {"accumulate_grad_batches": 2}, "trainer.accumulate_grad_batches is 2, which only the Lightning Trainer"),
     (user(), {"max_epochs": None, "max_steps": 5}, "trainer.max_steps is 5, which only the Lightning Trainer does"),
+    (odd("GradientHook"), {}, "GradientHook.net.0.weight has a hook on its gradient"),
     (user(), {"precision": "bf16-mixed"}, "trainer.precision is 'bf16-mixed'"),
     (
         user(),
@@ -257,6 +303,11 @@ def test_what_keeps_a_trial_alone_is_one_sentence(model, trainer, reason):
     groups = group_trials(trials_of(model, [0.1, 0.2], key=LR, data=POINTS, **trainer), num_places=1)
     assert [len(group.trials) for group in groups] == [1, 1, 1, 1]
     assert all(group.why_alone.startswith(reason) for group in groups), groups[0].why_alone
+
+
+def test_what_data_does_with_batches_keeps_a_trial_alone():
+    groups = group_trials(trials_of(odd("Odd"), [0.1, 0.2], key=LR, data={"class_path": "odd_modules.Changed"}), 1)
+    assert {group.why_alone for group in groups} == {"Changed overrides on_after_batch_transfer"}
 
 
 FOUND_BY_THE_FIRST_STEP = [
