@@ -3,8 +3,9 @@
 Decided by structure and not by lists of argument names: trials share a loop when they read the same data configuration
 under the same Trainer arguments, and when their modules are built alike: the same tree of classes with the same
 attributes that are not tensors, the same shapes of parameters and buffers. Seeds, initial values, dropout rates,
-activations without parameters, and what configure_optimizers does with learning rates and the like may differ. What a
-step does that cannot be shared (reading the Trainer, keeping a state, overriding a hook) is why a trial stays alone.
+activations, and what configure_optimizers does with learning rates and the like may differ. What is seen here to need a
+Trainer of its own (hooks, gradient hooks, other loops) is why a trial stays alone; what only steps show is found by the
+proof.
 """
 
 import json

@@ -212,5 +212,10 @@ def _generator_states() -> tuple[Any, ...]:
         random.getstate(),
         (numbers["state"]["key"].tobytes(), numbers["state"]["pos"]),
         torch.default_generator.get_state().numpy().tobytes(),
-        *(state.numpy().tobytes() for state in (torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [])),
+        *(state.numpy().tobytes() for state in (torch.cuda.get_rng_state_all() if _uses_cuda() else [])),
     )
+
+
+def _uses_cuda() -> bool:
+    """Unlike `is_available`, this does not look for a driver, which takes longer than a step."""
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]

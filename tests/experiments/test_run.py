@@ -222,7 +222,7 @@ def test_fusing_always_is_an_error_too_when_only_the_first_steps_show_that_trial
     factors = {"lr": {"key": "model.init_args.lr", "levels": [0.05, 0.1]}}
     study = parse_study(small_study(base=base, seeds=2, factors=factors))
     with pytest.raises(
-        InputError, match="--fuse always: 4 trials cannot be trained together\nlr=0.05, seed=1: the loss"
+        InputError, match=r"--fuse always: 4 trials cannot be trained together\nlr=0.05, seed=1: the loss"
     ):
         run(study, tmp_path / "s", runner="inline", fuse="always")
     outcome = run(study, tmp_path / "s", runner="inline")

@@ -1,0 +1,43 @@
+"""Fused training on a GPU: equal to a CPU, and no waiting for the device within a step."""
+
+import pytest
+import torch
+from small_study import small_study
+
+from experiments import parse_study
+from experiments.fusing import train_group
+from experiments.fusing.loop import Together
+from experiments.plan import plan_trials
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
+
+
+def trials_on(accelerator, **trainer):
+    base = {
+        "model": {"class_path": "lit_models.MLP", "init_args": {"hidden": [12, 8], "batch_norm": True}},
+        "data": {"class_path": "datamodules.Digits", "init_args": {"batch_size": 50}},
+        "trainer": {"max_epochs": 2, "accelerator": accelerator} | trainer,
+    }
+    factors = {"init": {"key": "model.init_args.init", "levels": ["he", "xavier"]}}
+    return plan_trials(parse_study(small_study(base=base, seeds=2, factors=factors)))
+
+
+def test_a_gpu_gives_what_a_cpu_gives():
+    on_cpu = train_group(trials_on("cpu", precision="64-true"), lambda event: None)
+    on_gpu = train_group(trials_on("gpu", precision="64-true"), lambda event: None)
+    for trial_id, result in on_gpu.items():  # where a trial is trained is no part of its identity
+        assert result.device.startswith("cuda")
+        assert result.metrics == pytest.approx(on_cpu[trial_id].metrics, rel=1e-9, abs=1e-9)
+
+
+def test_a_step_never_waits_for_the_device():
+    together = Together(trials_on("gpu"))
+    batches = list(together.first_epoch)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        together._train_epoch(0, batches)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
