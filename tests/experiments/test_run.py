@@ -209,7 +209,7 @@ def test_a_group_that_its_first_step_disproves_is_trained_alone(tmp_path):
     with Ledger(tmp_path / "s" / "ledger.sqlite", writable=False) as ledger:
         for trial in rows_of(tmp_path / "s"):
             row = ledger.trial(trial)
-            assert row["why_alone"] == "a step reads self.trainer.current_epoch"
+            assert row["why_alone"] == "it reads self.trainer.callbacks"
             assert [attempt["status"] for attempt in row["history"]] == ["not fused", "finished"]
 
 
