@@ -49,8 +49,8 @@ def run(
         directory: the study's folder; runs/<study> by default. A folder that has trials of this study is continued.
         runner: local (worker processes, one a GPU or a core) or inline (this process).
         workers: how many worker processes instead.
-        fuse: auto trains trials together where they are built alike, always makes it an error where one is not, never
-            trains each by itself.
+        fuse: auto trains trials together where they are built alike and it is faster, always makes it an error where
+            one cannot be, never trains each by itself.
         data_dir: where data sets live; the environment variable ABLATE_DATA_DIR by default, else data/.
         sinks: what else wants to know how it goes.
         meanwhile: called once while the local runner imports torch, which takes seconds that this process spends
@@ -123,7 +123,7 @@ def grouped(trials: Sequence[Trial], runner: Runner, fuse: str) -> list[Group]:
     by_seed = sorted(trials, key=lambda trial: trial.seed)  # stable: pairs are complete early, and share their batches
     if fuse == "never":
         return [Group(trials=(trial,)) for trial in by_seed]
-    task = Task(key="group", function=_group, argument=(by_seed, runner.num_places))
+    task = Task(key="group", function=_group, argument=(by_seed, runner.num_places, fuse == "auto"))
     groups: list[Group] = _asked(runner, task)
     alone = [group for group in groups if group.why_alone is not None]
     if fuse == "always" and alone:
@@ -158,10 +158,11 @@ def _asked(runner: Runner, task: Task) -> Any:
     raise InputError(f"the study could not be planned: {getattr(last, 'traceback', '')}")
 
 
-def _group(argument: tuple[list[Trial], int], emit: Any) -> list[Group]:  # noqa: ARG001 -- a runner's form
+def _group(argument: tuple[list[Trial], int, bool], emit: Any) -> list[Group]:  # noqa: ARG001 -- a runner's form
     from .fusing import group_trials
 
-    return group_trials(*argument)
+    trials, num_places, only_where_faster = argument
+    return group_trials(trials, num_places, only_where_faster=only_where_faster)
 
 
 def _plan(study: Study, emit: Any) -> list[Trial]:

@@ -89,6 +89,11 @@ def structure(config: Mapping[str, Any], model: LightningModule) -> str:
     return json.dumps([config.get("data"), trainer, tree, tensors], default=repr, sort_keys=True)
 
 
+def has_convolutions(model: LightningModule) -> bool:
+    """Whether its time goes into convolutions: arithmetic on tensors that fill the caches by themselves."""
+    return any(isinstance(module, nn.modules.conv._ConvNd) for module in model.modules())  # noqa: SLF001
+
+
 def _check_trainer(trainer: Mapping[str, Any]) -> None:
     defaults = resolved("trainer", {})
     for key, value in trainer.items():

@@ -45,8 +45,8 @@ class Need:
         self._batch_size = first_size(batch)
 
     def bytes_of(self, num_trials: int) -> int:
-        """Of training that many together: their state, and activations with the gradients of some of them."""
-        return num_trials * (self._state + 2 * self._per_example * self._batch_size)
+        """Of proving that many together, which takes more than training: activations and their gradients in double."""
+        return num_trials * (self._state + 4 * self._per_example * self._batch_size)
 
     def rows_at_once(self, num_columns: int, batch_size: int, budget: int) -> int:
         """How many rows can be evaluated at once on batches of that size."""

@@ -11,7 +11,7 @@ from experiments.seeding import seed_global_generators
 from experiments.trial import Group, NotFused, Result, Trial
 
 from .findings import NotFusable
-from .group import structure, why_alone
+from .group import has_convolutions, structure, why_alone
 from .loop import train_group
 
 MOST_TOGETHER = 64
@@ -20,22 +20,24 @@ MOST_TOGETHER = 64
 MOST_ON_GPU = 512
 """A GPU wants more, and what does not fit into its memory is halved."""
 
+CONVOLUTIONS = "on a CPU, convolutions are faster one trial at a time"
 NO_OTHER = "no other trial is built alike"
 
 
-def group_trials(trials: Sequence[Trial], num_places: int) -> list[Group]:
+def group_trials(trials: Sequence[Trial], num_places: int, *, only_where_faster: bool = False) -> list[Group]:
     """All trials, in groups: fused ones first, neighbours kept together, in at least as many chunks as places.
 
     Arguments:
         trials: in the order in which their results are wanted.
         num_places: how many groups are trained at the same time.
+        only_where_faster: trials that could fuse stay alone where that is faster.
     """
     found: dict[int, tuple[str | None, str]] = {}
     alike: dict[str, list[Trial]] = {}
     alone: list[Group] = []
     for trial in trials:
         if id(trial.config) not in found:
-            found[id(trial.config)] = _looked_at(trial)
+            found[id(trial.config)] = _looked_at(trial, only_where_faster=only_where_faster)
         reason, key = found[id(trial.config)]
         if reason is None:
             alike.setdefault(key, []).append(trial)
@@ -75,10 +77,13 @@ def train_together(trials: Sequence[Trial], emit: Any) -> list[tuple[str, Result
         return NotFused(reason=_first_line(error))
 
 
+def _is_on_gpu(trial: Trial) -> bool:
+    return trial.config["trainer"].get("accelerator") in {"auto", "gpu", "cuda"} and torch.cuda.is_available()
+
+
 def _chunks(trials: Sequence[Trial], num_places: int) -> list[list[Trial]]:
     """As many chunks as keep all places busy to the end, none too large."""
-    on_gpu = trials[0].config["trainer"].get("accelerator") in {"auto", "gpu", "cuda"} and torch.cuda.is_available()
-    num_chunks = -(-len(trials) // (MOST_ON_GPU if on_gpu else MOST_TOGETHER))
+    num_chunks = -(-len(trials) // (MOST_ON_GPU if _is_on_gpu(trials[0]) else MOST_TOGETHER))
     num_chunks = -(-num_chunks // num_places) * num_places
     return _split(trials, min(num_chunks, len(trials) // 2))
 
@@ -98,11 +103,13 @@ def _split(trials: Sequence[Trial], num_parts: int) -> list[list[Trial]]:
     return [[trial for bundle in bundles[start:stop] for trial in bundle] for start, stop in itertools.pairwise(bounds)]
 
 
-def _looked_at(trial: Trial) -> tuple[str | None, str]:
+def _looked_at(trial: Trial, *, only_where_faster: bool) -> tuple[str | None, str]:
     seed_global_generators(trial.seed)
     data = make_data(trial.config)
     model = make_model(trial.config, data)
     reason = why_alone(trial.config, model, data)
+    if reason is None and only_where_faster and not _is_on_gpu(trial) and has_convolutions(model):
+        reason = CONVOLUTIONS
     return reason, structure(trial.config, model) if reason is None else ""
 
 

@@ -342,6 +342,13 @@ def test_groups_are_chunks_for_every_place_and_keep_the_trials_of_a_seed_togethe
     assert (lonely.is_fused, lonely.why_alone) == (False, "no other trial is built alike")
 
 
+def test_convolutions_stay_alone_on_a_cpu_unless_asked_for():
+    trials = trials_of(MODELS["ConvNet"], ["he", "xavier"])
+    asked = group_trials(trials, num_places=1, only_where_faster=True)
+    assert {group.why_alone for group in asked} == {"on a CPU, convolutions are faster one trial at a time"}
+    assert [len(group.trials) for group in group_trials(trials, num_places=1)] == [4]
+
+
 def test_one_seed_for_many_places_is_split_by_cells():
     trials = trials_of(mlp(), INITS, seeds=1)
     assert [len(group.trials) for group in group_trials(trials, num_places=3)] == [2, 2, 2]
