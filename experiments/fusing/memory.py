@@ -49,8 +49,8 @@ class Need:
         return num_trials * (self._state + 4 * self._per_example * self._batch_size)
 
     def rows_at_once(self, num_columns: int, batch_size: int, budget: int) -> int:
-        """How many rows can be evaluated at once on batches of that size."""
-        return max(1, budget // (num_columns * batch_size * self._per_example))
+        """How many rows can be evaluated at once on batches of that size; a layer holds a few such in passing."""
+        return max(1, budget // (4 * num_columns * batch_size * self._per_example))
 
 
 def budget_of(device: torch.device) -> int:
