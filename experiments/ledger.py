@@ -81,13 +81,12 @@ class Ledger:
                 isolation_level=None,
                 check_same_thread=False,
             )
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._db.close)
             with self._errors_named():
                 self._db.row_factory = sqlite3.Row
                 self._prepare(writable=writable)
-        except BaseException:
-            self._db.close()
-            raise
+            undo.pop_all()
 
     def __enter__(self) -> Self:
         return self

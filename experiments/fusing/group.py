@@ -28,7 +28,6 @@ from .standin import TrainerStandIn
 from .stopping import patience_of
 from .updating import settings_of
 
-_STEPS = {"training_step", "validation_step", "test_step", "forward", "configure_optimizers", "configure_model"}
 _OWN_LOOPS = ("backward", "optimizer_step", "optimizer_zero_grad", "lr_scheduler_step", "configure_gradient_clipping")
 _TRAINER_SHARED = {
     "max_epochs",
@@ -124,7 +123,7 @@ def _check_module(model: LightningModule) -> None:
         "log_dict",
     ]
     for name in hooks:
-        if name not in _STEPS and getattr(kind, name) is not getattr(LightningModule, name):
+        if getattr(kind, name) is not getattr(LightningModule, name):
             raise NotFusable(f"{kind.__name__} overrides {name}")
     for name, module in model.named_modules():
         if isinstance(module, _SLOW_UNDER_VMAP):

@@ -43,8 +43,9 @@ def train_group(trials: Sequence[Trial], emit: Callable[[EpochEnded], None]) -> 
     """Train trials of one `structure` together, and return their results by id.
 
     Raises:
-        NotFusable: when the group's first step is not that of its trials, or something cannot be stacked; nothing was
-            trained then, and the trials can be trained alone.
+        NotFusable: when the group's first steps are not those of its trials, when something cannot be stacked, or when
+            a later step draws random numbers; there are no results then, and the trials can be trained alone.
+        MemoryError: when the group would take more than its share; a smaller one can be trained.
     """
     started = time.perf_counter()
     torch.set_num_threads(1)

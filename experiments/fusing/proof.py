@@ -91,7 +91,7 @@ class Proof:
     def _training(self, batches: Sequence[Any], dtype: torch.dtype) -> None:
         cast = [mapped(partial(_cast, dtype=dtype), batch) for batch in batches]
         seeds = [derive(trial.seed, "dropout", 0) for trial in self._rows.trials]
-        with self._stacked.copied(dtype):
+        with self._stacked.on_copies(dtype):
             together = self._steps_together(cast, seeds)
             state = self._stacked.parameters | self._stacked.buffers
         for place, seed in enumerate(seeds):
@@ -148,7 +148,7 @@ class Proof:
     def _evaluation(self, step: str, batch: Any, dtype: torch.dtype) -> None:
         batch = mapped(partial(_cast, dtype=dtype), batch)
         trained = self._stacked.parameters | self._stacked.buffers
-        with self._stacked.copied(dtype):
+        with self._stacked.on_copies(dtype):
             logged = self._stacked.eval_step(step, batch, 0, self._stacked.shape[0])
         together = {name: entry.value for name, entry in logged.items()}
         for place in range(len(self._models)):

@@ -114,7 +114,7 @@ class StackedModels:
         return torch.float64 if is_double else torch.float32
 
     @contextlib.contextmanager
-    def copied(self, dtype: torch.dtype) -> Iterator[None]:
+    def on_copies(self, dtype: torch.dtype) -> Iterator[None]:
         """Steps work on copies of another precision meanwhile; afterwards all is as it was, in the template too."""
         kept = self.parameters, self.buffers
         attributes = {module: dict(vars(module)) for module in self.template.modules()}
