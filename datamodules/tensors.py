@@ -1,21 +1,15 @@
-"""Data sets that fit in memory: an epoch is a row of look-ups in two tensors."""
+"""Data sets that are two tensors: inputs and targets."""
 
 from functools import partial
-from typing import Any, TypeVar
 
 import torch
-from lightning.pytorch import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, TensorDataset
 
-from datamodules.batches import Batches
+from datamodules.in_memory import InMemoryDataModule, TensorExamples
 from datamodules.splits import Size, Split, draw_split
 
-Batch = tuple[Tensor, Tensor]
-AnyT = TypeVar("AnyT")
 
-
-class TensorDataModule(LightningDataModule):
+class TensorDataModule(InMemoryDataModule):
     """A classification data set in memory, split and shuffled from a seed: the base of every one here, and of yours.
 
     A subclass says what is known without reading data, `input_shape`, `num_classes` and `pool_size`, and how to read
@@ -63,9 +57,6 @@ class TensorDataModule(LightningDataModule):
     num_official_test: int = 0
     """The number of examples after the pool, for `test_size=None`."""
 
-    uses_global_generators: bool = False
-    """Whether reading data draws from the global generators; a promise that lets many trials be read side by side."""
-
     def __init__(
         self,
         *,
@@ -76,19 +67,11 @@ class TensorDataModule(LightningDataModule):
         seed: int | None = None,
         eval_batch_size: int = 1000,
     ) -> None:
-        super().__init__()
-        owner = type(self).__name__
-        _check_integer(owner, "batch_size", batch_size, minimum=1)
-        _check_integer(owner, "eval_batch_size", eval_batch_size, minimum=1)
-        if seed is not None:
-            _check_integer(owner, "seed", seed, minimum=0)
-        self.batch_size = batch_size
-        self.eval_batch_size = eval_batch_size
-        self.seed = torch.initial_seed() if seed is None else seed
-        self.split = self._draw_split(train_size, val_size, test_size)
-        self._examples: _Examples | None = None
+        super().__init__(batch_size=batch_size, seed=seed, eval_batch_size=eval_batch_size)
+        self._sizes = (train_size, val_size, test_size)
+        _ = self.split  # sizes that are not accepted are told at once
 
-    def load(self) -> Batch:
+    def load(self) -> tuple[Tensor, Tensor]:
         """All examples: inputs (num_examples, *input_shape), float32, and target (num_examples,), int64.
 
         Called once for each object. A subclass that reads from disk keeps what it read for the whole process, as
@@ -96,29 +79,14 @@ class TensorDataModule(LightningDataModule):
         """
         raise NotImplementedError(f"{type(self).__name__}: write load(self), which returns (inputs, target)")
 
-    def setup(self, stage: str | None = None) -> None:  # Lightning's signature
-        """Read the data, unless they are there. The split is the same for every stage."""
-        if self._examples is None:
-            self._examples = _Examples(*self.load())
+    def make_examples(self) -> TensorExamples:
+        """What `load` gives, looked up a batch at a time."""
+        return TensorExamples(*self.load())
 
-    def train_dataloader(self) -> DataLoader[Batch]:
-        """Training batches, shuffled anew in each epoch."""
-        return self._dataloader(Batches(self.split.train, self.batch_size, seed=self.seed, drop_single=True))
-
-    def val_dataloader(self) -> DataLoader[Batch]:
-        """Validation batches in one order."""
-        return self._dataloader(Batches(self.split.val, self.eval_batch_size))
-
-    def test_dataloader(self) -> DataLoader[Batch]:
-        """Test batches in one order."""
-        return self._dataloader(Batches(self.split.test, self.eval_batch_size))
-
-    def __getstate__(self) -> dict[str, Any]:
-        # A copy, or what is sent to another process, sets itself up again: a message is to be small.
-        return {**self.__dict__, "_examples": None}
-
-    def _draw_split(self, train_size: Size, val_size: Size, test_size: Size | None) -> Split:
+    def make_split(self) -> Split:
+        """Drawn from the seed; the official test set is as it is."""
         owner = type(self).__name__
+        train_size, val_size, test_size = self._sizes
         draw = partial(
             draw_split, self.pool_size, train_size=train_size, val_size=val_size, seed=self.seed, owner=owner
         )
@@ -128,35 +96,3 @@ class TensorDataModule(LightningDataModule):
             raise ValueError(f"{owner}: test_size is None, but there is no official test set; give a size")
         official = torch.arange(self.pool_size, self.pool_size + self.num_official_test)
         return draw(test_size=0)._replace(test=official)
-
-    def _dataloader(self, batches: Batches) -> DataLoader[Batch]:
-        if self._examples is None:
-            raise RuntimeError(f"{type(self).__name__}: the data are not read yet; call setup() first")
-        # Its own generator, because a DataLoader draws a seed for its workers, even if it has none.
-        return DataLoader(
-            self._examples,  # type: ignore[arg-type]  # which is asked for batches and not for examples
-            batch_size=None,
-            sampler=batches,
-            collate_fn=_identity,
-            generator=torch.Generator(),
-        )
-
-
-class _Examples(TensorDataset):
-    """Inputs and targets, looked up a batch at a time; `index_select` is twice as fast as indexing on a CPU."""
-
-    looks_up_batches = True
-    """A promise that `dataset[indices]` is these rows of `dataset.tensors`, for who can look up more at once."""
-
-    def __getitem__(self, indices: Tensor) -> Batch:
-        inputs, target = self.tensors
-        return inputs.index_select(0, indices), target.index_select(0, indices)
-
-
-def _check_integer(owner: str, name: str, value: object, minimum: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-        raise ValueError(f"{owner}: {name} is {value!r}; accepted: an integer of at least {minimum}")
-
-
-def _identity(batch: AnyT) -> AnyT:
-    return batch
