@@ -5,6 +5,9 @@ from fractions import Fraction
 from math import floor
 from typing import NamedTuple
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from datamodules.streams import Stream, permutation
@@ -24,11 +27,12 @@ class Split(NamedTuple):
 def draw_split(
     pool_size: int,
     *,
-    train_size: Size,
+    train_size: Size | None,
     val_size: Size,
     test_size: Size,
     seed: int,
     owner: str = "draw_split",
+    labels: NDArray[np.int64] | None = None,
 ) -> Split:
     """Split the examples 0, 1, ..., pool_size - 1 at random; equal arguments give equal splits.
 
@@ -39,11 +43,12 @@ def draw_split(
 
     Args:
         pool_size: the number of examples to draw from.
-        train_size: at least one example.
+        train_size: at least one example; None for all that validation and test leave.
         val_size: 0 for none.
         test_size: 0 for none.
         seed: at least 0.
         owner: whom error messages name.
+        labels: (pool_size,), the class of each example: each part then has the classes in the pool's proportions.
 
     Raises:
         ValueError: a size is not accepted, training would have no example, or the sizes exceed the pool.
@@ -51,21 +56,103 @@ def draw_split(
     >>> [len(indices) for indices in draw_split(1_797, train_size=0.7, val_size=0.15, test_size=0.15, seed=1)]
     [1258, 269, 270]
     """
-    sizes = {"train_size": train_size, "val_size": val_size, "test_size": test_size}
-    shares = [_examples(owner, name, size, pool_size) for name, size in sizes.items()]
+    asked = {"train_size": train_size, "val_size": val_size, "test_size": test_size}
+    sizes = {name: size for name, size in asked.items() if size is not None}
+    shares = {name: _examples(owner, name, size, pool_size) for name, size in sizes.items()}
     written = ", ".join(f"{name} {size}" for name, size in sizes.items())
-    if sum(shares) > pool_size:
-        counts = " + ".join(f"{float(share):g}" for share in shares)
+    total = sum(shares.values())
+    if total > pool_size:
+        counts = " + ".join(f"{float(share):g}" for share in shares.values())
         raise ValueError(
             f"{owner}: the sizes exceed the pool of {pool_size} examples: {written}, "
-            f"together {counts} = {float(sum(shares)):g} examples"
+            f"together {counts} = {float(total):g} examples"
         )
-    train_end, val_end, test_end = _cumulative(shares)
+    if train_size is None:
+        shares = {"train_size": pool_size - Fraction(total), **shares}
+    train_end, val_end, test_end = _cumulative([*shares.values()])
     if train_end == 0:
-        raise ValueError(f"{owner}: train_size {train_size} of {pool_size} examples leaves none for training")
+        asks = f"train_size {train_size}" if train_size is not None else written
+        raise ValueError(f"{owner}: {asks} of {pool_size} examples leaves none for training")
     order = permutation(pool_size, stream=Stream.SPLIT, seed=seed)
+    if labels is not None:
+        order = stratified(order, labels)
     # Copies, lest a pickled split carries the whole order three times.
     return Split(order[:train_end].clone(), order[train_end:val_end].clone(), order[val_end:test_end].clone())
+
+
+def draw_fold(
+    labels: NDArray[np.int64],
+    *,
+    num_folds: int,
+    fold: int,
+    repetition: int,
+    seed: int,
+    val_size: Size,
+    owner: str = "draw_fold",
+) -> Split:
+    """Fold number `fold` of a stratified cross-validation tests, and the other folds train and validate.
+
+    Every example is in the test split of one fold of each repetition. Fold sizes differ by at most one example, and so
+    does what they have of each class.
+
+    Args:
+        labels: (pool_size,), the class of each example.
+        num_folds: at least 2.
+        fold: from 0 to num_folds - 1.
+        repetition: which partition into folds, from 0; all else equal, another partition.
+        seed: of what validation takes of the other folds, at least 0.
+        val_size: a number of examples, or a fraction of the other folds; 0 for none.
+        owner: whom error messages name.
+
+    Raises:
+        ValueError: a class has fewer examples than there are folds, or training would have no example.
+
+    >>> split = draw_fold(np.array([0, 0, 1, 1, 1, 1]), num_folds=2, fold=0, repetition=0, seed=0, val_size=0)
+    >>> [len(indices) for indices in split]
+    [3, 0, 3]
+    """
+    counts = np.bincount(labels)
+    rarest = int(np.where(counts > 0, counts, len(labels)).argmin())
+    if counts[rarest] < num_folds:
+        raise ValueError(
+            f"{owner}: folds is {num_folds}, but class {rarest} has {counts[rarest]} examples; "
+            f"accepted: at most {counts[rarest]}, so that each fold has one"
+        )
+    order = permutation(len(labels), stream=Stream.FOLDS, seed=repetition)
+    dealt = order[torch.from_numpy(np.argsort(labels[order.numpy()], kind="stable"))]  # class by class, like cards
+    is_tested = torch.zeros(len(labels), dtype=torch.bool)
+    is_tested[dealt[fold::num_folds]] = True
+    others = torch.nonzero(~is_tested).flatten()
+    inner = draw_split(
+        len(others),
+        train_size=None,
+        val_size=val_size,
+        test_size=0,
+        seed=seed,
+        owner=owner,
+        labels=labels[others.numpy()],
+    )
+    return Split(others[inner.train], others[inner.val], torch.nonzero(is_tested).flatten())
+
+
+def stratified(order: Tensor, labels: NDArray[np.int64]) -> Tensor:
+    """The same examples, in an order any stretch of which has the classes in about the proportions of the whole.
+
+    Within a class the order stays. The k-th of a class of n stands at (k + 1/2) / n of the way.
+
+    Args:
+        order: (N,), the examples, int64.
+        labels: (N,), the class of each example.
+
+    >>> stratified(torch.tensor([0, 1, 2, 3, 4, 5]), np.array([0, 0, 1, 1, 1, 1])).tolist()
+    [2, 0, 3, 4, 1, 5]
+    """
+    labels = labels[order.numpy()]
+    place = np.empty(len(order))
+    for each in np.unique(labels):
+        members = np.flatnonzero(labels == each)
+        place[members] = (np.arange(len(members)) + 0.5) / len(members)
+    return order[torch.from_numpy(np.lexsort((labels, place)))]
 
 
 def _examples(owner: str, name: str, size: object, pool_size: int) -> Fraction:
