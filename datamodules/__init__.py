@@ -1,8 +1,23 @@
-"""Data sets held in memory as tensors, whose splits and batch orders depend on a seed and on nothing else."""
+"""Data sets held in memory, whose splits and batch orders depend on a seed and on nothing else."""
 
 from datamodules.digits import Digits
+from datamodules.in_memory import InMemoryDataModule
+from datamodules.labelled_texts import LabelledTexts
 from datamodules.mnist import MNIST
-from datamodules.splits import Split, draw_split
+from datamodules.sentiment import Sentiment
+from datamodules.splits import Split, draw_fold, draw_split
 from datamodules.tensors import TensorDataModule
+from datamodules.texts import TextDataModule
 
-__all__ = ["MNIST", "Digits", "Split", "TensorDataModule", "draw_split"]
+__all__ = [
+    "MNIST",
+    "Digits",
+    "InMemoryDataModule",
+    "LabelledTexts",
+    "Sentiment",
+    "Split",
+    "TensorDataModule",
+    "TextDataModule",
+    "draw_fold",
+    "draw_split",
+]

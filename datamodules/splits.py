@@ -89,6 +89,7 @@ def draw_fold(
     seed: int,
     val_size: Size,
     owner: str = "draw_fold",
+    class_names: Sequence[str] | None = None,
 ) -> Split:
     """Fold number `fold` of a stratified cross-validation tests, and the other folds train and validate.
 
@@ -103,6 +104,7 @@ def draw_fold(
         seed: of what validation takes of the other folds, at least 0.
         val_size: a number of examples, or a fraction of the other folds; 0 for none.
         owner: whom error messages name.
+        class_names: what they call the classes.
 
     Raises:
         ValueError: a class has fewer examples than there are folds, or training would have no example.
@@ -114,8 +116,9 @@ def draw_fold(
     counts = np.bincount(labels)
     rarest = int(np.where(counts > 0, counts, len(labels)).argmin())
     if counts[rarest] < num_folds:
+        name = rarest if class_names is None else repr(class_names[rarest])
         raise ValueError(
-            f"{owner}: folds is {num_folds}, but class {rarest} has {counts[rarest]} examples; "
+            f"{owner}: folds is {num_folds}, but class {name} has {counts[rarest]} examples; "
             f"accepted: at most {counts[rarest]}, so that each fold has one"
         )
     order = permutation(len(labels), stream=Stream.FOLDS, seed=repetition)

@@ -1,0 +1,207 @@
+"""Labelled texts, whoever they come from: which text has which label, and what was left out on the way."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datamodules.arguments import did_you_mean
+
+PARTS = ("train", "val", "test")
+MOST_EMPTY = 0.01
+"""The share of texts that may be empty and are left out; beyond it, the file was probably read wrongly."""
+
+ORDERS = (
+    *(("negative", "positive"), ("neg", "pos"), ("bad", "good"), ("no", "yes"), ("false", "true")),
+    *(("부정", "긍정"), ("부정적", "긍정적")),
+)
+"""Pairs of labels of which it is known which is class 0 and which class 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One text as it stands in a file. label: what the file has, as text; where: the file and the line."""
+
+    text: str
+    label: str
+    where: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LabelledTexts:
+    """Texts and their classes, the training part first, then validation, then test.
+
+    texts: (N,). labels: (N,), from 0. class_names: (C,), the labels as they were written. sizes: how many texts each of
+    the parts train, val and test has; all of them in train, and 0 in the others, where no split was given. notes:
+    sentences on what was left out.
+    """
+
+    texts: tuple[str, ...]
+    labels: NDArray[np.int64]
+    class_names: tuple[str, ...]
+    sizes: tuple[int, int, int]
+    notes: tuple[str, ...] = ()
+
+
+def labelled(
+    parts: Sequence[Sequence[Row]],
+    *,
+    source: str,
+    labels: Sequence[object] | None = None,
+    threshold: float | None = None,
+) -> LabelledTexts:
+    """Rows as texts with classes.
+
+    Labels are compared as numbers where they are numbers, and else without regard to case. Which is class 0 and which
+    class 1 is known of numbers (the smaller is class 0) and of a few pairs of words (negative and positive, ...).
+
+    Args:
+        parts: rows of train, val and test.
+        source: what messages call the whole, such as the name of the file.
+        labels: the labels in the order of their classes; needed for words that are not known, and for more than two.
+        threshold: for labels that are numbers: above it is class 1, below it class 0, and what equals it is left out.
+
+    Raises:
+        ValueError: an empty label, a label that is not accepted, one class only, more than 1 % empty texts; the message
+            has the file and the line.
+
+    >>> rows = [Row(text="so good", label="pos", where="a.tsv:1"), Row(text="so bad", label="neg", where="a.tsv:2")]
+    >>> found = labelled([rows, [], []], source="a.tsv")
+    >>> found.labels.tolist(), found.class_names
+    ([1, 0], ('neg', 'pos'))
+    """
+    notes: list[str] = []
+    full = _without_empty(parts, source, notes)
+    if threshold is not None:
+        full = _without_neutral(full, threshold, source, notes)
+    rows = [row for part in full for row in part]
+    if not rows:
+        raise ValueError(f"{source}: there is no text")
+    classes = _by_threshold(rows, threshold) if threshold is not None else _by_name(rows, source, labels)
+    numbers, names = classes
+    if len(set(numbers)) == 1:
+        only = f"above {threshold}" if threshold is not None and numbers[0] else f"below {threshold}"
+        found = f"every label is {rows[0].label!r}" if threshold is None else f"every label is {only}"
+        raise ValueError(f"{source}: {found}; at least two classes are needed")
+    return LabelledTexts(
+        texts=tuple(row.text for row in rows),
+        labels=np.array(numbers, dtype=np.int64),
+        class_names=names,
+        sizes=(len(full[0]), len(full[1]), len(full[2])),
+        notes=tuple(notes),
+    )
+
+
+def _without_empty(parts: Sequence[Sequence[Row]], source: str, notes: list[str]) -> list[list[Row]]:
+    num_rows = sum(map(len, parts))
+    empty = [row for part in parts for row in part if not row.text.strip()]
+    if empty:
+        count = f"{len(empty):,} of {num_rows:,} texts {'is' if len(empty) == 1 else 'are'} empty"
+        if len(empty) > MOST_EMPTY * num_rows:
+            raise ValueError(
+                f"{source}: {count} ({len(empty) / num_rows:.1%}), the first at {empty[0].where}; up to "
+                f"{MOST_EMPTY:.0%} would be left out, so many may mean that the wrong column is read"
+            )
+        places = ", ".join(row.where for row in empty[:3]) + (", ..." if len(empty) > 3 else "")  # noqa: PLR2004
+        notes.append(f"{source}: {count} and left out ({places}).")
+    full = [[row for row in part if row.text.strip()] for part in parts]
+    for row in (row for part in full for row in part):
+        if not row.label.strip():
+            raise ValueError(f"{row.where}: the label is empty")
+    return full
+
+
+def _without_neutral(
+    parts: Sequence[Sequence[Row]], threshold: float, source: str, notes: list[str]
+) -> list[list[Row]]:
+    kept = [[row for row in part if _number(row) != threshold] for part in parts]
+    num_left_out = sum(map(len, parts)) - sum(map(len, kept))
+    if num_left_out:
+        notes.append(
+            f"{source}: {num_left_out:,} of {sum(map(len, parts)):,} texts have the label {threshold:g}, neither above "
+            "nor below the threshold, and are left out."
+        )
+    return kept
+
+
+def _by_threshold(rows: Sequence[Row], threshold: float) -> tuple[list[int], tuple[str, ...]]:
+    return [int(_number(row) > threshold) for row in rows], (f"below {threshold:g}", f"above {threshold:g}")
+
+
+def _number(row: Row) -> float:
+    try:
+        return float(row.label)
+    except ValueError:
+        raise ValueError(f"{row.where}: the label is {row.label!r}; with a threshold, labels are numbers") from None
+
+
+def _by_name(rows: Sequence[Row], source: str, labels: Sequence[object] | None) -> tuple[list[int], tuple[str, ...]]:
+    first: dict[str, Row] = {}
+    for row in rows:
+        first.setdefault(_canonical(row.label), row)
+    if labels is None:
+        order = _known_order(first, Counter(_canonical(row.label) for row in rows), source)
+        names = tuple(first[each].label.strip() for each in order)
+    else:
+        names = tuple(_written(label) for label in labels)
+        order = [_canonical(name) for name in names]
+        for key, row in first.items():
+            if key not in order:
+                raise ValueError(
+                    f"{row.where}: the label is {row.label!r}; `labels` has {', '.join(map(repr, names))}"
+                    f"{did_you_mean(row.label, names)}"
+                )
+        for key, name in zip(order, names, strict=True):
+            if key not in first:
+                found = ", ".join(repr(row.label) for row in first.values())
+                raise ValueError(f"{source}: no text has the label {name!r}; there are {found}")
+    numbers = {key: number for number, key in enumerate(order)}
+    return [numbers[_canonical(row.label)] for row in rows], names
+
+
+def _known_order(first: dict[str, Row], counts: Counter[str], source: str) -> list[str]:
+    keys = list(first)
+    if len(keys) > 2:  # noqa: PLR2004 -- negative and positive
+        shown = ", ".join(
+            f"{first[key].label!r} ({counts[key]:,} texts, first at {first[key].where})" for key in keys[:5]
+        )
+        more = f" and {len(keys) - 5} more" if len(keys) > 5 else ""  # noqa: PLR2004
+        raise ValueError(
+            f"{source}: {len(keys)} labels where 2 are expected: {shown}{more}; give `labels`, all of them in the "
+            "order of their classes, or for stars a `threshold`"
+        )
+    if all(_is_number(key) for key in keys):
+        return sorted(keys, key=float)
+    for pair in ORDERS:
+        if set(keys) <= set(pair):
+            return [key for key in pair if key in keys]
+    if len(keys) == 1:
+        return keys
+    raise ValueError(
+        f"{source}: the labels are {' and '.join(repr(first[key].label) for key in keys)}; give `labels`, the negative "
+        "one first and the positive one second"
+    )
+
+
+def _canonical(label: str) -> str:
+    """How labels are compared: 1, 1.0 and "1" are one.
+
+    >>> _canonical(" 1.0 "), _canonical("Positive")
+    ('1', 'positive')
+    """
+    text = label.strip()
+    return f"{float(text):g}" if _is_number(text) else text.casefold()
+
+
+def _written(label: object) -> str:
+    return str(label).lower() if isinstance(label, bool) else str(label)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False

@@ -1,0 +1,300 @@
+"""Labelled texts as a data module: split, represented as numbers, and looked up a batch at a time."""
+
+from functools import cached_property, lru_cache
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from datamodules.arguments import check_choice, check_integer
+from datamodules.in_memory import Batch, InMemoryDataModule, TensorExamples
+from datamodules.labelled_texts import LabelledTexts
+from datamodules.representations import Representation, Represented, Representing, Terms, Weighting, represented
+from datamodules.splits import Size, Split, draw_fold, draw_split
+
+Overlap = Literal["keep", "drop"]
+
+_TEST_SIZE = 0.2
+_VAL_SIZE = 0.1
+
+
+class TextDataModule(InMemoryDataModule):
+    """Labelled texts, split from a seed and represented as numbers: the base of those here, and of yours.
+
+    A subclass says how to read them, `read_texts`. Vocabulary and idf are learnt on the training split alone.
+
+    Two representations:
+
+    - bag_of_words, for `Perceptron` and `MLP`: (B, V) of float32, one column a term. Sparse until the batch.
+    - tokens, for networks that read words in order: (B, length) of int64, the ids of a text's words. 0 is padding
+      after its end and 1 a word that is not in the vocabulary; the most frequent word is 2.
+
+    Splits are stratified: each part has the classes in the proportions of all. With `folds`, the test split is one fold
+    of a cross-validation: seeds 0 to folds - 1 are its folds, the next `folds` seeds those of another partition, so
+    trials of one seed have one fold, whatever their model.
+
+    Args:
+        representation: bag_of_words or tokens.
+        vocabulary_size: the most frequent terms are kept; for tokens with the two ids that are no word. Where training
+            texts have fewer terms the rest stays empty, so that networks have one shape for all seeds (trials of
+            several seeds can then share a training loop). None for all terms.
+        min_df: the number of training texts that a term must be in.
+        lowercase: whether Word and word are one.
+        weighting: of bags: binary for 1 where a text has the term, count for how often, tfidf for counts times inverse
+            document frequency, each text scaled to length 1 (scikit-learn's TfidfVectorizer).
+        terms: words (with punctuation marks), or characters, which are counted within words.
+        ngrams: of bags: the shortest and the longest run of neighbouring terms that is a column, such as [1, 2].
+        length: of tokens: how many of a text are kept, from its beginning.
+        batch_size: texts in a training batch; not more than there are for training.
+        train_size: a number of texts, or a fraction of the pool; None for what validation and test leave.
+        val_size: likewise, or 0 for none; None for the validation texts that were given, or a tenth.
+        test_size: likewise; None for the test texts that were given, or the fold, or a fifth.
+        folds: the number of folds of a cross-validation; None for none.
+        fold: the fold that tests, from 0; None takes the seed's.
+        overlap: whether training texts that also stand in validation or test (but for case and spaces) are kept or
+            dropped.
+        seed: of split and order, at least 0; None takes what `seed_everything` was given.
+        eval_batch_size: texts in a validation or test batch.
+
+    Raises:
+        ValueError: an argument is not accepted; the message says what is.
+
+    >>> import numpy as np
+    >>> class Opinions(TextDataModule):
+    ...     def read_texts(self):
+    ...         texts = ["good food", "bad food", "good place", "bad place"] * 5
+    ...         return LabelledTexts(texts=tuple(texts), labels=np.array([1, 0, 1, 0] * 5), class_names=("bad", "good"),
+    ...                              sizes=(20, 0, 0))
+    >>> data = Opinions(representation="tokens", length=3, batch_size=4, seed=1)
+    >>> data.setup()
+    >>> inputs, target = next(iter(data.train_dataloader()))
+    >>> inputs.shape, data.input_shape, data.vocabulary_size, data.num_classes
+    (torch.Size([4, 3]), (3,), 6, 2)
+    """
+
+    def __init__(
+        self,
+        *,
+        representation: Representation = "bag_of_words",
+        vocabulary_size: int | None = None,
+        min_df: int = 1,
+        lowercase: bool = True,
+        weighting: Weighting = "binary",
+        terms: Terms = "words",
+        ngrams: tuple[int, int] = (1, 1),
+        length: int = 64,
+        batch_size: int = 32,
+        train_size: Size | None = None,
+        val_size: Size | None = None,
+        test_size: Size | None = None,
+        folds: int | None = None,
+        fold: int | None = None,
+        overlap: Overlap = "keep",
+        seed: int | None = None,
+        eval_batch_size: int = 1000,
+    ) -> None:
+        super().__init__(batch_size=batch_size, seed=seed, eval_batch_size=eval_batch_size)
+        owner = type(self).__name__
+        check_choice(owner, "representation", representation, get_args(Representation))
+        if vocabulary_size is not None:
+            check_integer(owner, "vocabulary_size", vocabulary_size, minimum=3 if representation == "tokens" else 1)
+        check_integer(owner, "min_df", min_df, minimum=1)
+        check_choice(owner, "weighting", weighting, get_args(Weighting))
+        check_choice(owner, "terms", terms, get_args(Terms))
+        check_integer(owner, "length", length, minimum=1)
+        check_choice(owner, "overlap", overlap, get_args(Overlap))
+        shortest, longest = ngrams
+        if not 1 <= shortest <= longest:
+            raise ValueError(f"{owner}: ngrams is {list(ngrams)!r}; accepted: the shortest and the longest, from 1")
+        if representation == "tokens" and (terms != "words" or tuple(ngrams) != (1, 1) or weighting != "binary"):
+            raise ValueError(f"{owner}: terms, ngrams and weighting are for representation: bag_of_words")
+        if folds is not None:
+            check_integer(owner, "folds", folds, minimum=2)
+            if train_size is not None or test_size is not None:
+                raise ValueError(f"{owner}: folds is {folds}, so the fold tests; train_size and test_size must be null")
+        if fold is not None and (folds is None or isinstance(fold, bool) or not 0 <= fold < folds):
+            raise ValueError(f"{owner}: fold is {fold!r} and folds is {folds!r}; accepted: from 0 up to folds - 1")
+        self._how = Representing(
+            representation=representation,
+            vocabulary_size=vocabulary_size,
+            min_df=min_df,
+            lowercase=lowercase,
+            weighting=weighting,
+            terms=terms,
+            ngrams=(shortest, longest),
+            length=length,
+        )
+        self._train_size, self._val_size, self._test_size = train_size, val_size, test_size
+        self._folds, self._fold = folds, fold
+        self._overlap = overlap
+
+    def read_texts(self) -> LabelledTexts:
+        """The texts of all splits, with their classes. Keep what was read for the whole process, as `Sentiment` does:
+        then the trials of one worker share it, and what is made of it.
+        """
+        raise NotImplementedError(f"{type(self).__name__}: write read_texts(self), which returns LabelledTexts")
+
+    def prepare_data(self) -> None:
+        """Read and check everything: files, split, vocabulary.
+
+        Raises:
+            ValueError: the texts cannot be split or represented as asked; the message says why.
+        """
+        _ = self._represented
+
+    @property
+    def texts(self) -> LabelledTexts:
+        """What `read_texts` gave."""
+        return self._texts_read
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """(V,) or (length,). The texts are read for it."""
+        return tuple(self._represented.inputs.shape[1:])
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes. The texts are read for it."""
+        return len(self.texts.class_names)
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """The terms by column, or the words by id."""
+        return self._represented.vocabulary
+
+    @property
+    def vocabulary_size(self) -> int | None:
+        """The number of ids; None for bags, whose `input_shape` says it."""
+        if self._how.representation == "bag_of_words":
+            return None
+        return self._how.vocabulary_size or len(self.vocabulary)
+
+    def make_split(self) -> Split:
+        """Stratified; parts that were given stay as they are."""
+        owner, texts = type(self).__name__, self.texts
+        num_train, num_val, num_test = texts.sizes
+        pool = texts.labels[:num_train]
+        given_val, given_test = (torch.arange(sum(texts.sizes[:part]), sum(texts.sizes[: part + 1])) for part in (1, 2))
+        val_size, test_size = self._val_size, self._test_size
+        if val_size is None:
+            val_size = 0 if num_val else _VAL_SIZE
+        elif num_val and val_size != 0:
+            raise ValueError(f"{owner}: val_size is {val_size}, but there is a file for val; leave one of them out")
+        else:
+            given_val = given_val[:0]
+        if num_test and (self._folds is not None or test_size):
+            asked = f"test_size is {test_size}" if self._folds is None else f"folds is {self._folds}"
+            raise ValueError(f"{owner}: {asked}, but there is a file for test; leave one of them out")
+        if self._folds is not None:
+            split = draw_fold(
+                pool,
+                num_folds=self._folds,
+                fold=self.seed % self._folds if self._fold is None else self._fold,
+                repetition=self.seed // self._folds if self._fold is None else 0,
+                seed=self.seed,
+                val_size=val_size,
+                owner=owner,
+                class_names=texts.class_names,
+            )
+        else:
+            default = 0 if num_test else _TEST_SIZE
+            split = draw_split(
+                num_train,
+                train_size=self._train_size,
+                val_size=val_size,
+                test_size=default if test_size is None else test_size,
+                seed=self.seed,
+                owner=owner,
+                labels=pool,
+            )
+        if num_test and test_size is None:
+            split = split._replace(test=given_test)
+        if len(given_val):
+            split = split._replace(val=given_val)
+        if self._overlap == "drop":
+            split = split._replace(train=split.train[~self._is_evaluated(split)])
+        if len(split.train) < self.batch_size:
+            raise ValueError(
+                f"{owner}: batch_size is {self.batch_size}, but only {len(split.train)} of {len(texts.texts)} texts "
+                "are for training; lower batch_size"
+            )
+        return split
+
+    def make_examples(self) -> Dataset[Any]:
+        """Bags stay sparse until they are looked up."""
+        target = torch.from_numpy(self.texts.labels)
+        inputs = self._represented.inputs
+        return TensorExamples(inputs, target) if isinstance(inputs, Tensor) else SparseExamples(inputs, target)
+
+    def notes(self) -> list[str]:
+        """Sentences that a reader of results should know: what was left out, cut, or stands in two splits."""
+        notes = list(self.texts.notes)
+        if self._represented.num_cut:
+            notes.append(
+                f"{self._represented.num_cut:,} of {len(self.texts.texts):,} texts have more than {self._how.length} "
+                "tokens and are cut at the end."
+            )
+        for name, part in (("validation", self.split.val), ("test", self.split.test)):
+            if num_both := int(_in_both(self.texts, self.split.train, part).sum()):
+                notes.append(
+                    f"{num_both:,} of {len(part):,} {name} texts also stand in the training split (with seed "
+                    f"{self.seed}); overlap: drop leaves such training texts out."
+                )
+        return notes
+
+    @cached_property
+    def _texts_read(self) -> LabelledTexts:
+        return self.read_texts()
+
+    @cached_property
+    def _represented(self) -> Represented:
+        texts, train = self.texts, tuple(self.split.train.tolist())
+        try:
+            return _represented(texts, train, self._how)
+        except ValueError as error:
+            raise ValueError(f"{type(self).__name__}: {error}") from None
+
+    def _is_evaluated(self, split: Split) -> Tensor:
+        """(num_train,), which training texts also stand in validation or test."""
+        return _in_both(self.texts, torch.cat([split.val, split.test]), split.train)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        return {key: value for key, value in state.items() if key not in {"_texts_read", "_represented"}}
+
+
+class SparseExamples(Dataset[Batch]):
+    """Rows of a sparse matrix, made dense a batch at a time.
+
+    Args:
+        inputs: scipy CSR (N, V), float32.
+        target: (N,), int64.
+    """
+
+    def __init__(self, inputs: Any, target: Tensor) -> None:
+        self._inputs, self._target = inputs, target
+
+    def __len__(self) -> int:
+        return len(self._target)
+
+    def __getitem__(self, indices: Tensor) -> Batch:
+        return torch.from_numpy(self._inputs[indices.numpy()].toarray()), self._target[indices]
+
+
+@lru_cache(maxsize=8)
+def _represented(texts: LabelledTexts, train: tuple[int, ...], how: Representing) -> Represented:
+    """Once a process for the trials of a seed, whose models share it."""
+    return represented(texts.texts, torch.tensor(train, dtype=torch.int64), how)
+
+
+def _in_both(texts: LabelledTexts, one: Tensor, other: Tensor) -> Tensor:
+    """(len(other),), which of the other texts also stand among the one, but for case and spaces."""
+    folded = _folded(texts)
+    known = {folded[place] for place in one.tolist()}
+    return torch.tensor([folded[place] in known for place in other.tolist()], dtype=torch.bool)
+
+
+@lru_cache(maxsize=2)
+def _folded(texts: LabelledTexts) -> tuple[str, ...]:
+    return tuple(" ".join(text.casefold().split()) for text in texts.texts)
