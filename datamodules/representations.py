@@ -85,8 +85,8 @@ def _bag_of_words(texts: Sequence[str], train: Tensor, how: Representing) -> Rep
     )
     try:
         vectorizer.fit([texts[place] for place in train.tolist()])
-    except ValueError as error:
-        raise ValueError(f"the training texts leave no vocabulary ({error})") from None
+    except ValueError as error:  # which speaks of arguments that nobody gave
+        raise _no_vocabulary(train, how) from error
     inputs = vectorizer.transform(texts)
     vocabulary = tuple(vectorizer.get_feature_names_out())
     if how.vocabulary_size is not None:
@@ -108,7 +108,7 @@ def _tokens(texts: Sequence[str], train: Tensor, how: Representing) -> Represent
     if how.vocabulary_size is not None:
         kept = kept[: how.vocabulary_size - 2]
     if not kept:
-        raise ValueError("the training texts leave no vocabulary")
+        raise _no_vocabulary(train, how)
     ids = {word: number for number, word in enumerate(kept, start=2)}
     inputs = np.full((len(texts), how.length), PADDING, dtype=np.int64)
     for row, of_text in zip(inputs, tokens, strict=True):
@@ -122,3 +122,7 @@ def _analysis(how: Representing) -> dict[str, Any]:
     if how.terms == "characters":
         return {"analyzer": "char_wb", "lowercase": how.lowercase}
     return {"analyzer": "word", "token_pattern": WORDS, "lowercase": how.lowercase}
+
+
+def _no_vocabulary(train: Tensor, how: Representing) -> ValueError:
+    return ValueError(f"no term is in at least min_df = {how.min_df} of the {len(train)} training texts")

@@ -158,15 +158,29 @@ def stratified(order: Tensor, labels: NDArray[np.int64]) -> Tensor:
     return order[torch.from_numpy(np.lexsort((labels, place)))]
 
 
-def _examples(owner: str, name: str, size: object, pool_size: int) -> Fraction:
-    """The number of examples that a size asks for, not rounded yet."""
+def check_size(owner: str, name: str, size: object) -> None:
+    """Raise unless a size is a number of examples or a fraction of the pool; train_size is at least one example.
+
+    Raises:
+        ValueError: it is not.
+
+    >>> check_size("Digits", "val_size", 1.5)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ValueError: Digits: val_size is 1.5; accepted: a number of examples, 0 for none, or a fraction of the pool betw...
+    """
     if isinstance(size, int) and not isinstance(size, bool) and size >= (1 if name == "train_size" else 0):
-        return Fraction(size)
+        return
     if isinstance(size, float) and 0 < size < 1:
-        # Through repr, 0.15 is 15/100; the binary float is a little less, and three of them may exceed the pool.
-        return Fraction(repr(size)) * pool_size
+        return
     accepted = "a positive number of examples" if name == "train_size" else "a number of examples, 0 for none"
     raise ValueError(f"{owner}: {name} is {size!r}; accepted: {accepted}, or a fraction of the pool between 0 and 1")
+
+
+def _examples(owner: str, name: str, size: Size, pool_size: int) -> Fraction:
+    """The number of examples that a size asks for, not rounded yet."""
+    check_size(owner, name, size)
+    # Through repr, 0.15 is 15/100; the binary float is a little less, and three of them may exceed the pool.
+    return Fraction(size) if isinstance(size, int) else Fraction(repr(size)) * pool_size
 
 
 def _cumulative(shares: Sequence[Fraction]) -> list[int]:

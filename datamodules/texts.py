@@ -11,7 +11,7 @@ from datamodules.arguments import check_choice, check_integer
 from datamodules.in_memory import Batch, InMemoryDataModule, TensorExamples
 from datamodules.labelled_texts import LabelledTexts
 from datamodules.representations import Representation, Represented, Representing, Terms, Weighting, represented
-from datamodules.splits import Size, Split, draw_fold, draw_split
+from datamodules.splits import Size, Split, check_size, draw_fold, draw_split
 
 Overlap = Literal["keep", "drop"]
 
@@ -104,6 +104,9 @@ class TextDataModule(InMemoryDataModule):
         check_choice(owner, "terms", terms, get_args(Terms))
         check_integer(owner, "length", length, minimum=1)
         check_choice(owner, "overlap", overlap, get_args(Overlap))
+        for name, size in (("train_size", train_size), ("val_size", val_size), ("test_size", test_size)):
+            if size is not None:
+                check_size(owner, name, size)
         shortest, longest = ngrams
         if not 1 <= shortest <= longest:
             raise ValueError(f"{owner}: ngrams is {list(ngrams)!r}; accepted: the shortest and the longest, from 1")
