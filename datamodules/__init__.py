@@ -6,6 +6,7 @@ from datamodules.labelled_texts import LabelledTexts
 from datamodules.mnist import MNIST
 from datamodules.sentiment import Sentiment
 from datamodules.splits import Split, draw_fold, draw_split
+from datamodules.synthetic import SyntheticReviews
 from datamodules.tensors import TensorDataModule
 from datamodules.texts import TextDataModule
 
@@ -16,6 +17,7 @@ __all__ = [
     "LabelledTexts",
     "Sentiment",
     "Split",
+    "SyntheticReviews",
     "TensorDataModule",
     "TextDataModule",
     "draw_fold",

@@ -4,6 +4,7 @@ import copy
 import os
 import pickle
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from lightning.pytorch import LightningModule, Trainer, seed_everything
 from torch import nn
 
 import datamodules
-from datamodules import MNIST, Digits, TensorDataModule
+from datamodules import MNIST, Digits, InMemoryDataModule, Sentiment, SyntheticReviews, TensorDataModule, TextDataModule
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers"),  # the data are in memory
@@ -50,13 +51,20 @@ needs_mnist = pytest.mark.skipif(
     reason="no MNIST/raw in the folder that ABLATE_DATA_DIR names",
 )
 
-DATA: list[Callable[..., TensorDataModule]] = [Counted, Digits, MNIST]
+REVIEWS = Path(__file__).parents[2] / "examples" / "reviews.tsv"
+TEXTS: dict[str, Callable[..., TextDataModule]] = {
+    "bags": partial(Sentiment, str(REVIEWS)),
+    "n-grams": partial(Sentiment, str(REVIEWS), weighting="tfidf", ngrams=(1, 2), vocabulary_size=500, min_df=2),
+    "tokens": partial(Sentiment, str(REVIEWS), representation="tokens", length=12),
+    "synthetic tokens": partial(SyntheticReviews, 300, representation="tokens", vocabulary_size=200, length=24),
+}
+DATA: dict[str, Callable[..., InMemoryDataModule]] = {"Counted": Counted, "Digits": Digits, "MNIST": MNIST, **TEXTS}
 
 every_data = pytest.mark.parametrize(
-    "make_data", [Counted, Digits, pytest.param(MNIST, marks=needs_mnist)], ids=["Counted", "Digits", "MNIST"]
+    "make_data", [pytest.param(make, marks=needs_mnist if make is MNIST else ()) for make in DATA.values()], ids=DATA
 )
-# Nothing is read before setup, so these tests need no files.
-every_data_unread = pytest.mark.parametrize("make_data", [Counted, Digits, MNIST], ids=["Counted", "Digits", "MNIST"])
+# Nothing is read before setup, so these tests need no MNIST files.
+every_data_unread = pytest.mark.parametrize("make_data", DATA.values(), ids=DATA)
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +80,21 @@ def ready(data):
     return data
 
 
+def everything(data):
+    """All examples: inputs and target."""
+    return data.make_examples()[torch.arange(num_examples(data))]
+
+
+def num_examples(data):
+    if isinstance(data, TextDataModule):
+        return len(data.texts.texts)
+    return data.pool_size + data.num_official_test
+
+
+def name_of(make_data):
+    return (make_data.func if isinstance(make_data, partial) else make_data).__name__
+
+
 def targets(loader):
     return torch.cat([target for _, target in loader]).tolist()
 
@@ -85,8 +108,9 @@ def order(data, epoch=0):
 
 def test_the_contract_covers_every_shipped_data_module():
     public = {getattr(datamodules, name) for name in datamodules.__all__}
-    shipped = {each for each in public if isinstance(each, type) and issubclass(each, TensorDataModule)}
-    assert shipped - {TensorDataModule} == set(DATA) - {Counted}
+    shipped = {each for each in public if isinstance(each, type) and issubclass(each, InMemoryDataModule)}
+    covered = {make.func if isinstance(make, partial) else make for make in DATA.values()}
+    assert shipped - {InMemoryDataModule, TensorDataModule, TextDataModule} == covered - {Counted}
 
 
 # --- splits ---
@@ -98,14 +122,15 @@ def test_no_example_is_in_two_splits(make_data):
     indices = torch.cat(data.split).tolist()
     assert len(set(indices)) == len(indices)
     assert min(indices) >= 0
-    assert max(indices) < data.pool_size + data.num_official_test
+    assert max(indices) < num_examples(data)
 
 
 @every_data_unread
 def test_sizes_are_those_asked_for(make_data):
     data = make_data(train_size=40, val_size=30, test_size=0.25, seed=1)
-    assert [len(indices) for indices in data.split] == [40, 30, int(data.pool_size / 4 + 0.5)]
-    assert max(torch.cat(data.split)) < data.pool_size
+    pool_size = num_examples(data) - getattr(data, "num_official_test", 0)
+    assert [len(indices) for indices in data.split] == [40, 30, int(pool_size / 4 + 0.5)]
+    assert max(torch.cat(data.split)) < pool_size
 
 
 @every_data_unread
@@ -150,7 +175,8 @@ def test_batches_have_the_shapes_and_types_that_were_announced(make_data):
         inputs, target = next(iter(loader))
         assert inputs.shape == (min(size, len(torch.cat(list(loader.sampler)))), *input_shape)
         assert target.shape == inputs.shape[:1]
-        assert (inputs.dtype, target.dtype) == (torch.float32, torch.int64)
+        assert inputs.dtype == (torch.float32 if getattr(data, "vocabulary_size", None) is None else torch.int64)
+        assert target.dtype == torch.int64
         assert inputs.isfinite().all()
         assert target.min() >= 0
         assert target.max() < num_classes
@@ -167,7 +193,7 @@ def test_an_epoch_holds_every_training_example_once(make_data):
 @every_data
 def test_evaluation_holds_every_example_once_in_one_order(make_data):
     data = ready(make_data(seed=1))
-    _, all_targets = data.load()
+    _, all_targets = everything(data)
     for loader, indices in [(data.val_dataloader(), data.split.val), (data.test_dataloader(), data.split.test)]:
         assert targets(loader) == all_targets[indices].tolist()
         loader.sampler.set_epoch(3)
@@ -177,7 +203,7 @@ def test_evaluation_holds_every_example_once_in_one_order(make_data):
 @every_data
 def test_inputs_go_with_their_targets(make_data):
     data = ready(make_data(seed=1))
-    all_inputs, all_targets = data.load()
+    all_inputs, all_targets = everything(data)
     loader = data.train_dataloader()
     for indices, (inputs, target) in zip(loader.sampler, loader, strict=True):
         assert torch.equal(inputs, all_inputs[indices])
@@ -260,7 +286,7 @@ def test_in_a_trainer_each_epoch_has_its_own_order_whatever_the_model(make_data)
     for model in (small, large):
         fit(model, make_data(seed=1))
     data = ready(make_data(seed=1))
-    _, all_targets = data.load()
+    _, all_targets = everything(data)
     assert small.epochs == [all_targets[order(data, epoch)].tolist() for epoch in range(3)]
     assert large.epochs == small.epochs
 
@@ -315,12 +341,12 @@ def test_copies_are_small_and_read_the_same(make_data, clone):
 def test_arguments_out_of_range_are_refused(make_data, arguments, message):
     with pytest.raises(ValueError) as error:  # noqa: PT011  # the message is compared
         make_data(**arguments)
-    assert str(error.value).startswith(f"{make_data.__name__}: {message}")
+    assert str(error.value).startswith(f"{name_of(make_data)}: {message}")
 
 
 @every_data_unread
 def test_batches_cannot_be_read_before_setup(make_data):
-    with pytest.raises(RuntimeError, match=rf"{make_data.__name__}: the data are not read yet; call setup\(\) first"):
+    with pytest.raises(RuntimeError, match=rf"{name_of(make_data)}: the data are not read yet; call setup\(\) first"):
         make_data(seed=1).train_dataloader()
 
 
