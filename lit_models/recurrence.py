@@ -110,7 +110,13 @@ class Recurrence(nn.Module):
         return [getattr(self, kind + suffix).detach().chunk(_GATES[self.cell]) for suffix in suffixes]
 
     def start_forget_bias(self, value: float) -> None:
-        """Set the bias of an LSTM's forget gates, bias_ih and bias_hh together, to `value`."""
+        """Set the bias of an LSTM's forget gates, bias_ih and bias_hh together, to `value`.
+
+        Raises:
+            ValueError: the cell is no LSTM.
+        """
+        if self.cell != "lstm":
+            raise ValueError(f"{type(self).__name__}: cell {self.cell!r} has no forget gate")
         for _, forget, *_ in self.gates("bias_ih"):
             forget.fill_(value)
         for _, forget, *_ in self.gates("bias_hh"):

@@ -151,10 +151,9 @@ class LargestResponses(nn.Module):
             response = torch.zeros_like(touches, dtype=words.dtype).masked_fill(~touches, -torch.inf).unsqueeze(-1)
             for place in range(first, first + width):
                 response = response + next(products)[:, place : place + num_windows]
-            largest.append(response.max(dim=1).values)
-        # As biases and ReLU before the maximum, and cheaper.
-        bias = torch.cat([conv.get_parameter("bias") for conv in convolutions])
-        return (torch.cat(largest, dim=-1) + bias).relu()
+            assert conv.bias is not None
+            largest.append((response.max(dim=1).values + conv.bias).relu())  # as ReLU before the maximum, and cheaper
+        return torch.cat(largest, dim=-1)
 
 
 def _make_layers(
