@@ -20,7 +20,8 @@ from lightning.pytorch.cli import LightningArgumentParser
 from .errors import Problem, choices
 from .substitution import Substitution
 
-LINKED = ("input_shape", "num_classes")  # taken from the data module where the model's configuration leaves them null
+LINKED = ("input_shape", "num_classes", "vocabulary_size")
+"""Taken from the data module where the model's configuration leaves them null."""
 
 _BASES: dict[str, type] = {"model": LightningModule, "data": LightningDataModule}
 

@@ -1,19 +1,30 @@
 """Small classifiers for Lightning, each a stack of named ingredients that a study can switch on, off or over."""
 
-from lit_models.classifier import Classifier, accuracy
+from lit_models.classifier import Classifier, Head, accuracy
 from lit_models.convnet import ConvNet, conv_size
 from lit_models.initialisation import Init, initialise
 from lit_models.layers import Activation, make_activation
+from lit_models.mean_embedding import MeanEmbedding
 from lit_models.mlp import MLP
 from lit_models.perceptron import Perceptron
+from lit_models.recurrence import Cell, Recurrence
+from lit_models.recurrent import Readout, Recurrent
+from lit_models.text_convnet import TextConvNet
 
 __all__ = [
     "MLP",
     "Activation",
+    "Cell",
     "Classifier",
     "ConvNet",
+    "Head",
     "Init",
+    "MeanEmbedding",
     "Perceptron",
+    "Readout",
+    "Recurrence",
+    "Recurrent",
+    "TextConvNet",
     "accuracy",
     "conv_size",
     "initialise",

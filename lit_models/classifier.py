@@ -3,17 +3,19 @@
 Shapes: B batch, C classes.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 
-from lit_models.arguments import check_integer, check_integers
+from lit_models.arguments import check_choice, check_integer, check_integers
+from lit_models.inputs import Reads, check_inputs
 
-MakeLayers = Callable[[Sequence[int], int], nn.Module]
+MakeLayers = Callable[..., nn.Module]
+Head = Literal["softmax", "sigmoid"]
 Batch = tuple[Tensor, Tensor]
 
 
@@ -23,45 +25,65 @@ class Classifier(LightningModule):
     The layers are built as soon as the sizes of inputs and classes are known: at once when `input_shape` and
     `num_classes` are given, otherwise when the Trainer starts, from the data module's attributes of the same names.
     So a configuration need not repeat what the data already say. `load_from_checkpoint` rebuilds the layers either way.
+    A network for token ids also has a `vocabulary_size`, which works in the same way.
+
+    Two classes need no two outputs: `head="sigmoid"` has one, z, and trains with binary cross-entropy. `forward`
+    returns (0, z) for it, the logits whose softmax is (1 - sigmoid(z), sigmoid(z)) and whose cross-entropy is the
+    binary one; so whatever reads logits need not know the head.
 
     The steps read nothing but their batch and the parameters and keep nothing, so they also run on many stacked copies
     under `torch.func.vmap`. For the same reason the recipe for the layers is let go once they are built: what two
     networks differ in is then their layers, not how they were asked for.
 
     Args:
-        make_layers: from (input_shape, num_classes) to a module (B, *input_shape) -> (B, num_classes), the logits. A
-            subclass gives it, with its own arguments bound by `functools.partial`.
+        make_layers: from (input_shape, num_outputs), and further sizes by name, to a module (B, *input_shape) ->
+            (B, num_outputs), the logits: one for each class, or a single one with `head="sigmoid"`. A subclass gives
+            it, with its own arguments bound by `functools.partial`.
         optimizer: from the parameters to their optimizer.
+        head: softmax has one logit a class; sigmoid has one for two classes.
         input_shape: the shape of one example, such as (1, 28, 28).
         num_classes: the number of classes.
+        **sizes: further ones that the layers are made from and the data module knows; a network for token ids gives
+            its own argument `vocabulary_size`, None by default.
+
+    Attributes:
+        reads: what the inputs have to be, "numbers" or "tokens"; a subclass that says so gets a clear error for others.
 
     Raises:
-        ValueError: `input_shape` or `num_classes` are not positive integers.
+        ValueError: a size is no positive integer, or `head="sigmoid"` with other than two classes.
 
     >>> class Flat(Classifier):
     ...     def __init__(self, input_shape=None, num_classes=None):
     ...         super().__init__(flat_layers, input_shape=input_shape, num_classes=num_classes)
-    >>> def flat_layers(input_shape, num_classes):
-    ...     return nn.Sequential(nn.Flatten(), nn.Linear(input_shape[0] * input_shape[1], num_classes))
+    >>> def flat_layers(input_shape, num_outputs):
+    ...     return nn.Sequential(nn.Flatten(), nn.Linear(input_shape[0] * input_shape[1], num_outputs))
     >>> Flat(input_shape=(8, 8), num_classes=10)(torch.zeros(32, 8, 8)).shape
     torch.Size([32, 10])
     """
+
+    reads: ClassVar[Reads] = "anything"
 
     def __init__(
         self,
         make_layers: MakeLayers,
         *,
         optimizer: OptimizerCallable = lambda params: torch.optim.Adam(params, lr=1e-3),
+        head: Head = "softmax",
         input_shape: Sequence[int] | None = None,
         num_classes: int | None = None,
+        **sizes: int | None,
     ) -> None:
+        check_choice(type(self).__name__, "head", head, get_args(Head))
         super().__init__()
         # The arguments of subclasses too: Lightning gathers them from the calls that led here.
         self.save_hyperparameters(ignore=["make_layers", "optimizer"])
         self.optimizer = optimizer
+        self.head = head
         self._make_layers: MakeLayers | None = make_layers
-        if input_shape is not None and num_classes is not None:
-            self._build(input_shape, num_classes)
+        given: dict[str, Any] = {"input_shape": input_shape, "num_classes": num_classes, **sizes}
+        self._sizes = tuple(given)
+        if None not in given.values():
+            self._build(given)
 
     def configure_model(self) -> None:
         """Build the layers for the Trainer's data module, unless they are there; Lightning calls this.
@@ -71,21 +93,24 @@ class Classifier(LightningModule):
         """
         if self._make_layers is None:
             return
-        self._build(self._size("input_shape"), self._size("num_classes"))
+        self._build({name: self._size(name) for name in self._sizes})
 
     def forward(self, inputs: Tensor) -> Tensor:
         """The logits. inputs: (B, *input_shape) -> (B, C).
 
         Raises:
             RuntimeError: the layers are not built yet.
+            ValueError: the inputs are not what the network `reads`.
         """
         if self._make_layers is not None:
+            *others, last = self._sizes
             raise RuntimeError(
-                f"{type(self).__name__}: the layers are not built yet; give input_shape and num_classes, "
-                "or train it with a Trainer and a data module that has both"
+                f"{type(self).__name__}: the layers are not built yet; give {', '.join(others)} and {last}, "
+                "or train it with a Trainer and a data module that has them"
             )
+        check_inputs(type(self).__name__, self.reads, inputs)
         logits: Tensor = self.layers(inputs)
-        return logits
+        return logits if self.head == "softmax" else nn.functional.pad(logits, (1, 0))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # Lightning's signature
         """The mean cross-entropy of a batch, a scalar. batch: inputs (B, *input_shape) and target (B,), int64."""
@@ -111,7 +136,7 @@ class Classifier(LightningModule):
         self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=len(target))
         return loss
 
-    def _size(self, name: Literal["input_shape", "num_classes"]) -> Any:
+    def _size(self, name: str) -> Any:
         given = self.hparams.get(name)
         if given is not None:
             return given
@@ -120,21 +145,36 @@ class Classifier(LightningModule):
         if data is None:
             raise RuntimeError(f"{owner}: {name} is not known; give it, or train with a data module that has it")
         if (found := getattr(data, name, None)) is None:
-            example = {"input_shape": "input_shape = (1, 28, 28)", "num_classes": "num_classes = 10"}[name]
+            advice = _ADVICE.get(name, "add the attribute")
             raise RuntimeError(
-                f"{owner}: the data module {type(data).__name__} has no {name}; "
-                f"add the attribute, such as `{example}`, or give {owner} its {name}"
+                f"{owner}: the data module {type(data).__name__} has no {name}; {advice}, or give {owner} its {name}"
             )
         return found
 
-    def _build(self, input_shape: Sequence[int], num_classes: int) -> None:
+    def _build(self, sizes: Mapping[str, Any]) -> None:
         assert self._make_layers is not None
-        check_integers(type(self).__name__, "input_shape", input_shape)
-        check_integer(type(self).__name__, "num_classes", num_classes)
-        self.layers = self._make_layers(input_shape, num_classes)
+        owner = type(self).__name__
+        for name, size in sizes.items():
+            (check_integers if name == "input_shape" else check_integer)(owner, name, size)
+        input_shape, num_classes, further = sizes["input_shape"], sizes["num_classes"], dict(sizes)
+        del further["input_shape"], further["num_classes"]
+        if self.head == "sigmoid" and num_classes != 2:  # noqa: PLR2004  # one logit tells two classes apart
+            raise ValueError(
+                f"{owner}: head is 'sigmoid', one logit for two classes, and num_classes is {num_classes}; "
+                "accepted: num_classes 2, or head 'softmax'"
+            )
+        self.layers = self._make_layers(input_shape, num_classes if self.head == "softmax" else 1, **further)
         self._make_layers = None
         # Checkpoints and loggers store these, and `load_from_checkpoint` builds from them; a list is plain YAML.
-        self.save_hyperparameters({"input_shape": list(input_shape), "num_classes": num_classes})
+        self.save_hyperparameters({**sizes, "input_shape": list(input_shape)})
+
+
+_ADVICE = {
+    "input_shape": "add the attribute, such as `input_shape = (1, 28, 28)`",
+    "num_classes": "add the attribute, such as `num_classes = 10`",
+    "vocabulary_size": "this network reads token ids; a text data module with `representation: tokens` has it",
+}
+"""What to do where a data module lacks a size."""
 
 
 def accuracy(logits: Tensor, target: Tensor) -> Tensor:

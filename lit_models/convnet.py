@@ -3,15 +3,16 @@
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
 from torch import nn
 
 from lit_models.arguments import check_choice, check_integer, check_integers, check_rate, per_layer
-from lit_models.classifier import Classifier
+from lit_models.classifier import Classifier, Head
 from lit_models.initialisation import Init, initialise
+from lit_models.inputs import Reads
 from lit_models.layers import Activation, make_activation
 from lit_models.mlp import mlp_layers
 
@@ -42,6 +43,7 @@ class ConvNet(Classifier):
             al. 2014); 0 builds no dropout layer.
         batch_norm: whether to normalise each convolution and hidden layer over the batch (Ioffe & Szegedy 2015).
         optimizer: from the parameters to their optimizer.
+        head: softmax or sigmoid, see `Classifier`.
         input_shape: (channels, height, width) of one example; None asks the data module.
         num_classes: the number of classes; None asks the data module.
 
@@ -62,6 +64,8 @@ class ConvNet(Classifier):
     )
     """
 
+    reads: ClassVar[Reads] = "numbers"
+
     def __init__(
         self,
         filters: Sequence[int] = (16, 32),
@@ -77,6 +81,7 @@ class ConvNet(Classifier):
         dropout: float = 0.0,
         batch_norm: bool = False,
         optimizer: OptimizerCallable = lambda params: torch.optim.Adam(params, lr=1e-3),
+        head: Head = "softmax",
         input_shape: Sequence[int] | None = None,
         num_classes: int | None = None,
     ) -> None:
@@ -103,7 +108,7 @@ class ConvNet(Classifier):
             dropout=dropout,
             batch_norm=batch_norm,
         )
-        super().__init__(make_layers, optimizer=optimizer, input_shape=input_shape, num_classes=num_classes)
+        super().__init__(make_layers, optimizer=optimizer, head=head, input_shape=input_shape, num_classes=num_classes)
 
 
 def conv_size(size: int, kernel_size: int, stride: int = 1, padding: int = 0) -> int:
@@ -125,7 +130,7 @@ def conv_size(size: int, kernel_size: int, stride: int = 1, padding: int = 0) ->
 def _make_layers(
     name: str,
     input_shape: Sequence[int],
-    num_classes: int,
+    num_outputs: int,
     *,
     filters: Sequence[int],
     kernel_size: Sequence[int],
@@ -173,7 +178,7 @@ def _make_layers(
     initialise(convolutions, init)
     head = mlp_layers(
         (channels, height, width),
-        num_classes,
+        num_outputs,
         hidden=hidden,
         activation=activation,
         init=init,

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from functools import partial
+from itertools import chain
 from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
 
 from lit_models.arguments import check_choice
+from lit_models.recurrence import Recurrence
 
 Init = Literal["default", "normal", "xavier", "xavier_uniform", "xavier_normal", "he", "he_uniform", "he_normal"]
 
@@ -25,7 +27,7 @@ _DRAWS: dict[str, Callable[[Tensor], Any]] = {
 
 
 def initialise(network: nn.Module, init: Init) -> None:
-    """Draw the weights of every linear and convolutional layer of `network` anew, and set their biases to zero.
+    """Draw the weights of every linear, convolutional and recurrent layer of `network` anew; their biases become zero.
 
     | init | weights |
     |---|---|
@@ -37,8 +39,10 @@ def initialise(network: nn.Module, init: Init) -> None:
     | he_normal | N(0, 2 / fan_in) |
 
     fan_in and fan_out count the weights that meet in one output and leave one input; in a convolution, channels times
-    kernel area. He's sqrt(2) is the gain of ReLU and is used whatever the activation, so that `init` and `activation`
-    stay two factors. Draws come from torch's global generator. Other layers (batch norm, PReLU) keep their start.
+    kernel area; in a recurrent layer, for each gate and for input and state by themselves, where PyTorch's own start is
+    U(-1/sqrt(hidden_size), 1/sqrt(hidden_size)) for all. He's sqrt(2) is the gain of ReLU and is used whatever the
+    activation, so that `init` and `activation` stay two factors. Draws come from torch's global generator. Other layers
+    keep their start: batch norm, PReLU, and embeddings, whose rows are looked up one by one and meet in no sum.
 
     Sources: Xavier, Glorot & Bengio 2010, Understanding the difficulty of training deep feedforward neural networks,
     equation 16; He, He et al. 2015, Delving deep into rectifiers, equation 10.
@@ -59,3 +63,8 @@ def initialise(network: nn.Module, init: Init) -> None:
             _DRAWS[init](layer.weight)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+        elif isinstance(layer, Recurrence):
+            for gate in chain(*layer.gates("weight_ih"), *layer.gates("weight_hh")):
+                _DRAWS[init](gate)
+            for gate in chain(*layer.gates("bias_ih"), *layer.gates("bias_hh")):
+                nn.init.zeros_(gate)

@@ -4,15 +4,16 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from functools import partial
 from math import prod
-from typing import get_args
+from typing import ClassVar, get_args
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
 from torch import nn
 
 from lit_models.arguments import check_choice, check_integers, check_rate
-from lit_models.classifier import Classifier
+from lit_models.classifier import Classifier, Head
 from lit_models.initialisation import Init, initialise
+from lit_models.inputs import Reads
 from lit_models.layers import Activation, make_activation
 
 
@@ -27,6 +28,7 @@ class MLP(Classifier):
             al. 2014); 0 builds no dropout layer.
         batch_norm: whether to normalise each hidden layer over the batch, before the activation (Ioffe & Szegedy 2015).
         optimizer: from the parameters to their optimizer.
+        head: softmax or sigmoid, see `Classifier`.
         input_shape: the shape of one example, which is flattened; None asks the data module.
         num_classes: the number of classes; None asks the data module.
 
@@ -43,6 +45,8 @@ class MLP(Classifier):
     )
     """
 
+    reads: ClassVar[Reads] = "numbers"
+
     def __init__(
         self,
         hidden: Sequence[int] = (128,),
@@ -52,6 +56,7 @@ class MLP(Classifier):
         dropout: float = 0.0,
         batch_norm: bool = False,
         optimizer: OptimizerCallable = lambda params: torch.optim.Adam(params, lr=1e-3),
+        head: Head = "softmax",
         input_shape: Sequence[int] | None = None,
         num_classes: int | None = None,
     ) -> None:
@@ -63,12 +68,12 @@ class MLP(Classifier):
         make_layers = partial(
             mlp_layers, hidden=hidden, activation=activation, init=init, dropout=dropout, batch_norm=batch_norm
         )
-        super().__init__(make_layers, optimizer=optimizer, input_shape=input_shape, num_classes=num_classes)
+        super().__init__(make_layers, optimizer=optimizer, head=head, input_shape=input_shape, num_classes=num_classes)
 
 
 def mlp_layers(
     input_shape: Sequence[int],
-    num_classes: int,
+    num_outputs: int,
     *,
     hidden: Sequence[int],
     activation: Activation,
@@ -76,7 +81,7 @@ def mlp_layers(
     dropout: float,
     batch_norm: bool,
 ) -> nn.Module:
-    """The layers of an `MLP`, initialised: (B, *input_shape) -> (B, num_classes).
+    """The layers of an `MLP`, initialised: (B, *input_shape) -> (B, num_outputs).
 
     A layer is named by its kind and its place among the hidden layers, so the other parameters keep their names when an
     ingredient is switched or a hidden layer added. Batch norm's own shift makes the bias before it redundant, yet the
@@ -92,7 +97,7 @@ def mlp_layers(
         if dropout > 0:
             layers[f"dropout{number}"] = nn.Dropout(dropout)
         width = units
-    layers["output"] = nn.Linear(width, num_classes)
+    layers["output"] = nn.Linear(width, num_outputs)
     network = nn.Sequential(layers)
     initialise(network, init)
     return network

@@ -4,15 +4,16 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from functools import partial
 from math import prod
-from typing import get_args
+from typing import ClassVar, get_args
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
 from torch import nn
 
 from lit_models.arguments import check_choice
-from lit_models.classifier import Classifier
+from lit_models.classifier import Classifier, Head
 from lit_models.initialisation import Init, initialise
+from lit_models.inputs import Reads
 
 
 class Perceptron(Classifier):
@@ -21,6 +22,7 @@ class Perceptron(Classifier):
     Args:
         init: where W starts, see `initialise`.
         optimizer: from the parameters to their optimizer.
+        head: softmax or sigmoid, see `Classifier`.
         input_shape: the shape of one example; None asks the data module.
         num_classes: the number of classes; None asks the data module.
 
@@ -34,22 +36,29 @@ class Perceptron(Classifier):
     )
     """
 
+    reads: ClassVar[Reads] = "numbers"
+
     def __init__(
         self,
         init: Init = "default",
         *,
         optimizer: OptimizerCallable = lambda params: torch.optim.Adam(params, lr=1e-3),
+        head: Head = "softmax",
         input_shape: Sequence[int] | None = None,
         num_classes: int | None = None,
     ) -> None:
         check_choice(type(self).__name__, "init", init, get_args(Init))
         super().__init__(
-            partial(_make_layers, init=init), optimizer=optimizer, input_shape=input_shape, num_classes=num_classes
+            partial(_make_layers, init=init),
+            optimizer=optimizer,
+            head=head,
+            input_shape=input_shape,
+            num_classes=num_classes,
         )
 
 
-def _make_layers(input_shape: Sequence[int], num_classes: int, *, init: Init) -> nn.Module:
-    output = nn.Linear(prod(input_shape), num_classes)
+def _make_layers(input_shape: Sequence[int], num_outputs: int, *, init: Init) -> nn.Module:
+    output = nn.Linear(prod(input_shape), num_outputs)
     layers = nn.Sequential(OrderedDict(flatten=nn.Flatten(), output=output))
     initialise(layers, init)
     return layers

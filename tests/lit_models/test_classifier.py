@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from datamodules import Digits
-from lit_models import MLP, Classifier, ConvNet, Perceptron, accuracy
+from lit_models import MLP, Classifier, ConvNet, MeanEmbedding, Perceptron, Recurrent, TextConvNet, accuracy
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers"),  # the data are in memory
@@ -29,6 +29,20 @@ class Shapeless(LightningDataModule):
 class Sized(Shapeless):
     input_shape = (2,)
     num_classes = 3
+
+
+class BagOfWords(Sized):
+    vocabulary_size = None
+
+
+class Texts(LightningDataModule):
+    input_shape = (2,)
+    num_classes = 3
+    vocabulary_size = 9
+
+    def train_dataloader(self):
+        tokens = torch.tensor([[1, 2], [3, 0], [8, 8], [0, 0]])
+        return DataLoader(TensorDataset(tokens, torch.zeros(4, dtype=torch.int64)), batch_size=2)
 
 
 def make_trainer():
@@ -125,6 +139,87 @@ def test_a_built_network_does_not_remember_its_recipe():
     assert attributes(first) == attributes(second)
 
 
+def test_the_size_of_the_vocabulary_comes_from_the_data_module():
+    model = MeanEmbedding(embedding_size=4)
+    make_trainer().fit(model, datamodule=Texts())
+    assert model.layers.features.embedding.weight.shape == (9, 4)
+    assert model.hparams["vocabulary_size"] == 9
+
+
+def test_a_vocabulary_given_goes_before_the_data_module():
+    model = MeanEmbedding(embedding_size=4, vocabulary_size=11)
+    make_trainer().fit(model, datamodule=Texts())
+    assert model.layers.features.embedding.weight.shape == (11, 4)
+
+
+@pytest.mark.parametrize("network", [MeanEmbedding, TextConvNet, Recurrent])
+@pytest.mark.parametrize("data", [Sized, BagOfWords])
+def test_a_data_module_without_a_vocabulary_is_told_what_has_one(network, data):
+    name = network.__name__
+    with pytest.raises(RuntimeError) as error:
+        make_trainer().fit(network(), datamodule=data())
+    assert str(error.value) == (
+        f"{name}: the data module {data.__name__} has no vocabulary_size; this network reads token ids; "
+        f"a text data module with `representation: tokens` has it, or give {name} its vocabulary_size"
+    )
+
+
+def test_a_network_for_tokens_without_layers_says_what_it_needs():
+    with pytest.raises(
+        RuntimeError, match="not built yet; give input_shape, num_classes and vocabulary_size, or train"
+    ):
+        Recurrent(input_shape=(4,), num_classes=2)(torch.zeros(1, 4, dtype=torch.int64))
+
+
+# --- heads ---
+
+
+def test_one_logit_is_trained_with_binary_cross_entropy():
+    torch.manual_seed(0)
+    model = MLP(hidden=[5], head="sigmoid", input_shape=(4,), num_classes=2).double()
+    model.log_dict = lambda metrics, **options: None
+    inputs, target = 3 * torch.randn(16, 4, dtype=torch.float64), torch.arange(16) % 2
+    assert model.layers.output.weight.shape == (1, 5)
+    z = model.layers(inputs).squeeze(1)
+    expected = nn.functional.binary_cross_entropy_with_logits(z, target.double())
+    loss = model.training_step((inputs, target), 0)
+    torch.testing.assert_close(loss, expected, rtol=1e-14, atol=0)
+    gradients = [torch.autograd.grad(value, list(model.parameters())) for value in (loss, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("z", [-800.0, -30.0, 0.0, 30.0, 800.0])
+def test_far_from_the_border_one_logit_loses_no_precision(z):
+    model = Perceptron(head="sigmoid", input_shape=(1,), num_classes=2)
+    nn.init.ones_(model.layers.output.weight)
+    nn.init.zeros_(model.layers.output.bias)
+    inputs = torch.tensor([[z]], requires_grad=True)
+    logits = model(inputs)
+    assert logits.tolist() == [[0.0, z]]
+    for label in (0, 1):
+        loss = nn.functional.cross_entropy(model(inputs), torch.tensor([label]))
+        expected = nn.functional.binary_cross_entropy_with_logits(inputs[0], torch.tensor([float(label)]))
+        torch.testing.assert_close(loss, expected)
+        torch.testing.assert_close(*(torch.autograd.grad(value, inputs)[0] for value in (loss, expected)))
+
+
+def test_one_logit_tells_only_two_classes_apart():
+    message = (
+        "MLP: head is 'sigmoid', one logit for two classes, and num_classes is 10; "
+        "accepted: num_classes 2, or head 'softmax'"
+    )
+    with pytest.raises(ValueError) as error:  # noqa: PT011  # the whole message is compared
+        MLP(head="sigmoid", input_shape=(4,), num_classes=10)
+    assert str(error.value) == message
+    with pytest.raises(ValueError, match=r"^Perceptron: head is 'sigmoid', one logit for two classes"):
+        make_trainer().fit(Perceptron(head="sigmoid"), datamodule=Sized())
+
+
+def test_an_unknown_head_is_refused_before_sizes_are_known():
+    with pytest.raises(ValueError, match=r"^MLP: head is 'softmx'; accepted: 'softmax', 'sigmoid'; did you mean 's"):
+        MLP(head="softmx")
+
+
 # --- a network of one's own ---
 
 
@@ -144,7 +239,29 @@ def test_a_subclass_brings_layers_and_arguments(tmp_path):
     trainer.save_checkpoint(tmp_path / "own.ckpt")
     loaded = Own.load_from_checkpoint(tmp_path / "own.ckpt")
     assert torch.equal(loaded(torch.ones(1, 2)), model(torch.ones(1, 2)))
-    assert dict(loaded.hparams) == {"width": 6, "input_shape": [2], "num_classes": 3}
+    assert dict(loaded.hparams) == {"width": 6, "input_shape": [2], "num_classes": 3, "head": "softmax"}
+
+
+class Words(Classifier):
+    """Has a vocabulary, and nothing of ours in its layers."""
+
+    def __init__(self, *, input_shape=None, num_classes=None, vocabulary_size=None):
+        super().__init__(word_layers, input_shape=input_shape, num_classes=num_classes, vocabulary_size=vocabulary_size)
+
+
+def word_layers(input_shape, num_outputs, vocabulary_size):
+    return nn.Sequential(nn.Embedding(vocabulary_size, 3), nn.Flatten(), nn.Linear(3 * input_shape[0], num_outputs))
+
+
+def test_a_subclass_may_ask_for_a_vocabulary(tmp_path):
+    model = Words()
+    trainer = make_trainer()
+    trainer.fit(model, datamodule=Texts())
+    trainer.save_checkpoint(tmp_path / "words.ckpt")
+    loaded = Words.load_from_checkpoint(tmp_path / "words.ckpt")
+    tokens = torch.tensor([[1, 8]])
+    assert torch.equal(loaded(tokens), model(tokens))
+    assert loaded.hparams["vocabulary_size"] == 9
 
 
 # --- configuration ---
@@ -161,12 +278,20 @@ def test_one_setting_of_the_default_optimizer_can_be_changed_alone():
     assert (optimizer.defaults["lr"], optimizer.defaults["weight_decay"]) == (1e-3, 0.1)
 
 
-@pytest.mark.parametrize("network", [Perceptron, MLP, ConvNet])
-def test_another_optimizer_can_be_named(network):
+IMAGES = {"input_shape": [1, 28, 28], "num_classes": 10}
+TEXTS = {"input_shape": [12], "num_classes": 2, "vocabulary_size": 20}
+every_network = pytest.mark.parametrize(
+    ("network", "sizes"),
+    [(network, IMAGES) for network in (Perceptron, MLP, ConvNet)]
+    + [(network, TEXTS) for network in (MeanEmbedding, TextConvNet, Recurrent)],
+)
+
+
+@every_network
+def test_another_optimizer_can_be_named(network, sizes):
     arguments = [
         ("class_path", f"lit_models.{network.__name__}"),
-        ("init_args.input_shape", [1, 28, 28]),
-        ("init_args.num_classes", 10),
+        *((f"init_args.{name}", size) for name, size in sizes.items()),
         ("init_args.optimizer", "{class_path: torch.optim.SGD, init_args: {lr: 0.01}}"),
     ]
     parser, config = parse(arguments)
@@ -175,9 +300,9 @@ def test_another_optimizer_can_be_named(network):
     assert optimizer.defaults["lr"] == 0.01
 
 
-@pytest.mark.parametrize("network", [Perceptron, MLP, ConvNet])
-def test_the_optimizer_of_every_network_is_adam_in_python_and_in_configurations(network):
-    optimizer = network(input_shape=(1, 28, 28), num_classes=10).configure_optimizers()
+@every_network
+def test_the_optimizer_of_every_network_is_adam_in_python_and_in_configurations(network, sizes):
+    optimizer = network(**sizes).configure_optimizers()
     assert (type(optimizer), optimizer.defaults["lr"]) == (torch.optim.Adam, 1e-3)
     _, config = parse([("class_path", f"lit_models.{network.__name__}")])
     assert config.model.init_args.optimizer.class_path == "torch.optim.Adam"

@@ -3,18 +3,20 @@
 import sys
 from collections.abc import Callable
 from functools import partial
+from inspect import signature
 from typing import get_args
 
 import pytest
 import torch
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.cli import LightningCLI
+from small_data import OddOrEven, TinyTexts, TwoKindsOfTexts
 from torch import nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
 import lit_models
 from datamodules import Digits
-from lit_models import MLP, Activation, Classifier, ConvNet, Perceptron
+from lit_models import MLP, Activation, Classifier, ConvNet, MeanEmbedding, Perceptron, Recurrent, TextConvNet
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers"),  # the data are in memory
@@ -24,9 +26,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:(?s).*was deprecated in v4"),
 ]
 
-SIZES = {"input_shape": (1, 8, 8), "num_classes": 10}
-
-MODELS: dict[str, Callable[..., Classifier]] = {
+IMAGES: dict[str, Callable[..., Classifier]] = {
     "perceptron": Perceptron,
     "mlp": partial(MLP, hidden=[16, 12]),
     "mlp without hidden layers": partial(MLP, hidden=[]),
@@ -46,7 +46,51 @@ MODELS: dict[str, Callable[..., Classifier]] = {
         dropout=0.5,
     ),
 }
-REGULARISED = {"mlp with all", "convnet with all"}
+TEXTS: dict[str, Callable[..., Classifier]] = {
+    "mean embedding": partial(MeanEmbedding, 8, hidden=[16]),
+    "mean embedding without hidden layers": partial(MeanEmbedding, 8, hidden=[]),
+    "mean embedding with all": partial(
+        MeanEmbedding, 8, hidden=[16, 12], activation="prelu", init="he", batch_norm=True, dropout=0.5
+    ),
+    "text convnet": partial(TextConvNet, num_maps=5, embedding_size=8, dropout=0.0),
+    "text convnet with all": partial(TextConvNet, [2, 2, 14], num_maps=4, embedding_size=8, init="xavier"),
+    "rnn": partial(Recurrent, "rnn", hidden_size=7, embedding_size=8),
+    "lstm": partial(Recurrent, "lstm", hidden_size=7, embedding_size=8),
+    "gru": partial(Recurrent, "gru", hidden_size=7, embedding_size=8),
+    "rnn with all": partial(
+        Recurrent, "rnn", hidden_size=7, num_layers=2, bidirectional=True, readout="max", embedding_size=8, dropout=0.5
+    ),
+    "lstm with all": partial(
+        Recurrent,
+        "lstm",
+        hidden_size=7,
+        num_layers=2,
+        bidirectional=True,
+        embedding_size=8,
+        init="xavier_normal",
+        forget_bias=1.0,
+        dropout=0.5,
+    ),
+    "gru with all": partial(
+        Recurrent, "gru", hidden_size=7, num_layers=3, bidirectional=True, readout="mean", embedding_size=8, dropout=0.5
+    ),
+}
+IMAGES_OF_TWO_CLASSES: dict[str, Callable[..., Classifier]] = {
+    f"{name}, one logit": partial(IMAGES[name], head="sigmoid")
+    for name in ("perceptron", "mlp", "mlp with all", "convnet")
+}
+TEXTS_OF_TWO_CLASSES: dict[str, Callable[..., Classifier]] = {
+    f"{name}, one logit": partial(TEXTS[name], head="sigmoid")
+    for name in ("mean embedding", "text convnet with all", "gru")
+}
+MODELS = IMAGES | TEXTS | IMAGES_OF_TWO_CLASSES | TEXTS_OF_TWO_CLASSES
+DATA: dict[str, type] = {
+    **dict.fromkeys(IMAGES, Digits),
+    **dict.fromkeys(TEXTS, TinyTexts),
+    **dict.fromkeys(IMAGES_OF_TWO_CLASSES, OddOrEven),
+    **dict.fromkeys(TEXTS_OF_TWO_CLASSES, TwoKindsOfTexts),
+}
+REGULARISED = {name for name in MODELS if "with all" in name}
 
 every_model = pytest.mark.parametrize("name", MODELS)
 
@@ -58,15 +102,23 @@ def no_seed_left(monkeypatch):
     monkeypatch.setenv("PL_SEED_WORKERS", "0")
 
 
-def make_batch(num_examples=16, dtype=torch.float32):
+def make_sizes(name):
+    linked = ("input_shape", "num_classes", "vocabulary_size")
+    return {size: getattr(DATA[name], size) for size in linked if hasattr(DATA[name], size)}
+
+
+def make_batch(name, num_examples=16, dtype=torch.float32):
+    data = DATA[name]
+    if issubclass(data, TinyTexts):
+        return data.texts(num_examples)
     generator = torch.Generator().manual_seed(0)
-    inputs = torch.randn(num_examples, *SIZES["input_shape"], generator=generator, dtype=dtype)
-    return inputs, torch.randint(10, (num_examples,), generator=generator)
+    inputs = torch.randn(num_examples, *data.input_shape, generator=generator, dtype=dtype)
+    return inputs, torch.randint(data.num_classes, (num_examples,), generator=generator)
 
 
 def make_model(name, seed=0):
     torch.manual_seed(seed)
-    return MODELS[name](**SIZES)
+    return MODELS[name](**make_sizes(name))
 
 
 def silent(model):
@@ -84,8 +136,8 @@ def test_the_contract_covers_every_shipped_model():
 
 @every_model
 def test_logits_have_one_row_an_example_and_one_column_a_class(name):
-    logits = make_model(name)(make_batch(16)[0])
-    assert logits.shape == (16, 10)
+    logits = make_model(name)(make_batch(name)[0])
+    assert logits.shape == (16, DATA[name].num_classes)
     assert logits.dtype == torch.float32
     assert logits.isfinite().all()
 
@@ -93,7 +145,7 @@ def test_logits_have_one_row_an_example_and_one_column_a_class(name):
 @every_model
 def test_loss_and_accuracy_are_those_of_the_logits(name):
     model, logged = silent(make_model(name).eval())
-    inputs, target = make_batch(16)
+    inputs, target = make_batch(name)
     logits = model(inputs)
     expected_loss = -logits.log_softmax(dim=1)[torch.arange(16), target].mean()
     expected_acc = sum(int(row.argmax()) == int(t) for row, t in zip(logits, target, strict=True)) / 16
@@ -110,10 +162,12 @@ def test_loss_and_accuracy_are_those_of_the_logits(name):
 @every_model
 def test_gradients_reach_every_parameter(name):
     model, _ = silent(make_model(name))
-    model.training_step(make_batch(), 0).backward()
+    model.training_step(make_batch(name), 0).backward()
     assert [parameter for parameter, value in model.named_parameters() if value.grad is None] == []
     # Batch norm takes the mean away, and with it what the bias just before it adds.
-    cancelled = ("linear1.bias", "linear2.bias", "conv1.bias", "conv2.bias") if name in REGULARISED else ()
+    cancelled = ()
+    if any(isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) for layer in model.modules()):
+        cancelled = ("linear1.bias", "linear2.bias", "conv1.bias", "conv2.bias")
     reached = [parameter for parameter, value in model.named_parameters() if value.grad.abs().max() > 1e-6]
     assert [each for each, _ in model.named_parameters() if each not in reached and not each.endswith(cancelled)] == []
 
@@ -123,15 +177,15 @@ def test_gradients_reach_every_parameter(name):
 def test_gradients_pass_through_every_activation(network, activation):
     sizes = {"hidden": [16]} if network is MLP else {"filters": [4], "kernel_size": 3}
     torch.manual_seed(0)
-    model, _ = silent(network(activation=activation, **sizes, **SIZES))
-    model.training_step(make_batch(), 0).backward()
+    model, _ = silent(network(activation=activation, **sizes, **make_sizes("mlp")))
+    model.training_step(make_batch("mlp"), 0).backward()
     assert [name for name, value in model.named_parameters() if not value.grad.abs().max() > 0] == []
 
 
 @every_model
 def test_eval_is_deterministic_and_independent_of_the_rest_of_the_batch(name):
     model = make_model(name).eval()
-    inputs, _ = make_batch(16)
+    inputs, _ = make_batch(name)
     logits = model(inputs)
     assert torch.equal(logits, model(inputs))
     torch.testing.assert_close(logits[:3], model(inputs[:3]))
@@ -140,7 +194,7 @@ def test_eval_is_deterministic_and_independent_of_the_rest_of_the_batch(name):
 @every_model
 def test_training_differs_from_eval_only_by_dropout_and_batch_norm(name):
     model = make_model(name)
-    inputs, _ = make_batch(16)
+    inputs, _ = make_batch(name)
     same = torch.equal(model.train()(inputs), model.eval()(inputs))
     assert same == (name not in REGULARISED)
     model.train()
@@ -165,7 +219,7 @@ def test_stacked_copies_train_as_single_ones(name):
             for layer in model.modules():
                 if isinstance(layer, nn.Dropout):
                     layer.p = 0.0
-    batch = make_batch(dtype=torch.float64)
+    batch = make_batch(name, dtype=torch.float64)
     parameters, buffers = stack_module_state(models)
 
     def loss(parameters, buffers):
@@ -195,11 +249,15 @@ def _prefixed(tensors):
 
 def cli_config(name, tmp_path):
     model = MODELS[name]
-    network, arguments = (model.func, model.keywords) if isinstance(model, partial) else (model, {})
+    network, arguments = type(make_model(name)), {}
+    if isinstance(model, partial):
+        arguments = dict(zip(signature(network).parameters, model.args, strict=False)) | model.keywords
+    data = DATA[name]
+    sizes = {"train_size": 400, "val_size": 50, "test_size": 50} if issubclass(data, Digits) else {}
     return {
         "seed_everything": 1,
         "model": {"class_path": f"lit_models.{network.__name__}", "init_args": arguments},
-        "data": {"class_path": "datamodules.Digits", "init_args": {"train_size": 400, "val_size": 50, "test_size": 50}},
+        "data": {"class_path": f"{data.__module__}.{data.__name__}", "init_args": sizes},
         "trainer": {
             "max_epochs": 1,
             "accelerator": "cpu",
@@ -227,17 +285,18 @@ def test_trains_in_stock_lightning_cli_and_loads_from_its_checkpoint(name, tmp_p
     assert set(tested) == {"test/loss", "test/acc"}
 
     loaded = type(cli.model).load_from_checkpoint(tmp_path / "last.ckpt")  # weights_only, torch's default
-    inputs, _ = make_batch()
+    inputs, _ = make_batch(name)
     assert torch.equal(loaded.eval()(inputs), cli.model.eval()(inputs))
-    assert loaded.hparams["input_shape"] == [1, 8, 8]
-    assert loaded.hparams["num_classes"] == 10
+    expected = make_sizes(name)
+    assert loaded.hparams["input_shape"] == list(expected.pop("input_shape"))
+    assert {size: loaded.hparams[size] for size in expected} == expected
 
 
 @every_model
-@pytest.mark.parametrize("sizes", [SIZES, {}], ids=["sizes given", "sizes from the data"])
-def test_loads_from_a_checkpoint_written_from_python(name, sizes, tmp_path):
+@pytest.mark.parametrize("given", [True, False], ids=["sizes given", "sizes from the data"])
+def test_loads_from_a_checkpoint_written_from_python(name, given, tmp_path):
     seed_everything(1, verbose=False)
-    model = MODELS[name](**sizes)
+    model = MODELS[name](**(make_sizes(name) if given else {}))
     trainer = Trainer(
         max_steps=3,
         accelerator="cpu",
@@ -247,11 +306,12 @@ def test_loads_from_a_checkpoint_written_from_python(name, sizes, tmp_path):
         enable_model_summary=False,
         limit_val_batches=0,
     )
-    trainer.fit(model, datamodule=Digits())
+    trainer.fit(model, datamodule=DATA[name]())
     trainer.save_checkpoint(tmp_path / "model.ckpt")
     loaded = type(model).load_from_checkpoint(tmp_path / "model.ckpt", weights_only=True)
-    inputs, _ = make_batch()
+    inputs, _ = make_batch(name)
     assert torch.equal(loaded.eval()(inputs), model.eval()(inputs))
-    assert {key: value for key, value in loaded.hparams.items() if key in ("hidden", "filters", "init")} == {
-        key: value for key, value in model.hparams.items() if key in ("hidden", "filters", "init")
+    chosen = ("hidden", "filters", "init", "widths", "cell", "readout", "head")
+    assert {key: value for key, value in loaded.hparams.items() if key in chosen} == {
+        key: value for key, value in model.hparams.items() if key in chosen
     }

@@ -1,0 +1,155 @@
+"""The mean of a text's word vectors, then fully connected layers."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from functools import partial
+from typing import ClassVar, get_args
+
+import torch
+from lightning.pytorch.cli import OptimizerCallable
+from torch import Tensor, nn
+
+from lit_models.arguments import check_choice, check_integer, check_integers, check_rate
+from lit_models.classifier import Classifier, Head
+from lit_models.initialisation import Init
+from lit_models.inputs import PADDING, Reads, check_text_shape
+from lit_models.layers import Activation
+from lit_models.mlp import mlp_layers
+
+
+class MeanEmbedding(Classifier):
+    """An `MLP` on the mean of a text's word vectors, for token ids: the deep averaging network of Iyyer et al. 2015.
+
+    Without hidden layers it is linear in the mean, as fastText (Joulin et al. 2017). Padding does not count, so the
+    logits do not depend on the fixed length; the mean of a text without tokens is zero. Parameters are named
+    `layers.features.embedding.weight`, `layers.head.linear1.weight`, `layers.head.output.weight`.
+
+    Args:
+        embedding_size: the numbers in a word vector. They start from N(0, 1), torch's own, whatever `init` is.
+        hidden: the number of units of each hidden layer; [] leaves the output layer alone.
+        activation: see `make_activation`.
+        init: where weights and biases of the linear layers start, see `initialise`; unless asked, as in plain PyTorch.
+        dropout: the probability with which a hidden unit is set to zero in training, 0 <= dropout < 1; 0 builds no
+            dropout layer.
+        batch_norm: whether to normalise each hidden layer over the batch, before the activation.
+        optimizer: from the parameters to their optimizer.
+        head: softmax or sigmoid, see `Classifier`.
+        input_shape: (length,), the tokens of a text with its padding; None asks the data module.
+        num_classes: the number of classes; None asks the data module.
+        vocabulary_size: the number of token ids, padding included; None asks the data module.
+
+    Raises:
+        ValueError: an argument is not accepted; the message says what is.
+
+    Iyyer et al. 2015, Deep unordered composition rivals syntactic methods for text classification; Joulin et al. 2017,
+    Bag of tricks for efficient text classification.
+
+    >>> model = MeanEmbedding(hidden=[], input_shape=(4,), num_classes=2, vocabulary_size=100)
+    >>> model.layers
+    Sequential(
+      (features): MeanVector(
+        (embedding): Embedding(100, 50)
+      )
+      (head): Sequential(
+        (flatten): Flatten(start_dim=1, end_dim=-1)
+        (output): Linear(in_features=50, out_features=2, bias=True)
+      )
+    )
+    >>> short, long = torch.tensor([[7, 2]]), torch.tensor([[7, 2, 0, 0]])
+    >>> torch.equal(model(short), model(long))
+    True
+    """
+
+    reads: ClassVar[Reads] = "tokens"
+
+    def __init__(
+        self,
+        embedding_size: int = 50,
+        *,
+        hidden: Sequence[int] = (128,),
+        activation: Activation = "relu",
+        init: Init = "default",
+        dropout: float = 0.0,
+        batch_norm: bool = False,
+        optimizer: OptimizerCallable = lambda params: torch.optim.Adam(params, lr=1e-3),
+        head: Head = "softmax",
+        input_shape: Sequence[int] | None = None,
+        num_classes: int | None = None,
+        vocabulary_size: int | None = None,
+    ) -> None:
+        name = type(self).__name__
+        check_integer(name, "embedding_size", embedding_size)
+        check_integers(name, "hidden", hidden)
+        check_choice(name, "activation", activation, get_args(Activation))
+        check_choice(name, "init", init, get_args(Init))
+        check_rate(name, "dropout", dropout)
+        make_layers = partial(
+            _make_layers,
+            name,
+            embedding_size=embedding_size,
+            hidden=hidden,
+            activation=activation,
+            init=init,
+            dropout=dropout,
+            batch_norm=batch_norm,
+        )
+        super().__init__(
+            make_layers,
+            optimizer=optimizer,
+            head=head,
+            input_shape=input_shape,
+            num_classes=num_classes,
+            vocabulary_size=vocabulary_size,
+        )
+
+
+class MeanVector(nn.Module):
+    """The mean of the vectors of a text's tokens, without its padding: (B, L) -> (B, E); zero for a text without any.
+
+    Args:
+        vocabulary_size: the number of token ids.
+        embedding_size: E, the numbers in a vector.
+
+    >>> mean = MeanVector(10, 3)
+    >>> tokens = torch.tensor([[4, 4, 0, 0], [0, 0, 0, 0]])
+    >>> torch.equal(mean(tokens), torch.stack([mean.embedding.weight[4], torch.zeros(3)]))
+    True
+    """
+
+    def __init__(self, vocabulary_size: int, embedding_size: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary_size, embedding_size)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """tokens: (B, L), int64 -> (B, E)."""
+        vectors = self.embedding(tokens)
+        counts = (tokens != PADDING).to(vectors.dtype)
+        total: Tensor = (counts.unsqueeze(1) @ vectors).squeeze(1)
+        return total / counts.sum(dim=1, keepdim=True).clamp(min=1)
+
+
+def _make_layers(
+    name: str,
+    input_shape: Sequence[int],
+    num_outputs: int,
+    vocabulary_size: int,
+    *,
+    embedding_size: int,
+    hidden: Sequence[int],
+    activation: Activation,
+    init: Init,
+    dropout: float,
+    batch_norm: bool,
+) -> nn.Module:
+    check_text_shape(name, input_shape)
+    features = MeanVector(vocabulary_size, embedding_size)
+    head = mlp_layers(
+        (embedding_size,),
+        num_outputs,
+        hidden=hidden,
+        activation=activation,
+        init=init,
+        dropout=dropout,
+        batch_norm=batch_norm,
+    )
+    return nn.Sequential(OrderedDict(features=features, head=head))

@@ -1,0 +1,195 @@
+"""Word vectors, recurrent layers over time, and a linear output on what is read from them."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from functools import partial
+from typing import ClassVar, Literal, get_args
+
+import torch
+from lightning.pytorch.cli import OptimizerCallable
+from torch import Tensor, nn
+
+from lit_models.arguments import check_choice, check_integer, check_rate
+from lit_models.classifier import Classifier, Head
+from lit_models.initialisation import Init, initialise
+from lit_models.inputs import PADDING, Reads, check_text_shape
+from lit_models.recurrence import Cell, Recurrence
+
+Readout = Literal["last", "mean", "max"]
+
+
+class Recurrent(Classifier):
+    """A recurrent network for token ids: a plain RNN, an LSTM or a GRU, as the `Recurrence` it has.
+
+    The states at padding are never read, so the logits do not depend on the fixed length; a text without tokens reads
+    out zero. Parameters are named `layers.features.embedding.weight`, `layers.features.recurrence.weight_ih_l0` (as
+    torch names them), `layers.head.output.weight`.
+
+    The readout is what a study of cells hinges on. `last` asks the cell to remember: every word has to reach the end
+    through the states after it, which is what LSTM and GRU are for, and is therefore the default. `mean` and `max`
+    (Conneau et al. 2017, arXiv:1705.02364) give each word a direct way to the output and hide much of the difference.
+
+    Args:
+        cell: rnn, lstm or gru.
+        hidden_size: the units of each layer and direction.
+        num_layers: layers on top of each other.
+        bidirectional: whether every layer also reads from the end; the readout is then twice as wide.
+        readout: last, the state after the last word (and, backwards, after the first); mean or max, of each unit over
+            the words.
+        embedding_size: the numbers in a word vector. They start from N(0, 1), torch's own, whatever `init` is.
+        init: where weights and biases of recurrent layers and output start, see `initialise`; unless asked, as in
+            plain PyTorch.
+        forget_bias: where the forget gates' bias of an LSTM starts, bias_ih and bias_hh together, after `init`; 1 or 2
+            lets it remember from the beginning (Jozefowicz et al. 2015, An empirical exploration of recurrent network
+            architectures). None leaves it to `init`.
+        dropout: the probability with which an output of a recurrent layer below another, or of the readout, is set to
+            zero in training, 0 <= dropout < 1 (Zaremba et al. 2014, arXiv:1409.2329); 0 builds no dropout layer.
+        optimizer: from the parameters to their optimizer.
+        head: softmax or sigmoid, see `Classifier`.
+        input_shape: (length,), the tokens of a text with its padding; None asks the data module.
+        num_classes: the number of classes; None asks the data module.
+        vocabulary_size: the number of token ids, padding included; None asks the data module.
+
+    Raises:
+        ValueError: an argument is not accepted; the message says what is.
+
+    >>> model = Recurrent("gru", hidden_size=16, input_shape=(4,), num_classes=2, vocabulary_size=100)
+    >>> model.layers
+    Sequential(
+      (features): Reading(
+        (embedding): Embedding(100, 100)
+        (recurrence): Recurrence(
+          gru, 16, num_layers=1, bidirectional=False
+          (dropout): Identity()
+        )
+      )
+      (head): Sequential(
+        (output): Linear(in_features=16, out_features=2, bias=True)
+      )
+    )
+    >>> short, long = torch.tensor([[7, 2]]), torch.tensor([[7, 2, 0, 0]])
+    >>> bool((model(short) - model(long)).abs().max() < 1e-6)
+    True
+    """
+
+    reads: ClassVar[Reads] = "tokens"
+
+    def __init__(
+        self,
+        cell: Cell = "lstm",
+        *,
+        hidden_size: int = 128,
+        num_layers: int = 1,
+        bidirectional: bool = False,
+        readout: Readout = "last",
+        embedding_size: int = 100,
+        init: Init = "default",
+        forget_bias: float | None = None,
+        dropout: float = 0.0,
+        optimizer: OptimizerCallable = lambda params: torch.optim.Adam(params, lr=1e-3),
+        head: Head = "softmax",
+        input_shape: Sequence[int] | None = None,
+        num_classes: int | None = None,
+        vocabulary_size: int | None = None,
+    ) -> None:
+        name = type(self).__name__
+        check_choice(name, "cell", cell, get_args(Cell))
+        check_integer(name, "hidden_size", hidden_size)
+        check_integer(name, "num_layers", num_layers)
+        check_choice(name, "readout", readout, get_args(Readout))
+        check_integer(name, "embedding_size", embedding_size)
+        check_choice(name, "init", init, get_args(Init))
+        if forget_bias is not None and cell != "lstm":
+            raise ValueError(
+                f"{name}: forget_bias is {forget_bias!r}, and cell {cell!r} has no forget gate; accepted: None"
+            )
+        check_rate(name, "dropout", dropout)
+        make_layers = partial(
+            _make_layers,
+            name,
+            cell=cell,
+            hidden_size=hidden_size,
+            num_layers=num_layers,
+            bidirectional=bidirectional,
+            readout=readout,
+            embedding_size=embedding_size,
+            init=init,
+            forget_bias=forget_bias,
+            dropout=dropout,
+        )
+        super().__init__(
+            make_layers,
+            optimizer=optimizer,
+            head=head,
+            input_shape=input_shape,
+            num_classes=num_classes,
+            vocabulary_size=vocabulary_size,
+        )
+
+
+class Reading(nn.Module):
+    """What recurrent layers make of a text: (B, L) -> (B, S H), S directions, H hidden units.
+
+    Args:
+        embedding: from token ids (B, L) to word vectors (B, L, E).
+        recurrence: the recurrent layers.
+        readout: last, mean or max, see `Recurrent`.
+
+    >>> reading = Reading(nn.Embedding(10, 3), Recurrence("rnn", 3, 5), readout="max")
+    >>> reading(torch.tensor([[4, 4, 0, 0], [0, 0, 0, 0]])).shape
+    torch.Size([2, 5])
+    """
+
+    def __init__(self, embedding: nn.Embedding, recurrence: Recurrence, *, readout: Readout) -> None:
+        super().__init__()
+        self.embedding = embedding
+        self.recurrence = recurrence
+        self.readout = readout
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """tokens: (B, L), int64 -> (B, S H)."""
+        is_word = tokens != PADDING
+        lengths = is_word.sum(dim=1)
+        states: Tensor = self.recurrence(self.embedding(tokens), lengths)
+        if self.readout == "mean":
+            return states.sum(dim=1) / lengths.clamp(min=1).unsqueeze(1)
+        if self.readout == "max":
+            largest = states.masked_fill(~is_word.unsqueeze(-1), -torch.inf).max(dim=1).values
+            return largest.masked_fill((lengths == 0).unsqueeze(1), 0.0)
+        size = self.recurrence.hidden_size
+        last = (lengths - 1).clamp(min=0).view(-1, 1, 1)
+        ahead = states[..., :size].take_along_dim(last, dim=1).squeeze(1)
+        return torch.cat([ahead, states[:, 0, size:]], dim=-1)  # backwards, the state after the first word
+
+
+def _make_layers(
+    name: str,
+    input_shape: Sequence[int],
+    num_outputs: int,
+    vocabulary_size: int,
+    *,
+    cell: Cell,
+    hidden_size: int,
+    num_layers: int,
+    bidirectional: bool,
+    readout: Readout,
+    embedding_size: int,
+    init: Init,
+    forget_bias: float | None,
+    dropout: float,
+) -> nn.Module:
+    check_text_shape(name, input_shape)
+    embedding = nn.Embedding(vocabulary_size, embedding_size)
+    recurrence = Recurrence(
+        cell, embedding_size, hidden_size, num_layers=num_layers, bidirectional=bidirectional, dropout=dropout
+    )
+    layers: OrderedDict[str, nn.Module] = OrderedDict(features=Reading(embedding, recurrence, readout=readout))
+    if dropout > 0:
+        layers["dropout"] = nn.Dropout(dropout)
+    output = nn.Linear(hidden_size * (2 if bidirectional else 1), num_outputs)
+    layers["head"] = nn.Sequential(OrderedDict(output=output))
+    network = nn.Sequential(layers)
+    initialise(network, init)
+    if forget_bias is not None:
+        recurrence.start_forget_bias(forget_bias)
+    return network

@@ -1,0 +1,179 @@
+"""Convolutions over the words of a text, each pooled to its largest response.
+
+Shapes: B batch, L length, E numbers in a word vector, M maps of each width, K number of widths.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from functools import partial
+from typing import ClassVar, get_args
+
+import torch
+from lightning.pytorch.cli import OptimizerCallable
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lit_models.arguments import check_choice, check_integer, check_integers, check_rate
+from lit_models.classifier import Classifier, Head
+from lit_models.initialisation import Init, initialise
+from lit_models.inputs import PADDING, Reads, check_text_shape
+
+
+class TextConvNet(Classifier):
+    """The convolutional network for sentences of Kim 2014 (arXiv:1408.5882), for token ids; its variant CNN-rand.
+
+    Word vectors; for each width w, maps over w neighbouring words, ReLU and the maximum over time; dropout; a linear
+    output. As in Kim's code, w - 1 zero vectors stand on each side, so that a text shorter than w works, and word
+    vectors start from U(-0.25, 0.25). Unlike there, a window that touches no word of the text does not count, so the
+    logits do not depend on the fixed length; the features of a text without tokens are zero. Not built: Kim's limit on
+    the norm of the output's weights, his pretrained vectors. Parameters are named `layers.features.embedding.weight`,
+    `layers.features.conv1.weight` (by place among the widths), `layers.head.output.weight`.
+
+    Args:
+        widths: the number of words that the maps of each convolution read.
+        num_maps: M, the maps of each width.
+        embedding_size: E, the numbers in a word vector.
+        init: where weights and biases of convolutions and output start, see `initialise`; unless asked, as in plain
+            PyTorch. Word vectors keep their start.
+        dropout: the probability with which a feature is set to zero in training, 0 <= dropout < 1; 0 builds no dropout
+            layer.
+        optimizer: from the parameters to their optimizer.
+        head: softmax or sigmoid, see `Classifier`.
+        input_shape: (length,), the tokens of a text with its padding; None asks the data module.
+        num_classes: the number of classes; None asks the data module.
+        vocabulary_size: the number of token ids, padding included; None asks the data module.
+
+    Raises:
+        ValueError: an argument is not accepted; the message says what is.
+
+    >>> model = TextConvNet(widths=[2, 3], num_maps=4, input_shape=(4,), num_classes=2, vocabulary_size=100)
+    >>> model.layers
+    Sequential(
+      (features): LargestResponses(
+        (embedding): Embedding(100, 300)
+        (conv1): Conv1d(300, 4, kernel_size=(2,), stride=(1,), padding=(1,))
+        (conv2): Conv1d(300, 4, kernel_size=(3,), stride=(1,), padding=(2,))
+      )
+      (dropout): Dropout(p=0.5, inplace=False)
+      (head): Sequential(
+        (output): Linear(in_features=8, out_features=2, bias=True)
+      )
+    )
+    >>> short, long = torch.tensor([[7]]), torch.tensor([[7, 0, 0, 0, 0, 0, 0, 0]])
+    >>> bool((model.eval()(short) - model(long)).abs().max() < 1e-5)
+    True
+    """
+
+    reads: ClassVar[Reads] = "tokens"
+
+    def __init__(
+        self,
+        widths: Sequence[int] = (3, 4, 5),
+        *,
+        num_maps: int = 100,
+        embedding_size: int = 300,
+        init: Init = "default",
+        dropout: float = 0.5,
+        optimizer: OptimizerCallable = lambda params: torch.optim.Adam(params, lr=1e-3),
+        head: Head = "softmax",
+        input_shape: Sequence[int] | None = None,
+        num_classes: int | None = None,
+        vocabulary_size: int | None = None,
+    ) -> None:
+        name = type(self).__name__
+        check_integers(name, "widths", widths)
+        if not widths:
+            raise ValueError(f"{name}: widths is {widths!r}; accepted: a list of at least one integer")
+        check_integer(name, "num_maps", num_maps)
+        check_integer(name, "embedding_size", embedding_size)
+        check_choice(name, "init", init, get_args(Init))
+        check_rate(name, "dropout", dropout)
+        make_layers = partial(
+            _make_layers,
+            name,
+            widths=widths,
+            num_maps=num_maps,
+            embedding_size=embedding_size,
+            init=init,
+            dropout=dropout,
+        )
+        super().__init__(
+            make_layers,
+            optimizer=optimizer,
+            head=head,
+            input_shape=input_shape,
+            num_classes=num_classes,
+            vocabulary_size=vocabulary_size,
+        )
+
+
+class LargestResponses(nn.Module):
+    """For each map, its largest response in a text, after ReLU: (B, L) -> (B, K M).
+
+    The convolutions hold their weights and say what is computed; they are not called. A convolution over time is the
+    sum of products with shifted words, and one matrix product of all words with the weights of all places of all widths
+    gives every term. That is faster where it takes time, in training on a CPU, and a batched product under `vmap`.
+
+    Args:
+        vocabulary_size: the number of token ids.
+        embedding_size: E, the numbers in a word vector.
+        widths: the words that a map reads.
+        num_maps: M, the maps of each width.
+
+    >>> LargestResponses(100, 8, widths=[2, 3], num_maps=5)(torch.tensor([[3, 4, 5, 0], [0, 0, 0, 0]])).shape
+    torch.Size([2, 10])
+    """
+
+    def __init__(self, vocabulary_size: int, embedding_size: int, *, widths: Sequence[int], num_maps: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary_size, embedding_size)
+        nn.init.uniform_(self.embedding.weight, -0.25, 0.25)
+        for number, width in enumerate(widths, start=1):
+            self.add_module(f"conv{number}", nn.Conv1d(embedding_size, num_maps, width, padding=width - 1))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """tokens: (B, L), int64 -> (B, K M), not negative."""
+        is_word = tokens != PADDING
+        words = self.embedding(tokens) * is_word.unsqueeze(-1)
+        convolutions = [layer for layer in self.children() if isinstance(layer, nn.Conv1d)]
+        margin = max(conv.kernel_size[0] for conv in convolutions) - 1
+        padded = functional.pad(words, (0, 0, margin, margin))
+        weight = torch.cat([conv.weight.movedim(2, 0).flatten(0, 1) for conv in convolutions])
+        # One (B, margin + L + margin, M) for each place in each width.
+        products = iter(torch.split(functional.linear(padded, weight), convolutions[0].out_channels, dim=-1))
+        largest = []
+        for conv in convolutions:
+            width = conv.kernel_size[0]
+            num_windows = tokens.shape[1] + width - 1
+            first = margin - (width - 1)
+            touches = functional.pad(is_word, (width - 1, width - 1)).unfold(1, width, 1).any(-1)
+            # -inf leaves the maximum to the other windows, and without any ReLU makes it zero.
+            response = torch.zeros_like(touches, dtype=words.dtype).masked_fill(~touches, -torch.inf).unsqueeze(-1)
+            for place in range(first, first + width):
+                response = response + next(products)[:, place : place + num_windows]
+            assert conv.bias is not None
+            largest.append((response.max(dim=1).values + conv.bias).relu())  # as ReLU before the maximum, and cheaper
+        return torch.cat(largest, dim=-1)
+
+
+def _make_layers(
+    name: str,
+    input_shape: Sequence[int],
+    num_outputs: int,
+    vocabulary_size: int,
+    *,
+    widths: Sequence[int],
+    num_maps: int,
+    embedding_size: int,
+    init: Init,
+    dropout: float,
+) -> nn.Module:
+    check_text_shape(name, input_shape)
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    layers["features"] = LargestResponses(vocabulary_size, embedding_size, widths=widths, num_maps=num_maps)
+    if dropout > 0:
+        layers["dropout"] = nn.Dropout(dropout)
+    layers["head"] = nn.Sequential(OrderedDict(output=nn.Linear(num_maps * len(widths), num_outputs)))
+    network = nn.Sequential(layers)
+    initialise(network, init)
+    return network
