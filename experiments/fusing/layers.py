@@ -33,8 +33,12 @@ FEW = 16
 """Outputs of a linear layer up to which an example's lie together in memory, and not a unit's."""
 
 _DIMS: dict[type[nn.Module], Sequence[int]] = {
-    nn.BatchNorm1d: (2, 3), nn.BatchNorm2d: (4,),
-    nn.Conv1d: (3,), nn.Conv2d: (4,), nn.MaxPool2d: (4,), nn.AvgPool2d: (4,),
+    nn.BatchNorm1d: (2, 3),
+    nn.BatchNorm2d: (4,),
+    nn.Conv1d: (3,),
+    nn.Conv2d: (4,),
+    nn.MaxPool2d: (4,),
+    nn.AvgPool2d: (4,),
     nn.Embedding: range(9),
 }
 """How many axes an input may have, the batch counted, where a layer takes other numbers too, or other numbers only."""

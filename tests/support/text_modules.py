@@ -1,10 +1,14 @@
 """Networks that read words, as people write them, and sentences for them."""
 
+from functools import partial
+
 import lightning.pytorch as lightning
 import torch
 from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
+
+from lit_models import Classifier
 
 NUM_WORDS = 30
 
@@ -145,14 +149,91 @@ class Bounded(Reader):
         self.embedding.max_norm = 0.5
 
 
+class Measured(Reader):
+    """The share of sentences of class 1 that are found: no mean of batches. Without a sum to log in its steps."""
+
+    def __init__(self, lr: float = 0.1, width: int = 6, threshold: float = 0.0):
+        super().__init__(lr, width)
+        self.save_hyperparameters()
+        self.kept = []
+
+    def validation_step(self, batch, batch_idx):
+        _, logits = self.step(batch, "val")
+        return {"scores": logits[:, 1] - logits[:, 0], "of_class_1": batch[1] == 1, "name": "x", "sum": logits.sum()}
+
+    def epoch_metrics(self, split, outputs):
+        assert outputs.keys() == {"scores", "of_class_1"}
+        found = outputs["scores"][outputs["of_class_1"]] > self.hparams.threshold
+        return {f"{split}_recall": found.double().mean(), f"{split}_size": float(len(found))}
+
+    def on_validation_epoch_start(self):
+        self.kept = []
+
+    def on_validation_batch_end(self, outputs, batch, batch_idx):
+        self.kept.append(outputs)
+
+    def on_validation_epoch_end(self):
+        whole = {name: torch.cat([outputs[name] for outputs in self.kept]) for name in ("scores", "of_class_1")}
+        self.log_dict(self.epoch_metrics("val", whole))
+
+
+class HooksAlone(Measured):
+    epoch_metrics = None
+
+
+class LogsMore(Measured):
+    def on_validation_epoch_end(self):
+        super().on_validation_epoch_end()
+        self.log("val_more", 1.0)
+
+
+class LogsOther(Measured):
+    def on_validation_epoch_end(self):
+        self.log_dict({"val_recall": 0.25, "val_size": 10.0})
+
+
+class ReadsWeights(Measured):
+    def epoch_metrics(self, split, outputs):
+        return {"val_recall": self.output.bias[0], "val_size": 1.0}
+
+
+class Hooked(Measured):
+    def on_train_epoch_end(self):
+        pass
+
+
+class Silent(Reader):
+    def validation_step(self, batch, batch_idx):
+        return {"logits": self(batch[0])}
+
+
+def bag_layers(input_shape, num_classes, *, width, dropout):
+    layers = nn.Embedding(NUM_WORDS, width, padding_idx=0), nn.Flatten(), nn.Dropout(dropout)
+    return nn.Sequential(*layers, nn.Linear(input_shape[0] * width, num_classes))
+
+
+class Bag(Classifier):
+    """A shipped classifier over words."""
+
+    def __init__(self, lr: float = 0.05, dropout: float = 0.3, *, input_shape=None, num_classes=None):
+        make_layers = partial(bag_layers, width=4, dropout=dropout)
+        super().__init__(
+            make_layers,
+            optimizer=partial(torch.optim.Adam, lr=lr),
+            input_shape=input_shape,
+            num_classes=num_classes,
+        )
+
+
 class Sentences(lightning.LightningDataModule):
     """Of one to seven words; class 1 where words of the second half come more often. The last batches are smaller."""
 
     input_shape, num_classes = (7,), 2
 
-    def __init__(self, late_word: int = 1, batch_size: int = 16):
+    def __init__(self, late_word: int = 1, batch_size: int = 16, is_one_sided: bool = False):
         super().__init__()
         self.late_word = late_word
+        self.is_one_sided = is_one_sided
         self.batch_size = batch_size
 
     def setup(self, stage):
@@ -163,6 +244,8 @@ class Sentences(lightning.LightningDataModule):
         halves = (words >= NUM_WORDS // 2).sum(1), ((words > 0) & (words < NUM_WORDS // 2)).sum(1)
         target = (halves[0] > halves[1]).long()
         words[56, 0] = self.late_word
+        if self.is_one_sided:
+            target[60:] = 0
         self.parts = [TensorDataset(words[at], target[at]) for at in (slice(60), slice(60, 85), slice(85, 110))]
 
     def train_dataloader(self):
