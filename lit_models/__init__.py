@@ -1,10 +1,11 @@
 """Small classifiers for Lightning, each a stack of named ingredients that a study can switch on, off or over."""
 
-from lit_models.classifier import Classifier, Head, accuracy
+from lit_models.classifier import Classifier, Head
 from lit_models.convnet import ConvNet, conv_size
 from lit_models.initialisation import Init, initialise
 from lit_models.layers import Activation, make_activation
 from lit_models.mean_embedding import MeanEmbedding
+from lit_models.metrics import accuracy, auroc, f1
 from lit_models.mlp import MLP
 from lit_models.perceptron import Perceptron
 from lit_models.recurrence import Cell, Recurrence
@@ -26,7 +27,9 @@ __all__ = [
     "Recurrent",
     "TextConvNet",
     "accuracy",
+    "auroc",
     "conv_size",
+    "f1",
     "initialise",
     "make_activation",
 ]

@@ -13,14 +13,19 @@ from torch import Tensor, nn
 
 from lit_models.arguments import check_choice, check_integer, check_integers
 from lit_models.inputs import Reads, check_inputs
+from lit_models.metrics import accuracy, auroc, f1
 
 MakeLayers = Callable[..., nn.Module]
 Head = Literal["softmax", "sigmoid"]
 Batch = tuple[Tensor, Tensor]
+Outputs = dict[str, Tensor]
 
 
 class Classifier(LightningModule):
     """A network trained with cross-entropy, and its accuracy: the base of every network here, and of yours.
+
+    Of two classes, validation and test log F1 and the area under the ROC curve of class 1 too, over all their examples
+    (of all their loaders together, on one device).
 
     The layers are built as soon as the sizes of inputs and classes are known: at once when `input_shape` and
     `num_classes` are given, otherwise when the Trainer starts, from the data module's attributes of the same names.
@@ -31,9 +36,9 @@ class Classifier(LightningModule):
     returns (0, z) for it, the logits whose softmax is (1 - sigmoid(z), sigmoid(z)) and whose cross-entropy is the
     binary one; so whatever reads logits need not know the head.
 
-    The steps read nothing but their batch and the parameters and keep nothing, so they also run on many stacked copies
-    under `torch.func.vmap`. For the same reason the recipe for the layers is let go once they are built: what two
-    networks differ in is then their layers, not how they were asked for.
+    The steps read nothing but their batch and the parameters and keep nothing (what an epoch's metrics need, they
+    return), so they also run on many stacked copies under `torch.func.vmap`. For the same reason the recipe for the
+    layers is let go once they are built: what two networks differ in is then their layers, not how they were asked for.
 
     Args:
         make_layers: from (input_shape, num_outputs), and further sizes by name, to a module (B, *input_shape) ->
@@ -79,6 +84,7 @@ class Classifier(LightningModule):
         self.save_hyperparameters(ignore=["make_layers", "optimizer"])
         self.optimizer = optimizer
         self.head = head
+        self._outputs: list[Outputs] = []
         self._make_layers: MakeLayers | None = make_layers
         given: dict[str, Any] = {"input_shape": input_shape, "num_classes": num_classes, **sizes}
         self._sizes = tuple(given)
@@ -114,27 +120,91 @@ class Classifier(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # Lightning's signature
         """The mean cross-entropy of a batch, a scalar. batch: inputs (B, *input_shape) and target (B,), int64."""
-        return self._loss(batch, "train")
+        loss, _ = self._measure(batch, "train")
+        return loss
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:  # Lightning's signature
-        """As `training_step`; logs val/loss and val/acc."""
-        return self._loss(batch, "val")
+    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor | Outputs:  # Lightning's signature
+        """As `training_step`; logs val/loss and val/acc. Of two classes, what `epoch_metrics` needs is returned too."""
+        return self._evaluate(batch, "val")
 
-    def test_step(self, batch: Batch, batch_idx: int) -> Tensor:  # Lightning's signature
-        """As `training_step`; logs test/loss and test/acc."""
-        return self._loss(batch, "test")
+    def test_step(self, batch: Batch, batch_idx: int) -> Tensor | Outputs:  # Lightning's signature
+        """As `validation_step`, with test/loss and test/acc."""
+        return self._evaluate(batch, "test")
+
+    def epoch_metrics(self, split: Literal["val", "test"], outputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """What is measured over an epoch as a whole: of two classes, F1 and the area under the ROC curve.
+
+        The hooks below do nothing but log it, so what trains many networks in one loop can call it for each instead. A
+        subclass may measure something else, from what its own steps return.
+
+        Arguments:
+            split: the first part of the names.
+            outputs: what the split's step returned of each example, over all batches: logits (N, 2) and target (N,).
+        """
+        if not {"logits", "target"} <= outputs.keys():
+            return {}
+        logits, target = outputs["logits"], outputs["target"]
+        return {f"{split}/f1": f1(logits, target), f"{split}/auroc": auroc(logits, target)}
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget what an interrupted validation left."""
+        self._outputs = []
+
+    def on_validation_batch_end(
+        self, outputs: Tensor | Mapping[str, Any] | None, batch: Batch, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Keep what the step returned of each example: nothing, unless there are two classes."""
+        self._keep(outputs, batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log `epoch_metrics`: val/f1 and val/auroc, of two classes."""
+        self._log_epoch_metrics("val")
+
+    def on_test_epoch_start(self) -> None:
+        """Forget what an interrupted test left."""
+        self._outputs = []
+
+    def on_test_batch_end(
+        self, outputs: Tensor | Mapping[str, Any] | None, batch: Batch, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Keep what the step returned of each example: nothing, unless there are two classes."""
+        self._keep(outputs, batch)
+
+    def on_test_epoch_end(self) -> None:
+        """Log `epoch_metrics`: test/f1 and test/auroc, of two classes."""
+        self._log_epoch_metrics("test")
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The optimizer given, over all parameters."""
         return self.optimizer(self.parameters())
 
-    def _loss(self, batch: Batch, split: Literal["train", "val", "test"]) -> Tensor:
+    def _evaluate(self, batch: Batch, split: Literal["val", "test"]) -> Tensor | Outputs:
+        loss, logits = self._measure(batch, split)
+        if logits.shape[1] != 2:  # noqa: PLR2004
+            return loss
+        return {"loss": loss, "logits": logits, "target": batch[1]}
+
+    def _measure(self, batch: Batch, split: Literal["train", "val", "test"]) -> tuple[Tensor, Tensor]:
+        """The loss, a scalar, and the logits (B, C)."""
         inputs, target = batch
         logits = self(inputs)
         loss = nn.functional.cross_entropy(logits, target)
         metrics = {f"{split}/loss": loss, f"{split}/acc": accuracy(logits, target)}
         self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=len(target))
-        return loss
+        return loss, logits
+
+    def _keep(self, outputs: Tensor | Mapping[str, Any] | None, batch: Batch) -> None:
+        if not isinstance(outputs, Mapping):
+            return
+        tensors = {name: value.detach() for name, value in outputs.items() if isinstance(value, Tensor)}
+        num_examples = len(batch[1])
+        self._outputs.append({name: x for name, x in tensors.items() if x.dim() > 0 and len(x) == num_examples})
+
+    def _log_epoch_metrics(self, split: Literal["val", "test"]) -> None:
+        batches, self._outputs = self._outputs, []
+        if batches:
+            whole = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
+            self.log_dict(dict(self.epoch_metrics(split, whole)))
 
     def _size(self, name: str) -> Any:
         given = self.hparams.get(name)
@@ -175,12 +245,3 @@ _ADVICE = {
     "vocabulary_size": "this network reads token ids; a text data module with `representation: tokens` has it",
 }
 """What to do where a data module lacks a size."""
-
-
-def accuracy(logits: Tensor, target: Tensor) -> Tensor:
-    """The share of examples whose largest logit is the target's, a scalar. logits: (B, C), target: (B,), int64.
-
-    >>> accuracy(torch.tensor([[0.1, 0.9], [0.8, 0.2]]), torch.tensor([1, 1]))
-    tensor(0.5000)
-    """
-    return (logits.argmax(dim=-1) == target).to(logits.dtype).mean()

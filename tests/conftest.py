@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.register_assert_rewrite("fused_and_alone")  # it asserts for several tests
+
 collect_ignore = ["support"]  # users' modules that tests train, one of them broken on purpose
 
 # One fork server serves all tests of a process: whichever starts it, it imports what the workers of any need.

@@ -24,6 +24,7 @@ from experiments.identity import TRAINER_PLACEMENT
 
 from .findings import NotFusable
 from .layers import is_activation
+from .outputs import has_epoch_metrics
 from .standin import TrainerStandIn
 from .stopping import patience_of
 from .updating import settings_of
@@ -38,6 +39,10 @@ _TRAINER_SHARED = {
     "devices",
     "callbacks",
 }
+_HOOKS_OF_EPOCH_METRICS = {
+    f"on_{stage}_{moment}" for stage in ("validation", "test") for moment in ("epoch_start", "batch_end", "epoch_end")
+}
+"""What a module with `epoch_metrics` may override; see outputs.py."""
 _PRECISIONS = (None, "32-true", "32", 32, "64-true", "64", 64)
 _SLOW_UNDER_VMAP = (nn.RNNBase, nn.EmbeddingBag)
 SOME_BATCHES = 1000
@@ -122,8 +127,9 @@ def _check_module(model: LightningModule) -> None:
         "log",
         "log_dict",
     ]
+    allowed = _HOOKS_OF_EPOCH_METRICS if has_epoch_metrics(model) else set()
     for name in hooks:
-        if getattr(kind, name) is not getattr(LightningModule, name):
+        if name not in allowed and getattr(kind, name) is not getattr(LightningModule, name):
             raise NotFusable(f"{kind.__name__} overrides {name}")
     for name, module in model.named_modules():
         if isinstance(module, _SLOW_UNDER_VMAP):

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .findings import NotFusable
+from .lookup import look_up
 
 Layer = Callable[[Tensor], Tensor]
 """(R, L or 1, B, ...) -> (R, L or 1, B, ...)."""
@@ -31,8 +32,16 @@ ELEMENTWISE = (
 FEW = 16
 """Outputs of a linear layer up to which an example's lie together in memory, and not a unit's."""
 
-_DIMS = {nn.BatchNorm1d: (2, 3), nn.BatchNorm2d: (4,), nn.Conv2d: (4,), nn.MaxPool2d: (4,), nn.AvgPool2d: (4,)}
-"""What an input may have for axes, the batch counted, where a layer takes inputs without a batch too."""
+_DIMS: dict[type[nn.Module], Sequence[int]] = {
+    nn.BatchNorm1d: (2, 3),
+    nn.BatchNorm2d: (4,),
+    nn.Conv1d: (3,),
+    nn.Conv2d: (4,),
+    nn.MaxPool2d: (4,),
+    nn.AvgPool2d: (4,),
+    nn.Embedding: range(9),
+}
+"""How many axes an input may have, the batch counted, where a layer takes other numbers too, or other numbers only."""
 
 
 class Stack(Protocol):
@@ -86,8 +95,10 @@ def _known(
         return _flatten(module)
     make = {
         nn.Linear: _linear,
+        nn.Embedding: _embedding,
         nn.BatchNorm1d: _batch_norm,
         nn.BatchNorm2d: _batch_norm,
+        nn.Conv1d: _convolution,
         nn.Conv2d: _convolution,
         nn.MaxPool2d: _pooling,
         nn.AvgPool2d: _pooling,
@@ -183,6 +194,13 @@ def _linear(name: str, module: nn.Module, stack: Stack) -> Layer:
     return run
 
 
+def _embedding(name: str, module: nn.Module, stack: Stack) -> Layer | None:
+    layer: Any = module
+    if layer.max_norm is not None or layer.scale_grad_by_freq or layer.sparse:
+        return None
+    return lambda ids: look_up(stack.of(f"{name}.weight"), ids, stack.shape, layer.padding_idx)
+
+
 def _batch_norm(name: str, module: nn.Module, stack: Stack) -> Layer | None:
     layer: Any = module
     if not layer.track_running_stats or layer.momentum is None:
@@ -222,12 +240,13 @@ def _convolution(name: str, module: nn.Module, stack: Stack) -> Layer | None:
     layer: Any = module
     if layer.padding_mode != "zeros":
         return None
+    convolve = functional.conv1d if type(module) is nn.Conv1d else functional.conv2d
 
     def run(x: Tensor) -> Tensor:
         rows, columns = stack.shape
         if layer.groups > 1:
             x = x.expand(rows, columns, *x.shape[2:])
-        out = functional.conv2d(
+        out = convolve(
             _channels_of_all(x),
             stack.of(f"{name}.weight").flatten(0, 1),
             None if layer.bias is None else stack.of(f"{name}.bias").flatten(),

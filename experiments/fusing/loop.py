@@ -25,7 +25,8 @@ from .findings import NotFusable
 from .means import Means, Metrics
 from .memory import Need, budget_of
 from .nested import first_size, mapped
-from .proof import STEPS, Clipping, Proof, peeked
+from .outputs import Outputs, measured
+from .proof import EVALUATIONS, STEPS, Clipping, Proof, peeked
 from .rows import in_rows
 from .standin import TrainerStandIn
 from .step import StackedModels
@@ -36,7 +37,6 @@ BACKEND = "fused"
 LOG_EVERY_N_STEPS = 50
 """The Trainer's default."""
 DOUBLE = {"64-true", "64", 64}
-_STEPS = {"train": "training_step", "val": "validation_step", "test": "test_step"}
 
 
 def train_group(trials: Sequence[Trial], emit: Callable[[EpochEnded], None]) -> dict[str, Result]:
@@ -106,13 +106,14 @@ class Together:
                 batches = self.batches["train"].epoch(epoch, self.turns)
             losses, means = self._train_epoch(epoch, batches)
             if self._has("val"):
-                self._evaluate("val", means, self.turns)
+                going = [place for place, has_ended in enumerate(self.has_ended) if not has_ended]
+                self._evaluate("val", means, self.turns, going)
             self.updates.end_epoch()
             ended = self._end_epoch(epoch, torch.isfinite(losses).tolist(), means, emit)
             if self._has("test") and any(self.diverged[place] is None for place in ended):
                 tests = Means(len(self.trials))
                 self.stand_in.current_epoch = epoch + 1
-                self._evaluate("test", tests, self._turns("order", "test"))
+                self._evaluate("test", tests, self._turns("order", "test"), ended)
                 found = tests.of_trials()
                 for place in ended:
                     self.tests[place] = found[place].recorded
@@ -158,7 +159,8 @@ class Together:
             means.add(logged)
         return losses, means
 
-    def _evaluate(self, split: str, means: Means, turns: Turns | NoTurns) -> None:
+    def _evaluate(self, split: str, means: Means, turns: Turns | NoTurns, places: Sequence[int]) -> None:
+        """One validation or test; the metrics of an epoch only for the trials at these places."""
         is_first = split not in self.batches
         if is_first:
             self.batches[split] = self._in_rows(self._loaders(split))
@@ -166,11 +168,17 @@ class Together:
         if is_first:
             first, batches = peeked(batches, 1)
             for batch in first:
-                self.proof.evaluation(_STEPS[split], batch)
+                self.proof.evaluation(split, batch)
+        outputs = Outputs(len(self.batches[split]), self.budget)
         for batch_idx, batch in enumerate(batches):
             size = first_size(mapped(itemgetter(0), batch))
             rows_at_once = self.need.rows_at_once(self.rows.num_columns, size, self.budget)
-            means.add(self.stacked.eval_step(_STEPS[split], batch, batch_idx, rows_at_once))
+            kept, logged = self.stacked.eval_step(EVALUATIONS[split], batch, batch_idx, rows_at_once)
+            means.add(logged)
+            outputs.add(kept)
+        for place in places:
+            with default_dtype(self.dtype or torch.get_default_dtype()):
+                means.add_epoch(place, measured(self.models[place], split, outputs.of_trial(place)))
 
     def _end_epoch(
         self, epoch: int, is_finite: Sequence[bool], means: Means, emit: Callable[[EpochEnded], None]
@@ -225,7 +233,7 @@ class Together:
         return RowBatches(loaders, places, self.fabric.device, self.dtype)
 
     def _has(self, split: str) -> bool:
-        step, loader = _STEPS[split], f"{split}_dataloader"
+        step, loader = EVALUATIONS[split], f"{split}_dataloader"
         has_loader = getattr(type(self.data[0]), loader) is not getattr(LightningDataModule, loader)
         return has_loader and getattr(type(self.models[0]), step) is not getattr(LightningModule, step)
 

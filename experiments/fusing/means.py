@@ -1,4 +1,6 @@
-"""What the steps of T trials logged in an epoch: means weighted by batch size, single steps as a logger sees them."""
+"""What T trials logged in an epoch: means weighted by batch size, single steps as a logger sees them, and what is
+measured over the epoch as a whole.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,6 +37,7 @@ class Means:
         self._both: set[str] = set()
         self._last: dict[str, Tensor] = {}
         self._recorded: dict[str, Tensor] = {}
+        self._of_epoch: dict[int, Metrics] = {}
 
     def add(self, logged: Mapping[str, Logged]) -> None:
         """Take in one step."""
@@ -56,6 +59,10 @@ class Means:
             else:
                 self._sums[name] = (weighted, entry.asked.batch_size)
 
+    def add_epoch(self, place: int, metrics: Mapping[str, Tensor]) -> None:
+        """Take in what is measured over the epoch of one trial."""
+        self._of_epoch[place] = {name: float(value) for name, value in metrics.items()}
+
     def of_trials(self) -> list[Seen]:
         """One for each trial."""
         means = {name: (total / weight).tolist() for name, (total, weight) in self._sums.items()}
@@ -66,7 +73,7 @@ class Means:
             recorded = {
                 f"{name}_epoch" if name in self._both else name: values[place] for name, values in means.items()
             }
-            recorded |= {name: values[place] for name, values in steps.items()}
+            recorded |= {name: values[place] for name, values in steps.items()} | self._of_epoch.get(place, {})
             others = {name: values[place] for name, values in last.items()}
             seen.append(Seen(recorded, others | {name: means[name][place] for name in self._both}))
         return seen

@@ -20,12 +20,16 @@ from experiments.seeding import derive, seed_global_generators
 from .capture import CapturedLog, call_step, copied, default_dtype, loss_of
 from .findings import NotFusable
 from .nested import first_size, mapped
+from .outputs import measured
 from .rows import Rows
 from .step import StackedModels
 from .updating import Updates, clip, settings_of
 
 STEPS = 2
 """Training steps that are compared; the second sees what the first left behind."""
+
+EVALUATIONS = {"val": "validation_step", "test": "test_step"}
+"""The step of each split that is not trained on."""
 
 EXAMPLES = 32
 """Of the first batch of validation and test that are compared."""
@@ -69,15 +73,15 @@ class Proof:
         """
         self._in_double_or_own(partial(self._training, batches))
 
-    def evaluation(self, step: str, batch: Any) -> None:
-        """Compare a validation_step or test_step in the state that training has reached. batch: tensors (R, B, ...).
+    def evaluation(self, split: str, batch: Any) -> None:
+        """Compare a validation or test of one batch in the state that training has reached. batch: tensors (R, B, ...).
 
         Raises:
             NotFusable: with the trial and what differs.
         """
         size = first_size(self._of_row(batch, 0))
         few = mapped(lambda x: x[:, :EXAMPLES] if x.dim() > 1 and x.shape[1] == size else x, batch)
-        self._in_double_or_own(partial(self._evaluation, step, few))
+        self._in_double_or_own(partial(self._evaluation, split, few))
 
     def _in_double_or_own(self, compare: Callable[[torch.dtype], None]) -> None:
         own = next(iter(self._stacked.parameters.values())).dtype
@@ -99,7 +103,7 @@ class Proof:
             model = self._copy(place, dtype)
             with default_dtype(dtype):
                 alone = self._steps_alone(model, of_row, seed)
-            pairs = _pairs(alone, together, place)
+            pairs = _pairs(alone, {name: values[place] for name, values in together.items()})
             is_finite = all(bool(values.isfinite().all()) for _, values, _ in pairs)
             if dtype == torch.float64 and is_finite:
                 named = [*model.named_parameters(), *model.named_buffers()]
@@ -145,11 +149,11 @@ class Proof:
         self._is_at(0)
         return found
 
-    def _evaluation(self, step: str, batch: Any, dtype: torch.dtype) -> None:
+    def _evaluation(self, split: str, batch: Any, dtype: torch.dtype) -> None:
         batch = mapped(partial(_cast, dtype=dtype), batch)
         trained = self._stacked.parameters | self._stacked.buffers
         with self._stacked.on_copies(dtype):
-            logged = self._stacked.eval_step(step, batch, 0, self._stacked.shape[0])
+            outputs, logged = self._stacked.eval_step(EVALUATIONS[split], batch, 0, self._stacked.shape[0])
         together = {name: entry.value for name, entry in logged.items()}
         for place in range(len(self._models)):
             model = self._copy(place, dtype)
@@ -157,10 +161,11 @@ class Proof:
                 for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
                     tensor.copy_(trained[name][place])
                 model.eval()
-                of_row = self._of_row(batch, self._rows.row(place))
-                with CapturedLog(model, of_row, is_training=False) as log:
-                    call_step(model, step, of_row, 0)
-            self._compare(place, _pairs(log.values, together, place), dtype)
+                alone = _evaluated_alone(model, split, self._of_row(batch, self._rows.row(place)))
+                of_trial = {name: value[place] for name, value in outputs.items()}
+                of_epoch = measured(copied(self._models[place]), split, of_trial) if of_trial else {}
+            values = {name: value[place] for name, value in together.items()} | of_epoch
+            self._compare(place, _pairs(alone, values), dtype)
 
     def _copy(self, place: int, dtype: torch.dtype) -> LightningModule:
         return copied(self._models[place]).to(dtype)
@@ -192,10 +197,21 @@ def _cast(x: Tensor, dtype: torch.dtype) -> Tensor:
     return x.to(dtype) if x.is_floating_point() else x
 
 
-def _pairs(alone: Mapping[str, Tensor], together: Mapping[str, Tensor], place: int) -> list[tuple[str, Tensor, Tensor]]:
+def _pairs(alone: Mapping[str, Tensor], together: Mapping[str, Tensor]) -> list[tuple[str, Tensor, Tensor]]:
     if alone.keys() != together.keys():
         raise NotFusable(f"alone its steps log {sorted(alone)}, together {sorted(together)}")
-    return [(name, own.detach(), together[name][place]) for name, own in alone.items()]
+    return [(name, own.detach(), together[name]) for name, own in alone.items()]
+
+
+def _evaluated_alone(model: LightningModule, split: str, batch: Any) -> dict[str, Tensor]:
+    """What an epoch of one batch logs, hooks included."""
+    stage = EVALUATIONS[split].removesuffix("_step")
+    with CapturedLog(model, batch, is_training=False) as log:
+        getattr(model, f"on_{stage}_epoch_start")()
+        output = call_step(model, EVALUATIONS[split], batch, 0)
+        getattr(model, f"on_{stage}_batch_end")(output, batch, 0)
+        getattr(model, f"on_{stage}_epoch_end")()
+    return log.values
 
 
 def _difference(own: Tensor, together: Tensor, tolerance: float) -> float:

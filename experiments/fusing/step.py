@@ -25,6 +25,7 @@ from .dropout import TrialNoise
 from .findings import NotFusable
 from .layers import install
 from .nested import mapped
+from .outputs import has_epoch_metrics, of_examples
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +61,7 @@ class StackedModels:
             name: values for name, (values, _) in _stacked([dict(model.named_buffers()) for model in models]).items()
         }
         self.template = copied(max(models, key=lambda model: len([*model.modules()])))
+        self._has_epoch_metrics = has_epoch_metrics(self.template)
         self.noise = TrialNoise()
         self.place: Tensor | None = None
         """Stands for the trial while a step runs: the one tensor of which it is sure that vmap sees all trials."""
@@ -87,8 +89,12 @@ class StackedModels:
         """Loss (T,) and what was logged. batch: any nesting of tensors with a first axis of R."""
         return self._run("training_step", batch, batch_idx)
 
-    def eval_step(self, name: str, batch: Any, batch_idx: int, rows_at_once: int) -> dict[str, Logged]:
-        """What validation_step or test_step logged. batch as in `train_step`; few rows at once take less memory."""
+    def eval_step(
+        self, name: str, batch: Any, batch_idx: int, rows_at_once: int
+    ) -> tuple[dict[str, Tensor], dict[str, Logged]]:
+        """What validation_step or test_step returned of each example (T, B, ...), for a module with `epoch_metrics`,
+        and what it logged. batch as in `train_step`; few rows at once take less memory.
+        """
         modes = {module: module.training for module in self.template.modules()}
         self.template.eval()
         whole = self.shape
@@ -99,14 +105,19 @@ class StackedModels:
                     rows = slice(first, min(first + rows_at_once, whole[0]))
                     self.first_row, self.shape = first, (rows.stop - first, whole[1])
                     of_rows = batch if rows_at_once >= whole[0] else mapped(itemgetter(rows), batch)
-                    parts.append(self._run(name, of_rows, batch_idx)[1])
+                    parts.append(self._run(name, of_rows, batch_idx))
             finally:
                 self.first_row, self.shape = 0, whole
                 for module, is_training in modes.items():  # some may be in eval mode in training too
                     module.training = is_training
-        return {
-            key: replace(entry, value=torch.cat([part[key].value for part in parts])) for key, entry in parts[0].items()
-        }
+        (outputs, logged), *_ = parts
+        return (
+            {key: torch.cat([part[key] for part, _ in parts]) for key in outputs},
+            {
+                key: replace(entry, value=torch.cat([part[key].value for _, part in parts]))
+                for key, entry in logged.items()
+            },
+        )
 
     def _dtype(self) -> torch.dtype:
         """What new tensors of a step are: as under the Trainer, double with 64-true and otherwise single."""
@@ -134,7 +145,8 @@ class StackedModels:
                 vars(module).clear()
                 vars(module).update(values)
 
-    def _run(self, name: str, batch: Any, batch_idx: int) -> tuple[Tensor, dict[str, Logged]]:
+    def _run(self, name: str, batch: Any, batch_idx: int) -> tuple[Any, dict[str, Logged]]:
+        """The loss (T,) of a training step or the outputs (T, B, ...) of another, and what was logged."""
         asked: dict[str, Asked] = {}
         is_training = name == "training_step"
 
@@ -143,7 +155,9 @@ class StackedModels:
             with CapturedLog(self.template, batch, is_training=is_training) as log:
                 output, assigned = functional_call(self._step, state, (name, batch, batch_idx))  # type: ignore[arg-type]
             asked.update(log.asked)
-            return (loss_of(output) if is_training else place), log.values, assigned
+            if is_training:
+                return loss_of(output), log.values, assigned
+            return of_examples(output, batch) if self._has_epoch_metrics else {}, log.values, assigned
 
         state = {f"module.{own}": (value := self.of(own)).view(*self.shape, *value.shape[1:]) for own in self._own}
         places = self._places[self.first_row : self.first_row + self.shape[0]]
@@ -156,7 +170,7 @@ class StackedModels:
         for key, value in assigned.items():
             self.of(key).copy_(value.detach().flatten(0, 1))
         logged = {key: Logged(value=value.flatten(), asked=asked[key]) for key, value in values.items()}
-        return returned.flatten(), logged
+        return mapped(lambda value: value.flatten(0, 1), returned), logged
 
 
 def _stacked(named: Sequence[Mapping[str, Tensor]]) -> dict[str, tuple[Tensor, bool]]:

@@ -5,11 +5,12 @@ import torch
 import yaml
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser
+from sklearn.metrics import f1_score, roc_auc_score
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from datamodules import Digits
-from lit_models import MLP, Classifier, ConvNet, MeanEmbedding, Perceptron, Recurrent, TextConvNet, accuracy
+from lit_models import MLP, Classifier, ConvNet, MeanEmbedding, Perceptron, Recurrent, TextConvNet, auroc, f1
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers"),  # the data are in memory
@@ -333,8 +334,98 @@ def test_configurations_are_checked_by_type(key, value):
         parse([("class_path", "lit_models.MLP"), (f"init_args.{key}", value)])
 
 
-def test_accuracy_counts_the_largest_logits():
-    logits = torch.tensor([[0.0, 1.0, 0.5], [2.0, 1.0, 0.0], [0.0, 0.0, 3.0], [1.0, 0.0, 0.0]], dtype=torch.float64)
-    measured = accuracy(logits, torch.tensor([1, 0, 0, 0]))
-    assert measured == 0.75
-    assert measured.dtype == torch.float64
+# --- metrics of an epoch ---
+
+
+class Two(Sized):
+    """Validation and test of three batches, the last of them small; the best guess is right more often than not."""
+
+    num_classes = 2
+
+    def __init__(self):
+        super().__init__()
+        draws = torch.Generator().manual_seed(0)
+        inputs = torch.randn(21, 2, generator=draws)
+        self.split = TensorDataset(inputs, (inputs[:, 0] + torch.randn(21, generator=draws) > 0).long())
+
+    def val_dataloader(self):
+        return DataLoader(self.split, batch_size=8)
+
+    test_dataloader = val_dataloader
+
+
+class Grouped(MLP):
+    """Measures something else, from what its steps return beside."""
+
+    def test_step(self, batch, batch_idx):
+        return super().test_step(batch, batch_idx) | {"group": batch[0][:, 1] > 0, "name": "x", "sizes": torch.ones(2)}
+
+    def epoch_metrics(self, split, outputs):
+        if split == "val":
+            return super().epoch_metrics(split, outputs)
+        assert outputs.keys() == {"logits", "target", "group"}
+        is_right = outputs["logits"].argmax(1) == outputs["target"]
+        return {"test/worst_group": min(is_right[outputs["group"] == group].double().mean() for group in (0, 1))}
+
+
+def logged_with(model, data):
+    trainer = make_trainer()
+    trainer.fit(model, datamodule=data)
+    validated = dict(trainer.callback_metrics)
+    return validated, trainer.test(model, datamodule=data, verbose=False)[0]
+
+
+def test_f1_and_auroc_are_those_of_the_whole_split():
+    data, model = Two(), MLP(hidden=[3])
+    validated, found = logged_with(model, data)
+    inputs, target = data.split.tensors
+    logits = model.eval()(inputs).detach()
+    expected = {
+        "f1": f1_score(target, logits.argmax(1)),
+        "auroc": roc_auc_score(target, logits[:, 1].double() - logits[:, 0].double()),
+    }
+    assert 0 < expected["f1"] < 1
+    assert 0 < expected["auroc"] < 1
+    for name, value in expected.items():
+        assert found[f"test/{name}"] == pytest.approx(value, rel=1e-6)
+        assert validated[f"val/{name}"].item() == pytest.approx(value, rel=1e-6)
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_an_epoch_measures_nothing_of_an_interrupted_one(split):
+    model, data = MLP(hidden=[3]), Two()
+    logged_with(model, data)
+    left = {"logits": torch.zeros(5, 2), "target": torch.ones(5, dtype=torch.int64)}
+    model._outputs = [left]
+    trainer = make_trainer()
+    (found,) = (trainer.validate if split == "val" else trainer.test)(model, datamodule=data, verbose=False)
+    inputs, target = data.split.tensors
+    logits = model.eval()(inputs).detach()
+    assert found[f"{split}/f1"] == pytest.approx(f1(logits, target).item())
+    assert found[f"{split}/auroc"] == pytest.approx(auroc(logits, target).item())
+    assert model._outputs == []
+
+
+def test_other_than_two_classes_have_neither():
+    data = Two()
+    data.num_classes = 3
+    validated, found = logged_with(MLP(hidden=[3]), data)
+    assert validated.keys() == {"train/loss", "train/acc", "val/loss", "val/acc"}
+    assert found.keys() == {"test/loss", "test/acc"}
+
+
+def test_a_subclass_measures_what_it_likes():
+    validated, found = logged_with(Grouped(hidden=[3]), Two())
+    assert validated.keys() >= {"val/f1", "val/auroc"}
+    assert found.keys() == {"test/loss", "test/acc", "test/worst_group"}
+
+
+class OwnOutputs(MLP):
+    def test_step(self, batch, batch_idx):
+        super().test_step(batch, batch_idx)
+        return {"logits": self(batch[0])}
+
+
+def test_without_logits_and_targets_nothing_is_measured():
+    _, found = logged_with(OwnOutputs(hidden=[3]), Two())
+    assert found.keys() == {"test/loss", "test/acc"}

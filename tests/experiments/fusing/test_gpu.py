@@ -15,19 +15,32 @@ pytestmark = [
 ]
 
 
-def trials_on(accelerator, **trainer):
+MLP = {"class_path": "lit_models.MLP", "init_args": {"hidden": [12, 8], "batch_norm": True}}
+DIGITS = {"class_path": "datamodules.Digits", "init_args": {"batch_size": 50}}
+INIT = ("model.init_args.init", ["he", "xavier"])
+
+
+def trials_on(accelerator, model=MLP, data=DIGITS, factor=INIT, **trainer):
     base = {
-        "model": {"class_path": "lit_models.MLP", "init_args": {"hidden": [12, 8], "batch_norm": True}},
-        "data": {"class_path": "datamodules.Digits", "init_args": {"batch_size": 50}},
+        "model": model,
+        "data": data,
         "trainer": {"max_epochs": 2, "accelerator": accelerator} | trainer,
     }
-    factors = {"init": {"key": "model.init_args.init", "levels": ["he", "xavier"]}}
+    factors = {"f": {"key": factor[0], "levels": factor[1]}}
     return plan_trials(parse_study(small_study(base=base, seeds=2, factors=factors)))
 
 
-def test_a_gpu_gives_what_a_cpu_gives():
-    on_cpu = train_group(trials_on("cpu", precision="64-true"), lambda event: None)
-    on_gpu = train_group(trials_on("gpu", precision="64-true"), lambda event: None)
+WORDS = {
+    "model": {"class_path": "text_modules.Bag", "init_args": {"dropout": 0.0}},  # a GPU draws other masks
+    "data": {"class_path": "text_modules.Sentences"},
+    "factor": ("model.init_args.lr", [0.003, 0.05]),
+}
+
+
+@pytest.mark.parametrize("what", [{}, WORDS], ids=["digits", "words"])
+def test_a_gpu_gives_what_a_cpu_gives(what):
+    on_cpu = train_group(trials_on("cpu", **what, precision="64-true"), lambda event: None)
+    on_gpu = train_group(trials_on("gpu", **what, precision="64-true"), lambda event: None)
     for trial_id, result in on_gpu.items():  # where a trial is trained is no part of its identity
         assert result.device.startswith("cuda")
         assert result.metrics == pytest.approx(on_cpu[trial_id].metrics, rel=1e-9, abs=1e-9)
