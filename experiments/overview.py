@@ -28,7 +28,7 @@ def print_plan(study: Study, groups: Sequence[Group], console: Console) -> None:
     console.print(table)
     num_cells = len(trials) // len(study.seeds)
     console.print(
-        f"{study.design} design: {num_cells} cells x {len(study.seeds)} seeds = {len(trials)} trials; "
+        f"{study.design} design: {num_cells} cells x {_per_cell(study)} = {len(trials)} trials; "
         f"metric {escape(study.metric.name)} ({study.metric.goal}), "
         + (f"margin {study.metric.margin}" if study.metric.margin is not None else "no margin")
     )
@@ -101,11 +101,24 @@ def trial_text(trial: Mapping[str, Any]) -> str:
     return f"{comment}\n{yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=110)}"
 
 
+def _per_cell(study: Study) -> str:
+    """How many trials a cell has, and of what: whole repetitions of a cross-validation are told as such."""
+    if study.num_repetitions > 1 and not study.missing_folds:
+        return f"{study.folds} folds x {study.num_repetitions} repetitions"
+    return f"{len(study.seeds)} {study.unit}s"
+
+
 def _estimable(study: Study) -> list[str]:
     names = [factor.name for factor in study.factors]
-    lines = [f"each level against its reference, paired by seed: {len(study.seeds)} differences"]
+    lines = [f"each level against its reference, paired by {study.unit}: {len(study.seeds)} differences"]
     if len(study.seeds) == 1:
-        lines = ["one seed: no interval and no verdict can be given; use --seeds 5 or more"]
+        more = study.folds or 5
+        lines = [f"one {study.unit}: no interval and no verdict can be given; use --seeds {more} or more"]
+    if study.folds is not None:
+        lines.append(f"seed s trains fold s mod {study.folds}; folds share training examples; intervals allow for it")
+    if study.missing_folds:
+        missing, all_folds = len(study.missing_folds), study.num_repetitions * (study.folds or 0)
+        lines.append(f"{missing} of {all_folds} folds are missing, so that not every example is tested as often")
     if len(names) > 1 and study.design == "full":
         lines.append("main effects, simple effects in each context, and interactions of " + escape(", ".join(names)))
     elif len(names) > 1:

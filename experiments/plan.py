@@ -132,6 +132,9 @@ def _raise_located(study: Study, cells: Sequence[Cell], problems: Sequence[Itera
 def _located(study: Study, cells: Sequence[Cell], problem: Problem, numbers: set[int]) -> Problem:
     key, what = problem.where, problem.what
     names = [str(cells[number]) for number in sorted(numbers)]
+    if key == "data.init_args.folds" and study.folds is not None:
+        takes_part = "a data module takes part in cross-validation by an argument `folds`"
+        return Problem(where="folds", what=f"{key}: {what}; {takes_part}")
     if key == names[0]:
         return Problem(where=f"cell {key}", what=what)
     for factor in study.factors:

@@ -217,3 +217,31 @@ def test_a_data_folder_that_cannot_be_read_is_a_problem_of_the_study(tmp_path):
     (found,) = problems(base=base(data=data))
     assert found.startswith("base.data: datamodules.MNIST cannot prepare its data: ")
     assert str(a_file) in found
+
+
+FOLDED = {
+    "model": {"class_path": "user_module.UserModule"},
+    "data": {"class_path": "folded_data.FoldedPoints"},
+    "trainer": {"max_epochs": 1, "accelerator": "cpu"},
+}
+
+
+def folded(**changes):
+    return small_study(base=FOLDED, folds=4, seeds=4, factors=factor("model.init_args.lr", [0.1, 0.2])) | changes
+
+
+def test_the_number_of_folds_is_part_of_a_trials_identity():
+    trials = {folds: plan_trials(parse_study(folded(folds=folds))) for folds in (None, 4, 5)}
+    assert trials[4][0].config["data"]["init_args"]["folds"] == 4
+    assert [trial.seed for trial in trials[4]] == [0, 1, 2, 3] * 2
+    assert len({trial.trial_id for found in trials.values() for trial in found}) == 24
+
+
+def test_a_data_module_without_folds_is_told_as_a_problem_of_the_studys_folds():
+    own = FOLDED | {"data": {"class_path": "user_module.UserData"}}
+    (found,) = problems(**folded(base=own))
+    assert found.startswith("folds: data.init_args.folds: user_module.UserData has no 'folds'; arguments: batch_size")
+    assert found.endswith("; a data module takes part in cross-validation by an argument `folds`")
+    levels = {"with": FOLDED["data"], "without": {"class_path": "user_module.UserData"}}
+    (found,) = problems(**folded(factors=factor("data", levels)))
+    assert found.startswith("folds: data.init_args.folds: user_module.UserData has no 'folds'; arguments: batch_size")
