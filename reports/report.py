@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from experiments.errors import InputError, choices
+from experiments.errors import InputError, choices, listed
 from experiments.study import Study
 from experiments.trial import DIVERGED, FAILED, FINISHED, PENDING, RUNNING
 
@@ -13,7 +13,10 @@ from .cells import NO_VALUE, Outcomes, cell_table, missing_counts, outcomes_of
 from .claims import claim_table
 from .contrasts import contrast_table
 from .frame import curves_of, open_ledger, plan_of, trials_of
+from .method import VALIDATION
 from .text import counted, counts_in_words
+
+_MOST_SEEDS = 10  # that a sentence names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -102,8 +105,16 @@ def _notes(study: Study, outcomes: Outcomes, contrasts: pd.DataFrame) -> list[st
     notes = []
     if len(study.seeds) == 1:
         notes.append(
-            "The study has one seed: there are no contrasts and no intervals, because one training of each cell cannot "
-            "tell a level from luck. ablate run with --seeds 5 adds seeds and keeps what is trained."
+            f"The study has one {study.unit}: there are no contrasts and no intervals, because one training of each "
+            f"cell cannot tell a level from luck. ablate run with --seeds {study.folds or 5} adds {study.unit}s and "
+            "keeps what is trained."
+        )
+    if study.missing_folds:
+        notes.append(_note_on_folds(study))
+    if study.folds is not None and study.metric.name.partition("/")[0] in VALIDATION:
+        notes.append(
+            f"{study.metric.name} is of the validation split, which need not be the fold that is left out; the "
+            "intervals are corrected as if it were as large as that fold."
         )
     if counts[PENDING]:
         notes.append(f"Not trained yet: {counts[PENDING]} of {counted(total, 'trial')}; all numbers may change.")
@@ -124,6 +135,17 @@ def _notes(study: Study, outcomes: Outcomes, contrasts: pd.DataFrame) -> list[st
         )
     notes.extend(_notes_on_contexts(outcomes, contrasts))
     return notes
+
+
+def _note_on_folds(study: Study) -> str:
+    missing, all_folds = study.missing_folds, study.num_repetitions * (study.folds or 0)
+    of = "the cross-validation" if study.num_repetitions == 1 else f"{study.num_repetitions} cross-validations"
+    first, more = listed(missing[:_MOST_SEEDS]), len(missing) - _MOST_SEEDS
+    seeds = f"seeds {first} and {more} more" if more > 0 else f"seed {first}" if len(missing) == 1 else f"seeds {first}"
+    return (
+        f"Of the {all_folds} folds of {of}, {len(missing)} {'is' if len(missing) == 1 else 'are'} not in the plan "
+        f"({seeds}), so examples are not tested equally often, and some perhaps never."
+    )
 
 
 def _notes_on_backends(trials: pd.DataFrame) -> list[str]:
