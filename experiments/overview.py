@@ -9,13 +9,21 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from .errors import visible
 from .ledger import Ledger
 from .study import Study
 from .trial import DIVERGED, FAILED, FINISHED, PENDING, RUNNING, STATUSES, Group, Trial
 
 
-def print_plan(study: Study, groups: Sequence[Group], console: Console) -> None:
-    """Cells, seeds and trials, what the design can and cannot estimate, and which trials will be trained together."""
+def print_plan(study: Study, groups: Sequence[Group], notes: Sequence[str], console: Console) -> None:
+    """Cells, seeds and trials, what the design can and cannot estimate, and which trials will be trained together.
+
+    Arguments:
+        study: the study.
+        groups: of all its trials.
+        notes: on its data.
+        console: where to print.
+    """
     trials = [trial for group in groups for trial in group.trials]
     console.print(f"[bold]{escape(study.name)}[/bold]: {escape(study.question)}")
     table = Table(box=None, padding=(0, 2, 0, 0))
@@ -36,6 +44,8 @@ def print_plan(study: Study, groups: Sequence[Group], console: Console) -> None:
         console.print(f"- {line}")
     for line in _together(groups):
         console.print(f"- {line}")
+    for note in notes:
+        console.print(f"- note on the data: {visible(note)}", markup=False, emoji=False, soft_wrap=True)
 
 
 def print_status(ledger: Ledger, is_in_use: bool, console: Console) -> None:

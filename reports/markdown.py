@@ -4,10 +4,12 @@ import re
 from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 
+from experiments.errors import visible
+
 from .method import method_lines
 from .report import Report
 from .tables import COUNTS, MARK, Table, cell_text, contrast_text, missing_lines
-from .text import counted, visible
+from .text import counted
 
 _MOST_LINES = 30  # of incomplete cells, before the rest is only counted
 

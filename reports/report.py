@@ -27,7 +27,8 @@ class Report:
     cells: one row a cell, see `cell_table`.
     contrasts: one row a main or simple effect, see `contrast_table`.
     claims: one row a claim of the study, see `claim_table`.
-    notes: sentences to read before believing a number: what is missing, and what cannot be said.
+    notes: sentences to read before believing a number: what is missing, what cannot be said, what the data modules
+        said of their data.
     num_unplanned: trials of earlier plans that the ledger keeps and this report leaves out.
     files: where it was written; empty before.
     """
@@ -69,6 +70,7 @@ def build_report(directory: str | Path) -> Report:
         _check(trials, study, str(ledger.path), sorted({name for _, name, _ in ledger.metrics()}))
         curves = curves_of(ledger, study, trials)
         num_unplanned = ledger.num_unplanned()
+        on_data = [f"Data: {note}" for note in ledger.notes()]
     outcomes = outcomes_of(study, trials)
     contrasts = contrast_table(study, outcomes)
     return Report(
@@ -78,7 +80,7 @@ def build_report(directory: str | Path) -> Report:
         cells=cell_table(outcomes),
         contrasts=contrasts,
         claims=claim_table(study, outcomes),
-        notes=(*_notes(study, outcomes, contrasts), *_notes_on_backends(trials)),
+        notes=(*_notes(study, outcomes, contrasts), *_notes_on_backends(trials), *on_data),
         num_unplanned=num_unplanned,
     )
 

@@ -6,11 +6,13 @@ from rich.measure import Measurement
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from experiments.errors import visible
+
 from .claims import CONTRADICTED, PRACTICALLY_EQUAL, SUPPORTED
 from .method import folds_line, selection_line
 from .report import Report
 from .tables import COUNTS, MARK, Table, cell_text, contrast_text, missing_lines
-from .text import counted, counts_in_words, visible
+from .text import counted, counts_in_words
 from .verdicts import EQUIVALENT, HARMS, IMPROVES, UNDECIDED, VERDICTS
 
 _STYLES = {IMPROVES: "green", HARMS: "red", EQUIVALENT: "cyan", UNDECIDED: "yellow"}

@@ -9,7 +9,7 @@ from experiments.ledger import Ledger
 from experiments.trial import DIVERGED, FAILED
 from reports import build_report, load_curves, load_trials, to_markdown, write_report
 
-from .make import make_ledger, make_result, make_study, one_factor
+from .make import make_ledger, make_result, make_study, make_trials, one_factor
 
 FILES = ["contrasts.csv", "curves.csv", "report.md", "trials.csv"]
 NASTY = ["plain", 'a|b, "c" <i>d</i>', "two\nlines", "`tick` \\ *star* [x](y)", "cr\rend", "é ±", "=1+1"]
@@ -379,3 +379,13 @@ def test_a_metric_that_is_not_of_the_fold_left_out_is_noted(tmp_path):
     assert (
         "- val/acc is of the validation split, which need not be the fold that is left out; the intervals are" in text
     )
+
+
+def test_notes_on_the_data_stand_among_the_caveats(tmp_path):
+    study = one_factor()
+    make_ledger(tmp_path, study, measure)
+    with Ledger(tmp_path / "ledger.sqlite", writable=True) as ledger:
+        ledger.plan(study.name, study.to_dict(), make_trials(study), ["3 texts | were empty\x1b[31m"])
+    assert build_report(tmp_path).notes == ("Data: 3 texts | were empty\x1b[31m",)
+    text = to_markdown(build_report(tmp_path))
+    assert section(text, "Caveats") == "- Data: 3 texts \\| were empty\\\\x1b[31m"
