@@ -54,36 +54,12 @@ _WORDS = {  # what suits every topic
     "who": "i we they everyone",
     "turn": "not never hardly scarcely",
 }
-_OPENINGS = (
-    *("", "", "", "", "honestly ,", "last week", "in my view ,", "to be fair ,", "as usual ,", "for the record ,"),
-    *(
-        "this time",
-        "on monday",
-        "after two visits ,",
-        "as expected ,",
-        "without a doubt ,",
-        "this year",
-        "yesterday",
-        "in short ,",
-        "well ,",
-        "on second thoughts ,",
-        "once again",
-    ),
-)
-_CLOSINGS = (
-    *("", "", "", "", "in the end", "for the money", "said my brother", "and that is all", "if you ask me"),
-    *(
-        "that evening",
-        "in our opinion",
-        "by the way",
-        "as my friends agreed",
-        "from start to finish",
-        "to my mind",
-        "more than once",
-        "on the whole",
-        "at this price",
-    ),
-)
+_PHRASES = {  # of no sentiment; half of the reviews begin or end without one
+    "opening": "honestly ,/last week/in my view ,/to be fair ,/as usual ,/for the record ,/this time/on monday/well ,/"
+    "after two visits ,/as expected ,/without a doubt ,/this year/yesterday/in short ,/on second thoughts ,/once again",
+    "closing": "in the end/for the money/said my brother/and that is all/if you ask me/that evening/in our opinion/"
+    "by the way/as my friends agreed/from start to finish/to my mind/more than once/on the whole/at this price",
+}
 # Slots: {a} and {b} are two parts of a topic, {good} and {bad} adjectives of either sentiment; in a plain or negated
 # template {adjective}, {other} and {liked} have the sentiment of the words, which is the review's or its opposite.
 _PLAIN = (
@@ -157,7 +133,7 @@ def _pair(generator: np.random.Generator) -> list[tuple[str, int]]:
     parts = generator.permutation(topic["part"].split())
     fixed = {"a": parts[0], "b": parts[1]} | {name: _one(words[name], generator) for name in ("very", "who", "turn")}
     fixed |= {name: _one(of_one_sentiment, generator) for name, of_one_sentiment in adjectives.items()}
-    opening, closing = _one(_OPENINGS, generator), _one(_CLOSINGS, generator)
+    opening, closing = (_one(["", _one(text.split("/"), generator)], generator) for text in _PHRASES.values())
     if kind == "turned":
         positive, negative = _one(_TURNED, generator)
     else:

@@ -34,12 +34,12 @@ def test_equal_arguments_give_equal_reviews():
 def test_a_few_reviews_are_as_they_are():
     assert synthetic_reviews(4, seed=0) == (
         [
-            "the trailer is awful now but was good before as my friends agreed",
-            "yesterday although the director was gripping , the ending was disappointing for the money",
-            "yesterday although the ending was disappointing , the director was gripping for the money",
-            "the trailer is good now but was awful before as my friends agreed",
+            "i found the director great and the ending good and that is all",
+            "honestly , although the acting was awful , the trailer was good by the way",
+            "honestly , although the trailer was good , the acting was awful by the way",
+            "i found the director mediocre and the ending terrible and that is all",
         ],
-        [0, 0, 1, 1],
+        [1, 1, 0, 0],
     )
 
 
@@ -65,7 +65,7 @@ def test_reviews_are_lower_case_words_and_commas_of_varied_length_from_a_few_hun
     lengths = Counter(len(text.split()) for text in texts)
     assert min(lengths) == 4
     assert max(lengths) <= 20
-    assert all(lengths[length] > 20 for length in range(4, 16))
+    assert all(lengths[length] > 20 for length in range(4, 18))
     assert not any("{" in text or text != " ".join(text.split()) for text in texts)
 
 
