@@ -80,8 +80,9 @@ def _check(arguments: argparse.Namespace) -> int:
         check_folder(arguments.out, study)
     _use_data_dir(arguments)
     with make_runner("inline", study) as runner:
-        groups = grouped(plan(study, runner), runner, "auto")
-    print_plan(study, groups, _console())
+        planned = plan(study, runner)
+        groups = grouped(planned.trials, runner, "auto")
+    print_plan(study, groups, planned.notes, _console())
     return DONE
 
 

@@ -1,7 +1,7 @@
 """Which cells a study has: factors x design - excluded. A cell is one combination of levels."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,8 +26,11 @@ def cells_of(study: Study) -> list[Cell]:
 
     `full` is every combination; `one_at_a_time` is the reference of every factor, and then each other level alone.
 
+    Where the study has `folds`, every cell's data module is given them, whatever its levels set.
+
     Raises:
-        StudyError: when `exclude` leaves nothing, or has a rule that excludes nothing.
+        StudyError: when `exclude` leaves nothing, or has a rule that excludes nothing; when a cell without a data
+            module is to take part in cross-validation.
     """
     combinations = _full(study) if study.design == "full" else _one_at_a_time(study)
     problems = [
@@ -43,9 +46,11 @@ def cells_of(study: Study) -> list[Cell]:
         for factor in study.factors
         if kept and not any(levels[factor.name] == factor.reference for levels in kept)
     ]
+    cells = [Cell(levels=levels, config=_config(study, levels)) for levels in kept]
+    problems += _cells_without_data(study, cells)
     if problems:
         raise StudyError(study.source, problems)
-    return [Cell(levels=levels, config=_config(study, levels)) for levels in kept]
+    return cells
 
 
 def _full(study: Study) -> list[dict[str, str]]:
@@ -73,4 +78,24 @@ def _matches(rule: Mapping[str, tuple[str, ...]], levels: Mapping[str, str]) -> 
 
 def _config(study: Study, levels: Mapping[str, str]) -> dict[str, Any]:
     changes = [change for factor in study.factors for change in factor.level(levels[factor.name]).changes.items()]
-    return with_changes(study.base, changes)
+    config = with_changes(study.base, changes)
+    return config if study.folds is None else _with_folds(config, study.folds)
+
+
+def _with_folds(config: dict[str, Any], folds: int) -> dict[str, Any]:
+    """The configuration with its data module's argument `folds` set; what is no data module stays, to be told later."""
+    data = config.get("data")
+    if isinstance(data, str):  # a class path alone
+        data = {"class_path": data}
+    if not isinstance(data, dict) or not isinstance(data.get("init_args") or {}, dict):
+        return config
+    return with_changes({**config, "data": data}, [("data.init_args.folds", folds)])
+
+
+def _cells_without_data(study: Study, cells: Sequence[Cell]) -> list[Problem]:
+    without = [str(cell) for cell in cells if study.folds is not None and cell.config.get("data") is None]
+    if not without:
+        return []
+    more = f" and {len(without) - 1} more cells have" if len(without) > 1 else " has"
+    what = f"cross-validation needs a data module in every cell, and {without[0]}{more} none; name one under base.data"
+    return [Problem(where="folds", what=what)]

@@ -13,6 +13,9 @@ from .trial import FAILED, EpochEnded, Group, NotFused, Result, Trial
 class Sink(Protocol):
     """Something that watches a study being run, in the command's own process: a progress bar, a dashboard."""
 
+    def noted(self, notes: Sequence[str]) -> None:
+        """What the study's data modules say of their data; comes first, and with nothing where they say nothing."""
+
     def planned(self, counts: Mapping[str, int], groups: Sequence[Group], num_places: int) -> None:
         """Trials by status before anything runs, the groups that will be trained now, and how many at a time."""
 

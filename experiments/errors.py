@@ -72,6 +72,15 @@ def choices(word: object, accepted: Iterable[object], label: str = "accepted") -
     return f"; {hint} {label}: {listed(names)}" if hint else f"; {label}: {listed(names)}"
 
 
+def visible(text: str) -> str:
+    r"""A text with its control characters written as escapes, so that it stays on one line and cannot steer a terminal.
+
+    >>> visible("two\nlines, a\ttab and é")
+    'two\\nlines, a\\ttab and é'
+    """
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
 def listed(names: Iterable[object]) -> str:
     """Names as a reader wants them in a sentence.
 

@@ -56,8 +56,14 @@ CREATE TABLE epochs (
 ) WITHOUT ROWID;
 """
 
-_MIGRATIONS: tuple[str, ...] = (_SCHEMA,)  # number k takes a ledger from version k to k + 1; never edit, only append
+_NOTES = "ALTER TABLE study ADD COLUMN notes TEXT NOT NULL DEFAULT '[]'"  # on the data, a JSON list of sentences
+
+_MIGRATIONS: tuple[str, ...] = (
+    _SCHEMA,
+    _NOTES,
+)  # number k takes a ledger from version k to k + 1; never edit, only append
 VERSION = len(_MIGRATIONS)
+_FIRST_WITH_NOTES = 2
 
 
 class Ledger:
@@ -100,18 +106,19 @@ class Ledger:
 
     # ---- writing ---------------------------------------------------------------------------------------------------
 
-    def plan(self, name: str, content: Mapping[str, Any], trials: Sequence[Trial]) -> int:
+    def plan(self, name: str, content: Mapping[str, Any], trials: Sequence[Trial], notes: Sequence[str] = ()) -> int:
         """Make these trials the study's plan, and return how many of them are new.
 
         Trials that are there keep their results; trials that left the plan stay, marked as not planned. A trial that
-        was running when an earlier command was killed is pending again.
+        was running when an earlier command was killed is pending again. The notes on the data replace earlier ones.
         """
         positions: dict[str, int] = {}
         with self._transaction():
             self._db.execute(
-                "INSERT INTO study VALUES (1, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET name = excluded.name, "
-                "content = excluded.content, updated_at = excluded.updated_at",
-                (name, json.dumps(content), _now()),
+                "INSERT INTO study (id, name, content, updated_at, notes) VALUES (1, ?, ?, ?, ?) ON CONFLICT (id) "
+                "DO UPDATE SET name = excluded.name, content = excluded.content, updated_at = excluded.updated_at, "
+                "notes = excluded.notes",
+                (name, json.dumps(content), _now(), json.dumps(list(notes))),
             )
             before = self._scalar("SELECT count(*) FROM trials")
             self._db.execute("UPDATE cells SET position = NULL")
@@ -207,6 +214,14 @@ class Ledger:
             raise LedgerError(f"{self.path}: holds no study yet; `ablate run` plans one")
         content: dict[str, Any] = json.loads(row["content"])
         return content
+
+    def notes(self) -> list[str]:
+        """What the data modules said of their data when the study was planned last; nothing in an older ledger."""
+        if self._version < _FIRST_WITH_NOTES:
+            return []
+        with self._errors_named():
+            row = self._db.execute("SELECT notes FROM study").fetchone()
+        return [] if row is None else [str(note) for note in json.loads(row["notes"])]
 
     def pending(self) -> list[Trial]:
         """The planned trials that still have to be trained, seed by seed, so that early results are complete pairs."""
@@ -340,7 +355,7 @@ class Ledger:
         )
 
     def _prepare(self, *, writable: bool) -> None:
-        version = int(self._scalar("PRAGMA user_version"))
+        self._version = version = int(self._scalar("PRAGMA user_version"))
         is_empty = self._scalar("SELECT count(*) FROM sqlite_master") == 0
         if not is_empty and self._scalar("PRAGMA application_id") != APPLICATION_ID:
             raise LedgerError(f"{self.path}: is an SQLite file, but not a ledger of this suite")
@@ -362,6 +377,7 @@ class Ledger:
                 for statement in filter(None, map(str.strip, migration.split(";\n"))):
                     self._db.execute(statement)
                 self._db.execute(f"PRAGMA user_version = {number}")
+            self._version = number
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -9,13 +9,21 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from .errors import visible
 from .ledger import Ledger
 from .study import Study
 from .trial import DIVERGED, FAILED, FINISHED, PENDING, RUNNING, STATUSES, Group, Trial
 
 
-def print_plan(study: Study, groups: Sequence[Group], console: Console) -> None:
-    """Cells, seeds and trials, what the design can and cannot estimate, and which trials will be trained together."""
+def print_plan(study: Study, groups: Sequence[Group], notes: Sequence[str], console: Console) -> None:
+    """Cells, seeds and trials, what the design can and cannot estimate, and which trials will be trained together.
+
+    Arguments:
+        study: the study.
+        groups: of all its trials.
+        notes: on its data.
+        console: where to print.
+    """
     trials = [trial for group in groups for trial in group.trials]
     console.print(f"[bold]{escape(study.name)}[/bold]: {escape(study.question)}")
     table = Table(box=None, padding=(0, 2, 0, 0))
@@ -28,7 +36,7 @@ def print_plan(study: Study, groups: Sequence[Group], console: Console) -> None:
     console.print(table)
     num_cells = len(trials) // len(study.seeds)
     console.print(
-        f"{study.design} design: {num_cells} cells x {len(study.seeds)} seeds = {len(trials)} trials; "
+        f"{study.design} design: {num_cells} cells x {_per_cell(study)} = {len(trials)} trials; "
         f"metric {escape(study.metric.name)} ({study.metric.goal}), "
         + (f"margin {study.metric.margin}" if study.metric.margin is not None else "no margin")
     )
@@ -36,6 +44,8 @@ def print_plan(study: Study, groups: Sequence[Group], console: Console) -> None:
         console.print(f"- {line}")
     for line in _together(groups):
         console.print(f"- {line}")
+    for note in notes:
+        console.print(f"- note on the data: {visible(note)}", markup=False, emoji=False, soft_wrap=True)
 
 
 def print_status(ledger: Ledger, is_in_use: bool, console: Console) -> None:
@@ -101,11 +111,24 @@ def trial_text(trial: Mapping[str, Any]) -> str:
     return f"{comment}\n{yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=110)}"
 
 
+def _per_cell(study: Study) -> str:
+    """How many trials a cell has, and of what: whole repetitions of a cross-validation are told as such."""
+    if study.num_repetitions > 1 and not study.missing_folds:
+        return f"{study.folds} folds x {study.num_repetitions} repetitions"
+    return f"{len(study.seeds)} {study.unit}s"
+
+
 def _estimable(study: Study) -> list[str]:
     names = [factor.name for factor in study.factors]
-    lines = [f"each level against its reference, paired by seed: {len(study.seeds)} differences"]
+    lines = [f"each level against its reference, paired by {study.unit}: {len(study.seeds)} differences"]
     if len(study.seeds) == 1:
-        lines = ["one seed: no interval and no verdict can be given; use --seeds 5 or more"]
+        more = study.folds or 5
+        lines = [f"one {study.unit}: no interval and no verdict can be given; use --seeds {more} or more"]
+    if study.folds is not None:
+        lines.append(f"seed s trains fold s mod {study.folds}; folds share training examples; intervals allow for it")
+    if study.missing_folds:
+        missing, all_folds = len(study.missing_folds), study.num_repetitions * (study.folds or 0)
+        lines.append(f"{missing} of {all_folds} folds are missing, so that not every example is tested as often")
     if len(names) > 1 and study.design == "full":
         lines.append("main effects, simple effects in each context, and interactions of " + escape(", ".join(names)))
     elif len(names) > 1:

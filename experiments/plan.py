@@ -14,15 +14,23 @@ from .build import forget_parsed, make_data, make_model, resolved, section_probl
 from .design import Cell, cells_of
 from .errors import Problem, StudyError
 from .identity import config_id, trial_id
+from .seeding import seed_global_generators
 from .study import SECTIONS, Study
-from .trial import Trial
+from .trial import Plan, Trial
 
 
-def plan_trials(study: Study, emit: Callable[[Any], None] | None = None) -> list[Trial]:  # noqa: ARG001 -- a runner's form
-    """All trials of a study, cell by cell, seeds within; the data they need is there afterwards.
+def plan_trials(study: Study) -> list[Trial]:
+    """The trials of `plan_study` alone."""
+    return list(plan_study(study).trials)
+
+
+def plan_study(study: Study, emit: Callable[[Any], None] | None = None) -> Plan:  # noqa: ARG001 -- a runner's form
+    """All trials of a study, cell by cell, seeds within, and notes on its data; what they need is there afterwards.
 
     Each data module's `prepare_data` is called once, as Lightning would, so that data is downloaded before anything
-    trains, and a folder that cannot be read is a problem of the study and not of each trial.
+    trains, and a folder that cannot be read is a problem of the study and not of each trial. Then its `notes`, where it
+    has such a method, are asked for: sentences that a reader of the report should know, such as how many examples were
+    dropped. The global generators are seeded before it is made, so what it draws from them is as for the first seed.
 
     Raises:
         StudyError: with every problem of every cell, each named by the key or the level that brings it in.
@@ -34,22 +42,24 @@ def plan_trials(study: Study, emit: Callable[[Any], None] | None = None) -> list
         for cell in cells
     ]
     _raise_located(study, cells, [[p for s in SECTIONS for p in _problems(s, text[s])] for text in texts])
-    _raise_located(study, cells, [_building_problems(text["model"], text["data"]) for text in texts])
+    seed = study.seeds[0]
+    _raise_located(study, cells, [_building_problems(text["model"], text["data"], seed) for text in texts])
     _data_to_ask.cache_clear()
     configs = [{section: _resolved(section, text[section]) for section in SECTIONS} for text in texts]
     ids = [config_id(config) for config in configs]
     _raise_located(study, cells, _same_configuration(cells, ids))
-    return [
+    trials = [
         Trial(trial_id=trial_id(key, seed), levels=cell.levels, seed=seed, config=config)
         for cell, key, config in zip(cells, ids, configs, strict=True)
         for seed in study.seeds
     ]
+    return Plan(trials=tuple(trials), notes=_notes(study, cells, [_described(text["data"], seed)[1] for text in texts]))
 
 
 def _begin_again() -> None:
     """Forget what earlier plans found: classes may have been defined anew, and data deleted."""
     forget_parsed()
-    for function in (_problems, _resolved, _building_problems, _data_problem, _data_to_ask):
+    for function in (_problems, _resolved, _building_problems, _described, _data_to_ask):
         function.cache_clear()
 
 
@@ -64,10 +74,10 @@ def _resolved(section: str, text: str) -> Any:
 
 
 @functools.cache
-def _building_problems(model_text: str, data_text: str) -> tuple[Problem, ...]:
+def _building_problems(model_text: str, data_text: str, seed: int) -> tuple[Problem, ...]:
     """Why a model and its data cannot be built, in the words of their own errors."""
     config = {"model": _resolved("model", model_text), "data": _resolved("data", data_text)}
-    problem = _data_problem(data_text)
+    problem, _ = _described(data_text, seed)
     if problem is not None:
         return (problem,)
     try:
@@ -84,19 +94,60 @@ def _data_to_ask(text: str) -> LightningDataModule | None:
 
 
 @functools.cache
-def _data_problem(text: str) -> Problem | None:
+def _described(text: str, seed: int) -> tuple[Problem | None, tuple[str, ...]]:
+    """Why a data module cannot be used, and its notes on the data, which are prepared; made as for this seed."""
     config = {"data": _resolved("data", text)}
-    if config["data"] is None:
-        return None
     did = "be built"
     try:
+        seed_global_generators(seed)
         data = make_data(config)
+        if data is None:
+            return None, ()
         did = "prepare its data"
-        if data is not None:
-            data.prepare_data()
+        data.prepare_data()
+        did = "describe its data"
+        return None, _own_notes(data)
     except Exception as error:  # noqa: BLE001 -- a user's class may raise anything
-        return Problem(where="data", what=_cannot(config["data"]["class_path"], did, error))
-    return None
+        return Problem(where="data", what=_cannot(config["data"]["class_path"], did, error)), ()
+
+
+def _own_notes(data: LightningDataModule) -> tuple[str, ...]:
+    ask = getattr(data, "notes", None)
+    if not callable(ask):
+        return ()
+    notes = ask()
+    if not isinstance(notes, list | tuple) or not all(isinstance(note, str) for note in notes):
+        raise TypeError(f"notes() returns {notes!r}; a list of sentences is expected")
+    return tuple(notes)
+
+
+def _notes(study: Study, cells: Sequence[Cell], notes: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """What the data modules of the cells say, every sentence once, after the level or the cells it belongs to."""
+    where: dict[str, set[int]] = {}
+    for number, of_cell in enumerate(notes):
+        for note in of_cell:
+            where.setdefault(note, set()).add(number)
+    return tuple(f"{_whose(study, cells, numbers)}{note}" for note, numbers in where.items())
+
+
+def _whose(study: Study, cells: Sequence[Cell], numbers: set[int]) -> str:
+    """The levels that these cells and no others have, else the first of the cells; nothing where it is all of them."""
+    if len(numbers) == len(cells):
+        return ""
+    levels = {
+        factor.name: dict.fromkeys(cells[number].levels[factor.name] for number in sorted(numbers))
+        for factor in study.factors
+    }
+    shared = {name: found for name, found in levels.items() if len(found) == 1}
+    for wanted in (*({name: found} for name, found in levels.items()), shared):
+        if numbers == {
+            number
+            for number, cell in enumerate(cells)
+            if all(cell.levels[name] in found for name, found in wanted.items())
+        }:
+            return ", ".join(f"{name}={', '.join(found)}" for name, found in wanted.items()) + ": "
+    more = f" (and {len(numbers) - 1} more cells)" if len(numbers) > 1 else ""
+    return f"{cells[min(numbers)]}{more}: "
 
 
 def _cannot(class_path: str, do: str, error: Exception) -> str:
@@ -132,6 +183,9 @@ def _raise_located(study: Study, cells: Sequence[Cell], problems: Sequence[Itera
 def _located(study: Study, cells: Sequence[Cell], problem: Problem, numbers: set[int]) -> Problem:
     key, what = problem.where, problem.what
     names = [str(cells[number]) for number in sorted(numbers)]
+    if key == "data.init_args.folds" and study.folds is not None:
+        takes_part = "a data module takes part in cross-validation by an argument `folds`"
+        return Problem(where="folds", what=f"{key}: {what}; {takes_part}")
     if key == names[0]:
         return Problem(where=f"cell {key}", what=what)
     for factor in study.factors:

@@ -8,7 +8,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
-from .errors import choices
+from .errors import choices, visible
 from .trial import DIVERGED, FAILED, FINISHED, EpochEnded, Group, Result, Trial
 
 SECONDS_BETWEEN_LINES = 5.0
@@ -55,6 +55,11 @@ class ProgressSink:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._bar.stop()
+
+    def noted(self, notes: Sequence[str]) -> None:
+        """See Sink."""
+        for note in notes:
+            self._console.print(f"note on the data: {visible(note)}", markup=False, emoji=False, soft_wrap=True)
 
     def planned(self, counts: Mapping[str, int], groups: Sequence[Group], num_places: int) -> None:
         """See Sink."""

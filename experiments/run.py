@@ -16,7 +16,7 @@ from .ledger import Ledger
 from .runners import Done, Event, InlineRunner, LocalRunner, Lost, Raised, Runner, Task
 from .study import Study
 from .study_file import load_study
-from .trial import Group, Trial
+from .trial import Group, Plan, Trial
 
 RUNNERS = ("local", "inline")
 FUSE = ("auto", "always", "never")
@@ -71,12 +71,14 @@ def run(
     with make_runner(runner, study, workers) as places:
         if meanwhile is not None and runner == "local":
             meanwhile()
-        trials = plan(study, places)
+        planned = plan(study, places)
         with writing(directory), Ledger(directory / LEDGER, writable=True) as ledger:
             check_folder(directory, study)  # again, now that no other command can change it
-            ledger.plan(study.name, study.to_dict(), trials)
+            ledger.plan(study.name, study.to_dict(), planned.trials, planned.notes)
             write_study_file(directory, study)
-            groups = _pending(grouped(trials, places, fuse), ledger)
+            for sink in sinks:
+                sink.noted(planned.notes)
+            groups = _pending(grouped(planned.trials, places, fuse), ledger)
             places.log_to(directory / "logs")
             driver = Driver(ledger, directory.absolute() / "trials", sinks, _versions(), must_fuse=fuse == "always")
             driver.train(groups, places)
@@ -99,14 +101,16 @@ def make_runner(name: str, study: Study, workers: int | None = None) -> Runner:
     return LocalRunner(workers, preload=[*ours, *_modules(study)])
 
 
-def plan(study: Study, runner: Runner) -> list[Trial]:
-    """The study's trials, resolved by one of the runner's places, since that imports torch and the user's classes.
+def plan(study: Study, runner: Runner) -> Plan:
+    """The study's trials and the notes on its data.
+
+    One of the runner's places resolves them, since that imports torch and the user's classes.
 
     Raises:
         StudyError: with every problem of the study.
     """
-    trials: list[Trial] = _asked(runner, Task(key="plan", function=_plan, argument=study))
-    return trials
+    planned: Plan = _asked(runner, Task(key="plan", function=_plan, argument=study))
+    return planned
 
 
 def grouped(trials: Sequence[Trial], runner: Runner, fuse: str) -> list[Group]:
@@ -165,10 +169,10 @@ def _group(argument: tuple[list[Trial], int, bool], emit: Any) -> list[Group]:  
     return group_trials(trials, num_places, only_where_faster=only_where_faster)
 
 
-def _plan(study: Study, emit: Any) -> list[Trial]:
-    from .plan import plan_trials
+def _plan(study: Study, emit: Any) -> Plan:
+    from .plan import plan_study
 
-    return plan_trials(study, emit)
+    return plan_study(study, emit)
 
 
 def _modules(study: Study) -> list[str]:

@@ -61,7 +61,12 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Study:
-    """One question and everything needed to answer it. `source` is the file it came from, for messages."""
+    """One question and everything needed to answer it.
+
+    folds: K, where seed s trains fold s mod K of the data module's K-fold cross-validation; None where each seed is a
+        training of its own.
+    source: the file it came from, for messages.
+    """
 
     name: str
     question: str
@@ -72,11 +77,31 @@ class Study:
     metric: Metric
     exclude: tuple[Mapping[str, tuple[str, ...]], ...] = ()
     claims: tuple[Claim, ...] = ()
+    folds: int | None = None
     source: str = field(default="study", compare=False)
 
     def factor(self, name: str) -> Factor:
         """The factor of this name; StopIteration when there is none."""
         return next(factor for factor in self.factors if factor.name == name)
+
+    @property
+    def unit(self) -> str:
+        """What the trials of a cell differ by, as a noun: a seed, or the fold that a seed stands for."""
+        return "seed" if self.folds is None else "fold"
+
+    @property
+    def num_repetitions(self) -> int:
+        """How many cross-validations the seeds begin, each with another partition of the data; 0 without folds."""
+        return 0 if self.folds is None else len({seed // self.folds for seed in self.seeds})
+
+    @property
+    def missing_folds(self) -> tuple[int, ...]:
+        """The seeds that the cross-validations lack that are begun; nothing where all are whole."""
+        if self.folds is None:
+            return ()
+        begun = sorted({seed // self.folds for seed in self.seeds})
+        whole = (number * self.folds + fold for number in begun for fold in range(self.folds))
+        return tuple(seed for seed in whole if seed not in self.seeds)
 
     def to_dict(self) -> dict[str, Any]:
         """The study as plain data; `parse_study` of it gives the study back."""
@@ -91,6 +116,8 @@ class Study:
         plain["design"] = self.design
         if self.exclude:
             plain["exclude"] = [{name: list(levels) for name, levels in rule.items()} for rule in self.exclude]
+        if self.folds is not None:
+            plain["folds"] = self.folds
         plain["seeds"] = list(self.seeds)
         plain["metric"] = {"name": self.metric.name, "goal": self.metric.goal}
         if self.metric.margin is not None:

@@ -18,11 +18,14 @@ from .keys import KeyPathError, with_changes
 from .plain_data import not_plain_section
 from .study import DESIGNS, GOALS, LARGEST_SEED, SECTIONS, Claim, Factor, Level, Metric, Study, value_name
 
+DEFAULT_SEEDS = 5
+FEWEST_FOLDS = 2
+
 _REPORT_COLUMNS = (
     *("trial_id", "seed", "status", "backend", "seconds", "num_parameters", "diverged_epoch", "attempts"),
     *("epoch", "metric", "context"),
 )
-_STUDY_KEYS = ("name", "question", "base", "factors", "design", "exclude", "seeds", "metric", "claims")
+_STUDY_KEYS = ("name", "question", "base", "factors", "design", "exclude", "folds", "seeds", "metric", "claims")
 
 
 def shipped_studies() -> dict[str, str]:
@@ -132,16 +135,18 @@ class _Parser:
         self.keys_of_two_factors(factors)
         self.keys_that_factors_vary(factors, changes)
         self.keys_that_lead_nowhere(base, factors)
+        folds = self.folds(content.get("folds"), base, factors, changes)
         study = Study(
             name=self.text("name", content.get("name", self.name)),
             question=self.text("question", content.get("question", "")),
             base=base,
             factors=factors,
             design=self.one_of("design", content.get("design", "full"), DESIGNS),
-            seeds=self.seeds(content.get("seeds", 5)),
+            seeds=self.seeds(content.get("seeds", folds or DEFAULT_SEEDS)),
             metric=self.metric(content.get("metric", {"name": ""})),
             exclude=self.exclude(content.get("exclude") or [], factors),
             claims=self.claims(content.get("claims") or {}, factors),
+            folds=folds,
             source=self.source,
         )
         if not set(study.name).isdisjoint("/\\\0") or study.name in {"", ".", ".."}:
@@ -272,6 +277,28 @@ class _Parser:
                 except KeyPathError as error:
                     self.wrong(f"factors.{factor.name}.{level.name}", str(error))
 
+    def folds(
+        self, value: Any, base: Mapping[str, Any], factors: Sequence[Factor], changes: Mapping[str, Any]
+    ) -> int | None:
+        """The number of folds; what else sets them, or the seed that picks one, is a problem."""
+        if value is None:
+            return None
+        if not isinstance(value, int) or isinstance(value, bool) or value < FEWEST_FOLDS:
+            self.wrong("folds", f"is {value!r}; a whole number of folds, at least {FEWEST_FOLDS}, is expected")
+            return None
+        why = {
+            "folds": f"the study's `folds: {value}` sets it in every cell; remove one of the two",
+            "seed": f"with the study's `folds: {value}` each trial's seed picks its fold; leave it out",
+        }
+        for name, reason in why.items():
+            key = f"data.init_args.{name}"
+            if _data_argument(base, name) is not None:
+                self.wrong(f"--set {key}" if key in changes else f"base.{key}", f"is set, but {reason}")
+            for factor in factors:
+                if any(_data_argument(_set_alone(level), name) is not None for level in factor.levels):
+                    self.wrong(f"factors.{factor.name}", f"sets {key}, but {reason}")
+        return value
+
     def seeds(self, value: Any) -> tuple[int, ...]:
         if isinstance(value, int) and not isinstance(value, bool):
             if value >= 1:
@@ -358,6 +385,21 @@ class _Parser:
             known = choices(level, accepted, "levels")
             self.wrong(where, f"{value_name(level)!r} is not a level of {factor_name}{known}")
         return value_name(level)
+
+
+def _set_alone(level: Level) -> Mapping[str, Any]:
+    """A configuration of nothing but what a level sets."""
+    try:
+        return with_changes({}, level.changes.items())
+    except KeyPathError:  # told by keys_that_lead_nowhere
+        return {}
+
+
+def _data_argument(config: Mapping[str, Any], name: str) -> Any:
+    """An argument of a configuration's data module; None where it is not set."""
+    data = config.get("data")
+    init_args = data.get("init_args") if isinstance(data, dict) else None
+    return init_args.get(name) if isinstance(init_args, dict) else None
 
 
 def _equal(one: Any, other: Any) -> bool:

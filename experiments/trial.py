@@ -23,6 +23,17 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a study comes to: its trials, cell by cell with the seeds within, and what is to be known of its data.
+
+    notes: sentences of the data modules' own, each with the level or cell it belongs to where not all share it.
+    """
+
+    trials: tuple[Trial, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """What a trial measured.
 

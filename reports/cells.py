@@ -30,6 +30,7 @@ class Outcomes:
     seeds: S seeds.
     scores: (C, S), the final value of the metric; NaN where the trial has none that can be used.
     states: (C, S), `finished` where there is a value, else one of MISSING.
+    folds: K, where a seed is a fold of a K-fold cross-validation; None where seeds are independent.
     """
 
     factors: tuple[str, ...]
@@ -37,6 +38,12 @@ class Outcomes:
     seeds: tuple[int, ...]
     scores: NDArray[np.float64]
     states: NDArray[np.str_]
+    folds: int | None = None
+
+    @property
+    def overlap(self) -> float:
+        """Test over training examples of a fold, 1 / (K - 1); 0 where seeds are independent."""
+        return 0.0 if self.folds is None else 1 / (self.folds - 1)
 
 
 def outcomes_of(study: Study, trials: pd.DataFrame) -> Outcomes:
@@ -58,18 +65,19 @@ def outcomes_of(study: Study, trials: pd.DataFrame) -> Outcomes:
     states[states == RUNNING] = PENDING
     states[(states == FINISHED) & ~np.isfinite(scores)] = NO_VALUE
     scores[states != FINISHED] = np.nan
-    return Outcomes(factors=factors, cells=cells, seeds=study.seeds, scores=scores, states=states)
+    return Outcomes(factors=factors, cells=cells, seeds=study.seeds, scores=scores, states=states, folds=study.folds)
 
 
 def cell_table(outcomes: Outcomes) -> pd.DataFrame:
     """One row a cell, indexed by its levels.
 
-    Columns: n (trials with a value), planned, mean, sd, ci_low, ci_high (95 % t interval over seeds), diverged, failed,
-    pending, no_value (finished, but the metric is not a finite number), complete (all planned trials have a value).
+    Columns: n (trials with a value), planned, mean, sd, ci_low, ci_high (95 % t interval over seeds, corrected where
+    these are folds), diverged, failed, pending, no_value (finished, but the metric is not a finite number), complete
+    (all planned trials have a value).
     """
     rows: list[dict[str, Any]] = []
     for scores, states in zip(outcomes.scores, outcomes.states, strict=True):
-        found = mean_interval(scores[states == FINISHED])
+        found = mean_interval(scores[states == FINISHED], overlap=outcomes.overlap)
         missing = missing_counts(states)
         rows.append(
             {

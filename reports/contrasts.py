@@ -2,7 +2,8 @@
 
 A main effect is, within each seed, the mean over the contexts (the cells of the other factors in which the design has
 both levels). A seed takes part when all these trials have a value; otherwise it is left out and counted. A simple
-effect is the same in one context. Main effects are one Holm family and simple effects another.
+effect is the same in one context. Main effects are one Holm family and simple effects another. Where the study has
+folds, a seed is a fold, and intervals and p values are corrected for the training examples that folds share.
 
 K contexts, S seeds.
 """
@@ -109,9 +110,11 @@ def _comparison(
         difference=paired_difference(
             _mean_over_contexts(outcomes, at_level, is_complete),
             _mean_over_contexts(outcomes, at_reference, is_complete),
+            overlap=outcomes.overlap,
         ),
         num_seeds_left_out=int(np.count_nonzero(~is_complete)) if pairs else 0,
         missing=missing_counts(states),
+        unit="seed" if outcomes.folds is None else "fold",
     )
 
 

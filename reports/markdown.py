@@ -4,10 +4,12 @@ import re
 from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 
+from experiments.errors import visible
+
 from .method import method_lines
 from .report import Report
-from .tables import MARK, Table, cell_text, contrast_text, missing_lines
-from .text import counted, visible
+from .tables import COUNTS, MARK, Table, cell_text, contrast_text, missing_lines
+from .text import counted
 
 _MOST_LINES = 30  # of incomplete cells, before the rest is only counted
 
@@ -80,23 +82,26 @@ def _blocks(report: Report) -> Iterator[str]:
 
 
 def _contrast_blocks(report: Report) -> Iterator[str]:
-    metric = report.study.metric
+    metric, unit = report.study.metric, report.study.unit
     main, simple = report.main_effects, report.simple_effects
     if len(main):
         size = counted(int(main["num_comparisons"].iloc[0]), "main effect")
-        marked = f" {MARK} marks seeds left out." if main["num_seeds_left_out"].any() else ""
+        marked = f" {MARK} marks {unit}s left out." if main["num_seeds_left_out"].any() else ""
+        corrected = (
+            "" if unit == "seed" else " Intervals and p are corrected for the training examples that folds share."
+        )
         yield "## Contrasts"
         yield (
-            f"Level - reference in {escape(metric.name)}, within each seed, mean over the other factors. n counts "
-            f"seeds.{marked} p (Holm) is adjusted for {size}. d_z is the mean difference over the standard deviation "
-            "of the differences."
+            f"Level - reference in {escape(metric.name)}, within each {unit}, mean over the other factors. "
+            f"{_counts(unit)} {unit}s.{marked}{corrected} p (Holm) is adjusted for {size}. d_z is the mean difference "
+            "over the standard deviation of the differences."
         )
-        yield table_lines(contrast_text(main, metric).without_empty(["context"]))
+        yield table_lines(contrast_text(main, metric, unit).without_empty(["context"]))
     if len(simple):
         size = counted(int(simple["num_comparisons"].iloc[0]), "simple effect")
         yield "## Simple effects"
         yield f"The same in one context: the other factors have the levels named. p (Holm) is adjusted for {size}."
-        yield table_lines(contrast_text(simple, metric))
+        yield table_lines(contrast_text(simple, metric, unit))
 
 
 def _claim_blocks(report: Report) -> Iterator[str]:
@@ -112,12 +117,14 @@ def _claim_blocks(report: Report) -> Iterator[str]:
 
 
 def _cell_blocks(report: Report) -> Iterator[str]:
+    unit = report.study.unit
+    corrected = "" if unit == "seed" else ", the interval corrected for the training examples that folds share"
     yield "## Cells"
     yield (
-        f"{escape(report.study.metric.name)} by cell. n counts the trials that finished with a value; mean, standard "
-        "deviation and interval are over these."
+        f"{escape(report.study.metric.name)} by cell. {_counts(unit)} the trials that finished with a value; mean, "
+        f"standard deviation and interval are over these{corrected}."
     )
-    yield table_lines(cell_text(report.cells).without_empty(["no value"]))
+    yield table_lines(cell_text(report.cells, unit).without_empty(["no value"]))
     missing = missing_lines(report.cells, _MOST_LINES)
     if missing:
         yield f"{MARK} marks what is incomplete:"
@@ -131,6 +138,11 @@ def _footer(report: Report) -> str:
         f"Computed with {versions}. The ledger keeps {kept} of earlier plans outside this report. Every number can be "
         "recomputed from trials.csv, contrasts.csv and curves.csv beside this file."
     )
+
+
+def _counts(unit: str) -> str:
+    """The beginning of a sentence on the column of counts."""
+    return f"{COUNTS[unit]} counts" if unit == "seed" else f"The column {COUNTS[unit]} counts"
 
 
 def _bullets(sentences: Iterable[str]) -> str:

@@ -7,12 +7,14 @@ from experiments.study import Study
 
 from .text import counted
 
-_SPLITS = {"val": "validation", "valid": "validation", "validation": "validation", "train": "training"}
+VALIDATION = ("val", "valid", "validation")  # what metrics of the validation split begin with
+_SPLITS = {**dict.fromkeys(VALIDATION, "validation"), "train": "training"}
 
 
 def method_lines(study: Study, num_cells: int) -> dict[str, str]:
-    """The sentences by subject: Metric, Design, Seeds, Intervals, Verdicts."""
-    lines = {"Metric": selection_line(study), "Design": _design_line(study, num_cells), "Seeds": _seeds_line(study)}
+    """The sentences by subject: Metric, Design, Seeds or Folds, Intervals, Verdicts."""
+    lines = {"Metric": selection_line(study), "Design": _design_line(study, num_cells)}
+    lines |= {"Seeds": _seeds_line(study)} if study.folds is None else {"Folds": folds_line(study)}
     if len(study.seeds) > 1:
         lines |= {"Intervals": _interval_line(study), "Verdicts": _verdict_line(study)}
     return lines
@@ -66,19 +68,58 @@ def _design_line(study: Study, num_cells: int) -> str:
     return f"{kind}{excluded}: {counted(num_cells, 'cell')}. {levels}."
 
 
+def folds_line(study: Study) -> str:
+    """What the folds of a study are, and why they are not as good as independent seeds."""
+    folds = study.folds or 0
+    line = (
+        f"{counted(len(study.seeds), 'fold')} a cell, seed s being fold s mod {folds} of the data module's "
+        f"{folds}-fold cross-validation ({'seed' if len(study.seeds) == 1 else 'seeds'} {_seeds(study)}"
+    )
+    if study.num_repetitions > 1:
+        line += f": {study.num_repetitions} repetitions, each with another partition of the examples"
+    if not study.missing_folds:
+        line += "). Every example is tested once" + (" a repetition" if study.num_repetitions > 1 else "")
+    else:
+        line += "). Folds are missing, so not every example is tested as often"
+    if folds == 2:  # noqa: PLR2004 -- halves
+        return f"{line}; what one fold trains on, the other tests on, so folds are not independent."
+    share = 100 * (folds - 2) / (folds - 1)
+    return (
+        f"{line}; the training sets of two folds share {share:.0f} % of their examples, so folds are not independent."
+    )
+
+
 def _seeds_line(study: Study) -> str:
+    return f"{counted(len(study.seeds), 'seed')} a cell: {_seeds(study)}."
+
+
+def _seeds(study: Study) -> str:
     seeds = study.seeds
     is_range = len(seeds) > 2 and seeds == tuple(range(seeds[0], seeds[0] + len(seeds)))  # noqa: PLR2004 -- "0, 1"
-    return f"{counted(len(seeds), 'seed')} a cell: {f'{seeds[0]} to {seeds[-1]}' if is_range else listed(seeds)}."
+    return f"{seeds[0]} to {seeds[-1]}" if is_range else listed(seeds)
 
 
 def _interval_line(study: Study) -> str:
+    if study.folds is not None:
+        return _fold_interval_line(study.folds)
     test = ", nor other test examples" if study.metric.name.startswith("test/") else ""
     return (
         "differences have paired 95 % t intervals over the differences within each seed; cell means have 95 % t "
         "intervals over seeds. Both cover re-training with other seeds, that is, everything that a seed varies: "
         "initial values, the order of the data, dropout and, where the data module draws one, the split. They do not "
         f"cover another data set, or other values of what all cells share{test}."
+    )
+
+
+def _fold_interval_line(folds: int) -> str:
+    return (
+        "differences have paired 95 % t intervals over the differences within each fold; cell means have 95 % t "
+        "intervals over folds. Since folds share training examples, the variance of a mean over J folds is taken as "
+        f"SD² (1/J + 1/{folds - 1}), with J - 1 degrees of freedom: the corrected resampled t of Nadeau & Bengio "
+        "(2003), an approximation that is rather too wide than too narrow; no unbiased estimator of that variance "
+        "exists (Bengio & Grandvalet 2004). Intervals cover other draws of training and test examples of this data "
+        "set, with the seed's other draws: initial values, the order of the data and dropout. They do not cover "
+        "another data set, or other values of what all cells share."
     )
 
 

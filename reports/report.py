@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from experiments.errors import InputError, choices
+from experiments.errors import InputError, choices, listed
 from experiments.study import Study
 from experiments.trial import DIVERGED, FAILED, FINISHED, PENDING, RUNNING
 
@@ -13,7 +13,10 @@ from .cells import NO_VALUE, Outcomes, cell_table, missing_counts, outcomes_of
 from .claims import claim_table
 from .contrasts import contrast_table
 from .frame import curves_of, open_ledger, plan_of, trials_of
+from .method import VALIDATION
 from .text import counted, counts_in_words
+
+_MOST_SEEDS = 10  # that a sentence names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -24,7 +27,8 @@ class Report:
     cells: one row a cell, see `cell_table`.
     contrasts: one row a main or simple effect, see `contrast_table`.
     claims: one row a claim of the study, see `claim_table`.
-    notes: sentences to read before believing a number: what is missing, and what cannot be said.
+    notes: sentences to read before believing a number: what is missing, what cannot be said, what the data modules
+        said of their data.
     num_unplanned: trials of earlier plans that the ledger keeps and this report leaves out.
     files: where it was written; empty before.
     """
@@ -66,6 +70,7 @@ def build_report(directory: str | Path) -> Report:
         _check(trials, study, str(ledger.path), sorted({name for _, name, _ in ledger.metrics()}))
         curves = curves_of(ledger, study, trials)
         num_unplanned = ledger.num_unplanned()
+        on_data = [f"Data: {note}" for note in ledger.notes()]
     outcomes = outcomes_of(study, trials)
     contrasts = contrast_table(study, outcomes)
     return Report(
@@ -75,7 +80,7 @@ def build_report(directory: str | Path) -> Report:
         cells=cell_table(outcomes),
         contrasts=contrasts,
         claims=claim_table(study, outcomes),
-        notes=(*_notes(study, outcomes, contrasts), *_notes_on_backends(trials)),
+        notes=(*_notes(study, outcomes, contrasts), *_notes_on_backends(trials), *on_data),
         num_unplanned=num_unplanned,
     )
 
@@ -102,8 +107,16 @@ def _notes(study: Study, outcomes: Outcomes, contrasts: pd.DataFrame) -> list[st
     notes = []
     if len(study.seeds) == 1:
         notes.append(
-            "The study has one seed: there are no contrasts and no intervals, because one training of each cell cannot "
-            "tell a level from luck. ablate run with --seeds 5 adds seeds and keeps what is trained."
+            f"The study has one {study.unit}: there are no contrasts and no intervals, because one training of each "
+            f"cell cannot tell a level from luck. ablate run with --seeds {study.folds or 5} adds {study.unit}s and "
+            "keeps what is trained."
+        )
+    if study.missing_folds:
+        notes.append(_note_on_folds(study))
+    if study.folds is not None and study.metric.name.partition("/")[0] in VALIDATION:
+        notes.append(
+            f"{study.metric.name} is of the validation split, which need not be the fold that is left out; the "
+            "intervals are corrected as if it were as large as that fold."
         )
     if counts[PENDING]:
         notes.append(f"Not trained yet: {counts[PENDING]} of {counted(total, 'trial')}; all numbers may change.")
@@ -124,6 +137,17 @@ def _notes(study: Study, outcomes: Outcomes, contrasts: pd.DataFrame) -> list[st
         )
     notes.extend(_notes_on_contexts(outcomes, contrasts))
     return notes
+
+
+def _note_on_folds(study: Study) -> str:
+    missing, all_folds = study.missing_folds, study.num_repetitions * (study.folds or 0)
+    of = "the cross-validation" if study.num_repetitions == 1 else f"{study.num_repetitions} cross-validations"
+    first, more = listed(missing[:_MOST_SEEDS]), len(missing) - _MOST_SEEDS
+    seeds = f"seeds {first} and {more} more" if more > 0 else f"seed {first}" if len(missing) == 1 else f"seeds {first}"
+    return (
+        f"Of the {all_folds} folds of {of}, {len(missing)} {'is' if len(missing) == 1 else 'are'} not in the plan "
+        f"({seeds}), so examples are not tested equally often, and some perhaps never."
+    )
 
 
 def _notes_on_backends(trials: pd.DataFrame) -> list[str]:

@@ -12,6 +12,7 @@ from .cells import MISSING
 from .text import ABSENT, cell_name, counted, counts_in_words, decimals_for, number, p_text
 from .verdicts import BELOW_MARGIN, difference_text
 
+COUNTS = {"seed": "n", "fold": "folds"}  # the header of how many, by what a study's trials differ by
 MARK = "(!)"  # at every number that stands for fewer trials than were planned
 
 
@@ -36,8 +37,11 @@ class Table:
         return self.only([header for header in self.headers if header not in empty])
 
 
-def contrast_text(contrasts: pd.DataFrame, metric: Metric) -> Table:
-    """One row a contrast: contrast, context, n, difference, 95 % interval, p, p (Holm), d_z, verdict."""
+def contrast_text(contrasts: pd.DataFrame, metric: Metric, unit: str) -> Table:
+    """One row a contrast: contrast, context, n, difference, 95 % interval, p, p (Holm), d_z, verdict.
+
+    n is called folds where the unit is a fold, as in `cell_text`.
+    """
     rows = []
     for row in contrasts.to_dict("records"):
         mean, low, high = difference_text(row["mean_difference"], row["ci_low"], row["ci_high"], metric.margin)
@@ -55,11 +59,11 @@ def contrast_text(contrasts: pd.DataFrame, metric: Metric) -> Table:
                 f"{row['verdict']}, {BELOW_MARGIN}" if row["below_margin"] else row["verdict"],
             )
         )
-    headers = ("contrast", "context", "n", "difference", "95 % interval", "p", "p (Holm)", "d_z", "verdict")
+    headers = ("contrast", "context", COUNTS[unit], "difference", "95 % interval", "p", "p (Holm)", "d_z", "verdict")
     return Table(headers=headers, rows=tuple(rows), numbers=frozenset(headers[2:-1]))
 
 
-def cell_text(cells: pd.DataFrame) -> Table:
+def cell_text(cells: pd.DataFrame, unit: str) -> Table:
     """One row a cell: the cell, n, mean, SD, 95 % interval, diverged, failed, pending, no value."""
     rows = []
     for levels, row in zip(cells.index, cells.to_dict("records"), strict=True):
@@ -76,7 +80,7 @@ def cell_text(cells: pd.DataFrame) -> Table:
                 *(str(row[reason.replace(" ", "_")]) for reason in MISSING),
             )
         )
-    headers = ("cell", "n", "mean", "SD", "95 % interval", *MISSING)
+    headers = ("cell", COUNTS[unit], "mean", "SD", "95 % interval", *MISSING)
     return Table(headers=headers, rows=tuple(rows), numbers=frozenset(headers[1:]))
 
 

@@ -6,11 +6,13 @@ from rich.measure import Measurement
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from experiments.errors import visible
+
 from .claims import CONTRADICTED, PRACTICALLY_EQUAL, SUPPORTED
-from .method import selection_line
+from .method import folds_line, selection_line
 from .report import Report
-from .tables import MARK, Table, cell_text, contrast_text, missing_lines
-from .text import counted, counts_in_words, visible
+from .tables import COUNTS, MARK, Table, cell_text, contrast_text, missing_lines
+from .text import counted, counts_in_words
 from .verdicts import EQUIVALENT, HARMS, IMPROVES, UNDECIDED, VERDICTS
 
 _STYLES = {IMPROVES: "green", HARMS: "red", EQUIVALENT: "cyan", UNDECIDED: "yellow"}
@@ -31,9 +33,14 @@ def print_report(report: Report, console: Console) -> None:
     if study.question:
         console.print(_text(study.question))
     console.print(_text(selection_line(study), "dim"))
+    if study.folds is not None:
+        corrected = " Intervals and p allow for that." if len(study.seeds) > 1 else ""
+        console.print(_text(f"{folds_line(study)}{corrected}", "dim"))
     if len(report.main_effects):
-        table = contrast_text(report.main_effects, study.metric)
-        _draw(table.only(["contrast", "n", "difference", "95 % interval", "p (Holm)", "verdict"]), console)
+        table = contrast_text(report.main_effects, study.metric, study.unit)
+        _draw(
+            table.only(["contrast", COUNTS[study.unit], "difference", "95 % interval", "p (Holm)", "verdict"]), console
+        )
     _print_simple_effects(report, console)
     _print_claims(report, console)
     _print_cells(report, console)
@@ -59,9 +66,10 @@ def _print_claims(report: Report, console: Console) -> None:
 
 
 def _print_cells(report: Report, console: Console) -> None:
-    table = cell_text(report.cells)
+    unit = report.study.unit
+    table = cell_text(report.cells, unit)
     shown = Table(headers=table.headers, rows=table.rows[:_MOST_ROWS], numbers=table.numbers)
-    _draw(shown.only(["cell", "n", "mean", "SD", "95 % interval"]), console)
+    _draw(shown.only(["cell", COUNTS[unit], "mean", "SD", "95 % interval"]), console)
     if len(table.rows) > _MOST_ROWS:
         console.print(_text(f"and {counted(len(table.rows) - _MOST_ROWS, 'cell')} more in report.md"))
     for line in missing_lines(report.cells, _MOST_LINES):

@@ -1,4 +1,4 @@
-"""Numbers and names as a reader sees them: rounded so that what matters survives, and with nothing invisible."""
+"""Numbers and names as a reader sees them, rounded so that what matters survives."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,15 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 ABSENT = "-"  # what stands in a table where there is no number
 _MOST_DECIMALS = 9  # beyond this, 1.2e-11 reads better than 0.000000000012
 _EXTRA_DECIMALS = 3  # how far a number may grow to stay on its side of a threshold
-
-
-def visible(text: str) -> str:
-    r"""A name with its control characters written as escapes, so that it stays on one line and cannot steer a terminal.
-
-    >>> visible("two\nlines, a\ttab and é")
-    'two\\nlines, a\\ttab and é'
-    """
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def cell_name(levels: Mapping[str, str]) -> str:

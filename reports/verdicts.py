@@ -28,6 +28,7 @@ class Comparison:
     context: the cell of the other factors it is made in; "" for the mean over all contexts.
     num_contexts: how many cells of the other factors have both levels in the design.
     missing: how many trials of the seeds left out are missing, by reason.
+    unit: what a difference is of, seed or fold.
     """
 
     factor: str
@@ -38,6 +39,7 @@ class Comparison:
     difference: PairedDifference
     num_seeds_left_out: int
     missing: dict[str, int]
+    unit: str = "seed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,12 +72,12 @@ def sentence(comparison: Comparison, verdict: Verdict, metric: Metric) -> str:
     """A comparison and its verdict in plain words, with the numbers they rest on."""
     subject = f"{comparison.factor} ({comparison.context})" if comparison.context else comparison.factor
     level, reference, name = comparison.level, comparison.reference, metric.name
-    difference = comparison.difference
+    difference, unit = comparison.difference, comparison.unit
     if difference.n < 2:  # noqa: PLR2004 -- what PairedDifference needs
         why = (
             "no cell of the design has both"
             if comparison.num_contexts == 0
-            else f"a difference needs two complete seeds, and there {_is_or_are(difference.n)}"
+            else f"a difference needs two complete {unit}s, and there {_is_or_are(difference.n)}"
         )
         return f"{subject}: {level} against {reference} is {UNDECIDED} in {name}: {why}{_left_out(comparison)}."
     margin = metric.margin
@@ -83,7 +85,7 @@ def sentence(comparison: Comparison, verdict: Verdict, metric: Metric) -> str:
         shown, *_ = difference_text(difference.mean, difference.mean, difference.mean, margin)
         return (
             f"{subject}: {level} against {reference} is {UNDECIDED} in {name}: {shown} in each of "
-            f"{counted(difference.n, 'seed')}, and without any spread between seeds there is no interval"
+            f"{counted(difference.n, unit)}, and without any spread between {unit}s there is no interval"
             f"{_left_out(comparison)}."
         )
     says = {
@@ -96,13 +98,13 @@ def sentence(comparison: Comparison, verdict: Verdict, metric: Metric) -> str:
     if verdict.word == EQUIVALENT and verdict.equivalence is not None:
         tost = verdict.equivalence
         mean, low, high = difference_text(difference.mean, tost.ci_low, tost.ci_high, margin)
-        numbers = [f"90 % interval {low} to {high}", counted(difference.n, "seed")]
+        numbers = [f"90 % interval {low} to {high}", counted(difference.n, unit)]
     else:
         p = p_text(verdict.p_adjusted)
-        numbers = [f"95 % interval {low} to {high}", counted(difference.n, "seed")]
+        numbers = [f"95 % interval {low} to {high}", counted(difference.n, unit)]
         numbers.append(f"adjusted p < {p[1:]}" if p.startswith("<") else f"adjusted p = {p}")
     return (
-        f"{subject}: {says}: {mean} ({', '.join(numbers)}){_note(difference, verdict, metric)}{_left_out(comparison)}."
+        f"{subject}: {says}: {mean} ({', '.join(numbers)}){_note(comparison, verdict, metric)}{_left_out(comparison)}."
     )
 
 
@@ -118,21 +120,24 @@ def difference_text(mean: float, low: float, high: float, margin: float | None) 
     return texts[0], texts[1], texts[2]
 
 
-def _note(difference: PairedDifference, verdict: Verdict, metric: Metric) -> str:
+def _note(comparison: Comparison, verdict: Verdict, metric: Metric) -> str:
     notes = []
+    difference = comparison.difference
     if verdict.below_margin:
         notes.append(f"{BELOW_MARGIN} of {metric.margin}")
     if verdict.word == UNDECIDED and difference.p_value < ALPHA:
         notes.append(f"p = {p_text(difference.p_value)} alone, but not adjusted for the other contrasts")
     if difference.is_constant:
-        notes.append("no seed differs at all")
+        notes.append(f"no {comparison.unit} differs at all")
     return "".join(f"; {note}" for note in notes)
 
 
 def _left_out(comparison: Comparison) -> str:
     if not comparison.num_seeds_left_out:
         return ""
-    return f"; {counted(comparison.num_seeds_left_out, 'seed')} left out ({counts_in_words(comparison.missing)})"
+    return (
+        f"; {counted(comparison.num_seeds_left_out, comparison.unit)} left out ({counts_in_words(comparison.missing)})"
+    )
 
 
 def _is_or_are(n: int) -> str:

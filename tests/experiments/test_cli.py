@@ -36,8 +36,8 @@ def command(*arguments, **options):
     return subprocess.Popen([sys.executable, "-m", "experiments.cli", *arguments], text=True, **options)
 
 
-def first_trial():
-    return Path("runs/mine/report/trials.csv").read_text().splitlines()[1].split(",")[0]
+def first_trial(study="mine"):
+    return Path(f"runs/{study}/report/trials.csv").read_text().splitlines()[1].split(",")[0]
 
 
 def test_list_names_every_shipped_study_with_its_question(capsys):
@@ -227,3 +227,60 @@ def test_interrupting_while_everything_is_imported_ends_at_once_with_one_line(tm
 
 def memory_of_children(process_id):
     return [child.memory_info().rss for child in psutil.Process(process_id).children()]
+
+
+def folded_study(**changes):
+    base = {
+        "model": {"class_path": "user_module.UserModule"},
+        "data": {"class_path": "folded_data.FoldedPoints"},
+        "trainer": {"max_epochs": 1, "accelerator": "cpu"},
+    }
+    factors = {"lr": {"key": "model.init_args.lr", "levels": [0.01, 0.1]}}
+    metric = {"name": "test/loss", "goal": "min"}
+    content = small_study(name="folded", base=base, factors=factors, metric=metric, folds=4) | changes
+    del content["seeds"]
+    return content
+
+
+def test_a_cross_validation_from_check_to_report(capsys):
+    Path("folded.yaml").write_text(yaml.safe_dump(folded_study()))
+    code, out, _ = ablate(capsys, "check", "folded.yaml")
+    assert code == 0
+    assert "full design: 2 cells x 4 folds = 8 trials; " in out
+    assert "- each level against its reference, paired by fold: 4 differences\n" in out
+    assert "seed s trains fold s mod 4; folds share training examples; intervals allow for it" in " ".join(out.split())
+    assert "- note on the data: noise of 0.1\n- note on the data: the first test point is " in out
+    code, out, _ = ablate(capsys, "check", "folded.yaml", "--seeds", "8")
+    assert "2 cells x 4 folds x 2 repetitions = 16 trials; " in out
+    code, out, _ = ablate(capsys, "check", "folded.yaml", "--seeds", "6")
+    text = " ".join(out.split())
+    assert "2 cells x 6 folds = 12 trials; " in text
+    assert "2 of 8 folds are missing, so that not every example is tested as often" in text
+    code, out, _ = ablate(capsys, "check", "folded.yaml", "--seeds", "1")
+    assert "one fold: no interval and no verdict can be given; use --seeds 4 or more" in " ".join(out.split())
+    code, out, _ = ablate(capsys, "run", "folded.yaml", "--workers", "1")
+    assert code == 0
+    assert out.index("note on the data: noise of 0.1\n") < out.index("8 trials; 1 worker")
+    text = " ".join(out.split())
+    assert "(!) Data: noise of 0.1" in text
+    assert "4-fold cross-validation (seeds 0 to 3). Every example is tested once; the training sets" in text
+    report = Path("runs/folded/report/report.md").read_text()
+    assert "## Caveats\n\n- Data: noise of 0.1\n- Data: the first test point is " in report
+    _, out, _ = ablate(capsys, "show", "runs/folded", first_trial("folded"))
+    assert yaml.safe_load(out)["data"]["init_args"]["folds"] == 4
+
+
+def test_notes_on_the_data_cannot_steer_the_terminal_and_name_their_level(capsys):
+    levels = {"even": "a sentence", "odd": "control"}
+    factors = {"says": {"key": "data.init_args.says", "levels": levels}}
+    Path("odd.yaml").write_text(yaml.safe_dump(folded_study(factors=factors, name="odd", folds=2)))
+    shown = "note on the data: says=odd: a \\x1b[31mred\\x1b[0m [bold]note[/bold]\\nof two lines\n"
+    code, out, _ = ablate(capsys, "check", "odd.yaml")
+    assert code == 0
+    assert f"- note on the data: says=even: a sentence\n- {shown}" in out
+    code, out, _ = ablate(capsys, "run", "odd.yaml", "--runner", "inline", "--fuse", "never")
+    assert code == 0
+    assert f"note on the data: says=even: a sentence\n{shown}" in out
+    assert "\x1b" not in out
+    report = Path("runs/odd/report/report.md").read_text()
+    assert "- Data: says=odd: a \\\\x1b[31mred\\\\x1b[0m [bold]note[/bold]\\\\nof two lines\n" in report

@@ -61,3 +61,33 @@ def test_a_factor_whose_reference_is_excluded_everywhere_is_an_error():
 def test_excluding_everything_is_an_error():
     with pytest.raises(StudyError, match=r"exclude: excludes every cell"):
         cells_of(study_of(exclude=[{"activation": ["tanh", "relu"]}]))
+
+
+def data_of(data, **changes):
+    base = small_study()["base"] | {"data": data}
+    return [cell.config["data"] for cell in cells_of(parse_study(small_study(base=base, folds=4, **changes)))]
+
+
+def test_folds_are_set_in_every_cells_data_module():
+    folded = {"class_path": "D", "init_args": {"folds": 4}}
+    assert data_of({"class_path": "D", "init_args": None}) == [folded, folded]
+    assert data_of("D") == [folded, folded]
+    levels = {"d": "D", "e": {"class_path": "E", "init_args": {"x": 1}}}
+    other = {"class_path": "E", "init_args": {"x": 1, "folds": 4}}
+    assert data_of("F", factors={"data": {"key": "data", "levels": levels}}) == [folded, other]
+
+
+def test_what_is_no_data_module_is_left_to_be_told_later():
+    assert data_of(3) == [3, 3]
+    assert data_of({"class_path": "D", "init_args": [1]}) == [{"class_path": "D", "init_args": [1]}] * 2
+
+
+def test_cross_validation_needs_a_data_module_in_every_cell():
+    with pytest.raises(StudyError, match=r"folds: cross-validation needs a data module in every cell, and ") as raised:
+        data_of(None)
+    assert str(raised.value).endswith(
+        "every cell, and activation=tanh and 1 more cells have none; name one under base.data"
+    )
+    levels = {"with": "D", "without": None}
+    with pytest.raises(StudyError, match=r"every cell, and data=without has none; name one under base\.data"):
+        data_of("D", factors={"data": {"key": "data", "levels": levels}})

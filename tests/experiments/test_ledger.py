@@ -1,3 +1,4 @@
+import json
 import math
 import sqlite3
 
@@ -5,7 +6,7 @@ import pytest
 
 from experiments import Ledger, LedgerError, Result, Trial
 from experiments.identity import config_id, trial_id
-from experiments.ledger import VERSION
+from experiments.ledger import _MIGRATIONS, APPLICATION_ID, VERSION
 
 
 def make_trial(activation="relu", seed=0):
@@ -215,3 +216,59 @@ def test_a_failed_write_leaves_nothing_half_done(ledger):
         ledger.record({trial.trial_id: Result(status="finished", metrics={"a": 1.0, "b": "text"})})
     assert list(ledger.metrics()) == []
     assert ledger.counts()["running"] == 1
+
+
+def test_notes_on_the_data_are_those_of_the_last_plan(ledger, path):
+    assert ledger.notes() == []
+    ledger.plan("study", {"name": "study"}, [make_trial()], ["one", "two \x1b \ud800"])
+    with Ledger(path, writable=False) as reader:
+        assert reader.notes() == ["one", "two \x1b \ud800"]
+    planned(ledger, make_trial())
+    assert ledger.notes() == []
+
+
+def make_first_version(path):
+    """A ledger as the first release wrote it, with one finished trial."""
+    trial = make_trial()
+    with sqlite3.connect(path) as old:
+        old.executescript(_MIGRATIONS[0])
+        old.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        old.execute("PRAGMA user_version = 1")
+        old.execute("INSERT INTO study VALUES (1, 'study', '{\"name\": \"study\"}', '2026-01-01')")
+        old.execute(
+            "INSERT INTO cells VALUES (1, ?, ?, ?, 0)",
+            (config_id(trial.config), json.dumps(trial.levels), json.dumps(trial.config)),
+        )
+        old.execute(
+            "INSERT INTO trials (trial_id, cell, seed, planned, status) VALUES (?, 1, 0, 1, 'finished')",
+            (trial.trial_id,),
+        )
+    old.close()
+    return trial
+
+
+def version_of(path):
+    with sqlite3.connect(path) as database:
+        found = database.execute("PRAGMA user_version").fetchone()[0]
+    database.close()
+    return found
+
+
+def test_a_ledger_of_the_first_version_is_read_as_it_is(path):
+    trial = make_first_version(path)
+    before = path.read_bytes()
+    with Ledger(path, writable=False) as reader:
+        assert (reader.notes(), reader.study_content()) == ([], {"name": "study"})
+        assert [row["trial_id"] for row in reader.trials()] == [trial.trial_id]
+    assert path.read_bytes() == before
+
+
+def test_a_ledger_of_the_first_version_is_migrated_when_it_is_written(path):
+    trial = make_first_version(path)
+    with Ledger(path, writable=True) as ledger:
+        assert ledger.notes() == []
+        assert ledger.plan("study", {"name": "study"}, [trial, make_trial(seed=1)], ["a note"]) == 1
+        assert (ledger.notes(), ledger.counts()["finished"]) == (["a note"], 1)
+    assert version_of(path) == VERSION == 2
+    with Ledger(path, writable=False) as reader:
+        assert reader.notes() == ["a note"]

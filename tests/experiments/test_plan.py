@@ -1,12 +1,13 @@
 import copy
 
+import numpy as np
 import pytest
 import torch
 from small_study import small_study
 
 from experiments import StudyError, parse_study
 from experiments.build import make_data, make_model, resolved
-from experiments.plan import plan_trials
+from experiments.plan import plan_study, plan_trials
 from experiments.seeding import NamedDraws
 
 MLP_ARGUMENTS = "arguments: activation, batch_norm, dropout, head, hidden, init, input_shape, num_classes, optimizer"
@@ -217,3 +218,99 @@ def test_a_data_folder_that_cannot_be_read_is_a_problem_of_the_study(tmp_path):
     (found,) = problems(base=base(data=data))
     assert found.startswith("base.data: datamodules.MNIST cannot prepare its data: ")
     assert str(a_file) in found
+
+
+FOLDED = {
+    "model": {"class_path": "user_module.UserModule"},
+    "data": {"class_path": "folded_data.FoldedPoints"},
+    "trainer": {"max_epochs": 1, "accelerator": "cpu"},
+}
+
+
+def folded(**changes):
+    return small_study(base=FOLDED, folds=4, seeds=4, factors=factor("model.init_args.lr", [0.1, 0.2])) | changes
+
+
+def test_the_number_of_folds_is_part_of_a_trials_identity():
+    trials = {folds: plan_trials(parse_study(folded(folds=folds))) for folds in (None, 4, 5)}
+    assert trials[4][0].config["data"]["init_args"]["folds"] == 4
+    assert [trial.seed for trial in trials[4]] == [0, 1, 2, 3] * 2
+    assert len({trial.trial_id for found in trials.values() for trial in found}) == 24
+
+
+def test_a_data_module_without_folds_is_told_as_a_problem_of_the_studys_folds():
+    own = FOLDED | {"data": {"class_path": "user_module.UserData"}}
+    (found,) = problems(**folded(base=own))
+    assert found.startswith("folds: data.init_args.folds: user_module.UserData has no 'folds'; arguments: batch_size")
+    assert found.endswith("; a data module takes part in cross-validation by an argument `folds`")
+    levels = {"with": FOLDED["data"], "without": {"class_path": "user_module.UserData"}}
+    (found,) = problems(**folded(factors=factor("data", levels)))
+    assert found.startswith("folds: data.init_args.folds: user_module.UserData has no 'folds'; arguments: batch_size")
+
+
+def notes_of(**changes):
+    return plan_study(parse_study(folded(**changes))).notes
+
+
+def test_a_data_module_is_asked_for_notes_as_it_is_for_the_first_seed():
+    def first_test_point(seed):
+        return int(np.random.default_rng(seed // 4).permutation(40).reshape(4, 10)[seed % 4][0])
+
+    points = {first: first_test_point(first) for first in (0, 6)}
+    assert len(set(points.values())) == 2
+    for first, point in points.items():
+        found = notes_of(seeds=[first, 1])
+        assert found == ("noise of 0.1", f"the first test point is {point}")
+
+
+def test_notes_are_asked_for_once_for_each_data_module_and_name_what_they_belong_to():
+    factors = factor("data.init_args.noise", [0.1, 0.2, 0.3]) | {
+        "lr": {"key": "model.init_args.lr", "levels": [0.1, 0.2]},
+        "says": {"key": "data.init_args.says", "levels": {"usual": "", "own": "a sentence"}},
+    }
+    first, *rest = notes_of(factors=factors, exclude=[{"f": "0.1", "says": "own"}])
+    assert first == "f=0.1: noise of 0.1"
+    assert rest == [
+        "says=usual: the first test point is 11",
+        "f=0.2, says=usual: noise of 0.2",
+        "says=own: a sentence",
+        "f=0.3, says=usual: noise of 0.3",
+    ]
+    levels = [
+        *({"data.init_args.says": "a note", "data.init_args.noise": noise} for noise in (0.1, 0.2)),
+        {"data.init_args.says": ""},
+    ]
+    shared = notes_of(factors={"f": {"levels": dict(zip(("one", "two", "three"), levels, strict=True))}})
+    assert shared[0] == "f=one, two: a note"
+    diagonal = {"data.init_args.says": {"same": "", "own": "noise of 0.2"}, "data.init_args.noise": [0.1, 0.2]}
+    factors = {key.rpartition(".")[2]: {"key": key, "levels": levels} for key, levels in diagonal.items()}
+    assert notes_of(factors=factors)[-1] == "says=same, noise=0.2 (and 2 more cells): noise of 0.2"
+
+
+def test_data_modules_without_such_a_method_say_nothing():
+    assert notes_of(base=FOLDED | {"data": {"class_path": "folded_data.AttributeNotes"}}) == ()
+    assert (
+        plan_study(
+            parse_study(
+                small_study(
+                    base=FOLDED | {"data": {"class_path": "user_module.UserData"}},
+                    factors=factor("model.init_args.lr", [0.1, 0.2]),
+                )
+            )
+        ).notes
+        == ()
+    )
+
+
+@pytest.mark.parametrize(
+    ("says", "why"),
+    [
+        ("raises", "KeyError: 'nothing to say'"),
+        ("number", "TypeError: notes() returns 3; a list of sentences is expected"),
+        ("a text", "TypeError: notes() returns 'one sentence'; a list of sentences is expected"),
+    ],
+)
+def test_notes_that_cannot_be_had_are_a_problem_of_the_study(says, why):
+    data = {"class_path": "folded_data.FoldedPoints", "init_args": {"says": says}}
+    (found,) = problems(**folded(base=FOLDED | {"data": data}))
+    assert found == f"base.data: folded_data.FoldedPoints cannot describe its data: {why}"

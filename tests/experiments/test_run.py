@@ -17,6 +17,10 @@ class Notes:
     def __init__(self):
         self.told = []
 
+    def noted(self, notes):
+        if notes:
+            self.told.append(("noted", notes))
+
     def planned(self, counts, groups, num_places):
         self.told.append(("planned", dict(counts), sum(len(group.trials) for group in groups), num_places))
 

@@ -149,6 +149,73 @@ def test_a_wrong_study_says_what_where_and_what_is_accepted(change, message):
     assert any(problem.startswith(message) for problem in found), found
 
 
+def folds_study(**changes):
+    content = small_study(folds=5, **changes)
+    return {key: value for key, value in content.items() if key != "seeds" or "seeds" in changes}
+
+
+def test_folds_are_as_many_seeds_unless_seeds_are_given():
+    study = parse_study(folds_study())
+    assert (study.folds, study.seeds, study.unit) == (5, (0, 1, 2, 3, 4), "fold")
+    assert parse_study(study.to_dict()) == study
+    assert parse_study(folds_study(seeds=10)).seeds == tuple(range(10))
+    assert parse_study(folds_study(seeds=[7, 9])).seeds == (7, 9)
+    without = parse_study(small_study())
+    assert (without.folds, without.unit, without.num_repetitions, without.missing_folds) == (None, "seed", 0, ())
+    assert "folds" not in without.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("seeds", "num_repetitions", "missing"),
+    [(5, 1, ()), (10, 2, ()), (3, 1, (3, 4)), (7, 2, (7, 8, 9)), ([0, 9], 2, (1, 2, 3, 4, 5, 6, 7, 8))],
+)
+def test_folds_that_a_cross_validation_lacks_are_known(seeds, num_repetitions, missing):
+    study = parse_study(folds_study(seeds=seeds))
+    assert (study.num_repetitions, study.missing_folds) == (num_repetitions, missing)
+
+
+@pytest.mark.parametrize("folds", [1, 0, -2, True, "5", 5.0, [5]])
+def test_a_number_of_folds_is_a_whole_number_of_at_least_two(folds):
+    assert problems(small_study(folds=folds)) == [
+        f"folds: is {folds!r}; a whole number of folds, at least 2, is expected"
+    ]
+
+
+def base_with_data(**init_args):
+    return small_study()["base"] | {"data": {"class_path": "datamodules.Digits", "init_args": init_args}}
+
+
+def test_nothing_else_may_set_the_folds_or_the_seed_that_picks_one():
+    sets_it = "the study's `folds: 5` sets it in every cell; remove one of the two"
+    picks = "with the study's `folds: 5` each trial's seed picks its fold; leave it out"
+    assert problems(folds_study(base=base_with_data(folds=3))) == [f"base.data.init_args.folds: is set, but {sets_it}"]
+    assert problems(folds_study(base=base_with_data(seed=0))) == [f"base.data.init_args.seed: is set, but {picks}"]
+    assert parse_study(folds_study(base=base_with_data(seed=None))).folds == 5
+    with pytest.raises(StudyError) as raised:
+        parse_study(folds_study(), changes={"data.init_args.folds": 3})
+    assert [str(problem) for problem in raised.value.problems] == [f"--set data.init_args.folds: is set, but {sets_it}"]
+
+
+@pytest.mark.parametrize(
+    "factor",
+    [
+        {"key": "data.init_args.folds", "levels": [2, 3]},
+        {"key": "data.init_args", "levels": {"two": {"folds": 2}, "none": {}}},
+        {"key": "data", "levels": {"two": {"class_path": "D", "init_args": {"folds": 2}}, "none": {"class_path": "D"}}},
+    ],
+)
+def test_a_factor_may_not_set_the_folds(factor):
+    assert problems(folds_study(factors={"f": factor})) == [
+        "factors.f: sets data.init_args.folds, but the study's `folds: 5` sets it in every cell; remove one of the two"
+    ]
+
+
+def test_a_level_that_leads_nowhere_is_told_once_with_folds_too():
+    levels = {"one": {"data": "datamodules.Digits", "data.init_args.batch_size": 8}, "other": {"data": "D"}}
+    (found,) = problems(folds_study(factors={"f": {"levels": levels}}))
+    assert found == "factors.f.one: data is 'datamodules.Digits', which has no part 'init_args'"
+
+
 def test_two_factors_cannot_set_one_key():
     content = small_study()
     content["factors"]["again"] = {"key": "model.init_args.activation", "levels": ["elu", "gelu"]}
@@ -223,7 +290,7 @@ def test_a_change_outside_the_configuration_is_refused():
         lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
         max_leaves=8,
     ),
-    st.sampled_from(["name", "question", "base", "factors", "design", "exclude", "seeds", "metric", "claims"]),
+    st.sampled_from(["name", "question", "base", "factors", "design", "exclude", "folds", "seeds", "metric", "claims"]),
 )
 def test_whatever_stands_under_a_key_it_parses_or_is_a_study_error(value, key):
     content = copy.deepcopy(small_study())

@@ -290,3 +290,49 @@ def test_a_factor_may_be_called_like_a_column_of_the_cell_table():
     cells = cell_table(outcomes_of(study, trials_of(study, noisy)))
     assert cells.index.tolist() == [("1",), ("2",)]
     assert cells["n"].tolist() == [5, 5]
+
+
+def corrected(differences, folds, confidence=0.95):
+    """Mean, p and interval of the corrected resampled t, by scipy."""
+    num = len(differences)
+    se = np.std(differences, ddof=1) * math.sqrt(1 / num + 1 / (folds - 1))
+    mean = np.mean(differences)
+    return mean, 2 * stats.t.sf(abs(mean) / se, num - 1), stats.t.interval(confidence, num - 1, loc=mean, scale=se)
+
+
+@pytest.mark.parametrize("num_seeds", [5, 10])
+def test_contrasts_cells_and_claims_over_folds_are_corrected(num_seeds):
+    claims = {"c": {"factor": "activation", "better": "relu", "than": "tanh", "says": "ReLU is better"}}
+    metric = {"name": "test/acc", "margin": 0.05}
+    study = make_study(folds=5, seeds=num_seeds, claims=claims, metric=metric)
+    trials = trials_of(study, noisy)
+    outcomes = outcomes_of(study, trials)
+    means = trials.groupby(["activation", "seed"], observed=True)["test/acc"].mean()
+    main = row(contrast_table(study, outcomes), level="relu", context="")
+    mean, p_value, interval = corrected((means["relu"] - means["sigmoid"]).to_numpy(), 5)
+    assert (main["mean_difference"], main["p_value"]) == pytest.approx((mean, p_value), rel=1e-9)
+    assert (main["ci_low"], main["ci_high"]) == pytest.approx(interval, rel=1e-9)
+    *_, ninety = corrected((means["relu"] - means["sigmoid"]).to_numpy(), 5, confidence=0.90)
+    assert (main["equivalence_low"], main["equivalence_high"]) == pytest.approx(ninety, rel=1e-9)
+    claim = row(claim_table(study, outcomes), claim="c")
+    assert claim["p_value"] == pytest.approx(corrected((means["relu"] - means["tanh"]).to_numpy(), 5)[1], rel=1e-9)
+    scores = trials.query("activation == 'tanh' and init == 'he'")["test/acc"].to_numpy()
+    cell = cell_table(outcomes).loc[("tanh", "he")]
+    assert (cell["ci_low"], cell["ci_high"]) == pytest.approx(corrected(scores, 5)[2], rel=1e-9)
+
+
+def test_sentences_over_folds_speak_of_folds():
+    study = one_factor(folds=3, seeds=3, metric={"name": "test/acc", "margin": 0.2})
+    gone = trials_of(study, noisy, lambda levels, seed: FAILED if (levels["x"], seed) == ("b", 1) else FINISHED)
+    assert contrasts_of(study, gone)["sentence"][0].endswith("2 folds); 1 fold left out (1 failed).")
+    none = trials_of(study, noisy, lambda levels, seed: FAILED)
+    assert (
+        "a difference needs two complete folds, and there is none; 3 folds left"
+        in contrasts_of(study, none)["sentence"][0]
+    )
+    same = contrasts_of(study, trials_of(study, lambda levels, seed: 0.5))["sentence"][0]
+    assert "3 folds" in same
+    assert same.endswith("; no fold differs at all.")
+    apart = contrasts_of(study, trials_of(study, lambda levels, seed: 0.5 + 0.25 * (levels["x"] == "b")))["sentence"][0]
+    assert "in each of 3 folds, and without any spread between folds there is no interval" in apart
+    assert not any("seed" in text for text in (same, apart))

@@ -9,7 +9,7 @@ from experiments.ledger import Ledger
 from experiments.trial import DIVERGED, FAILED
 from reports import build_report, load_curves, load_trials, to_markdown, write_report
 
-from .make import make_ledger, make_result, make_study, one_factor
+from .make import make_ledger, make_result, make_study, make_trials, one_factor
 
 FILES = ["contrasts.csv", "curves.csv", "report.md", "trials.csv"]
 NASTY = ["plain", 'a|b, "c" <i>d</i>', "two\nlines", "`tick` \\ *star* [x](y)", "cr\rend", "é ±", "=1+1"]
@@ -310,3 +310,82 @@ def test_early_stopping_is_named_in_the_header(tmp_path):
     text = to_markdown(build_report(tmp_path))
     assert "no epoch was chosen" not in text
     assert "training stops early by val/acc, so its last value is chosen by its own score" in text
+
+
+def test_a_report_over_folds_says_everywhere_that_folds_are_the_unit(tmp_path):
+    text = report_text(tmp_path, make_study(folds=5, seeds=5))
+    assert (
+        "- **Folds**: 5 folds a cell, seed s being fold s mod 5 of the data module's 5-fold cross-validation (seeds 0 "
+        "to 4). Every example is tested once; the training sets of two folds share 75 % of their examples, so folds "
+        "are not independent.\n"
+    ) in text
+    intervals = next(line for line in text.splitlines() if line.startswith("- **Intervals**: "))
+    assert "over the differences within each fold; cell means have 95 % t intervals over folds." in intervals
+    assert (
+        "is taken as SD² (1/J + 1/4), with J - 1 degrees of freedom: the corrected resampled t of Nadeau" in intervals
+    )
+    assert "no unbiased estimator of that variance exists (Bengio & Grandvalet 2004)" in intervals
+    assert "Intervals cover other draws of training and test examples of this data set" in intervals
+    assert "nor other test examples" not in text
+    assert "within each fold, mean over the other factors. The column folds counts folds. Intervals and p are" in text
+    assert "The column folds counts the trials that finished with a value" in text
+    for title in ("Contrasts", "Simple effects", "Cells"):
+        header = next(line for line in section(text, title).splitlines() if line.startswith("|"))
+        assert "folds" in [cell.strip() for cell in header.split("|")]
+    assert "Seeds" not in text
+    assert "## Caveats" not in text
+    answer = section(text, "Answer")
+    assert "5 folds" in answer
+    assert "seed" not in answer
+
+
+def test_a_repeated_or_incomplete_cross_validation_is_described(tmp_path):
+    text = report_text(tmp_path / "repeated", one_factor(folds=2, seeds=6))
+    assert (
+        "- **Folds**: 6 folds a cell, seed s being fold s mod 2 of the data module's 2-fold cross-validation (seeds 0 "
+        "to 5: 3 repetitions, each with another partition of the examples). Every example is tested once a repetition; "
+        "what one fold trains on, the other tests on, so folds are not independent.\n"
+    ) in text
+    text = report_text(tmp_path / "part", one_factor(folds=5, seeds=3))
+    assert "Folds are missing, so not every example is tested as often; the training sets of two folds share" in text
+    assert (
+        "- Of the 5 folds of the cross-validation, 2 are not in the plan (seeds 3, 4), so examples are not tested "
+        "equally often, and some perhaps never.\n"
+    ) in text
+    text = report_text(tmp_path / "one", one_factor(folds=3, seeds=5))
+    assert "- Of the 6 folds of 2 cross-validations, 1 is not in the plan (seed 5), so examples are not" in text
+    text = report_text(tmp_path / "many", one_factor(folds=20, seeds=2))
+    assert "18 are not in the plan (seeds 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 and 8 more), so" in text
+
+
+def test_one_fold_gives_no_contrast_and_says_why(tmp_path):
+    text = report_text(tmp_path, one_factor(folds=4, seeds=1))
+    assert section(text, "Answer").startswith("- The study has one fold: there are no contrasts and no intervals, ")
+    assert "ablate run with --seeds 4 adds folds and keeps what is trained." in text
+    assert "cross-validation (seed 0). Folds are missing" in text
+
+
+def test_folds_left_out_are_marked_as_folds(tmp_path):
+    text = report_text(
+        tmp_path, one_factor(folds=3, seeds=3), lambda levels, seed: measure(levels, seed) if seed else None
+    )
+    assert "(!) marks folds left out." in section(text, "Contrasts")
+    assert "2/3 (!)" in section(text, "Cells")
+
+
+def test_a_metric_that_is_not_of_the_fold_left_out_is_noted(tmp_path):
+    study = one_factor(folds=3, seeds=3, metric={"name": "val/acc"})
+    text = report_text(tmp_path, study, lambda levels, seed: make_result(score(levels, seed), metric="val/acc"))
+    assert (
+        "- val/acc is of the validation split, which need not be the fold that is left out; the intervals are" in text
+    )
+
+
+def test_notes_on_the_data_stand_among_the_caveats(tmp_path):
+    study = one_factor()
+    make_ledger(tmp_path, study, measure)
+    with Ledger(tmp_path / "ledger.sqlite", writable=True) as ledger:
+        ledger.plan(study.name, study.to_dict(), make_trials(study), ["3 texts | were empty\x1b[31m"])
+    assert build_report(tmp_path).notes == ("Data: 3 texts | were empty\x1b[31m",)
+    text = to_markdown(build_report(tmp_path))
+    assert section(text, "Caveats") == "- Data: 3 texts \\| were empty\\\\x1b[31m"

@@ -88,3 +88,13 @@ def test_one_seed_says_why_there_are_no_verdicts(tmp_path):
     text = printed(build_report(make_ledger(tmp_path, one_factor(seeds=1), measure)), width=100)
     assert "(!) The study has one seed: there are no contrasts" in text
     assert "p (Holm)" not in text
+
+
+def test_folds_are_named_as_what_the_numbers_are_over(tmp_path):
+    text = printed(build_report(make_ledger(tmp_path, make_study(folds=5, seeds=4), measure)), width=300)
+    assert "share 75 % of their examples, so folds are not independent. Intervals and p allow for that." in text
+    assert re.search(r"contrast +folds +difference", text)
+    assert re.search(r"cell +folds +mean", text)
+    assert "(!) Of the 5 folds of the cross-validation, 1 is not in the plan (seed 4)" in text
+    one = printed(build_report(make_ledger(tmp_path / "one", one_factor(folds=5, seeds=1), measure)), width=300)
+    assert "Intervals and p" not in one

@@ -3,7 +3,8 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.text import decimals_for, number, p_text, visible
+from experiments.errors import visible
+from reports.text import decimals_for, number, p_text
 
 
 @given(st.text())
