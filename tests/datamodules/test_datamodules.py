@@ -53,9 +53,18 @@ needs_mnist = pytest.mark.skipif(
 
 REVIEWS = Path(__file__).parents[2] / "examples" / "reviews.tsv"
 TEXTS: dict[str, Callable[..., TextDataModule]] = {
-    "bags": partial(Sentiment, str(REVIEWS)),
-    "n-grams": partial(Sentiment, str(REVIEWS), weighting="tfidf", ngrams=(1, 2), vocabulary_size=500, min_df=2),
-    "tokens": partial(Sentiment, str(REVIEWS), representation="tokens", length=12),
+    "bags": partial(Sentiment, str(REVIEWS), text="Review", label="Liked"),
+    "n-grams": partial(
+        Sentiment,
+        str(REVIEWS),
+        text="Review",
+        label="Liked",
+        weighting="tfidf",
+        ngrams=(1, 2),
+        vocabulary_size=500,
+        min_df=2,
+    ),
+    "tokens": partial(Sentiment, str(REVIEWS), text="Review", label="Liked", representation="tokens", length=12),
     "synthetic tokens": partial(SyntheticReviews, 300, representation="tokens", vocabulary_size=200, length=24),
 }
 DATA: dict[str, Callable[..., InMemoryDataModule]] = {"Counted": Counted, "Digits": Digits, "MNIST": MNIST, **TEXTS}
