@@ -8,7 +8,8 @@ from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from lightning.pytorch import LightningModule
-from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from lit_models.arguments import check_choice, check_integer, check_integers
@@ -45,6 +46,8 @@ class Classifier(LightningModule):
             (B, num_outputs), the logits: one for each class, or a single one with `head="sigmoid"`. A subclass gives
             it, with its own arguments bound by `functools.partial`.
         optimizer: from the parameters to their optimizer.
+        lr_scheduler: from the optimizer to a schedule of its learning rate, which advances after each epoch; None keeps
+            the rate.
         head: softmax has one logit a class; sigmoid has one for two classes.
         input_shape: the shape of one example, such as (1, 28, 28).
         num_classes: the number of classes.
@@ -73,6 +76,7 @@ class Classifier(LightningModule):
         make_layers: MakeLayers,
         *,
         optimizer: OptimizerCallable = lambda params: torch.optim.Adam(params, lr=1e-3),
+        lr_scheduler: LRSchedulerCallable | None = None,
         head: Head = "softmax",
         input_shape: Sequence[int] | None = None,
         num_classes: int | None = None,
@@ -81,8 +85,9 @@ class Classifier(LightningModule):
         check_choice(type(self).__name__, "head", head, get_args(Head))
         super().__init__()
         # The arguments of subclasses too: Lightning gathers them from the calls that led here.
-        self.save_hyperparameters(ignore=["make_layers", "optimizer"])
+        self.save_hyperparameters(ignore=["make_layers", "optimizer", "lr_scheduler"])
         self.optimizer = optimizer
+        self.lr_scheduler = lr_scheduler
         self.head = head
         self._outputs: list[Outputs] = []
         self._make_layers: MakeLayers | None = make_layers
@@ -174,9 +179,20 @@ class Classifier(LightningModule):
         """Log `epoch_metrics`: test/f1 and test/auroc, of two classes."""
         self._log_epoch_metrics("test")
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """The optimizer given, over all parameters."""
-        return self.optimizer(self.parameters())
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The optimizer given, over all parameters, and the schedule if there is one.
+
+        A schedule that watches a metric (ReduceLROnPlateau) watches the one that it names as its `monitor`, and without
+        a name val/loss.
+        """
+        optimizer = self.optimizer(self.parameters())
+        if self.lr_scheduler is None:
+            return optimizer
+        scheduler = self.lr_scheduler(optimizer)
+        if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            watched = getattr(scheduler, "monitor", "val/loss")
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": watched}}
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler}}
 
     def _evaluate(self, batch: Batch, split: Literal["val", "test"]) -> Tensor | Outputs:
         loss, logits = self._measure(batch, split)

@@ -6,7 +6,7 @@ from functools import partial
 from typing import ClassVar, Literal, get_args
 
 import torch
-from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import nn
 
 from lit_models.arguments import check_choice, check_integer, check_integers, check_rate, per_layer
@@ -43,6 +43,8 @@ class ConvNet(Classifier):
             al. 2014); 0 builds no dropout layer.
         batch_norm: whether to normalise each convolution and hidden layer over the batch (Ioffe & Szegedy 2015).
         optimizer: from the parameters to their optimizer.
+        lr_scheduler: from the optimizer to a schedule of its learning rate, which advances after each epoch; None keeps
+            the rate.
         head: softmax or sigmoid, see `Classifier`.
         input_shape: (channels, height, width) of one example; None asks the data module.
         num_classes: the number of classes; None asks the data module.
@@ -81,6 +83,7 @@ class ConvNet(Classifier):
         dropout: float = 0.0,
         batch_norm: bool = False,
         optimizer: OptimizerCallable = lambda params: torch.optim.Adam(params, lr=1e-3),
+        lr_scheduler: LRSchedulerCallable | None = None,
         head: Head = "softmax",
         input_shape: Sequence[int] | None = None,
         num_classes: int | None = None,
@@ -108,7 +111,14 @@ class ConvNet(Classifier):
             dropout=dropout,
             batch_norm=batch_norm,
         )
-        super().__init__(make_layers, optimizer=optimizer, head=head, input_shape=input_shape, num_classes=num_classes)
+        super().__init__(
+            make_layers,
+            optimizer=optimizer,
+            lr_scheduler=lr_scheduler,
+            head=head,
+            input_shape=input_shape,
+            num_classes=num_classes,
+        )
 
 
 def conv_size(size: int, kernel_size: int, stride: int = 1, padding: int = 0) -> int:

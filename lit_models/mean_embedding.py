@@ -6,7 +6,7 @@ from functools import partial
 from typing import ClassVar, get_args
 
 import torch
-from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 
 from lit_models.arguments import check_choice, check_integer, check_integers, check_rate
@@ -33,6 +33,8 @@ class MeanEmbedding(Classifier):
             dropout layer.
         batch_norm: whether to normalise each hidden layer over the batch, before the activation.
         optimizer: from the parameters to their optimizer.
+        lr_scheduler: from the optimizer to a schedule of its learning rate, which advances after each epoch; None keeps
+            the rate.
         head: softmax or sigmoid, see `Classifier`.
         input_shape: (length,), the tokens of a text with its padding; None asks the data module.
         num_classes: the number of classes; None asks the data module.
@@ -72,6 +74,7 @@ class MeanEmbedding(Classifier):
         dropout: float = 0.0,
         batch_norm: bool = False,
         optimizer: OptimizerCallable = lambda params: torch.optim.Adam(params, lr=1e-3),
+        lr_scheduler: LRSchedulerCallable | None = None,
         head: Head = "softmax",
         input_shape: Sequence[int] | None = None,
         num_classes: int | None = None,
@@ -96,6 +99,7 @@ class MeanEmbedding(Classifier):
         super().__init__(
             make_layers,
             optimizer=optimizer,
+            lr_scheduler=lr_scheduler,
             head=head,
             input_shape=input_shape,
             num_classes=num_classes,

@@ -7,7 +7,7 @@ from math import prod
 from typing import ClassVar, get_args
 
 import torch
-from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import nn
 
 from lit_models.arguments import check_choice, check_integers, check_rate
@@ -28,6 +28,8 @@ class MLP(Classifier):
             al. 2014); 0 builds no dropout layer.
         batch_norm: whether to normalise each hidden layer over the batch, before the activation (Ioffe & Szegedy 2015).
         optimizer: from the parameters to their optimizer.
+        lr_scheduler: from the optimizer to a schedule of its learning rate, which advances after each epoch; None keeps
+            the rate.
         head: softmax or sigmoid, see `Classifier`.
         input_shape: the shape of one example, which is flattened; None asks the data module.
         num_classes: the number of classes; None asks the data module.
@@ -56,6 +58,7 @@ class MLP(Classifier):
         dropout: float = 0.0,
         batch_norm: bool = False,
         optimizer: OptimizerCallable = lambda params: torch.optim.Adam(params, lr=1e-3),
+        lr_scheduler: LRSchedulerCallable | None = None,
         head: Head = "softmax",
         input_shape: Sequence[int] | None = None,
         num_classes: int | None = None,
@@ -68,7 +71,14 @@ class MLP(Classifier):
         make_layers = partial(
             mlp_layers, hidden=hidden, activation=activation, init=init, dropout=dropout, batch_norm=batch_norm
         )
-        super().__init__(make_layers, optimizer=optimizer, head=head, input_shape=input_shape, num_classes=num_classes)
+        super().__init__(
+            make_layers,
+            optimizer=optimizer,
+            lr_scheduler=lr_scheduler,
+            head=head,
+            input_shape=input_shape,
+            num_classes=num_classes,
+        )
 
 
 def mlp_layers(

@@ -7,7 +7,7 @@ from math import prod
 from typing import ClassVar, get_args
 
 import torch
-from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import nn
 
 from lit_models.arguments import check_choice
@@ -22,6 +22,8 @@ class Perceptron(Classifier):
     Args:
         init: where W starts, see `initialise`.
         optimizer: from the parameters to their optimizer.
+        lr_scheduler: from the optimizer to a schedule of its learning rate, which advances after each epoch; None keeps
+            the rate.
         head: softmax or sigmoid, see `Classifier`.
         input_shape: the shape of one example; None asks the data module.
         num_classes: the number of classes; None asks the data module.
@@ -43,6 +45,7 @@ class Perceptron(Classifier):
         init: Init = "default",
         *,
         optimizer: OptimizerCallable = lambda params: torch.optim.Adam(params, lr=1e-3),
+        lr_scheduler: LRSchedulerCallable | None = None,
         head: Head = "softmax",
         input_shape: Sequence[int] | None = None,
         num_classes: int | None = None,
@@ -51,6 +54,7 @@ class Perceptron(Classifier):
         super().__init__(
             partial(_make_layers, init=init),
             optimizer=optimizer,
+            lr_scheduler=lr_scheduler,
             head=head,
             input_shape=input_shape,
             num_classes=num_classes,

@@ -6,7 +6,7 @@ from functools import partial
 from typing import ClassVar, Literal, get_args
 
 import torch
-from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 
 from lit_models.arguments import check_choice, check_integer, check_rate
@@ -45,6 +45,8 @@ class Recurrent(Classifier):
         dropout: the probability with which an output of a recurrent layer below another, or of the readout, is set to
             zero in training, 0 <= dropout < 1 (Zaremba et al. 2014, arXiv:1409.2329); 0 builds no dropout layer.
         optimizer: from the parameters to their optimizer.
+        lr_scheduler: from the optimizer to a schedule of its learning rate, which advances after each epoch; None keeps
+            the rate.
         head: softmax or sigmoid, see `Classifier`.
         input_shape: (length,), the tokens of a text with its padding; None asks the data module.
         num_classes: the number of classes; None asks the data module.
@@ -87,6 +89,7 @@ class Recurrent(Classifier):
         forget_bias: float | None = None,
         dropout: float = 0.0,
         optimizer: OptimizerCallable = lambda params: torch.optim.Adam(params, lr=1e-3),
+        lr_scheduler: LRSchedulerCallable | None = None,
         head: Head = "softmax",
         input_shape: Sequence[int] | None = None,
         num_classes: int | None = None,
@@ -120,6 +123,7 @@ class Recurrent(Classifier):
         super().__init__(
             make_layers,
             optimizer=optimizer,
+            lr_scheduler=lr_scheduler,
             head=head,
             input_shape=input_shape,
             num_classes=num_classes,

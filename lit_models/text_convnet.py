@@ -9,7 +9,7 @@ from functools import partial
 from typing import ClassVar, get_args
 
 import torch
-from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -38,6 +38,8 @@ class TextConvNet(Classifier):
         dropout: the probability with which a feature is set to zero in training, 0 <= dropout < 1; 0 builds no dropout
             layer.
         optimizer: from the parameters to their optimizer.
+        lr_scheduler: from the optimizer to a schedule of its learning rate, which advances after each epoch; None keeps
+            the rate.
         head: softmax or sigmoid, see `Classifier`.
         input_shape: (length,), the tokens of a text with its padding; None asks the data module.
         num_classes: the number of classes; None asks the data module.
@@ -75,6 +77,7 @@ class TextConvNet(Classifier):
         init: Init = "default",
         dropout: float = 0.5,
         optimizer: OptimizerCallable = lambda params: torch.optim.Adam(params, lr=1e-3),
+        lr_scheduler: LRSchedulerCallable | None = None,
         head: Head = "softmax",
         input_shape: Sequence[int] | None = None,
         num_classes: int | None = None,
@@ -100,6 +103,7 @@ class TextConvNet(Classifier):
         super().__init__(
             make_layers,
             optimizer=optimizer,
+            lr_scheduler=lr_scheduler,
             head=head,
             input_shape=input_shape,
             num_classes=num_classes,
