@@ -64,6 +64,7 @@ def _train(training: Training, emit: Emit) -> Result:
     trainer = _trainer(trial, training.directory, [EpochMeans(), streams, watch], recorder)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PossibleUserWarning)  # advice on num_workers and the like
+        warnings.filterwarnings("ignore", message="Total length of .* across ranks is zero")  # a split of size 0
         warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")  # Lightning's own use of torch
         streams.start_split()
         trainer.fit(model, datamodule=data)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lit_models.arguments import check_choice, check_integer, check_integers, check_rate
 from lit_models.classifier import Classifier, Head
+from lit_models.embedding import word_vectors
 from lit_models.initialisation import Init
 from lit_models.inputs import PADDING, Reads, check_text_shape
 from lit_models.layers import Activation
@@ -25,7 +26,7 @@ class MeanEmbedding(Classifier):
     `layers.features.embedding.weight`, `layers.head.linear1.weight`, `layers.head.output.weight`.
 
     Args:
-        embedding_size: the numbers in a word vector. They start from N(0, 1), torch's own, whatever `init` is.
+        embedding_size: the numbers in a word vector. They start from U(-0.25, 0.25), whatever `init` is.
         hidden: the number of units of each hidden layer; [] leaves the output layer alone.
         activation: see `make_activation`.
         init: where weights and biases of the linear layers start, see `initialise`; unless asked, as in plain PyTorch.
@@ -122,7 +123,7 @@ class MeanVector(nn.Module):
 
     def __init__(self, vocabulary_size: int, embedding_size: int) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(vocabulary_size, embedding_size)
+        self.embedding = word_vectors(vocabulary_size, embedding_size)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """tokens: (B, L), int64 -> (B, E)."""

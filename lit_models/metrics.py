@@ -40,8 +40,10 @@ def auroc(logits: Tensor, target: Tensor) -> Tensor:
     It is the probability that a random example of class 1 has a higher score than a random one of class 0, where a tie
     counts half (Hanley & McNeil 1982, The meaning and use of the area under a receiver operating characteristic curve:
     the statistic of Mann & Whitney), and the score is logit 1 - logit 0, which orders examples as the probability does
-    and, unlike it, does not saturate. Computed exactly, from ranks. It is no mean of batches, so give it all examples.
-    It is not defined, and NaN, where one class is missing or a score is NaN.
+    and, unlike it, does not saturate. Computed from ranks, exactly up to this: scores in double precision are compared
+    in single, lest rounding break ties (two texts of the same words have the same mean embedding, but for the order of
+    the sum). It is no mean of batches, so give it all examples. It is not defined, and NaN, where one class is missing
+    or a score is NaN.
 
     Raises:
         ValueError: there are other than two classes.
@@ -51,6 +53,7 @@ def auroc(logits: Tensor, target: Tensor) -> Tensor:
     """
     _check_binary("auroc", logits)
     scores = logits[:, 1] - logits[:, 0]
+    scores = scores.float() if scores.dtype == torch.float64 else scores
     of_class_0, of_class_1 = scores[target == 0].sort().values, scores[target == 1].contiguous()
     lower, lower_or_equal = (torch.searchsorted(of_class_0, of_class_1, right=right) for right in (False, True))
     twice_won = (lower + lower_or_equal).sum()  # whole numbers, exact however many examples there are

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lit_models.arguments import check_choice, check_integer, check_rate
 from lit_models.classifier import Classifier, Head
+from lit_models.embedding import word_vectors
 from lit_models.initialisation import Init, initialise
 from lit_models.inputs import PADDING, Reads, check_text_shape
 from lit_models.recurrence import Cell, Recurrence
@@ -36,7 +37,7 @@ class Recurrent(Classifier):
         bidirectional: whether every layer also reads from the end; the readout is then twice as wide.
         readout: last, the state after the last word (and, backwards, after the first); mean or max, of each unit over
             the words.
-        embedding_size: the numbers in a word vector. They start from N(0, 1), torch's own, whatever `init` is.
+        embedding_size: the numbers in a word vector. They start from U(-0.25, 0.25), whatever `init` is.
         init: where weights and biases of recurrent layers and output start, see `initialise`; unless asked, as in
             plain PyTorch.
         forget_bias: where the forget gates' bias of an LSTM starts, bias_ih and bias_hh together, after `init`; 1 or 2
@@ -183,7 +184,7 @@ def _make_layers(
     dropout: float,
 ) -> nn.Module:
     check_text_shape(name, input_shape)
-    embedding = nn.Embedding(vocabulary_size, embedding_size)
+    embedding = word_vectors(vocabulary_size, embedding_size)
     recurrence = Recurrence(
         cell, embedding_size, hidden_size, num_layers=num_layers, bidirectional=bidirectional, dropout=dropout
     )

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from lit_models.arguments import check_choice, check_integer, check_integers, check_rate
 from lit_models.classifier import Classifier, Head
+from lit_models.embedding import word_vectors
 from lit_models.initialisation import Init, initialise
 from lit_models.inputs import PADDING, Reads, check_text_shape
 
@@ -130,8 +131,7 @@ class LargestResponses(nn.Module):
 
     def __init__(self, vocabulary_size: int, embedding_size: int, *, widths: Sequence[int], num_maps: int) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(vocabulary_size, embedding_size)
-        nn.init.uniform_(self.embedding.weight, -0.25, 0.25)
+        self.embedding = word_vectors(vocabulary_size, embedding_size)
         for number, width in enumerate(widths, start=1):
             self.add_module(f"conv{number}", nn.Conv1d(embedding_size, num_maps, width, padding=width - 1))
 

@@ -21,7 +21,7 @@ from experiments.trial import DIVERGED, FINISHED, EpochEnded, Result, Trial, is_
 
 from .batches import NoTurns, RowBatches, Turns, length_of
 from .capture import copied, default_dtype
-from .findings import NotFusable
+from .findings import NotFusable, OtherShapes
 from .means import Means, Metrics
 from .memory import Need, budget_of
 from .nested import first_size, mapped
@@ -45,6 +45,7 @@ def train_group(trials: Sequence[Trial], emit: Callable[[EpochEnded], None]) -> 
     Raises:
         NotFusable: when the group's first steps are not those of its trials, when something cannot be stacked, or when
             a later step draws random numbers; there are no results then, and the trials can be trained alone.
+        OtherShapes: when its trials have parameters of different shapes; those of equal ones can be trained.
         MemoryError: when the group would take more than its share; a smaller one can be trained.
     """
     started = time.perf_counter()
@@ -70,6 +71,7 @@ class Together:
         loaders = self._loaders("train")
         self.stand_in = TrainerStandIn(self.trainer["max_epochs"], length_of(loaders[0]))
         of_trials = {trial.trial_id: self._model_of(trial) for trial in trials}
+        _check_shapes(of_trials)
         settings = {trial_id: settings_of(model) for trial_id, model in of_trials.items()}
         kinds = {id(trial.config): repr(settings[trial.trial_id].optimizer) for trial in reversed(trials)}
         self.rows = in_rows(trials, lambda trial: kinds[id(trial.config)])
@@ -236,6 +238,17 @@ class Together:
         step, loader = EVALUATIONS[split], f"{split}_dataloader"
         has_loader = getattr(type(self.data[0]), loader) is not getattr(LightningDataModule, loader)
         return has_loader and getattr(type(self.models[0]), step) is not getattr(LightningModule, step)
+
+
+def _check_shapes(of_trials: Mapping[str, LightningModule]) -> None:
+    """Raise OtherShapes where a parameter or buffer is of several shapes among the trials that have it."""
+    shapes: dict[str, dict[str, tuple[int, ...]]] = {}
+    for trial_id, model in of_trials.items():
+        for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+            shapes.setdefault(name, {})[trial_id] = tuple(tensor.shape)
+    varying = [of_name for of_name in shapes.values() if len(set(of_name.values())) > 1]
+    if varying:
+        raise OtherShapes({trial_id: str([of_name.get(trial_id) for of_name in varying]) for trial_id in of_trials})
 
 
 def _data_of(config: Mapping[str, Any], seed: int) -> LightningDataModule:

@@ -73,5 +73,7 @@ class Outputs:
         self._batches.append(outputs)
 
     def of_trial(self, place: int) -> dict[str, Tensor]:
-        """(N, ...) each, of the trial at a place."""
+        """(N, ...) each, of the trial at a place; nothing of an epoch without batches."""
+        if not self._batches:
+            return {}
         return {name: torch.cat([batch[name][place] for batch in self._batches]) for name in self._batches[0]}

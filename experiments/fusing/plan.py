@@ -10,7 +10,7 @@ from experiments.build import make_data, make_model
 from experiments.seeding import seed_global_generators
 from experiments.trial import Group, NotFused, Result, Trial
 
-from .findings import NotFusable
+from .findings import NotFusable, OtherShapes
 from .group import has_convolutions, structure, why_alone
 from .loop import train_group
 
@@ -22,6 +22,7 @@ MOST_ON_GPU = 512
 
 CONVOLUTIONS = "on a CPU, convolutions are faster one trial at a time"
 NO_OTHER = "no other trial is built alike"
+SEEDS_OWN = "; if that is each seed's own vocabulary, a vocabulary_size in the data gives all seeds one shape"
 
 
 def group_trials(trials: Sequence[Trial], num_places: int, *, only_where_faster: bool = False) -> list[Group]:
@@ -55,26 +56,42 @@ def group_trials(trials: Sequence[Trial], num_places: int, *, only_where_faster:
 def train_together(trials: Sequence[Trial], emit: Any) -> list[tuple[str, Result]] | NotFused:
     """Results of a group by trial id, or why it is to be trained alone after all.
 
-    Out of memory halves the group and tries again. Whatever else goes wrong, in the user's code too, may be the doing
-    of one trial, so each is then trained alone and gets its own outcome.
+    Out of memory halves the group and tries again, and parameters of different shapes part it. Whatever else goes
+    wrong, in the user's code too, may be the doing of one trial, so each is then trained alone and gets its own outcome.
     """
     try:
         return list(train_group(trials, emit).items())
     except NotFusable as finding:
         return NotFused(reason=str(finding))
+    except OtherShapes as finding:
+        return _by_shape(trials, finding, emit)
     except (MemoryError, RuntimeError) as error:
         is_memory = isinstance(error, MemoryError) or "out of memory" in str(error) or "can't allocate" in str(error)
         if is_memory and len(trials) > 1:
-            results: list[tuple[str, Result]] = []
-            for part in _split(trials, 2):
-                of_part = train_together(part, emit)
-                if isinstance(of_part, NotFused):
-                    return of_part
-                results += of_part
-            return results
+            return _in_parts(_split(trials, 2), emit)
         return NotFused(reason=_first_line(error))
     except Exception as error:  # noqa: BLE001 -- a user's module may raise anything
         return NotFused(reason=_first_line(error))
+
+
+def _by_shape(trials: Sequence[Trial], finding: OtherShapes, emit: Any) -> list[tuple[str, Result]] | NotFused:
+    alike: dict[str, list[Trial]] = {}
+    for trial in trials:
+        alike.setdefault(finding.of_trials[trial.trial_id], []).append(trial)
+    if min(map(len, alike.values())) == 1:
+        return NotFused(reason=f"{finding}{SEEDS_OWN}")
+    return _in_parts([*alike.values()], emit)
+
+
+def _in_parts(parts: Sequence[Sequence[Trial]], emit: Any) -> list[tuple[str, Result]] | NotFused:
+    """Results of all parts, or why one of them cannot be trained together."""
+    results: list[tuple[str, Result]] = []
+    for part in parts:
+        of_part = train_together(part, emit)
+        if isinstance(of_part, NotFused):
+            return of_part
+        results += of_part
+    return results
 
 
 def _is_on_gpu(trial: Trial) -> bool:

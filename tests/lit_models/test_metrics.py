@@ -88,3 +88,9 @@ def test_other_than_two_classes_are_refused(measure, shape):
         ValueError, match=rf"{measure.__name__}: logits are \({shape[0]},.*; accepted: \(N, 2\), of two"
     ):
         measure(torch.zeros(shape), torch.zeros(4, dtype=torch.int64))
+
+
+def test_rounding_in_double_precision_breaks_no_ties():
+    scores = torch.tensor([0.1 + 0.2, 0.3, 0.3, 0.1 + 0.2], dtype=torch.float64)
+    assert scores.unique().numel() == 2
+    assert auroc(logits_of(scores), torch.tensor([0, 1, 0, 1])) == 0.5

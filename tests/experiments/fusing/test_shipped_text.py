@@ -1,0 +1,85 @@
+"""The shipped networks for text on the shipped text data: fused equals alone, with dropout, folds and both heads."""
+
+import pytest
+from fused_and_alone import assert_equal, trials_of, unfused
+
+from experiments.fusing import group_trials, train_group, train_together
+from experiments.fusing.findings import OtherShapes
+from experiments.fusing.plan import CONVOLUTIONS
+from experiments.trial import NotFused
+
+LR = "model.init_args.optimizer.init_args.lr"
+ADAM = {"class_path": "torch.optim.Adam", "init_args": {"lr": 0.01}}
+HALVING = {"class_path": "torch.optim.lr_scheduler.ExponentialLR", "init_args": {"gamma": 0.5}}
+TOKENS = {"representation": "tokens", "length": 20, "vocabulary_size": 150}
+WORDS = {"embedding_size": 6}
+
+NETWORKS = {
+    "perceptron": ("Perceptron", {}, {"vocabulary_size": 200}),
+    "perceptron of n-grams": ("Perceptron", {}, {"vocabulary_size": 200, "ngrams": [1, 2], "weighting": "tfidf"}),
+    "MLP": ("MLP", {"hidden": [8], "dropout": 0.3, "batch_norm": True}, {"vocabulary_size": 200}),
+    "mean embedding": ("MeanEmbedding", WORDS | {"hidden": [8], "dropout": 0.3}, TOKENS),
+    "TextConvNet": ("TextConvNet", WORDS | {"widths": [2, 3], "num_maps": 4, "dropout": 0.3}, TOKENS),
+    "RNN": ("Recurrent", WORDS | {"cell": "rnn", "hidden_size": 5, "dropout": 0.3}, TOKENS),
+    "LSTM": ("Recurrent", WORDS | {"cell": "lstm", "hidden_size": 5, "forget_bias": 1.0}, TOKENS),
+    "GRU": ("Recurrent", WORDS | {"cell": "gru", "hidden_size": 5, "num_layers": 2, "bidirectional": True}, TOKENS),
+}
+
+
+def trials(name, levels=(0.003, 0.01), key=LR, model=None, data=None, **trainer):
+    network, own_model, own_data = NETWORKS[name]
+    model = {
+        "class_path": f"lit_models.{network}",
+        "init_args": {"optimizer": ADAM, "lr_scheduler": HALVING} | own_model | (model or {}),
+    }
+    data = {
+        "class_path": "datamodules.SyntheticReviews",
+        "init_args": {"num_reviews": 120, "eval_batch_size": 10} | own_data | (data or {}),
+    }
+    return trials_of(model, list(levels), key=key, data=data, max_epochs=3, **trainer)
+
+
+@pytest.mark.parametrize("head", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_fused_equals_alone(name, head, tmp_path):
+    assert_equal(trials(name, model={"head": head}), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["perceptron", "mean embedding", "GRU"])
+def test_folds_without_validation(name, tmp_path):
+    assert_equal(trials(name, data={"folds": 3, "val_size": 0}), tmp_path)
+
+
+def test_seeds_share_a_loop_where_the_vocabulary_size_is_given():
+    assert [len(group.trials) for group in group_trials(trials("GRU"), num_places=1)] == [4]
+
+
+def test_heads_do_not_share_a_loop():
+    groups = group_trials(trials("GRU", levels=["softmax", "sigmoid"], key="model.init_args.head"), num_places=1)
+    assert [len(group.trials) for group in groups] == [2, 2]
+
+
+def test_convolutions_over_words_stay_alone_on_a_cpu():
+    groups = group_trials(trials("TextConvNet"), num_places=1, only_where_faster=True)
+    assert {group.why_alone for group in groups} == {CONVOLUTIONS}
+
+
+def test_without_a_vocabulary_size_the_levels_of_a_seed_share_a_loop(tmp_path):
+    of_all = trials("perceptron", data={"vocabulary_size": None}, seeds=3)
+    (group,) = group_trials(of_all, num_places=1)
+    with pytest.raises(OtherShapes, match="the seeds' networks have parameters of different shapes"):
+        train_group(group.trials, lambda event: None)
+    together = dict(train_together(group.trials, lambda event: None))
+    for trial in of_all:
+        alone, fused = unfused(trial, tmp_path), together[trial.trial_id]
+        assert (fused.backend, alone.backend) == ("fused", "lightning")
+        assert fused.metrics == pytest.approx(alone.metrics, rel=1e-9)
+
+
+def test_seeds_of_one_level_with_vocabularies_of_their_own_train_alone_and_say_why():
+    of_level = [trial for trial in trials("perceptron", data={"vocabulary_size": None}) if trial.levels["f"] == "0.01"]
+    found = train_together(of_level, lambda event: None)
+    assert found == NotFused(
+        reason="the seeds' networks have parameters of different shapes; if that is each seed's own vocabulary, a "
+        "vocabulary_size in the data gives all seeds one shape"
+    )
