@@ -57,7 +57,7 @@ def train_together(trials: Sequence[Trial], emit: Any) -> list[tuple[str, Result
     """Results of a group by trial id, or why it is to be trained alone after all.
 
     Out of memory halves the group and tries again, and parameters of different shapes part it. Whatever else goes
-    wrong, in the user's code too, may be the doing of one trial, so each is then trained alone and gets its own outcome.
+    wrong, in the user's code too, may be the doing of one trial, so each is then trained alone and has its own outcome.
     """
     try:
         return list(train_group(trials, emit).items())
