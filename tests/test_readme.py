@@ -16,8 +16,8 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+def blocks(language, text=README):
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
 def run(tmp_path, *arguments):
@@ -67,6 +67,15 @@ def test_the_python_example_runs(tmp_path):
     assert "sigmoid" in run(tmp_path, "example.py")
 
 
+def test_the_data_module_of_the_page_on_texts_works():
+    (block,) = blocks("python", (ROOT / "docs" / "text.md").read_text(encoding="utf-8"))
+    names = {}
+    exec(block, names)
+    data = names["Tickets"](batch_size=8, seed=0)
+    data.prepare_data()
+    assert (data.num_classes, data.vocabulary[0]) == (2, ",")
+
+
 def test_every_command_and_option_is_in_the_table_and_none_else():
     shown = set(re.findall(r"^\| `ablate (\w+)", README, flags=re.MULTILINE))
     commands = _parser()._subparsers._group_actions[0].choices
@@ -76,7 +85,7 @@ def test_every_command_and_option_is_in_the_table_and_none_else():
     assert {option for option in options if option not in {"-h", "--help"} | later and option not in README} == set()
 
 
-@pytest.mark.parametrize("path", ["README.md", "CONTRIBUTING.md", "benchmarks/README.md"])
+@pytest.mark.parametrize("path", ["README.md", "CONTRIBUTING.md", "benchmarks/README.md", "docs/text.md"])
 def test_relative_links_lead_somewhere(path):
     text = (ROOT / path).read_text(encoding="utf-8")
     links = re.findall(r"\]\((?!https?:)([^)#]+)", text)
