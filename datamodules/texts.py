@@ -234,14 +234,16 @@ class TextDataModule(InMemoryDataModule):
         """Sentences that a reader of results should know: what was left out, cut, or stands in two splits."""
         notes = list(self.texts.notes)
         if self._represented.num_cut:
+            have, are = ("has", "is") if self._represented.num_cut == 1 else ("have", "are")
             notes.append(
-                f"{self._represented.num_cut:,} of {len(self.texts.texts):,} texts have more than {self._how.length} "
-                "tokens and are cut at the end."
+                f"{self._represented.num_cut:,} of {len(self.texts.texts):,} texts {have} more than {self._how.length} "
+                f"tokens and {are} cut at the end."
             )
         for name, part in (("validation", self.split.val), ("test", self.split.test)):
             if num_both := int(_in_both(self.texts, self.split.train, part).sum()):
+                stand = "stands" if num_both == 1 else "stand"
                 notes.append(
-                    f"{num_both:,} of {len(part):,} {name} texts also stand in the training split (with seed "
+                    f"{num_both:,} of {len(part):,} {name} texts also {stand} in the training split (with seed "
                     f"{self.seed}); overlap: drop leaves such training texts out."
                 )
         return notes
