@@ -113,6 +113,17 @@ def length_of(loader: Any) -> int:
         raise NotFusable("a loader does not know its number of batches") from None
 
 
+def batch_sizes(loader: Any) -> str:
+    """The sizes of a loader's batches, as text. Its sampler may be iterated for them, so it must not draw from the
+    global generators. Nothing is said of a loader that cannot be understood.
+    """
+    if type(loader) is not DataLoader:
+        return ""
+    if loader.batch_sampler is not None:
+        return str((len(loader.sampler), loader.batch_size, loader.drop_last))  # type: ignore[arg-type]
+    return str([len(batch) if isinstance(batch, Tensor) and batch.dim() else None for batch in loader.sampler])
+
+
 def placed(x: Tensor, device: torch.device, dtype: torch.dtype | None) -> Tensor:
     """A tensor on a device, of that type if there is one and it is a floating-point tensor."""
     dtype = x.dtype if dtype is None or not x.is_floating_point() else dtype

@@ -19,7 +19,7 @@ from experiments.build import make_data, make_model
 from experiments.seeding import NamedDraws, derive, seed_global_generators
 from experiments.trial import DIVERGED, FINISHED, EpochEnded, Result, Trial, is_bad_loss
 
-from .batches import NoTurns, RowBatches, Turns, length_of
+from .batches import NoTurns, RowBatches, Turns, batch_sizes, length_of
 from .capture import copied, default_dtype
 from .findings import NotFusable, OtherShapes
 from .means import Means, Metrics
@@ -45,7 +45,7 @@ def train_group(trials: Sequence[Trial], emit: Callable[[EpochEnded], None]) -> 
     Raises:
         NotFusable: when the group's first steps are not those of its trials, when something cannot be stacked, or when
             a later step draws random numbers; there are no results then, and the trials can be trained alone.
-        OtherShapes: when its trials have parameters of different shapes; those of equal ones can be trained.
+        OtherShapes: when its trials have parameters or batches of different shapes; those of equal ones can be trained.
         MemoryError: when the group would take more than its share; a smaller one can be trained.
     """
     started = time.perf_counter()
@@ -69,6 +69,7 @@ class Together:
         self.seeds = sorted({trial.seed for trial in trials})
         self.data = [_data_of(trials[0].config, seed) for seed in self.seeds]
         loaders = self._loaders("train")
+        self._check_batches(trials)
         self.stand_in = TrainerStandIn(self.trainer["max_epochs"], length_of(loaders[0]))
         of_trials = {trial.trial_id: self._model_of(trial) for trial in trials}
         _check_shapes(of_trials)
@@ -230,14 +231,27 @@ class Together:
             raise NotFusable(f"{split}_dataloader returns a {type(loaders[0]).__name__} of loaders")
         return loaders
 
+    def _check_batches(self, trials: Sequence[Trial]) -> None:
+        """Raise OtherShapes where batches differ in size between seeds, as far as that is known beforehand."""
+        if getattr(self.data[0], "uses_global_generators", True):
+            return
+        splits = [split for split in ("train", "val", "test") if split == "train" or self._has_loader(split)]
+        sizes = [[batch_sizes(loader) for loader in self._loaders(split)] for split in splits]
+        of_seeds = {seed: str(of_seed) for seed, *of_seed in zip(self.seeds, *sizes, strict=True)}
+        if len(set(of_seeds.values())) > 1:
+            raise OtherShapes("batches differ in size", {trial.trial_id: of_seeds[trial.seed] for trial in trials})
+
     def _in_rows(self, loaders: Sequence[Any]) -> RowBatches:
         places = [self.seeds.index(seed) for seed in self.rows.seeds]
         return RowBatches(loaders, places, self.fabric.device, self.dtype)
 
     def _has(self, split: str) -> bool:
-        step, loader = EVALUATIONS[split], f"{split}_dataloader"
-        has_loader = getattr(type(self.data[0]), loader) is not getattr(LightningDataModule, loader)
-        return has_loader and getattr(type(self.models[0]), step) is not getattr(LightningModule, step)
+        step = EVALUATIONS[split]
+        return self._has_loader(split) and getattr(type(self.models[0]), step) is not getattr(LightningModule, step)
+
+    def _has_loader(self, split: str) -> bool:
+        loader = f"{split}_dataloader"
+        return getattr(type(self.data[0]), loader) is not getattr(LightningDataModule, loader)
 
 
 def _check_shapes(of_trials: Mapping[str, LightningModule]) -> None:
@@ -248,7 +262,10 @@ def _check_shapes(of_trials: Mapping[str, LightningModule]) -> None:
             shapes.setdefault(name, {})[trial_id] = tuple(tensor.shape)
     varying = [of_name for of_name in shapes.values() if len(set(of_name.values())) > 1]
     if varying:
-        raise OtherShapes({trial_id: str([of_name.get(trial_id) for of_name in varying]) for trial_id in of_trials})
+        raise OtherShapes(
+            "networks have parameters of different shapes",
+            {trial_id: str([of_name.get(trial_id) for of_name in varying]) for trial_id in of_trials},
+        )
 
 
 def _data_of(config: Mapping[str, Any], seed: int) -> LightningDataModule:

@@ -56,7 +56,7 @@ def group_trials(trials: Sequence[Trial], num_places: int, *, only_where_faster:
 def train_together(trials: Sequence[Trial], emit: Any) -> list[tuple[str, Result]] | NotFused:
     """Results of a group by trial id, or why it is to be trained alone after all.
 
-    Out of memory halves the group and tries again, and parameters of different shapes part it. Whatever else goes
+    Out of memory halves the group and tries again, and tensors of different shapes part it. Whatever else goes
     wrong, in the user's code too, may be the doing of one trial, so each is then trained alone and has its own outcome.
     """
     try:
@@ -78,8 +78,8 @@ def _by_shape(trials: Sequence[Trial], finding: OtherShapes, emit: Any) -> list[
     alike: dict[str, list[Trial]] = {}
     for trial in trials:
         alike.setdefault(finding.of_trials[trial.trial_id], []).append(trial)
-    if min(map(len, alike.values())) == 1:
-        return NotFused(reason=f"{finding}{SEEDS_OWN}")
+    if max(map(len, alike.values())) == 1:
+        return NotFused(reason=f"{finding}{SEEDS_OWN if 'parameters' in str(finding) else ''}")
     return _in_parts([*alike.values()], emit)
 
 

@@ -1,11 +1,14 @@
 from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datamodules import draw_split
+from datamodules import draw_fold, draw_split
+from datamodules.splits import stratified
+from datamodules.streams import Stream, permutation
 
 
 def sizes_of(pool_size, train_size, val_size, test_size):
@@ -121,3 +124,40 @@ def test_sizes_that_are_refused(sizes, message):
     with pytest.raises(ValueError) as error:  # noqa: PT011  # the message is compared
         sizes_of(1000, *sizes)
     assert str(error.value).startswith(message)
+
+
+labels_of_examples = st.lists(st.integers(0, 3), min_size=8, max_size=200).map(np.array)
+
+
+@given(labels_of_examples, st.integers(2, 6), st.integers(0, 3), st.floats(0.05, 0.4))
+def test_folds_are_stratified_and_test_every_example_once(labels, num_folds, repetition, val_size):
+    counts = np.bincount(labels)
+    if counts[counts > 0].min() < num_folds:
+        return
+    tested = []
+    for fold in range(num_folds):
+        split = draw_fold(
+            labels, num_folds=num_folds, fold=fold, repetition=repetition, seed=fold, val_size=round(val_size, 2)
+        )
+        assert sorted(torch.cat(split).tolist()) == list(range(len(labels)))
+        tested.append(split.test.numpy())
+    assert sorted(np.concatenate(tested)) == list(range(len(labels)))
+    assert max(map(len, tested)) - min(map(len, tested)) <= 1
+    of_classes = np.array([np.bincount(labels[each], minlength=4) for each in tested])
+    assert (of_classes.max(axis=0) - of_classes.min(axis=0)).max() <= 1
+
+
+@given(labels_of_examples, st.integers(0, 2**40))
+def test_any_stretch_of_a_stratified_order_has_the_classes_in_proportion(labels, seed):
+    order = permutation(len(labels), stream=Stream.SPLIT, seed=seed)
+    sorted_again = stratified(order, labels)
+    assert sorted(sorted_again.tolist()) == list(range(len(labels)))
+    shares = np.bincount(labels, minlength=4) / len(labels)
+    for end in range(len(labels) + 1):
+        counts = np.bincount(labels[sorted_again[:end].numpy()], minlength=4)
+        assert np.abs(counts - end * shares).max() <= 2
+
+
+def test_a_class_rarer_than_the_folds():
+    with pytest.raises(ValueError, match=r"draw_fold: folds is 3, but class 1 has 2 examples; accepted: at most 2"):
+        draw_fold(np.array([0, 0, 0, 0, 1, 1]), num_folds=3, fold=0, repetition=0, seed=0, val_size=0)

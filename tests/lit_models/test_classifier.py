@@ -4,7 +4,7 @@ import pytest
 import torch
 import yaml
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.cli import LightningArgumentParser
+from lightning.pytorch.cli import LightningArgumentParser, ReduceLROnPlateau
 from sklearn.metrics import f1_score, roc_auc_score
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -429,3 +429,30 @@ class OwnOutputs(MLP):
 def test_without_logits_and_targets_nothing_is_measured():
     _, found = logged_with(OwnOutputs(hidden=[3]), Two())
     assert found.keys() == {"test/loss", "test/acc"}
+
+
+@every_network
+def test_a_schedule_of_the_learning_rate_can_be_named(network, sizes):
+    arguments = [
+        ("class_path", f"lit_models.{network.__name__}"),
+        *((f"init_args.{name}", size) for name, size in sizes.items()),
+        (
+            "init_args.lr_scheduler",
+            "{class_path: torch.optim.lr_scheduler.StepLR, init_args: {step_size: 2, gamma: 0.5}}",
+        ),
+    ]
+    parser, config = parse(arguments)
+    scheduler = parser.instantiate(config).model.configure_optimizers()["lr_scheduler"]["scheduler"]
+    rates = []
+    for _ in range(3):
+        rates += scheduler.get_last_lr()
+        scheduler.optimizer.step()
+        scheduler.step()
+    assert rates == [1e-3, 1e-3, 5e-4]
+
+
+@pytest.mark.parametrize(("named", "expected"), [({}, "val/loss"), ({"monitor": "val/acc"}, "val/acc")])
+def test_a_schedule_that_watches_a_metric_watches_the_validation_loss_unless_told(named, expected):
+    plateau = partial(ReduceLROnPlateau, **named) if named else partial(torch.optim.lr_scheduler.ReduceLROnPlateau)
+    model = MLP(lr_scheduler=plateau, input_shape=(4,), num_classes=2)
+    assert model.configure_optimizers()["lr_scheduler"]["monitor"] == expected

@@ -83,3 +83,15 @@ def test_seeds_of_one_level_with_vocabularies_of_their_own_train_alone_and_say_w
         reason="the seeds' networks have parameters of different shapes; if that is each seed's own vocabulary, a "
         "vocabulary_size in the data gives all seeds one shape"
     )
+
+
+def test_folds_that_differ_by_an_example_part_a_group(tmp_path):
+    of_all = trials("mean embedding", seeds=3, data={"num_reviews": 122, "folds": 3, "batch_size": 20})
+    (group,) = group_trials(of_all, num_places=1)
+    with pytest.raises(OtherShapes, match="the seeds' batches differ in size") as raised:
+        train_group(group.trials, lambda event: None)
+    assert len(set(raised.value.of_trials.values())) == 2
+    together = dict(train_together(group.trials, lambda event: None))
+    for trial in of_all:
+        assert together[trial.trial_id].backend == "fused"
+        assert together[trial.trial_id].metrics == pytest.approx(unfused(trial, tmp_path).metrics, rel=1e-9)
