@@ -1,9 +1,11 @@
 """Labelled texts, whoever they come from: which text has which label, and what was left out on the way."""
 
-import math
+import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from unicodedata import normalize
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,14 +38,35 @@ class LabelledTexts:
 
     texts: (N,). labels: (N,), from 0. class_names: (C,), the labels as they were written. sizes: how many texts each of
     the parts train, val and test has; all of them in train, and 0 in the others, where no split was given. notes:
-    sentences on what was left out.
+    sentences on what was left out. fingerprints: what the texts came from, such as a file, and a hash of its content.
+
+    Raises:
+        ValueError: the labels are not 0, 1, ..., or their number, the sizes and the texts do not agree.
     """
 
-    texts: tuple[str, ...]
+    texts: Sequence[str]
     labels: NDArray[np.int64]
-    class_names: tuple[str, ...]
+    class_names: Sequence[str]
     sizes: tuple[int, int, int]
-    notes: tuple[str, ...] = ()
+    notes: Sequence[str] = ()
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        labels = np.asarray(self.labels)
+        num_classes = len(self.class_names)
+        if labels.shape != (len(self.texts),) or sum(self.sizes) != len(self.texts):
+            raise ValueError(
+                f"LabelledTexts: {len(self.texts)} texts, labels of shape {labels.shape} and sizes {self.sizes}; "
+                "accepted: a label for each text, and three sizes whose sum is their number"
+            )
+        is_whole = np.issubdtype(labels.dtype, np.integer)
+        if not is_whole or (len(labels) and not 0 <= labels.min() <= labels.max() < num_classes):
+            raise ValueError(
+                f"LabelledTexts: labels are {sorted(set(labels.tolist()))[:5]}; accepted: whole numbers from 0 to "
+                f"{num_classes - 1}, since class_names has {num_classes}"
+            )
+        object.__setattr__(self, "labels", labels.astype(np.int64))
+        object.__setattr__(self, "texts", tuple(self.texts))
 
 
 def labelled(
@@ -86,8 +109,10 @@ def labelled(
         only = f"above {threshold}" if threshold is not None and numbers[0] else f"below {threshold}"
         found = f"every label is {rows[0].label!r}" if threshold is None else f"every label is {only}"
         raise ValueError(f"{source}: {found}; at least two classes are needed")
+    if untrained := set(range(len(names))) - set(numbers[: len(full[0])]):
+        raise ValueError(f"{source}: no training text has the label {names[min(untrained)]!r}")
     return LabelledTexts(
-        texts=tuple(row.text for row in rows),
+        texts=tuple(normalize("NFC", row.text) for row in rows),  # é is one letter, however it is written
         labels=np.array(numbers, dtype=np.int64),
         class_names=names,
         sizes=(len(full[0]), len(full[1]), len(full[2])),
@@ -132,10 +157,9 @@ def _by_threshold(rows: Sequence[Row], threshold: float) -> tuple[list[int], tup
 
 
 def _number(row: Row) -> float:
-    try:
+    if _is_number(row.label):
         return float(row.label)
-    except ValueError:
-        raise ValueError(f"{row.where}: the label is {row.label!r}; with a threshold, labels are numbers") from None
+    raise ValueError(f"{row.where}: the label is {row.label!r}; with a threshold, labels are numbers")
 
 
 def _by_name(rows: Sequence[Row], source: str, labels: Sequence[object] | None) -> tuple[list[int], tuple[str, ...]]:
@@ -193,7 +217,7 @@ def _canonical(label: str) -> str:
     ('1', 'positive')
     """
     text = label.strip()
-    return f"{float(text):g}" if _is_number(text) else text.casefold()
+    return format((Decimal(text) + 0).normalize(), "f") if _is_number(text) else text.casefold()
 
 
 def _written(label: object) -> str:
@@ -201,7 +225,4 @@ def _written(label: object) -> str:
 
 
 def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
+    return re.fullmatch(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,2})?\s*", text, flags=re.ASCII) is not None

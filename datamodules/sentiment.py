@@ -1,5 +1,6 @@
 """Sentiment, and any other labelled text that a user has."""
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -67,6 +68,8 @@ class Sentiment(TextDataModule):
             raise ValueError(f"{owner}: give either `files` or `dataset`, one of {', '.join(get_args(Named))}")
         if dataset is not None:
             check_choice(owner, "dataset", dataset, get_args(Named))
+        if threshold is not None and not math.isfinite(threshold):
+            raise ValueError(f"{owner}: threshold is {threshold}; accepted: a finite number")
         if labels is not None and threshold is not None:
             raise ValueError(f"{owner}: give `labels` or a `threshold`, not both")
         if labels is not None and (len(labels) < 2 or len(set(map(str, labels))) < len(labels)):  # noqa: PLR2004

@@ -4,13 +4,13 @@ A file is decoded as a whole and split at line feeds alone: Python's own `splitl
 U+0085 and others, which stand in the middle of real reviews.
 """
 
-import codecs
 import csv
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from hashlib import file_digest
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -27,6 +27,7 @@ FORMATS = {".tsv": "tsv", ".tab": "tsv", ".txt": "tsv", ".csv": "csv", ".jsonl":
 
 EXTRA = "pip install 'ablation-suite[text]', or uv sync --extra text"
 _LONGEST_FIELD = 2**27
+_FEW = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,11 +50,19 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class File:
-    """One file. part: train, val or test. label: of all its texts; None where a column has them."""
+    """One file. part: train, val or test. label: of all its texts; None where a column has them. shown: its name in
+    messages, as it was written; None for the path's last part.
+    """
 
     path: Path
     part: str
     label: str | None = None
+    shown: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return self.shown or self.path.name
 
 
 def check_table(owner: str, table: Table) -> None:
@@ -64,12 +73,14 @@ def check_table(owner: str, table: Table) -> None:
     """
     check_choice(owner, "format", table.format, get_args(Format))
     try:
-        codecs.lookup(table.encoding)
-    except LookupError:
+        "a".encode(table.encoding)
+    except (LookupError, UnicodeError):
         raise ValueError(
             f"{owner}: encoding is {table.encoding!r}; accepted: one that Python knows, such as utf-8, latin-1, cp949"
         ) from None
-    if table.delimiter is not None and len(table.delimiter) != 1:
+    if table.text == table.label:
+        raise ValueError(f"{owner}: text and label are both {table.text!r}; accepted: two columns")
+    if table.delimiter is not None and len(table.delimiter) != 1 and table.delimiter != "\\t":
         raise ValueError(f"{owner}: delimiter is {table.delimiter!r}; accepted: one character")
     if table.header is False:
         for name, column in (("text", table.text), ("label", table.label)):
@@ -89,18 +100,18 @@ def files_of(owner: str, files: Any, data_dir: Path) -> tuple[File, ...]:
         ValueError: the argument has another form.
         FileNotFoundError: a file is in neither place.
     """
-    is_split = isinstance(files, Mapping) and files and set(files) <= set(PARTS)
+    is_split = isinstance(files, Mapping) and bool(files) and ("train" in files or set(files) <= set(PARTS))
     parts = files if is_split else {"train": files}
-    if is_split and "train" not in parts:
-        raise ValueError(f"{owner}: files has {', '.join(map(repr, files))}, but no 'train'")
+    if is_split and (set(files) - set(PARTS) or "train" not in files):
+        raise ValueError(
+            f"{owner}: files has {', '.join(map(repr, files))}; accepted: 'train' with 'val', 'test' or both, or "
+            "classes"
+        )
     found = []
     for part, of_part in parts.items():
+        if isinstance(of_part, Mapping) and not of_part:
+            raise ValueError(f"{owner}: files is {files!r}; a mapping of class to paths has at least two classes")
         classes = of_part if isinstance(of_part, Mapping) else {None: of_part}
-        if isinstance(of_part, Mapping) and (mixed := set(of_part) & set(PARTS)):
-            raise ValueError(
-                f"{owner}: files has {', '.join(map(repr, of_part))}: either the parts train, val and test or classes "
-                f"are expected, and {min(mixed)!r} is a part"
-            )
         for label, paths in classes.items():
             of_class = [paths] if isinstance(paths, str | Path) else paths
             if (
@@ -113,7 +124,12 @@ def files_of(owner: str, files: Any, data_dir: Path) -> tuple[File, ...]:
                     "a mapping of train, val and test to these"
                 )
             found += [
-                File(path=_located(owner, Path(path), data_dir), part=part, label=None if label is None else str(label))
+                File(
+                    path=_located(owner, Path(path), data_dir),
+                    part=part,
+                    label=None if label is None else str(label),
+                    shown=str(path),
+                )
                 for path in of_class
             ]
     return tuple(found)
@@ -141,8 +157,14 @@ def _read(
     stats: tuple[tuple[int, int], ...],  # noqa: ARG001 -- a changed file is read anew
 ) -> LabelledTexts:
     parts = [[row for file in files if file.part == part for row in _rows(file, table)] for part in PARTS]
-    names = list(dict.fromkeys(file.path.name for file in files))
-    return labelled(parts, source=" + ".join(names), labels=labels, threshold=threshold)
+    names = list(dict.fromkeys(file.name for file in files))
+    found = labelled(parts, source=" + ".join(names), labels=labels, threshold=threshold)
+    return replace(found, fingerprints={file.name: _hash(file.path) for file in files})
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as content:
+        return file_digest(content, "sha256").hexdigest()
 
 
 def _located(owner: str, path: Path, data_dir: Path) -> Path:
@@ -151,6 +173,8 @@ def _located(owner: str, path: Path, data_dir: Path) -> Path:
     for place in tried:
         if place.is_file():
             return place.resolve()
+        if place.is_dir():
+            raise ValueError(f"{owner}: {place} is a folder; a file is expected")
     hint = "" if path.is_absolute() else "; relative paths are looked for in the working folder and in the data folder "
     hint += "" if path.is_absolute() else "(--data-dir, or ABLATE_DATA_DIR)"
     raise FileNotFoundError(f"{owner}: there is no file {' nor '.join(map(str, tried))}{hint}")
@@ -160,13 +184,14 @@ def _rows(file: File, table: Table) -> Iterator[Row]:
     form = _format_of(file, table)
     if form == "lines":
         for number, text in enumerate(_lines(file, table), start=1):
-            yield Row(text=text, label=_label_of(file), where=f"{file.path.name}, line {number}")
+            yield Row(text=text, label=_label_of(file), where=f"{file.name}, line {number}")
         return
     read = {"jsonl": _objects, "parquet": _records}.get(form)
     if read is not None:
         yield from read(file, table)
         return
     delimiter = table.delimiter or {"tsv": "\t", "csv": ","}[form]
+    delimiter = "\t" if delimiter == "\\t" else delimiter  # as YAML without double quotes has it
     has_quotes = (form == "csv") if table.quotes is None else table.quotes
     records = _quoted(file, table, delimiter) if has_quotes else _unquoted(file, table, delimiter)
     yield from _columns(file, table, records)
@@ -180,7 +205,7 @@ def _format_of(file: File, table: Table) -> str:
         return "lines"
     if suffix not in FORMATS:
         raise ValueError(
-            f"{file.path.name}: the name does not say what it holds; give `format`, one of "
+            f"{file.name}: the name does not say what it holds; give `format`, one of "
             f"{', '.join(form for form in get_args(Format) if form != 'auto')}"
         )
     return FORMATS[suffix]
@@ -189,27 +214,34 @@ def _format_of(file: File, table: Table) -> str:
 def _label_of(file: File) -> str:
     if file.label is None:
         raise ValueError(
-            f"{file.path.name}: with one text a line, labels come from the files: give `files` as a mapping of class "
-            "to path"
+            f"{file.name}: with one text a line, labels come from the files: give `files` as a mapping of class to path"
         )
     return file.label
 
 
 def _decoded(file: File, table: Table) -> str:
-    content = file.path.read_bytes()
+    try:
+        content = file.path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{file.name}: cannot be read ({error.strerror})") from None
     try:
         return content.decode(table.encoding).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
+        hint = "utf-16" if content[:2] in {b"\xff\xfe", b"\xfe\xff"} else "latin-1 or cp949"
         raise ValueError(
-            f"{file.path.name}, line {line}: byte 0x{content[error.start]:02x} is not {table.encoding}; give the "
-            "file's `encoding`, such as latin-1 or cp949"
+            f"{file.name}, line {line}: byte 0x{content[error.start]:02x} is not {table.encoding}; give the file's "
+            f"`encoding`, such as {hint}"
         ) from None
+    except UnicodeError as error:
+        raise ValueError(f"{file.name}: is not {table.encoding} ({error})") from None
 
 
 def _lines(file: File, table: Table) -> list[str]:
     lines = [line.removesuffix("\r") for line in _decoded(file, table).split("\n")]
-    return lines[:-1] if lines[-1] == "" else lines
+    while lines and lines[-1] == "":
+        lines.pop()
+    return lines
 
 
 def _unquoted(file: File, table: Table, delimiter: str) -> Iterator[tuple[int, list[str]]]:
@@ -228,7 +260,7 @@ def _quoted(file: File, table: Table, delimiter: str) -> Iterator[tuple[int, lis
             number = reader.line_num + 1
     except csv.Error as error:
         raise ValueError(
-            f"{file.path.name}, line {number}: {error}; is this file quoted? `quotes: false` takes quotes as they are"
+            f"{file.name}, line {number}: {error}; is this file quoted? `quotes: false` takes quotes as they are"
         ) from None
     finally:
         csv.field_size_limit(before)
@@ -243,20 +275,17 @@ def _columns(file: File, table: Table, records: Iterator[tuple[int, list[str]]])
     places: dict[str, int] = {}
     names: list[str] = []
     for number, record in records:
-        if not any(record):
-            record = []  # noqa: PLW2901 -- a blank line
+        if not any(field.strip() for field in record):
+            continue  # a blank line is no text
         if not places:
             names = record
             places = {
-                name: _place(f"{file.path.name}, line {number}", name, column, record, is_header=has_header)
+                name: _place(f"{file.name}, line {number}", name, column, record, is_header=has_header)
                 for name, column in wanted.items()
             }
             if has_header:
                 continue
-        where = f"{file.path.name}, line {number}"
-        if not record:
-            yield Row(text="", label="", where=where)
-            continue
+        where = f"{file.name}, line {number}"
         if len(record) != len(names):
             raise ValueError(f"{where}: {_counted(len(record))}, where the first line has {len(names)}{_hint(record)}")
         label = _label_of(file) if "label" not in places else record[places["label"]]
@@ -272,12 +301,18 @@ def _place(where: str, name: str, column: Column, record: Sequence[str], *, is_h
         if 0 <= column < len(record):
             return column
         raise ValueError(f"{where}: there is no column {column} for `{name}`: {_counted(len(record))}, from 0")
+    if is_header and record.count(column) == 1:
+        return list(record).index(column)
     if is_header and column in record:
-        return record.index(column)
-    shown = ", ".join(map(repr, record))
+        raise ValueError(
+            f"{where}: there are {record.count(column)} columns {column!r} for `{name}`; give one's number"
+        )
+    shown = ", ".join(f"{each!r:.40}" for each in record[:_FEW]) + (", ..." if len(record) > _FEW else "")
+    others = [repr(mark) for mark in ";,|\t" if len(record) == 1 and mark in record[0]]
+    hint = f"; is the `delimiter` {' or '.join(others)}?" if others else did_you_mean(column, record)
     raise ValueError(
-        f"{where}: there is no column {column!r} for `{name}`; there are {shown}{did_you_mean(column, record)}"
-        + ("" if is_header else "; without a header columns have numbers, from 0")
+        f"{where}: there is no column {column!r} for `{name}`; there are {shown}"
+        + (hint if is_header else "; without a header columns have numbers, from 0")
     )
 
 
@@ -287,14 +322,15 @@ def _counted(number: int) -> str:
 
 def _objects(file: File, table: Table) -> Iterator[Row]:
     for number, line in enumerate(_lines(file, table), start=1):
-        where = f"{file.path.name}, line {number}"
+        where = f"{file.name}, line {number}"
         if not line.strip():
-            yield Row(text="", label="", where=where)
             continue
         try:
             record = json.loads(line)
         except json.JSONDecodeError as error:
             raise ValueError(f"{where}: is not JSON ({error.msg} at character {error.pos + 1})") from None
+        except (ValueError, RecursionError) as error:  # a number of thousands of digits, nesting without end
+            raise ValueError(f"{where}: is not JSON that can be read ({error})") from None
         if not isinstance(record, dict):
             raise ValueError(f"{where}: holds {record!r:.60}; an object with a text and a label is expected")  # noqa: TRY004
         yield _row(file, table, record, where)
@@ -305,18 +341,19 @@ def _records(file: File, table: Table) -> Iterator[Row]:
         import pyarrow.parquet
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"{file.path.name}: Parquet files need pyarrow, which is not installed: {EXTRA}"
+            f"{file.name}: Parquet files need pyarrow, which is not installed: {EXTRA}"
         ) from error
     try:
-        content = pyarrow.parquet.read_table(file.path)
+        content = pyarrow.parquet.ParquetFile(file.path)
     except (pyarrow.ArrowInvalid, OSError) as error:
-        raise ValueError(f"{file.path.name}: cannot be read as Parquet ({str(error).splitlines()[0]})") from None
-    wanted = [
-        column for column in (table.text, table.label) if isinstance(column, str) and column in content.column_names
-    ]
-    for number, record in enumerate(content.select(wanted).to_pylist(), start=1):
-        named = record if len(wanted) == 2 or file.label is not None else dict.fromkeys(content.column_names)  # noqa: PLR2004
-        yield _row(file, table, named, f"{file.path.name}, row {number}")
+        raise ValueError(f"{file.name}: cannot be read as Parquet ({str(error).splitlines()[0]})") from None
+    names = content.schema_arrow.names
+    wanted = {"text": table.text} if file.label is not None else {"text": table.text, "label": table.label}
+    for name, column in wanted.items():
+        _place(file.name, name, str(column), names, is_header=True)
+    records = content.read([str(column) for column in wanted.values()]).to_pylist()
+    for number, record in enumerate(records, start=1):
+        yield _row(file, table, record, f"{file.name}, row {number}")
 
 
 def _row(file: File, table: Table, record: Mapping[str, Any], where: str) -> Row:

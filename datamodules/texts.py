@@ -107,6 +107,8 @@ class TextDataModule(InMemoryDataModule):
         for name, size in (("train_size", train_size), ("val_size", val_size), ("test_size", test_size)):
             if size is not None:
                 check_size(owner, name, size)
+        if len(ngrams) != 2:  # noqa: PLR2004
+            raise ValueError(f"{owner}: ngrams is {list(ngrams)!r}; accepted: the shortest and the longest, from 1")
         shortest, longest = ngrams
         if not 1 <= shortest <= longest:
             raise ValueError(f"{owner}: ngrams is {list(ngrams)!r}; accepted: the shortest and the longest, from 1")
@@ -131,6 +133,7 @@ class TextDataModule(InMemoryDataModule):
         self._train_size, self._val_size, self._test_size = train_size, val_size, test_size
         self._folds, self._fold = folds, fold
         self._overlap = overlap
+        self._num_dropped = 0
 
     def read_texts(self) -> LabelledTexts:
         """The texts of all splits, with their classes. Keep what was read for the whole process, as `Sentiment` does:
@@ -216,7 +219,9 @@ class TextDataModule(InMemoryDataModule):
         if len(given_val):
             split = split._replace(val=given_val)
         if self._overlap == "drop":
-            split = split._replace(train=split.train[~self._is_evaluated(split)])
+            is_evaluated = self._is_evaluated(split)
+            self._num_dropped = int(is_evaluated.sum())
+            split = split._replace(train=split.train[~is_evaluated])
         if len(split.train) < self.batch_size:
             raise ValueError(
                 f"{owner}: batch_size is {self.batch_size}, but only {len(split.train)} of {len(texts.texts)} texts "
@@ -230,6 +235,10 @@ class TextDataModule(InMemoryDataModule):
         inputs = self._represented.inputs
         return TensorExamples(inputs, target) if isinstance(inputs, Tensor) else SparseExamples(inputs, target)
 
+    def fingerprints(self) -> dict[str, str]:
+        """What the texts came from, such as a file, and a hash of its content: whether it has changed since."""
+        return dict(self.texts.fingerprints)
+
     def notes(self) -> list[str]:
         """Sentences that a reader of results should know: what was left out, cut, or stands in two splits."""
         notes = list(self.texts.notes)
@@ -238,6 +247,11 @@ class TextDataModule(InMemoryDataModule):
             notes.append(
                 f"{self._represented.num_cut:,} of {len(self.texts.texts):,} texts {have} more than {self._how.length} "
                 f"tokens and {are} cut at the end."
+            )
+        if self._num_dropped:
+            notes.append(
+                f"{self._num_dropped:,} of {self._num_dropped + len(self.split.train):,} training texts also stand in "
+                f"validation or test (with seed {self.seed}) and are left out."
             )
         for name, part in (("validation", self.split.val), ("test", self.split.test)):
             if num_both := int(_in_both(self.texts, self.split.train, part).sum()):

@@ -249,7 +249,7 @@ def test_a_missing_column_of_parquet(tmp_path):
     pytest.importorskip("pyarrow", reason="the extra text is not installed")
     pd.DataFrame({"review": TEXTS, "label": LABELS}).to_parquet(tmp_path / "a.parquet")
     assert message(read, tmp_path / "a.parquet") == (
-        "a.parquet, row 1: there is no column 'text' for `text`; there are 'review', 'label'"
+        "a.parquet: there is no column 'text' for `text`; there are 'review', 'label'"
     )
     assert message(read, write(tmp_path / "b.parquet", "no parquet")).startswith(
         "b.parquet: cannot be read as Parquet ("
@@ -375,10 +375,16 @@ def test_an_argument_that_names_no_files(tmp_path):
             f"Sentiment: files is {files!r}; accepted: a path, a list of paths, a mapping of class to paths, or a "
             "mapping of train, val and test to these"
         )
-    assert message(files_of, "Sentiment", {"test": "a"}, tmp_path) == "Sentiment: files has 'test', but no 'train'"
-    assert message(files_of, "Sentiment", {"train": "a", "pos": "b"}, tmp_path) == (
-        "Sentiment: files has 'train', 'pos': either the parts train, val and test or classes are expected, and "
-        "'train' is a part"
+    for files in ({"test": "a"}, {"train": "a", "pos": "b"}, {"train": "a", "dev": "b"}):
+        assert message(files_of, "Sentiment", files, tmp_path) == (
+            f"Sentiment: files has {', '.join(map(repr, files))}; accepted: 'train' with 'val', 'test' or both, or "
+            "classes"
+        )
+    assert message(files_of, "Sentiment", {}, tmp_path) == (
+        "Sentiment: files is {}; a mapping of class to paths has at least two classes"
+    )
+    assert message(files_of, "Sentiment", str(tmp_path), tmp_path) == (
+        f"Sentiment: {tmp_path} is a folder; a file is expected"
     )
 
 
@@ -401,3 +407,81 @@ def test_ways_of_reading_that_cannot_be():
     assert message(check_table, "Sentiment", Table(format="tvs")) == (
         "Sentiment: format is 'tvs'; accepted: 'auto', 'tsv', 'csv', 'jsonl', 'parquet', 'lines'; did you mean 'tsv'?"
     )
+
+
+# --- what a review found ---
+
+
+def test_blank_lines_are_no_texts(tmp_path):
+    found = read(write(tmp_path / "a.tsv", "\n\ntext\tlabel\ngood\t1\n\n \t \nbad\t0\n\n\n"))
+    assert (list(found.texts), found.notes) == (["good", "bad"], ())
+
+
+def test_labels_that_are_no_finite_numbers_are_not_held_against_a_threshold(tmp_path):
+    for odd in ("nan", "NaN", "inf", "1_0", "１"):
+        assert message(read, tsv(tmp_path, ["a\t5", f"b\t{odd}"]), threshold=3) == (
+            f"reviews.tsv, line 3: the label is {odd!r}; with a threshold, labels are numbers"
+        )
+
+
+def test_numbers_of_many_digits_are_different_labels(tmp_path):
+    for low, high in (("1000001", "1000002"), ("20240101", "20240102"), ("0.1234567", "0.1234568"), ("-1e3", "1e3")):
+        found = read(tsv(tmp_path, [f"a\t{high}", f"b\t{low}", "c\t" + high + ("0" if "." in high else ".0")][:2]))
+        assert (found.labels.tolist(), found.class_names) == ([1, 0], (low, high))
+
+
+def test_a_class_without_a_training_text(tmp_path):
+    train, test = tsv(tmp_path, ["a\t1", "b\t1"], name="train.tsv"), tsv(tmp_path, name="test.tsv")
+    files = files_of("Sentiment", {"train": str(train), "test": str(test)}, tmp_path)
+    assert message(read_files, files, Table()).endswith("test.tsv: no training text has the label '0'")
+
+
+def test_letters_with_marks_are_one_letter_however_they_are_written(tmp_path):
+    found = read(tsv(tmp_path, ["caf\u0065\u0301\t1", "caf\u00e9\t0"]))
+    assert found.texts[0] == found.texts[1]
+
+
+def test_columns_of_one_name_and_one_column_for_both(tmp_path):
+    path = write(tmp_path / "a.tsv", "text\ttext\tlabel\ngood\tx\t1\nbad\ty\t0\n")
+    assert message(read, path) == "a.tsv, line 1: there are 2 columns 'text' for `text`; give one's number"
+    assert message(check_table, "Sentiment", Table(text="a", label="a")) == (
+        "Sentiment: text and label are both 'a'; accepted: two columns"
+    )
+
+
+def test_another_delimiter_is_hinted_at(tmp_path):
+    assert message(read, write(tmp_path / "a.csv", "text;label\ngood;1\n")) == (
+        "a.csv, line 1: there is no column 'text' for `text`; there are 'text;label'; is the `delimiter` ';'?"
+    )
+    assert list(read(write(tmp_path / "b.csv", "text\tlabel\na\t1\nb\t0\n"), delimiter="\\t").texts) == ["a", "b"]
+
+
+def test_encodings_that_are_none(tmp_path):
+    for encoding in ("hex", "rot13", "undefined"):
+        assert "accepted: one that Python knows" in message(check_table, "Sentiment", Table(encoding=encoding))
+    assert message(read, tsv(tmp_path, encoding="utf-16")).endswith("give the file's `encoding`, such as utf-16")
+
+
+def test_json_that_cannot_be_read(tmp_path):
+    digits = '{"text": "a", "label": ' + "1" * 5000 + "}"
+    assert message(read, write(tmp_path / "a.jsonl", digits)).startswith(
+        "a.jsonl, line 1: is not JSON that can be read ("
+    )
+    assert message(read, write(tmp_path / "a.jsonl", "[" * 100_000)).startswith("a.jsonl, line 1: is not JSON")
+
+
+def test_files_of_one_name_are_told_apart(tmp_path):
+    for part in ("train", "test"):
+        (tmp_path / part).mkdir()
+        write(
+            tmp_path / part / "a.tsv",
+            "text\tlabel\ngood\t1\nbad\t\n" if part == "test" else "text\tlabel\na\t1\nb\t0\n",
+        )
+    files = files_of("Sentiment", {part: f"{part}/a.tsv" for part in ("train", "test")}, tmp_path)
+    assert message(read_files, files, Table()) == "test/a.tsv, line 3: the label is empty"
+
+
+def test_each_file_has_a_fingerprint(tmp_path):
+    first = read(tsv(tmp_path)).fingerprints
+    assert list(first) == ["reviews.tsv"]
+    assert read(tsv(tmp_path, ["good\t1", "bad\t0"])).fingerprints != first

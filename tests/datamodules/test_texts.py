@@ -229,7 +229,9 @@ def test_texts_in_two_splits_are_noted_and_may_be_dropped():
     dropped = ready(Opinions(twins=twins, overlap="drop"))
     assert sorted(dropped.split.train.tolist()) == sorted(set(trained) - set(trained[:3]))
     assert torch.equal(dropped.split.test, data.split.test)
-    assert dropped.notes() == []
+    assert dropped.notes() == [
+        "3 of 42 training texts also stand in validation or test (with seed 1) and are left out."
+    ]
 
 
 # --- named sets ---
@@ -295,6 +297,7 @@ def test_named_sets_are_read_as_datasets_gives_them(monkeypatch, name):
         ),
         ({"min_df": 0}, "min_df is 0; accepted: an integer of at least 1"),
         ({"length": 0}, "length is 0; accepted: an integer of at least 1"),
+        ({"ngrams": (1,)}, "ngrams is [1]; accepted: the shortest and the longest, from 1"),
         ({"ngrams": (2, 1)}, "ngrams is [2, 1]; accepted: the shortest and the longest, from 1"),
         (
             {"representation": "tokens", "weighting": "tfidf"},
@@ -340,6 +343,28 @@ def test_texts_that_cannot_be_used_as_asked(arguments, message):
 
 
 @pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"labels": [0, 1, 2]}, "labels are [0, 1, 2]; accepted: whole numbers from 0 to 1, since class_names has 2"),
+        ({"labels": [-1, 1, 1]}, "labels are [-1, 1]; accepted: whole numbers from 0 to 1"),
+        ({"labels": [0.5, 1, 1]}, "labels are [0.5, 1.0]; accepted: whole numbers from 0 to 1"),
+        ({"labels": [0, 1]}, "3 texts, labels of shape (2,) and sizes (3, 0, 0); accepted: a label for each text, and"),
+        (
+            {"sizes": (2, 0, 0)},
+            "3 texts, labels of shape (3,) and sizes (2, 0, 0); accepted: a label for each text, and",
+        ),
+    ],
+)
+def test_labelled_texts_of_a_user_are_checked(changes, message):
+    arguments = {"texts": ["a", "b", "c"], "labels": [0, 1, 1], "class_names": ["no", "yes"], "sizes": (3, 0, 0)}
+    found = LabelledTexts(**arguments)
+    assert (found.labels.dtype, found.texts) == (np.int64, ("a", "b", "c"))
+    with pytest.raises(ValueError) as error:  # noqa: PT011  # the message is compared
+        LabelledTexts(**arguments | changes)
+    assert str(error.value).startswith(f"LabelledTexts: {message}")
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({}, "give either `files` or `dataset`, one of rotten_tomatoes, imdb, yelp_polarity, sst2"),
@@ -349,6 +374,7 @@ def test_texts_that_cannot_be_used_as_asked(arguments, message):
             "dataset is 'imbd'; accepted: 'rotten_tomatoes', 'imdb', 'yelp_polarity', 'sst2'; did you",
         ),
         ({"files": "a.tsv", "labels": [0, 1], "threshold": 3}, "give `labels` or a `threshold`, not both"),
+        ({"files": "a.tsv", "threshold": float("nan")}, "threshold is nan; accepted: a finite number"),
         ({"files": "a.tsv", "labels": ["a"]}, "labels is ['a']; accepted: two labels or more, each once"),
         ({"files": "a.tsv", "labels": ["a", "a"]}, "labels is ['a', 'a']; accepted: two labels or more, each once"),
     ],
