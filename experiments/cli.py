@@ -27,6 +27,9 @@ _LATER = {  # values that the design has and this release not yet
 }
 
 
+_FAILURES_SHOWN = 3
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     arguments = _parser().parse_args(argv)
@@ -110,10 +113,12 @@ def _run(arguments: argparse.Namespace) -> int:
         )
     if outcome.num_trained == 0:
         console.print("nothing to train: every trial of this plan has ended")
-    for trial, error in progress.failures[:3]:
+    for trial, error in progress.failures[:_FAILURES_SHOWN]:
         last = error.strip().splitlines()[-1] if error.strip() else "no message"
         console.print(f"[red]failed[/red] {trial.trial_id} ({escape(str(trial))}): {escape(last)}", soft_wrap=True)
     failed = outcome.counts["failed"]
+    if len(progress.failures) > _FAILURES_SHOWN:
+        console.print(f"and {len(progress.failures) - _FAILURES_SHOWN} more")
     if failed:
         console.print(
             f"{failed} trials failed: `ablate show {outcome.directory} TRIAL` has the traceback, "

@@ -58,12 +58,20 @@ CREATE TABLE epochs (
 
 _NOTES = "ALTER TABLE study ADD COLUMN notes TEXT NOT NULL DEFAULT '[]'"  # on the data, a JSON list of sentences
 
+_FINGERPRINTS = """
+CREATE TABLE fingerprints (
+  source TEXT PRIMARY KEY, hash TEXT NOT NULL  -- what data came from, such as a file, and a hash of its content
+) WITHOUT ROWID;
+"""
+
 _MIGRATIONS: tuple[str, ...] = (
     _SCHEMA,
     _NOTES,
+    _FINGERPRINTS,
 )  # number k takes a ledger from version k to k + 1; never edit, only append
 VERSION = len(_MIGRATIONS)
 _FIRST_WITH_NOTES = 2
+_FIRST_WITH_FINGERPRINTS = 3
 
 
 class Ledger:
@@ -106,11 +114,19 @@ class Ledger:
 
     # ---- writing ---------------------------------------------------------------------------------------------------
 
-    def plan(self, name: str, content: Mapping[str, Any], trials: Sequence[Trial], notes: Sequence[str] = ()) -> int:
+    def plan(
+        self,
+        name: str,
+        content: Mapping[str, Any],
+        trials: Sequence[Trial],
+        notes: Sequence[str] = (),
+        fingerprints: Mapping[str, str] | None = None,
+    ) -> int:
         """Make these trials the study's plan, and return how many of them are new.
 
         Trials that are there keep their results; trials that left the plan stay, marked as not planned. A trial that
-        was running when an earlier command was killed is pending again. The notes on the data replace earlier ones.
+        was running when an earlier command was killed is pending again. The notes on the data replace earlier ones;
+        fingerprints of other data stay.
         """
         positions: dict[str, int] = {}
         with self._transaction():
@@ -120,6 +136,7 @@ class Ledger:
                 "notes = excluded.notes",
                 (name, json.dumps(content), _now(), json.dumps(list(notes))),
             )
+            self._db.executemany("INSERT OR REPLACE INTO fingerprints VALUES (?, ?)", (fingerprints or {}).items())
             before = self._scalar("SELECT count(*) FROM trials")
             self._db.execute("UPDATE cells SET position = NULL")
             self._db.execute("UPDATE trials SET planned = 0")
@@ -223,6 +240,13 @@ class Ledger:
             row = self._db.execute("SELECT notes FROM study").fetchone()
         return [] if row is None else [str(note) for note in json.loads(row["notes"])]
 
+    def fingerprints(self) -> dict[str, str]:
+        """What the data of all plans came from, and a hash of its content; nothing in an older ledger."""
+        if self._version < _FIRST_WITH_FINGERPRINTS:
+            return {}
+        with self._errors_named():
+            return {row["source"]: row["hash"] for row in self._db.execute("SELECT source, hash FROM fingerprints")}
+
     def pending(self) -> list[Trial]:
         """The planned trials that still have to be trained, seed by seed, so that early results are complete pairs."""
         with self._errors_named():
@@ -248,6 +272,10 @@ class Ledger:
             rows = self._db.execute("SELECT status, count(*) FROM trials WHERE planned GROUP BY status").fetchall()
         found = {status: int(count) for status, count in rows}
         return {status: found.get(status, 0) for status in STATUSES}
+
+    def has_results(self) -> bool:
+        """Whether any trial has ended, planned or not."""
+        return bool(self._scalar("SELECT EXISTS (SELECT 1 FROM trials WHERE status NOT IN ('pending', 'running'))"))
 
     def num_unplanned(self) -> int:
         """How many trials of earlier plans are kept in the file without being part of the present one."""

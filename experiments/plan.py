@@ -5,7 +5,7 @@ This imports torch and the user's classes, so the command lets a worker do it an
 
 import functools
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from lightning.pytorch import LightningDataModule
@@ -28,9 +28,11 @@ def plan_study(study: Study, emit: Callable[[Any], None] | None = None) -> Plan:
     """All trials of a study, cell by cell, seeds within, and notes on its data; what they need is there afterwards.
 
     Each data module's `prepare_data` is called once, as Lightning would, so that data is downloaded before anything
-    trains, and a folder that cannot be read is a problem of the study and not of each trial. Then its `notes`, where it
-    has such a method, are asked for: sentences that a reader of the report should know, such as how many examples were
-    dropped. The global generators are seeded before it is made, so what it draws from them is as for the first seed.
+    trains, and a folder that cannot be read is a problem of the study and not of each trial. The global generators are
+    seeded before it is made, so what it draws from them is as for the first seed. If it has such methods, it is asked
+    for `notes`, sentences that a reader of the report should know, such as what was dropped, and for `fingerprints`,
+    hashes by which a folder knows that its data have changed. A model with a method `check_data(data)` says there
+    whether it can be trained on them.
 
     Raises:
         StudyError: with every problem of every cell, each named by the key or the level that brings it in.
@@ -53,7 +55,12 @@ def plan_study(study: Study, emit: Callable[[Any], None] | None = None) -> Plan:
         for cell, key, config in zip(cells, ids, configs, strict=True)
         for seed in study.seeds
     ]
-    return Plan(trials=tuple(trials), notes=_notes(study, cells, [_described(text["data"], seed)[1] for text in texts]))
+    described = [_described(text["data"], seed) for text in texts]
+    return Plan(
+        trials=tuple(trials),
+        notes=_notes(study, cells, [notes for _, notes, _ in described]),
+        fingerprints={source: of_source for _, _, own in described for source, of_source in own.items()},
+    )
 
 
 def _begin_again() -> None:
@@ -77,13 +84,19 @@ def _resolved(section: str, text: str) -> Any:
 def _building_problems(model_text: str, data_text: str, seed: int) -> tuple[Problem, ...]:
     """Why a model and its data cannot be built, in the words of their own errors."""
     config = {"model": _resolved("model", model_text), "data": _resolved("data", data_text)}
-    problem, _ = _described(data_text, seed)
+    problem, *_ = _described(data_text, seed)
     if problem is not None:
         return (problem,)
+    did = "be built"
     try:
-        make_model(config, _data_to_ask(data_text))
+        data = _data_to_ask(data_text)
+        model = make_model(config, data)
+        did = "read its data"
+        check = getattr(model, "check_data", None)
+        if data is not None and callable(check):
+            check(data)
     except Exception as error:  # noqa: BLE001 -- a user's class may raise anything
-        return (Problem(where="model", what=_cannot(config["model"]["class_path"], "be built", error)),)
+        return (Problem(where="model", what=_cannot(config["model"]["class_path"], did, error)),)
     return ()
 
 
@@ -94,21 +107,31 @@ def _data_to_ask(text: str) -> LightningDataModule | None:
 
 
 @functools.cache
-def _described(text: str, seed: int) -> tuple[Problem | None, tuple[str, ...]]:
-    """Why a data module cannot be used, and its notes on the data, which are prepared; made as for this seed."""
+def _described(text: str, seed: int) -> tuple[Problem | None, tuple[str, ...], Mapping[str, str]]:
+    """Why a data module cannot be used, its notes and its fingerprints; the data are prepared, as for this seed."""
     config = {"data": _resolved("data", text)}
     did = "be built"
     try:
         seed_global_generators(seed)
         data = make_data(config)
         if data is None:
-            return None, ()
+            return None, (), {}
         did = "prepare its data"
         data.prepare_data()
         did = "describe its data"
-        return None, _own_notes(data)
+        return None, _own_notes(data), _own_fingerprints(data)
     except Exception as error:  # noqa: BLE001 -- a user's class may raise anything
-        return Problem(where="data", what=_cannot(config["data"]["class_path"], did, error)), ()
+        return Problem(where="data", what=_cannot(config["data"]["class_path"], did, error)), (), {}
+
+
+def _own_fingerprints(data: LightningDataModule) -> dict[str, str]:
+    ask = getattr(data, "fingerprints", None)
+    if not callable(ask):
+        return {}
+    found = ask()
+    if not isinstance(found, dict) or not all(isinstance(text, str) for pair in found.items() for text in pair):
+        raise TypeError(f"fingerprints() returns {found!r}; a mapping of names to hashes is expected")
+    return found
 
 
 def _own_notes(data: LightningDataModule) -> tuple[str, ...]:

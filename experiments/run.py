@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .driver import Driver, Sink
-from .errors import InputError, choices
+from .errors import InputError, choices, listed
 from .folder import LEDGER, check_folder, write_study_file, writing
 from .ledger import Ledger
 from .runners import Done, Event, InlineRunner, LocalRunner, Lost, Raised, Runner, Task
@@ -74,7 +74,8 @@ def run(
         planned = plan(study, places)
         with writing(directory), Ledger(directory / LEDGER, writable=True) as ledger:
             check_folder(directory, study)  # again, now that no other command can change it
-            ledger.plan(study.name, study.to_dict(), planned.trials, planned.notes)
+            _check_data(ledger, planned, directory)
+            ledger.plan(study.name, study.to_dict(), planned.trials, planned.notes, planned.fingerprints)
             write_study_file(directory, study)
             for sink in sinks:
                 sink.noted(planned.notes)
@@ -83,6 +84,17 @@ def run(
             driver = Driver(ledger, directory.absolute() / "trials", sinks, _versions(), must_fuse=fuse == "always")
             driver.train(groups, places)
             return Outcome(directory=directory, counts=ledger.counts(), num_trained=driver.num_ended)
+
+
+def _check_data(ledger: Ledger, planned: Plan, directory: Path) -> None:
+    """Raise where trials were trained on data that have changed since: their results cannot be compared."""
+    before = ledger.fingerprints()
+    changed = [source for source, now in planned.fingerprints.items() if before.get(source, now) != now]
+    if changed and ledger.has_results():
+        raise InputError(
+            f"{directory}: {listed(changed)} changed since trials of this folder were trained; give another folder "
+            "with --out, or put the data back as they were"
+        )
 
 
 def make_runner(name: str, study: Study, workers: int | None = None) -> Runner:

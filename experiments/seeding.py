@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
@@ -217,9 +217,11 @@ class PairedStreams(Callback):
             models.restore()
 
     def _listen(self, owner: object, method: str, split: str) -> None:
+        base = LightningDataModule if isinstance(owner, LightningDataModule) else LightningModule
         original = getattr(owner, method, None)
-        if original is None:
-            return
+        is_inherited = method not in vars(owner) and getattr(type(owner), method, None) is getattr(base, method)
+        if original is None or is_inherited:
+            return  # Lightning does without a loader that nobody wrote
 
         def dataloader() -> Any:
             return self._heard(original(), split)

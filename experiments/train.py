@@ -218,6 +218,8 @@ class _Watch(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The optimizers are there, and have no state yet."""
+        if any(getattr(module, "sparse", False) for module in pl_module.modules()):
+            return  # whose gradients that kernel does not take
         for optimizer in trainer.optimizers:
             _use_one_kernel(optimizer)
 

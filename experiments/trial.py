@@ -27,10 +27,12 @@ class Plan:
     """What a study comes to: its trials, cell by cell with the seeds within, and what is to be known of its data.
 
     notes: sentences of the data modules' own, each with the level or cell it belongs to where not all share it.
+    fingerprints: what the data came from, such as a file, and a hash of its content.
     """
 
     trials: tuple[Trial, ...]
     notes: tuple[str, ...] = ()
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -106,6 +106,29 @@ class Classifier(LightningModule):
             return
         self._build({name: self._size(name) for name in self._sizes})
 
+    def check_data(self, data: object) -> None:
+        """Raise unless the network can read what a data module gives, as far as the two say so before training.
+
+        Args:
+            data: a data module; `vocabulary_size`, where it has one, is None for numbers.
+
+        Raises:
+            ValueError: numbers for token ids, token ids for numbers, or more ids than the network has.
+        """
+        if not hasattr(data, "vocabulary_size"):
+            return
+        owner, source, size = type(self).__name__, type(data).__name__, data.vocabulary_size
+        if self.reads == "tokens" and size is None:
+            raise ValueError(f"{owner} reads token ids, and {source} gives numbers; `representation: tokens` gives ids")
+        if self.reads == "numbers" and size is not None:
+            raise ValueError(
+                f"{owner} reads numbers, and {source} gives token ids; `representation: bag_of_words` gives numbers, "
+                "and lit_models.MeanEmbedding, TextConvNet and Recurrent read ids"
+            )
+        own = self.hparams.get("vocabulary_size")
+        if self.reads == "tokens" and own is not None and own < size:
+            raise ValueError(f"{owner}: vocabulary_size is {own}, and {source} has {size} ids; null takes the data's")
+
     def forward(self, inputs: Tensor) -> Tensor:
         """The logits. inputs: (B, *input_shape) -> (B, C).
 

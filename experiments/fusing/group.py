@@ -131,17 +131,24 @@ def _check_module(model: LightningModule) -> None:
     for name in hooks:
         if name not in allowed and getattr(kind, name) is not getattr(LightningModule, name):
             raise NotFusable(f"{kind.__name__} overrides {name}")
+    _check_layers(model)
+    if next(model.parameters(), None) is None:
+        raise NotFusable(f"{kind.__name__} has no parameters once it is built")
+
+
+def _check_layers(model: LightningModule) -> None:
+    kind = type(model)
     for name, module in model.named_modules():
         if isinstance(module, _SLOW_UNDER_VMAP):
             raise NotFusable(f"{kind.__name__}.{name} is a {type(module).__name__}, which vmap cannot batch")
+        if isinstance(module, nn.Embedding) and module.sparse:
+            raise NotFusable(f"{kind.__name__}.{name} has sparse gradients")
         if isinstance(module, nn.modules.batchnorm._NormBase) and module.momentum is None:  # noqa: SLF001
             raise NotFusable(f"{kind.__name__}.{name} is a batch norm with momentum=None, which vmap cannot batch")
         if type(module).__module__.startswith("torchmetrics"):
             raise NotFusable(f"{kind.__name__}.{name} is a torchmetrics object, which keeps a state of its own")
         if nn.parameter.is_lazy(next(module.parameters(recurse=False), torch.empty(()))):
             raise NotFusable(f"{kind.__name__}.{name} has no shape before its first batch")
-    if next(model.parameters(), None) is None:
-        raise NotFusable(f"{kind.__name__} has no parameters once it is built")
 
 
 def _check_data(data: LightningDataModule) -> None:

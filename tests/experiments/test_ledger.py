@@ -258,7 +258,7 @@ def test_a_ledger_of_the_first_version_is_read_as_it_is(path):
     trial = make_first_version(path)
     before = path.read_bytes()
     with Ledger(path, writable=False) as reader:
-        assert (reader.notes(), reader.study_content()) == ([], {"name": "study"})
+        assert (reader.notes(), reader.fingerprints(), reader.study_content()) == ([], {}, {"name": "study"})
         assert [row["trial_id"] for row in reader.trials()] == [trial.trial_id]
     assert path.read_bytes() == before
 
@@ -266,9 +266,9 @@ def test_a_ledger_of_the_first_version_is_read_as_it_is(path):
 def test_a_ledger_of_the_first_version_is_migrated_when_it_is_written(path):
     trial = make_first_version(path)
     with Ledger(path, writable=True) as ledger:
-        assert ledger.notes() == []
-        assert ledger.plan("study", {"name": "study"}, [trial, make_trial(seed=1)], ["a note"]) == 1
+        assert (ledger.notes(), ledger.fingerprints()) == ([], {})
+        assert ledger.plan("study", {"name": "study"}, [trial, make_trial(seed=1)], ["a note"], {"a.tsv": "1f"}) == 1
         assert (ledger.notes(), ledger.counts()["finished"]) == (["a note"], 1)
-    assert version_of(path) == VERSION == 2
+    assert version_of(path) == VERSION == 3
     with Ledger(path, writable=False) as reader:
-        assert reader.notes() == ["a note"]
+        assert (reader.notes(), reader.fingerprints()) == (["a note"], {"a.tsv": "1f"})

@@ -341,3 +341,65 @@ def test_the_whole_way_from_a_file_to_a_csv(tmp_path):
     by = {(row["activation"], row["seed"]): float(row["test/acc"]) for row in rows}
     mean = sum(by["relu", seed] - by["tanh", seed] for seed in "012") / 3
     assert float(contrast["mean_difference"]) == pytest.approx(mean)
+
+
+# --- texts ---
+
+
+def reviews(directory, num_reviews=60, positive="yes"):
+    """A study of bags and tokens of a small file, and the file."""
+    file = directory / "reviews.tsv"
+    rows = [f"review {number} was {['bad', 'good'][number % 2]}\t{number % 2}" for number in range(num_reviews)]
+    file.write_text("text\tlabel\n" + "\n".join(rows) + f"\n{positive} indeed\t1\n")
+    data = {"class_path": "datamodules.Sentiment", "init_args": {"files": str(file), "batch_size": 8, "length": 4}}
+    return {
+        "question": "Do more epochs help?",
+        "base": {"model": {"class_path": "lit_models.Perceptron"}, "data": data, "trainer": {"accelerator": "cpu"}},
+        "factors": {"epochs": {"key": "trainer.max_epochs", "levels": [1, 2]}},
+        "folds": 2,
+        "metric": {"name": "test/acc"},
+    }
+
+
+def test_data_that_changed_are_not_mixed_with_what_they_were(tmp_path):
+    train(reviews(tmp_path), tmp_path / "s")
+    assert train(reviews(tmp_path), tmp_path / "s")[0].num_trained == 0
+    more = reviews(tmp_path, positive="no") | {"seeds": 4}
+    with pytest.raises(InputError) as error:
+        train(more, tmp_path / "s")
+    assert str(error.value) == (
+        f"{tmp_path / 's'}: {tmp_path / 'reviews.tsv'} changed since trials of this folder were trained; give another "
+        "folder with --out, or put the data back as they were"
+    )
+    assert train(reviews(tmp_path) | {"seeds": 4}, tmp_path / "s")[0].num_trained == 4
+
+
+@pytest.mark.parametrize(
+    ("model", "representation", "message"),
+    [
+        (
+            "Perceptron",
+            "tokens",
+            "Perceptron reads numbers, and Sentiment gives token ids; `representation: bag_of_words`",
+        ),
+        (
+            "Recurrent",
+            "bag_of_words",
+            "Recurrent reads token ids, and Sentiment gives numbers; `representation: tokens`",
+        ),
+    ],
+)
+def test_a_network_that_cannot_read_the_data_is_a_problem_of_the_study(tmp_path, model, representation, message):
+    study = reviews(tmp_path)
+    study["base"]["model"]["class_path"] = f"lit_models.{model}"
+    study["base"]["data"]["init_args"]["representation"] = representation
+    with pytest.raises(StudyError, match=f"base.model: lit_models.{model} cannot read its data: {message}"):
+        train(study, tmp_path / "s")
+
+
+def test_a_vocabulary_smaller_than_the_datas_is_a_problem_of_the_study(tmp_path):
+    study = reviews(tmp_path)
+    study["base"]["model"] = {"class_path": "lit_models.MeanEmbedding", "init_args": {"vocabulary_size": 3}}
+    study["base"]["data"]["init_args"]["representation"] = "tokens"
+    with pytest.raises(StudyError, match=r"MeanEmbedding: vocabulary_size is 3, and Sentiment has \d+ ids; null takes"):
+        train(study, tmp_path / "s")

@@ -10,6 +10,7 @@ from small_study import small_study
 
 from experiments import EpochEnded, parse_study
 from experiments.epoch_means import EpochMeans
+from experiments.fusing import group_trials
 from experiments.plan import plan_trials
 from experiments.train import Training, train_trial
 
@@ -220,3 +221,19 @@ def test_a_trial_is_the_same_as_with_a_plain_trainer(tmp_path):
     theirs = {name: float(value) for name, value in trainer.callback_metrics.items()}
     assert theirs["val/loss"] == pytest.approx(ours.metrics["val/loss"], rel=1e-6)
     assert theirs["train/loss"] == pytest.approx(ours.metrics["train/loss"], rel=1e-6)
+
+
+@pytest.mark.parametrize("sparse", [True, False])
+def test_a_module_trains_as_it_is_with_sparse_gradients_and_without_a_validation_loader(sparse, tmp_path):
+    base = {
+        "model": {"class_path": "bare_modules.SparseWords", "init_args": {"sparse": sparse}},
+        "data": {"class_path": "bare_modules.TrainAndTest"},
+        "trainer": {"max_epochs": 2, "accelerator": "cpu"},
+    }
+    for trial in trials_of(base, [0.1, 0.5], key="model.init_args.lr"):
+        result = train(trial, tmp_path)
+        assert result.status == "finished", result.error
+        assert result.metrics.keys() == {"train/loss", "test/loss"}
+    (group, *others) = group_trials(trials_of(base, [0.1, 0.5], key="model.init_args.lr"), num_places=1)
+    assert group.why_alone == ("SparseWords.vectors has sparse gradients" if sparse else None)
+    assert len(others) == int(sparse)
