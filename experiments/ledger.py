@@ -422,8 +422,10 @@ class Ledger:
 
     def _values(self, query: str) -> Iterator[Any]:
         with self._errors_named():
-            for *names, value in self._db.execute(f"{query} WHERE planned"):
-                yield (*names, math.nan if value is None else value)
+            cursor = self._db.cursor()
+            cursor.row_factory = None  # plain tuples, in three quarters of the time
+            for row in cursor.execute(f"{query} WHERE planned"):
+                yield row if row[-1] is not None else (*row[:-1], math.nan)
 
 
 def _explained(error: sqlite3.DatabaseError) -> str:
