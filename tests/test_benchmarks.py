@@ -144,8 +144,8 @@ def test_a_grown_ledger_is_one_that_status_and_report_read(tmp_path):
         assert ledger.counts()["finished"] == 12
         assert {row["attempts"] for row in ledger.trials()} == {1}
         assert sum(1 for _ in ledger.epochs()) == 12 * 20 * 4
-    for command in ledger_growth.COMMANDS:
-        took = ledger_growth.measure(command, directory)
+    for name in ledger_growth.COMMANDS:
+        took = ledger_growth.measure(name, directory)
         assert took.seconds < 30
         assert took.peak_kb is None or took.peak_kb > 1024
     assert (directory / "report" / "curves.csv").read_text().count("\n") == 1 + 12 * 20
