@@ -25,6 +25,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from commands import num_cores
 from ways import spread
 
 from experiments import Ledger, Result, Study, Trial, cells_of, parse_study
@@ -79,11 +80,7 @@ def main() -> None:
                     took = measure(command, directory)
                     turns[number][command].append(took)
                     print(f"turn {turn}: {number} {command} {took.seconds:.2f} s", file=sys.stderr, flush=True)
-    packages = ", ".join(f"{package} {version(package)}" for package in ("numpy", "pandas", "scipy", "statsmodels"))
-    print(
-        f"\n{platform.machine()}, Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {packages}, "
-        f"{time.strftime('%Y-%m-%d')}; {_NUM_EPOCHS} epochs, {NUM_SEEDS} seeds, turns: {arguments.repeats}\n"
-    )
+    print(f"\n{_circumstances()}, turns: {arguments.repeats}\n")
     print(*growth_table(turns, sizes), sep="\n")
 
 
@@ -191,6 +188,15 @@ def _results(num_trials: int, num_seeds: int) -> Iterator[Result]:
         metrics = {**epochs[-1], "test/acc": score, "test/loss": 2.3 * (1 - score)}
         seconds = float(rng.uniform(1, 2))
         yield Result(status="finished", metrics=metrics, epochs=epochs, seconds=seconds, device="cpu", num_parameters=9)
+
+
+def _circumstances() -> str:
+    packages = ", ".join(f"{package} {version(package)}" for package in ("numpy", "pandas", "scipy", "statsmodels"))
+    return (
+        f"{platform.machine()}, {num_cores()} cores, Python {platform.python_version()}, "
+        f"SQLite {sqlite3.sqlite_version}, {packages}, {time.strftime('%Y-%m-%d')}; {_NUM_EPOCHS} epochs of 4 metrics, "
+        f"{NUM_SEEDS} seeds"
+    )
 
 
 def _arguments() -> argparse.Namespace:
