@@ -1,7 +1,8 @@
 """What `ablate check`, `status` and `show` print: a study's plan, how far it is, and one trial as a whole."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -13,6 +14,10 @@ from .errors import visible
 from .ledger import Ledger
 from .study import Study
 from .trial import DIVERGED, FAILED, FINISHED, PENDING, RUNNING, STATUSES, Group, Trial
+
+Cell = tuple[Mapping[str, str], Mapping[str, int]]  # its levels, and its trials by status
+COMPLETE = "complete"
+_MOST_CELLS = 40  # that `ablate status` lists
 
 
 def print_plan(study: Study, groups: Sequence[Group], notes: Sequence[str], console: Console) -> None:
@@ -49,7 +54,11 @@ def print_plan(study: Study, groups: Sequence[Group], notes: Sequence[str], cons
 
 
 def print_status(ledger: Ledger, is_in_use: bool, console: Console) -> None:
-    """Trials by state, and a row for each cell. What was running when a command was killed is told as such."""
+    """Trials by state, and a row for each cell. What was running when a command was killed is told as such.
+
+    Of more than 40 cells, the first 40 that are not complete have a row, those with failed trials before those with
+    diverged ones before the others; the rest are counted.
+    """
     content = ledger.study_content()
     counts = ledger.counts()
     console.print(f"[bold]{escape(content['name'])}[/bold]: {escape(content['question'])}")
@@ -61,22 +70,7 @@ def print_status(ledger: Ledger, is_in_use: bool, console: Console) -> None:
         console.print("no command is running: those trials were cut off, and `ablate run` trains them again")
     if ledger.num_unplanned():
         console.print(f"{ledger.num_unplanned()} trials of earlier plans are kept and not counted")
-    cells: dict[tuple[str, ...], dict[str, int]] = {}
-    for row in ledger.trials():
-        states = cells.setdefault(tuple(row["levels"].values()), dict.fromkeys(STATUSES, 0))
-        states[row["status"]] += 1
-    shown = [FINISHED, *(status for status in (RUNNING, PENDING, DIVERGED, FAILED) if counts[status])]
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for factor in content["factors"]:
-        table.add_column(escape(factor), overflow="fold")
-    for status in shown:
-        table.add_column(status, justify="right")
-    table.add_column("")
-    for levels, states in cells.items():
-        complete = states[FINISHED] + states[DIVERGED] == sum(states.values())
-        mark = "complete" if complete and not states[DIVERGED] else "all ended" if complete else "incomplete"
-        table.add_row(*map(escape, levels), *(str(states[status]) for status in shown), mark)
-    console.print(table)
+    _print_cells(ledger.cells(), content["factors"], console)
 
 
 def trial_text(trial: Mapping[str, Any]) -> str:
@@ -109,6 +103,42 @@ def trial_text(trial: Mapping[str, Any]) -> str:
     }
     comment = "\n".join(f"# {line}".rstrip() for line in lines)
     return f"{comment}\n{yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=110)}"
+
+
+def _print_cells(cells: Sequence[Cell], factors: Iterable[str], console: Console) -> None:
+    found = [status for status in (RUNNING, PENDING, DIVERGED, FAILED) if any(states[status] for _, states in cells)]
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for factor in factors:
+        table.add_column(escape(factor), overflow="fold")
+    for status in (FINISHED, *found):
+        table.add_column(status, justify="right")
+    table.add_column("")
+    shown, rest = _shown(cells)
+    for levels, states in shown:
+        table.add_row(*map(escape, levels.values()), *(str(states[each]) for each in (FINISHED, *found)), _mark(states))
+    if shown:
+        console.print(table)
+    if rest:
+        marks = Counter(_mark(states) for _, states in rest)
+        counted = ", ".join(f"{number} {mark}" for mark, number in marks.items())
+        console.print(f"and {len(rest)} more cells: {counted}" if shown else f"{len(rest)} cells: {counted}")
+
+
+def _shown(cells: Sequence[Cell]) -> tuple[Sequence[Cell], Sequence[Cell]]:
+    """The cells that have a row, and the rest, which are only counted."""
+    if len(cells) <= _MOST_CELLS:
+        return cells, []
+    by_interest = sorted(
+        cells, key=lambda cell: (not cell[1][FAILED], not cell[1][DIVERGED], _mark(cell[1]) == COMPLETE)
+    )
+    num_shown = min(_MOST_CELLS, sum(_mark(states) != COMPLETE for _, states in cells))
+    return by_interest[:num_shown], by_interest[num_shown:]
+
+
+def _mark(states: Mapping[str, int]) -> str:
+    if states[FINISHED] + states[DIVERGED] < sum(states.values()):
+        return "incomplete"
+    return "all ended" if states[DIVERGED] else COMPLETE
 
 
 def _per_cell(study: Study) -> str:

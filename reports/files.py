@@ -9,6 +9,7 @@ import pandas as pd
 
 from experiments.errors import DirectoryError
 
+from .csv_text import csv_text
 from .markdown import to_markdown
 from .report import Report, build_report
 
@@ -47,7 +48,7 @@ def write_report(directory: str | Path) -> Report:
 
 
 def _csv(frame: pd.DataFrame) -> str:
-    text = frame.to_csv(index=False, lineterminator="\n")
+    text = csv_text(frame)
     if "\r" in text:  # Python 3.11 leaves a lone carriage return unquoted, and readers take it for the end of the line
         text = frame.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     return text

@@ -1,17 +1,19 @@
 """What benchmarks/ways.py makes of what it measured; nothing is timed here."""
 
+import math
 import os
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import ledger_growth
 import pytest
 import yaml
 from commands import NAMES, Took, Work, command, extrapolated, printed_seconds, study_text, timed, why_not_run
 from ways import gpu_table, growth_table, ratios, spread, ways_table
 
-from experiments import cells_of, load_study
+from experiments import Ledger, cells_of, load_study
 
 ROOT = Path(__file__).parents[1]
 WORK = Work(num_trials=4, num_slow_trials=4)
@@ -133,3 +135,41 @@ def test_without_a_gpu_one_line_says_so():
     )
     assert done.stdout.startswith("not run: torch ")
     assert len(done.stdout.splitlines()) == 1
+
+
+def test_a_grown_ledger_is_one_that_status_and_report_read(tmp_path):
+    directory = tmp_path / "grid"
+    ledger_growth.make_ledger(directory, ledger_growth.grid_study((3, 1, 2), num_seeds=2))
+    with Ledger(directory / "ledger.sqlite", writable=False) as ledger:
+        assert ledger.counts()["finished"] == 12
+        assert {row["attempts"] for row in ledger.trials()} == {1}
+        assert sum(1 for _ in ledger.epochs()) == 12 * 20 * 4
+    for name in ledger_growth.COMMANDS:
+        took = ledger_growth.measure(name, directory)
+        assert took.seconds < 30
+        assert took.peak_kb is None or took.peak_kb > 1024
+    assert (directory / "report" / "curves.csv").read_text().count("\n") == 1 + 12 * 20
+
+
+def test_the_shapes_are_as_many_trials_as_they_say():
+    assert all(math.prod(levels) * ledger_growth.NUM_SEEDS == number for number, levels in ledger_growth.SHAPES.items())
+
+
+def test_a_command_that_fails_on_a_ledger_ends_the_benchmark_with_what_it_printed(tmp_path):
+    with pytest.raises(SystemExit, match=r"ablate status ended with exit code 2:\nablate: .* there is no ledger"):
+        ledger_growth.measure("status", tmp_path)
+
+
+def test_the_table_of_ledgers_says_what_a_trial_costs():
+    took = ledger_growth.Took
+    turns = {
+        1000: {"status": [took(seconds=0.25, peak_kb=None)], "report": [took(seconds=1.5, peak_kb=102_400)]},
+        3000: {
+            "status": [took(seconds=0.25, peak_kb=1024)],
+            "report": [took(seconds=2, peak_kb=1024), took(seconds=4, peak_kb=2048)],
+        },
+    }
+    assert ledger_growth.growth_table(turns, {1000: 3_000_000, 3000: 9_400_000})[2:] == [
+        "| 1,000 | 3 | 0.25 | not known | 1.50 | 100 | 1.50 |",
+        "| 3,000 | 9 | 0.25 | 1 | 3.00 (2.00 to 4.00) | 2 | 1.00 |",
+    ]

@@ -128,6 +128,18 @@ def test_trials_that_left_the_plan_are_kept_but_not_read(ledger):
     assert ledger.counts()["finished"] == 2
 
 
+def test_cells_are_counted_in_the_order_of_the_plan(ledger):
+    relu, tanh, left = make_trial("relu"), make_trial("tanh"), make_trial("elu")
+    planned(ledger, relu, make_trial("relu", 1), left)
+    ledger.record({relu.trial_id: finished(), left.trial_id: finished()})
+    planned(ledger, tanh, relu, make_trial("relu", 1))
+    nothing = {"pending": 0, "running": 0, "finished": 0, "diverged": 0, "failed": 0}
+    assert ledger.cells() == [
+        ({"activation": "tanh"}, nothing | {"pending": 1}),
+        ({"activation": "relu"}, nothing | {"pending": 1, "finished": 1}),
+    ]
+
+
 def test_pending_trials_come_seed_by_seed_so_that_pairs_are_complete_early(ledger):
     trials = [make_trial(activation, seed) for activation in ("relu", "tanh") for seed in (0, 1)]
     planned(ledger, *trials)

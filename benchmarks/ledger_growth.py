@@ -1,0 +1,211 @@
+"""Ledgers of 1,000 to 100,000 trials: what `ablate status` and `ablate report` take as a study grows.
+
+    python benchmarks/ledger_growth.py
+    python benchmarks/ledger_growth.py --trials 1000 100000 --repeats 3 --keep ledgers
+
+Nothing is trained: the ledgers are filled through `Ledger` with made-up numbers of three factors and 100 seeds, 20
+epochs a trial and 4 metrics an epoch. Each command is a process of its own, so that its seconds include the start of
+Python and all imports; its peak memory is VmHWM, the largest resident set (Linux alone has it). The last column falls
+where the start is most of the seconds, and then stays: what a report takes grows as its trials do.
+"""
+
+import argparse
+import contextlib
+import platform
+import re
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from commands import num_cores
+from ways import spread
+
+from experiments import Ledger, Result, Study, Trial, cells_of, parse_study
+from experiments.identity import config_id, trial_id
+
+SHAPES = {  # trials: how many levels the three factors have, with 100 seeds
+    1_000: (5, 2, 1),
+    3_000: (5, 3, 2),
+    10_000: (5, 5, 4),
+    30_000: (10, 6, 5),
+    100_000: (10, 10, 10),
+}
+NUM_SEEDS = 100
+COMMANDS = ("status", "report")
+_NUM_EPOCHS = 20
+_AT_ONCE = 1_000  # trials a transaction
+_RUN = """
+import pathlib, sys
+from experiments.cli import main
+code = main(sys.argv[1:])
+status = pathlib.Path("/proc/self/status")
+print(status.read_text() if status.exists() else "", file=sys.stderr)
+sys.exit(code)
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Took:
+    """What one command took: `peak_kb` is the largest resident set in kB, None where the system does not tell."""
+
+    seconds: float
+    peak_kb: int | None
+
+
+def main() -> None:
+    """Make the ledgers, run the commands on each, and print one table."""
+    arguments = _arguments()
+    turns: dict[int, dict[str, list[Took]]] = {}
+    sizes: dict[int, int] = {}
+    with contextlib.ExitStack() as undo:
+        root = arguments.keep or Path(undo.enter_context(tempfile.TemporaryDirectory()))
+        for number in arguments.trials:
+            directory = root / f"trials-{number}"
+            if not directory.exists():
+                started = time.perf_counter()
+                make_ledger(directory, grid_study(SHAPES[number], NUM_SEEDS))
+                print(f"{number} trials made in {time.perf_counter() - started:.1f} s", file=sys.stderr, flush=True)
+            sizes[number] = (directory / "ledger.sqlite").stat().st_size
+            turns[number] = {command: [] for command in COMMANDS}
+            for turn in range(1, arguments.repeats + 1):
+                for command in COMMANDS:
+                    took = measure(command, directory)
+                    turns[number][command].append(took)
+                    print(f"turn {turn}: {number} {command} {took.seconds:.2f} s", file=sys.stderr, flush=True)
+    print(f"\n{_circumstances()}, turns: {arguments.repeats}\n")
+    print(*growth_table(turns, sizes), sep="\n")
+
+
+def grid_study(levels: Sequence[int], num_seeds: int) -> Study:
+    """A study whose factors f0, f1, ... have so many levels each; factors of one level are left out."""
+    return parse_study(
+        {
+            "name": "grid",
+            "question": "How does a report grow with its study?",
+            "base": {"model": {"class_path": "M"}, "data": {"class_path": "D"}, "trainer": {"max_epochs": _NUM_EPOCHS}},
+            "factors": {
+                f"f{place}": {
+                    "key": f"model.init_args.f{place}",
+                    "levels": [f"level{level}" for level in range(number)],
+                }
+                for place, number in enumerate(levels)
+                if number > 1
+            },
+            "seeds": num_seeds,
+            "metric": {"name": "test/acc", "goal": "max", "margin": 0.005},
+        }
+    )
+
+
+def make_ledger(directory: Path, study: Study) -> None:
+    """A folder with a ledger of this study in which every trial has finished: made-up numbers, the same each time."""
+    directory.mkdir(parents=True)
+    path = directory / "ledger.sqlite"
+    trials: list[Trial] = []
+    for cell in cells_of(study):
+        key = config_id(cell.config)
+        trials += [
+            Trial(trial_id=trial_id(key, seed), levels=cell.levels, seed=seed, config=cell.config)
+            for seed in study.seeds
+        ]
+    with Ledger(path, writable=True) as ledger:
+        ledger.plan(study.name, study.to_dict(), trials)
+        results = _results(len(trials), len(study.seeds))
+        for start in range(0, len(trials), _AT_ONCE):
+            ledger.record({trial.trial_id: next(results) for trial in trials[start : start + _AT_ONCE]})
+    with contextlib.closing(sqlite3.connect(path)) as database, database:  # `start` would sync to the disk for each
+        database.execute(
+            "INSERT INTO attempts SELECT id, 1, '2026-11-21T00:00:00', '2026-11-21T00:00:01', status, NULL, "
+            '\'{"torch": "2.14.1", "lightning": "2.6.6"}\' FROM trials'
+        )
+
+
+def measure(command: str, directory: Path) -> Took:
+    """Run `ablate COMMAND DIRECTORY` in a process of its own, from its start to its end.
+
+    Raises:
+        SystemExit: it ended with another exit code than 0; the message has the end of what it printed.
+    """
+    started = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", _RUN, command, str(directory.absolute())],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[1],
+    )
+    seconds = time.perf_counter() - started
+    if done.returncode != 0:
+        raise SystemExit(f"ablate {command} ended with exit code {done.returncode}:\n{done.stderr[-3000:]}")
+    peak = re.search(r"^VmHWM:\s*(\d+) kB$", done.stderr, flags=re.MULTILINE)
+    return Took(seconds=seconds, peak_kb=int(peak[1]) if peak else None)
+
+
+def growth_table(turns: Mapping[int, Mapping[str, Sequence[Took]]], sizes: Mapping[int, int]) -> list[str]:
+    """One row a ledger: its trials and size, the seconds and the peak memory of each command, and what a trial costs.
+
+    Arguments:
+        turns: by trials and command.
+        sizes: of the ledgers in bytes, by trials.
+    """
+    heads = [f"{command}: {what}" for command in COMMANDS for what in ("seconds", "MB")]
+    lines = [f"| trials | ledger, MB | {' | '.join(heads)} | report: ms a trial |", "|---" * (len(heads) + 3) + "|"]
+    for number, by_command in turns.items():
+        cells = [f"{number:,}", f"{sizes[number] / 1e6:.0f}"]
+        for each in by_command.values():
+            peaks = [took.peak_kb for took in each if took.peak_kb is not None]
+            cells.append(spread([took.seconds for took in each], 2))
+            cells.append(f"{max(peaks) / 1024:.0f}" if peaks else "not known")
+        a_trial = statistics.median(took.seconds for took in by_command["report"]) / number
+        lines.append(f"| {' | '.join(cells)} | {1000 * a_trial:.2f} |")
+    return lines
+
+
+def _results(num_trials: int, num_seeds: int) -> Iterator[Result]:
+    """Learning curves that level off, at a height that cell and seed add up to."""
+    rng = np.random.default_rng(0)
+    of_seed = rng.normal(0, 0.01, num_seeds)
+    of_cell = 0.0
+    reached = 1 - np.exp(-np.arange(1, _NUM_EPOCHS + 1) / 5)  # (epochs,)
+    for number in range(num_trials):
+        if number % num_seeds == 0:
+            of_cell = rng.normal(0.9, 0.01)
+        height = of_cell + of_seed[number % num_seeds]
+        accuracy = height * reached[:, None] + rng.normal(0, 0.005, (_NUM_EPOCHS, 2))  # of training and validation
+        epochs = tuple(
+            {"train/loss": 2.3 * (1 - one), "train/acc": one, "val/loss": 2.3 * (1 - other), "val/acc": other}
+            for one, other in accuracy.tolist()
+        )
+        score = float(accuracy[-1, 1] + rng.normal(0, 0.005))
+        metrics = {**epochs[-1], "test/acc": score, "test/loss": 2.3 * (1 - score)}
+        seconds = float(rng.uniform(1, 2))
+        yield Result(status="finished", metrics=metrics, epochs=epochs, seconds=seconds, device="cpu", num_parameters=9)
+
+
+def _circumstances() -> str:
+    packages = ", ".join(f"{package} {version(package)}" for package in ("numpy", "pandas", "scipy", "statsmodels"))
+    return (
+        f"{platform.machine()}, {num_cores()} cores, Python {platform.python_version()}, "
+        f"SQLite {sqlite3.sqlite_version}, {packages}, {time.strftime('%Y-%m-%d')}; {_NUM_EPOCHS} epochs of 4 metrics, "
+        f"{NUM_SEEDS} seeds"
+    )
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, nargs="+", choices=list(SHAPES), default=list(SHAPES), metavar="N")
+    parser.add_argument("--repeats", type=int, default=3, help="turns (default: %(default)s)")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="make the ledgers here, or measure those that are")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
