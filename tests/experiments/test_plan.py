@@ -10,7 +10,9 @@ from experiments.build import make_data, make_model, resolved
 from experiments.plan import plan_study, plan_trials
 from experiments.seeding import NamedDraws
 
-MLP_ARGUMENTS = "arguments: activation, batch_norm, dropout, head, hidden, init, input_shape, lr_scheduler, num_classes, optimizer"
+MLP_ARGUMENTS = (
+    "arguments: activation, batch_norm, dropout, head, hidden, init, input_shape, lr_scheduler, num_classes, optimizer"
+)
 
 
 def problems(**changes):
