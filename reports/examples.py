@@ -222,7 +222,7 @@ def _sentence(what: str, found: CrossedDifference) -> str:
     mean, low, high, seeds, examples = (
         100 * value for value in (found.mean, found.ci_low, found.ci_high, found.sd_seeds, found.sd_examples)
     )
-    decimals = decimals_for([mean, low, high], (high - low) / 2)
+    decimals = max(1, decimals_for([mean, low, high], (high - low) / 2))
     of = f"{found.num_seeds} seeds and {found.num_examples:,} examples"
     if np.isnan(low):
         return (
