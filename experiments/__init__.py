@@ -6,11 +6,12 @@ from .ledger import Ledger
 from .run import Outcome, run
 from .study import Claim, Factor, Level, Metric, Study
 from .study_file import load_study, parse_study, shipped_studies
-from .trial import EpochEnded, Group, Result, Trial
+from .trial import Correct, EpochEnded, Group, Result, Trial
 
 __all__ = [
     "Cell",
     "Claim",
+    "Correct",
     "DirectoryError",
     "EpochEnded",
     "Factor",

@@ -5,7 +5,8 @@ together are one transaction, on disk before `record` returns. Nothing is ever d
 plan stay, marked as not planned; every attempt at a trial stays, with its traceback where it failed.
 
 Tables: study (one row), cells (a resolved configuration each), trials (cell x seed), attempts, metrics (final values),
-epochs (values per epoch, from 0). A value that is not a number is NULL; infinities are stored as they are.
+epochs (values per epoch, from 0), tested (which test examples were right, a bit each). A value that is not a number is
+NULL; infinities are stored as they are.
 """
 
 import contextlib
@@ -21,7 +22,7 @@ from typing import Any, Self
 
 from .errors import EmptyLedgerError, LedgerError
 from .identity import config_id
-from .trial import FAILED, PENDING, RUNNING, STATUSES, Result, Trial
+from .trial import FAILED, PENDING, RUNNING, STATUSES, Correct, Result, Trial
 
 APPLICATION_ID = 0x41424C54  # "ABLT", so that `file` and we can tell a ledger from another SQLite file
 BUSY_SECONDS = 30  # how long to wait for a reader that holds the file
@@ -64,14 +65,24 @@ CREATE TABLE fingerprints (
 ) WITHOUT ROWID;
 """
 
+_TESTED = """
+CREATE TABLE tested (
+  trial INTEGER PRIMARY KEY REFERENCES trials (id), num_examples INTEGER NOT NULL,
+  bits BLOB NOT NULL,  -- numpy.packbits, in the order of the test loader
+  targets TEXT, examples TEXT  -- digests of both in that order
+);
+"""
+
 _MIGRATIONS: tuple[str, ...] = (
     _SCHEMA,
     _NOTES,
     _FINGERPRINTS,
+    _TESTED,
 )  # number k takes a ledger from version k to k + 1; never edit, only append
 VERSION = len(_MIGRATIONS)
 _FIRST_WITH_NOTES = 2
 _FIRST_WITH_FINGERPRINTS = 3
+_FIRST_WITH_TESTED = 4
 
 
 class Ledger:
@@ -187,7 +198,7 @@ class Ledger:
         """Put the planned failed trials back to pending, and return how many; their tracebacks stay as attempts."""
         failed = "SELECT id FROM trials WHERE planned AND status = ?"
         with self._transaction():
-            for table in ("metrics", "epochs"):
+            for table in ("metrics", "epochs", "tested"):
                 self._db.execute(f"DELETE FROM {table} WHERE trial IN ({failed})", (FAILED,))  # noqa: S608
             changed = self._db.execute(
                 "UPDATE trials SET status = ?, error = NULL, backend = NULL, device = NULL, seconds = NULL, "
@@ -321,11 +332,21 @@ class Ledger:
         """(trial_id, epoch from 0, metric, value) of every planned trial."""
         yield from self._values("SELECT trial_id, epoch, name, value FROM epochs JOIN trials ON trials.id = trial")
 
+    def correct(self) -> Iterator[tuple[str, Correct]]:
+        """(trial_id, which test examples were right) of the planned trials that said so; none in an older ledger."""
+        if self._version < _FIRST_WITH_TESTED:
+            return
+        columns = "trial_id, num_examples, bits, targets, examples"
+        with self._errors_named():
+            for row in self._db.execute(f"SELECT {columns} FROM tested JOIN trials ON trials.id = trial WHERE planned"):  # noqa: S608
+                yield str(row["trial_id"]), _correct(row)
+
     def trial(self, prefix: str) -> dict[str, Any]:
         """Everything about the one trial whose id begins with `prefix`.
 
-        The keys of `trials()`, and config, metrics (name -> value), epochs ([{name: value}]) and history (one dict an
-        attempt: number, started_at, ended_at, status, error, versions).
+        The keys of `trials()`, and config, metrics (name -> value), epochs ([{name: value}]), correct (a `Correct`,
+        None where it is not known) and history (one dict an attempt: number, started_at, ended_at, status, error,
+        versions).
 
         Raises:
             LedgerError: when no trial or more than one begins so.
@@ -348,6 +369,9 @@ class Ledger:
             history = self._db.execute(
                 "SELECT number, started_at, ended_at, status, error, versions FROM attempts WHERE trial = ?", key
             ).fetchall()
+            tested = None
+            if self._version >= _FIRST_WITH_TESTED:
+                tested = self._db.execute("SELECT * FROM tested WHERE trial = ?", key).fetchone()
         by_epoch: dict[int, dict[str, float]] = {}
         for epoch, name, value in epochs:
             by_epoch.setdefault(epoch, {})[name] = math.nan if value is None else value
@@ -357,6 +381,7 @@ class Ledger:
             "config": json.loads(row["config"]),
             "metrics": {name: math.nan if value is None else value for name, value in metrics},
             "epochs": [by_epoch[epoch] for epoch in sorted(by_epoch)],
+            "correct": None if tested is None else _correct(tested),
             "history": [dict(attempt) for attempt in history],
         }
 
@@ -399,6 +424,11 @@ class Ledger:
                 for name, value in metrics.items()
             ],
         )
+        if (correct := result.correct) is not None:
+            self._db.execute(
+                "INSERT INTO tested (trial, num_examples, bits, targets, examples) VALUES (?, ?, ?, ?, ?)",
+                (trial, correct.num_examples, correct.bits, correct.targets, correct.examples),
+            )
 
     def _prepare(self, *, writable: bool) -> None:
         self._version = version = int(self._scalar("PRAGMA user_version"))
@@ -465,6 +495,10 @@ def _explained(error: sqlite3.DatabaseError) -> str:
     if "unable to open" in text:
         return f"cannot be opened ({text}); check that the folder exists and may be written"
     return f"cannot be used ({text})"
+
+
+def _correct(row: sqlite3.Row) -> Correct:
+    return Correct(num_examples=row["num_examples"], bits=row["bits"], targets=row["targets"], examples=row["examples"])
 
 
 def _number(value: float) -> float | None:

@@ -91,6 +91,8 @@ def trial_text(trial: Mapping[str, Any]) -> str:
     if trial["diverged_epoch"] is not None:
         lines.append(f"a loss was not finite in epoch {trial['diverged_epoch']}")
     lines += [f"{name}: {_number(value)}" for name, value in trial["metrics"].items()]
+    if (correct := trial["correct"]) is not None:
+        lines.append(f"test examples classified right: {correct.num_right:,} of {correct.num_examples:,}")
     if trial["why_alone"]:
         lines.append(f"trained alone: {trial['why_alone']}")
     for attempt in trial["history"]:

@@ -1,7 +1,8 @@
 """One trial with the Lightning Trainer: a configuration and a seed in, a Result out.
 
 The module, the data module and the Trainer's arguments are the user's. Added are only: a logger that notes what
-`self.log` sends, streams of randomness that do not depend on the model, and a stop when a loss is no longer finite.
+`self.log` sends, streams of randomness that do not depend on the model, a stop when a loss is no longer finite, and a
+look at which test examples are right.
 """
 
 import logging
@@ -20,6 +21,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import CSVLogger, Logger
 
 from .build import make_data, make_model, trainer_arguments
+from .correctness import CorrectExamples
 from .epoch_means import EpochMeans
 from .seeding import NamedDraws, PairedStreams, seed_global_generators
 from .trial import DIVERGED, FAILED, FINISHED, EpochEnded, Result, Trial, is_bad_loss
@@ -61,7 +63,8 @@ def _train(training: Training, emit: Emit) -> Result:
     recorder = _Recorder()
     streams = PairedStreams(trial.seed, model if data is None else data)
     watch = _Watch(trial.trial_id, recorder, emit)
-    trainer = _trainer(trial, training.directory, [EpochMeans(), streams, watch], recorder)
+    examples = CorrectExamples()
+    trainer = _trainer(trial, training.directory, [EpochMeans(), streams, watch, examples], recorder)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PossibleUserWarning)  # advice on num_workers and the like
         warnings.filterwarnings("ignore", message="Total length of .* across ranks is zero")  # a split of size 0
@@ -85,6 +88,7 @@ def _train(training: Training, emit: Emit) -> Result:
         device=str(trainer.strategy.root_device),
         num_parameters=sum(parameter.numel() for parameter in model.parameters()),
         diverged_epoch=watch.diverged_epoch,
+        correct=None if diverged else examples.correct,
     )
 
 

@@ -36,6 +36,31 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Correct:
+    """Which examples of the test set a trial classified right.
+
+    num_examples: N.
+    bits: one an example, in the order of the test loader, as `numpy.packbits` writes them: ceil(N / 8) bytes.
+    targets: a digest of the examples' targets in that order; None where the test step did not return them.
+    examples: a digest of the examples in that order, as the network was given them; None where they are no tensors.
+        Equal digests mean the same test set in the same order, whatever the batch size.
+
+    >>> Correct(num_examples=3, bits=bytes([0b10100000])).num_right
+    2
+    """
+
+    num_examples: int
+    bits: bytes
+    targets: str | None = None
+    examples: str | None = None
+
+    @property
+    def num_right(self) -> int:
+        """How many were right; the bits beyond the last example are 0."""
+        return int.from_bytes(self.bits, "big").bit_count()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """What a trial measured.
 
@@ -46,6 +71,8 @@ class Result:
     diverged_epoch: the first epoch with a loss that was not finite.
     error: the traceback of a failed trial.
     backend: lightning (the Lightning Trainer, alone) or fused (together with others).
+    correct: of each test example, whether it was classified right; None where the test step does not say, or there was
+        no test, and unless finished. What a test step is to return stands in correctness.py.
     """
 
     status: str
@@ -57,6 +84,7 @@ class Result:
     num_parameters: int | None = None
     diverged_epoch: int | None = None
     error: str | None = None
+    correct: Correct | None = None
 
 
 def is_bad_loss(name: str, value: float) -> bool:

@@ -156,7 +156,10 @@ class Classifier(LightningModule):
         return self._evaluate(batch, "val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> Tensor | Outputs:  # Lightning's signature
-        """As `validation_step`, with test/loss and test/acc."""
+        """As `validation_step`, with test/loss and test/acc. Returned is also which examples are right, in some form.
+
+        Of two classes that is logits (B, 2) and target (B,), otherwise correct (B,), bool, and target (B,).
+        """
         return self._evaluate(batch, "test")
 
     def epoch_metrics(self, split: Literal["val", "test"], outputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -195,7 +198,7 @@ class Classifier(LightningModule):
     def on_test_batch_end(
         self, outputs: Tensor | Mapping[str, Any] | None, batch: Batch, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Keep what the step returned of each example: nothing, unless there are two classes."""
+        """Keep what the step returned of each example, for `epoch_metrics`."""
         self._keep(outputs, batch)
 
     def on_test_epoch_end(self) -> None:
@@ -219,9 +222,12 @@ class Classifier(LightningModule):
 
     def _evaluate(self, batch: Batch, split: Literal["val", "test"]) -> Tensor | Outputs:
         loss, logits = self._measure(batch, split)
-        if logits.shape[1] != 2:  # noqa: PLR2004
+        target = batch[1]
+        if logits.shape[1] == 2:  # noqa: PLR2004
+            return {"loss": loss, "logits": logits, "target": target}
+        if split == "val":
             return loss
-        return {"loss": loss, "logits": logits, "target": batch[1]}
+        return {"loss": loss, "correct": logits.argmax(1) == target, "target": target}  # a byte an example, not logits
 
     def _measure(self, batch: Batch, split: Literal["train", "val", "test"]) -> tuple[Tensor, Tensor]:
         """The loss, a scalar, and the logits (B, C)."""

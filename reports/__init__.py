@@ -3,6 +3,8 @@
 from .cells import cell_table, outcomes_of
 from .claims import claim_table
 from .contrasts import contrast_table
+from .crossed import CrossedDifference, binomial_error, crossed_bootstrap
+from .examples import CorrectTable, crossed_table, crossed_table_of, load_correct
 from .files import write_report
 from .frame import load_curves, load_plan, load_trials
 from .markdown import to_markdown
@@ -11,12 +13,19 @@ from .statistics import import_statistics
 from .terminal import print_report
 
 __all__ = [
+    "CorrectTable",
+    "CrossedDifference",
     "Report",
+    "binomial_error",
     "build_report",
     "cell_table",
     "claim_table",
     "contrast_table",
+    "crossed_bootstrap",
+    "crossed_table",
+    "crossed_table_of",
     "import_statistics",
+    "load_correct",
     "load_curves",
     "load_plan",
     "load_trials",

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from experiments.build import make_data, make_model
 from experiments.seeding import NamedDraws, derive, seed_global_generators
-from experiments.trial import DIVERGED, FINISHED, EpochEnded, Result, Trial, is_bad_loss
+from experiments.trial import DIVERGED, FINISHED, Correct, EpochEnded, Result, Trial, is_bad_loss
 
 from .batches import NoTurns, RowBatches, Turns, batch_sizes, length_of
 from .capture import copied, default_dtype
@@ -31,6 +31,7 @@ from .rows import in_rows
 from .standin import TrainerStandIn
 from .step import StackedModels
 from .stopping import Patience, patience_of
+from .tested import CollectedTogether
 from .updating import Updates, clip, settings_of
 
 BACKEND = "fused"
@@ -96,6 +97,7 @@ class Together:
         self.epochs: list[list[Metrics]] = [[] for _ in self.trials]
         self.last: list[Metrics] = [{} for _ in self.trials]
         self.tests: list[Metrics] = [{} for _ in self.trials]
+        self.correct: dict[int, Correct | None] = {}  # by place
         self.diverged: list[int | None] = [None for _ in self.trials]
         self.has_ended = [False for _ in self.trials]
 
@@ -140,6 +142,7 @@ class Together:
             device=str(self.fabric.device),
             num_parameters=self.num_parameters[place],
             diverged_epoch=diverged,
+            correct=self.correct.get(place) if diverged is None else None,
         )
 
     def _train_epoch(self, epoch: int, batches: Iterable[Any]) -> tuple[Tensor, Means]:
@@ -173,12 +176,15 @@ class Together:
             for batch in first:
                 self.proof.evaluation(split, batch)
         outputs = Outputs(len(self.batches[split]), self.budget)
+        tested = CollectedTogether(self.rows, places if split == "test" else [])
         for batch_idx, batch in enumerate(batches):
             size = first_size(mapped(itemgetter(0), batch))
             rows_at_once = self.need.rows_at_once(self.rows.num_columns, size, self.budget)
-            kept, logged = self.stacked.eval_step(EVALUATIONS[split], batch, batch_idx, rows_at_once)
-            means.add(logged)
-            outputs.add(kept)
+            found = self.stacked.eval_step(EVALUATIONS[split], batch, batch_idx, rows_at_once)
+            means.add(found.logged)
+            outputs.add(found.outputs)
+            tested.add(found.correct, batch)
+        self.correct |= tested.correct()
         for place in places:
             with default_dtype(self.dtype or torch.get_default_dtype()):
                 means.add_epoch(place, measured(self.models[place], split, outputs.of_trial(place)))

@@ -153,8 +153,8 @@ class Proof:
         batch = mapped(partial(_cast, dtype=dtype), batch)
         trained = self._stacked.parameters | self._stacked.buffers
         with self._stacked.on_copies(dtype):
-            outputs, logged = self._stacked.eval_step(EVALUATIONS[split], batch, 0, self._stacked.shape[0])
-        together = {name: entry.value for name, entry in logged.items()}
+            found = self._stacked.eval_step(EVALUATIONS[split], batch, 0, self._stacked.shape[0])
+        together = {name: entry.value for name, entry in found.logged.items()}
         for place in range(len(self._models)):
             model = self._copy(place, dtype)
             with torch.no_grad(), default_dtype(dtype):
@@ -162,7 +162,7 @@ class Proof:
                     tensor.copy_(trained[name][place])
                 model.eval()
                 alone = _evaluated_alone(model, split, self._of_row(batch, self._rows.row(place)))
-                of_trial = {name: value[place] for name, value in outputs.items()}
+                of_trial = {name: value[place] for name, value in found.outputs.items()}
                 of_epoch = measured(copied(self._models[place]), split, of_trial) if of_trial else {}
             values = {name: value[place] for name, value in together.items()} | of_epoch
             self._compare(place, _pairs(alone, values), dtype)

@@ -20,6 +20,8 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from experiments.correctness import correct_of
+
 from .capture import Asked, CapturedLog, call_step, copied, default_dtype, loss_of
 from .dropout import TrialNoise
 from .findings import NotFusable
@@ -34,6 +36,20 @@ class Logged:
 
     value: Tensor
     asked: Asked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluated:
+    """What one validation or test step came to.
+
+    outputs: what it returned of each example (T, B, ...), for a module with `epoch_metrics`.
+    correct: of a test, what `correct_of` finds, (T, B) each.
+    logged: what it logged.
+    """
+
+    outputs: dict[str, Tensor]
+    correct: dict[str, Tensor]
+    logged: dict[str, Logged]
 
 
 class StackedModels:
@@ -89,12 +105,8 @@ class StackedModels:
         """Loss (T,) and what was logged. batch: any nesting of tensors with a first axis of R."""
         return self._run("training_step", batch, batch_idx)
 
-    def eval_step(
-        self, name: str, batch: Any, batch_idx: int, rows_at_once: int
-    ) -> tuple[dict[str, Tensor], dict[str, Logged]]:
-        """What validation_step or test_step returned of each example (T, B, ...), for a module with `epoch_metrics`,
-        and what it logged. batch as in `train_step`; few rows at once take less memory.
-        """
+    def eval_step(self, name: str, batch: Any, batch_idx: int, rows_at_once: int) -> Evaluated:
+        """A validation_step or test_step. batch as in `train_step`; few rows at once take less memory."""
         modes = {module: module.training for module in self.template.modules()}
         self.template.eval()
         whole = self.shape
@@ -110,10 +122,15 @@ class StackedModels:
                 self.first_row, self.shape = 0, whole
                 for module, is_training in modes.items():  # some may be in eval mode in training too
                     module.training = is_training
-        (outputs, logged), *_ = parts
-        return (
-            {key: torch.cat([part[key] for part, _ in parts]) for key in outputs},
-            {
+        (returned, logged), *_ = parts
+        of_kind = {
+            kind: {key: torch.cat([part[kind][key] for part, _ in parts]) for key in returned[kind]}
+            for kind in ("outputs", "correct")
+        }
+        return Evaluated(
+            outputs=of_kind["outputs"],
+            correct=of_kind["correct"],
+            logged={
                 key: replace(entry, value=torch.cat([part[key].value for _, part in parts]))
                 for key, entry in logged.items()
             },
@@ -146,7 +163,7 @@ class StackedModels:
                 vars(module).update(values)
 
     def _run(self, name: str, batch: Any, batch_idx: int) -> tuple[Any, dict[str, Logged]]:
-        """The loss (T,) of a training step or the outputs (T, B, ...) of another, and what was logged."""
+        """The loss (T,) of a training step or what is kept of another's outputs (T, B, ...), and what was logged."""
         asked: dict[str, Asked] = {}
         is_training = name == "training_step"
 
@@ -157,7 +174,11 @@ class StackedModels:
             asked.update(log.asked)
             if is_training:
                 return loss_of(output), log.values, assigned
-            return of_examples(output, batch) if self._has_epoch_metrics else {}, log.values, assigned
+            kept = {
+                "outputs": of_examples(output, batch) if self._has_epoch_metrics else {},
+                "correct": correct_of(output, batch) if name == "test_step" else {},
+            }
+            return kept, log.values, assigned
 
         state = {f"module.{own}": (value := self.of(own)).view(*self.shape, *value.shape[1:]) for own in self._own}
         places = self._places[self.first_row : self.first_row + self.shape[0]]

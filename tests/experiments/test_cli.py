@@ -91,6 +91,7 @@ def test_run_status_show_and_report(capsys):
     code, out, _ = ablate(capsys, "show", "runs/mine", first_trial()[:8])
     assert code == 0
     assert "# test/acc: " in out
+    assert "# test examples classified right: " in out
     config = yaml.safe_load(out)
     assert config["seed_everything"] == 0
     assert config["trainer"]["max_epochs"] == 2

@@ -65,7 +65,9 @@ def num_done(directory):
 def results(directory):
     with Ledger(directory / "ledger.sqlite", writable=False) as ledger:
         trials = [(row["trial_id"], row["status"]) for row in ledger.trials()]
-        return sorted(trials), sorted(ledger.metrics()), sorted(ledger.epochs())
+        correct = dict(ledger.correct())
+        assert correct.keys() == {trial_id for trial_id, status in trials if status == "finished"}
+        return sorted(trials), sorted(ledger.metrics()), sorted(ledger.epochs()), correct
 
 
 def assert_same_as_uninterrupted(study_path, tmp_path, fuse):
@@ -73,10 +75,10 @@ def assert_same_as_uninterrupted(study_path, tmp_path, fuse):
     _, err = command.communicate(timeout=300)
     assert command.returncode == 0, err
     run(load_study(study_path), tmp_path / "whole", fuse=fuse)
-    trials, metrics, epochs = results(tmp_path / "killed")
+    trials, metrics, epochs, correct = results(tmp_path / "killed")
     assert len(trials) == 16
     assert {status for _, status in trials} == {"finished"}
-    assert (trials, metrics, epochs) == results(tmp_path / "whole")
+    assert (trials, metrics, epochs, correct) == results(tmp_path / "whole")
     with Ledger(tmp_path / "killed" / "ledger.sqlite", writable=False) as ledger:
         histories = [ledger.trial(trial)["history"] for trial, _ in trials]
     assert all([attempt["status"] for attempt in history].count("finished") == 1 for history in histories)

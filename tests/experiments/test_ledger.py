@@ -1,10 +1,11 @@
 import json
 import math
 import sqlite3
+from dataclasses import replace
 
 import pytest
 
-from experiments import Ledger, LedgerError, Result, Trial
+from experiments import Correct, Ledger, LedgerError, Result, Trial
 from experiments.identity import config_id, trial_id
 from experiments.ledger import _MIGRATIONS, APPLICATION_ID, VERSION
 
@@ -272,6 +273,7 @@ def test_a_ledger_of_the_first_version_is_read_as_it_is(path):
     with Ledger(path, writable=False) as reader:
         assert (reader.notes(), reader.fingerprints(), reader.study_content()) == ([], {}, {"name": "study"})
         assert [row["trial_id"] for row in reader.trials()] == [trial.trial_id]
+        assert (list(reader.correct()), reader.trial(trial.trial_id)["correct"]) == ([], None)
     assert path.read_bytes() == before
 
 
@@ -281,6 +283,62 @@ def test_a_ledger_of_the_first_version_is_migrated_when_it_is_written(path):
         assert (ledger.notes(), ledger.fingerprints()) == ([], {})
         assert ledger.plan("study", {"name": "study"}, [trial, make_trial(seed=1)], ["a note"], {"a.tsv": "1f"}) == 1
         assert (ledger.notes(), ledger.counts()["finished"]) == (["a note"], 1)
-    assert version_of(path) == VERSION == 3
+        assert list(ledger.correct()) == []
+    assert version_of(path) == VERSION == 4
     with Ledger(path, writable=False) as reader:
         assert (reader.notes(), reader.fingerprints()) == (["a note"], {"a.tsv": "1f"})
+
+
+CORRECT = Correct(num_examples=10, bits=b"\xf0\x40", targets="aa", examples="bb")
+
+
+def test_which_examples_were_right_is_read_as_it_was_written(ledger, path):
+    trial, other = make_trial(), make_trial(seed=1)
+    planned(ledger, trial, other)
+    ledger.record({trial.trial_id: replace(finished(), correct=CORRECT), other.trial_id: finished()})
+    with Ledger(path, writable=False) as reader:
+        assert list(reader.correct()) == [(trial.trial_id, CORRECT)]
+        assert reader.trial(trial.trial_id)["correct"] == CORRECT
+        assert reader.trial(other.trial_id)["correct"] is None
+
+
+def test_bits_of_trials_that_left_the_plan_are_kept_but_not_read(ledger):
+    trial = make_trial()
+    planned(ledger, trial)
+    ledger.record({trial.trial_id: replace(finished(), correct=CORRECT)})
+    planned(ledger, make_trial(seed=1))
+    assert list(ledger.correct()) == []
+    assert ledger.trial(trial.trial_id)["correct"] == CORRECT
+
+
+def test_bits_and_result_are_one_transaction(ledger):
+    trial, other = make_trial(), make_trial(seed=1)
+    planned(ledger, trial, other)
+    whole, broken = replace(finished(), correct=CORRECT), replace(CORRECT, bits=None)
+    with pytest.raises(LedgerError, match=r"NOT NULL constraint failed: tested\.bits"):
+        ledger.record({trial.trial_id: whole, other.trial_id: replace(finished(), correct=broken)})
+    assert (list(ledger.correct()), list(ledger.metrics()), ledger.counts()["finished"]) == ([], [], 0)
+    ledger.record({trial.trial_id: whole})
+    assert list(ledger.correct()) == [(trial.trial_id, CORRECT)]
+
+
+def test_a_retried_trial_has_the_bits_of_its_last_attempt(ledger):
+    trial = make_trial()
+    planned(ledger, trial)
+    ledger.record({trial.trial_id: replace(FAILED, correct=CORRECT)})
+    ledger.retry()
+    assert list(ledger.correct()) == []
+    ledger.record({trial.trial_id: replace(finished(), correct=replace(CORRECT, bits=b"\x00\x00"))})
+    assert [correct.num_right for _, correct in ledger.correct()] == [0]
+
+
+def test_the_bits_of_ten_thousand_examples_take_little_more_than_their_bytes(tmp_path):
+    sizes = {}
+    for correct in (None, Correct(num_examples=10_000, bits=bytes(1250), targets="a" * 16, examples="b" * 16)):
+        path = tmp_path / f"{correct is None}.sqlite"
+        trials = [make_trial(seed=seed) for seed in range(200)]
+        with Ledger(path, writable=True) as ledger:
+            planned(ledger, *trials)
+            ledger.record({trial.trial_id: replace(finished(), correct=correct) for trial in trials})
+        sizes[correct is None] = path.stat().st_size
+    assert 1250 < (sizes[False] - sizes[True]) / 200 < 1500

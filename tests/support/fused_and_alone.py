@@ -60,6 +60,7 @@ def assert_equal(trials, tmp_path, tolerance=1e-9):
             fused.diverged_epoch,
         )
         assert len(one.epochs) == len(fused.epochs)
+        assert one.correct == fused.correct
         for mine, theirs in zip([*fused.epochs, fused.metrics], [*one.epochs, one.metrics], strict=True):
             assert mine == pytest.approx(theirs, rel=tolerance, abs=tolerance, nan_ok=True)
         assert fused.backend == "fused"

@@ -296,7 +296,7 @@ def test_one_seed_for_many_places_is_split_by_cells():
 def test_too_little_memory_halves_the_group_before_it_is_built(monkeypatch):
     trials = trials_of(mlp(), ["he", "xavier"], seeds=2, max_epochs=1)
     whole = train_together(trials, lambda event: None)
-    monkeypatch.setattr("experiments.fusing.loop.budget_of", lambda device: 10)
+    monkeypatch.setattr("experiments.fusing.loop.budget_of", lambda device: 30_000)
     monkeypatch.setattr("experiments.fusing.plan.train_group", noted := Noted(train_group))
     alone = dict(train_together(trials, lambda event: None))
     assert noted.sizes == [4, 2, 1, 1, 2, 1, 1]
