@@ -24,7 +24,6 @@ _FAR = 12.0  # standard deviations beyond which nothing is counted
 _FEW = 30  # degrees of freedom
 
 
-@cache
 def power_of_difference(num_pairs: int, difference: float, alpha: float = 0.05, overlap: float = 0.0) -> float:
     """The chance that a true difference (in SD) is found by the two-sided paired t test; NaN below two pairs.
 
@@ -64,17 +63,21 @@ def minimum_detectable_effect(num_pairs: int, alpha: float = 0.05, power: float 
     """
     if num_pairs < 2:  # noqa: PLR2004 -- a spread needs two pairs
         return math.nan
-    high = 1.0
-    while power_of_difference(num_pairs, high, alpha, overlap) < power:
-        high *= 2
-    low = 0.0
-    while high - low > 1e-9 * high:
-        middle = (low + high) / 2
-        low, high = (middle, high) if power_of_difference(num_pairs, middle, alpha, overlap) < power else (low, middle)
-    return high
+    return _smallest(lambda difference: power_of_difference(num_pairs, difference, alpha, overlap) >= power)
 
 
 @cache
+def smallest_margin(num_pairs: int, power: float = POWER, overlap: float = 0.0) -> float:
+    """The margin, in SD, inside which a true difference of 0 is shown with this power; NaN below two pairs.
+
+    >>> [round(smallest_margin(n), 2) for n in (4, 11, 36)]
+    [1.94, 0.95, 0.5]
+    """
+    if num_pairs < 2:  # noqa: PLR2004 -- a spread needs two pairs
+        return math.nan
+    return _smallest(lambda margin: power_of_equivalence(num_pairs, margin, overlap) >= power)
+
+
 def power_of_equivalence(num_pairs: int, margin: float, overlap: float = 0.0) -> float:
     """The chance that a true difference of 0 is shown to be inside the margin (in SD); NaN below two pairs.
 
@@ -100,7 +103,7 @@ def pairs_for_difference(difference: float, alpha: float = 0.05, power: float = 
     >>> [pairs_for_difference(d) for d in (0.5, 0.8, 1.0, 1.5, 2.0)]
     [34, 15, 10, 6, 5]
     """
-    return _fewest(lambda num_pairs: power_of_difference(num_pairs, abs(difference), alpha, overlap) >= power)
+    return _fewest(lambda n: minimum_detectable_effect(n, alpha, power, overlap) <= abs(difference))
 
 
 def pairs_for_equivalence(margin: float, power: float = POWER, overlap: float = 0.0) -> float:
@@ -109,7 +112,19 @@ def pairs_for_equivalence(margin: float, power: float = POWER, overlap: float = 
     >>> [pairs_for_equivalence(margin) for margin in (2.0, 1.5, 1.0, 0.5)]
     [4, 6, 11, 36]
     """
-    return _fewest(lambda num_pairs: power_of_equivalence(num_pairs, margin, overlap) >= power)
+    return _fewest(lambda n: smallest_margin(n, power, overlap) <= margin)
+
+
+def _smallest(is_enough: Callable[[float], bool]) -> float:
+    """The smallest number above 0 that is enough, to seven digits; all larger ones are."""
+    high = 1.0
+    while not is_enough(high):
+        high *= 2
+    low = 0.0
+    while high - low > 1e-7 * high:
+        middle = (low + high) / 2
+        low, high = (low, middle) if is_enough(middle) else (middle, high)
+    return high
 
 
 def _fewest(is_enough: Callable[[int], bool]) -> float:

@@ -336,3 +336,35 @@ def test_sentences_over_folds_speak_of_folds():
     apart = contrasts_of(study, trials_of(study, lambda levels, seed: 0.5 + 0.25 * (levels["x"] == "b")))["sentence"][0]
     assert "in each of 3 folds, and without any spread between folds there is no interval" in apart
     assert not any("seed" in text for text in (same, apart))
+
+
+def test_the_columns_beyond_the_t_test_are_those_of_the_paired_values():
+    study = one_factor(seeds=10, metric={"name": "test/loss", "goal": "min", "margin": 0.001})
+    trials = trials_of(study, noisy)
+    found = row(contrasts_of(study, trials), level="b")
+    values = trials.set_index(["x", "seed"])["test/loss"]
+    b, a = values["b"].to_numpy(), values["a"].to_numpy()
+    assert found["seed_correlation"] == pytest.approx(np.corrcoef(b, a)[0, 1], rel=1e-9)
+    assert (found["wins"], found["losses"], found["ties"]) == ((b < a).sum(), (b > a).sum(), 0)
+    test = stats.permutation_test((b - a,), np.sum, permutation_type="samples", n_resamples=2**10)
+    assert found["sign_flip_p"] == pytest.approx(test.pvalue, rel=1e-12)
+    assert found["sign_flip_floor"] == 2**-9
+    assert found["bootstrap_low"] < found["mean_difference"] < found["bootstrap_high"]
+    assert found["mde"] == pytest.approx(1.0 * found["sd_difference"], rel=5e-3)
+    assert found["more_seeds"] > 0
+    assert f"about {found['more_seeds']:.0f} more seeds would decide for the margin of 0.001" in found["sentence"]
+
+
+def test_the_minimum_detectable_effect_is_that_of_the_family():
+    study = one_factor(["a", "b", "c", "d", "e", "f"])
+    table = contrasts_of(study, trials_of(study, noisy))
+    assert table["mde"].to_numpy() == pytest.approx(2.63 * table["sd_difference"].to_numpy(), rel=5e-3)
+    assert table["more_seeds"].isna().all()
+
+
+def test_folds_have_no_resampled_columns_and_a_larger_detectable_effect():
+    study = one_factor(folds=5, seeds=10)
+    found = row(contrasts_of(study, trials_of(study, noisy)), level="b")
+    assert found[["sign_flip_p", "sign_flip_floor", "bootstrap_low", "bootstrap_high"]].isna().all()
+    assert found["mde"] == pytest.approx(1.0 * found["sd_difference"] * math.sqrt((1 / 10 + 1 / 4) * 10), rel=5e-3)
+    assert found["wins"] + found["losses"] + found["ties"] == 10
