@@ -160,8 +160,8 @@ def test_a_sentence_says_why_nothing_can_be_said(values, num_contexts, why):
             0.25,
             1 / 2,
             (
-                "0.79 four times in five, and no number of repetitions would decide for the margin of 0.25, since folds "
-                "share training examples."
+                "0.79 four times in five, and no number of repetitions would decide for the margin of 0.25, since "
+                "folds share training examples."
             ),
         ),
         (
@@ -169,8 +169,8 @@ def test_a_sentence_says_why_nothing_can_be_said(values, num_contexts, why):
             0.45,
             1 / 2,
             (
-                "0.79 four times in five, and about 1 more repetition of the cross-validation would decide for the margin "
-                "of 0.45."
+                "0.79 four times in five, and about 1 more repetition of the cross-validation would decide for the "
+                "margin of 0.45."
             ),
         ),
     ],
