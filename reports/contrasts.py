@@ -79,21 +79,26 @@ def contrast_table(study: Study, outcomes: Outcomes) -> pd.DataFrame:
 
 def compare(outcomes: Outcomes, factor: str, level: str, reference: str) -> list[Comparison]:
     """The main effect of a level against a reference, and its simple effects when there is more than one context."""
+    pairs = context_pairs(outcomes, factor, level, reference)
+    groups: Mapping[str, Sequence[tuple[int, int]]] = {"": list(pairs.values())}
+    if len(pairs) > 1:
+        groups = {**groups, **{context: [pair] for context, pair in pairs.items()}}
+    return [_comparison(outcomes, (factor, level, reference), context, group) for context, group in groups.items()]
+
+
+def context_pairs(outcomes: Outcomes, factor: str, level: str, reference: str) -> dict[str, tuple[int, int]]:
+    """The rows of the cells with the level and with the reference, by context: those that the design has both of."""
     position = outcomes.factors.index(factor)
     rows: dict[str, dict[tuple[str, ...], int]] = {level: {}, reference: {}}
     for row, cell in enumerate(outcomes.cells):
         if cell[position] in rows:
             rows[cell[position]][cell[:position] + cell[position + 1 :]] = row
     others = [name for name in outcomes.factors if name != factor]
-    pairs = {
+    return {
         cell_name(dict(zip(others, context, strict=True))): (row, rows[reference][context])
         for context, row in rows[level].items()
         if context in rows[reference]
     }
-    groups: Mapping[str, Sequence[tuple[int, int]]] = {"": list(pairs.values())}
-    if len(pairs) > 1:
-        groups = {**groups, **{context: [pair] for context, pair in pairs.items()}}
-    return [_comparison(outcomes, (factor, level, reference), context, group) for context, group in groups.items()]
 
 
 def judged(comparisons: Sequence[Comparison], metric: Metric | Sequence[Metric]) -> pd.DataFrame:

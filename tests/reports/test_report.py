@@ -109,7 +109,10 @@ def test_a_table_has_its_columns_whatever_the_names_are(tmp_path):
 def test_the_answer_comes_first_with_a_sentence_a_contrast(tmp_path):
     text = report_text(tmp_path, make_study())
     titles = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
-    assert titles == ["activations", "Answer", "What was measured", "Contrasts", "Simple effects", "Cells"]
+    assert titles == [
+        *("activations", "Answer", "What was measured", "Contrasts", "Simple effects"),
+        *("Interactions", "Shares of variance", "Cells"),
+    ]
     answer = section(text, "Answer").splitlines()
     assert [line.partition(" ")[2].partition(":")[0] for line in answer] == ["activation", "activation", "init"]
     assert all("95 % interval" in line and "5 seeds" in line for line in answer)
@@ -232,7 +235,7 @@ def test_trials_of_earlier_plans_are_counted_and_left_out(tmp_path):
 def test_every_printed_interval_holds_its_mean(tmp_path):
     text = report_text(tmp_path, make_study())
     triples = re.findall(r"([+-][\d.]+) \| +([+-][\d.]+) to ([+-][\d.]+) \|", text)
-    assert len(triples) == 3 + 7
+    assert len(triples) == 3 + 7 + 2  # main effects, simple effects, interactions
     assert all(float(low) <= float(mean) <= float(high) for mean, low, high in triples)
 
 
