@@ -12,7 +12,7 @@ from experiments.trial import DIVERGED, FAILED, FINISHED, PENDING, RUNNING
 from .audit import audit_table
 from .bands import band_table, threshold_table
 from .cells import NO_VALUE, Outcomes, cell_table, missing_counts, outcomes_of
-from .claims import claim_table
+from .claims import claim_table, notes_on_claims
 from .contrasts import contrast_table
 from .divergence import outcome_rates
 from .frame import curves_of, open_ledger, plan_of, trials_of
@@ -99,7 +99,7 @@ def build_report(directory: str | Path) -> Report:
         curves=curves,
         cells=cell_table(outcomes),
         contrasts=contrasts,
-        claims=claim_table(study, outcomes),
+        claims=claim_table(study, outcomes, trials),
         audit=audit_table(study, outcomes, trials, curves),
         interactions=interaction_table(study, outcomes),
         shares=shares,
@@ -110,6 +110,7 @@ def build_report(directory: str | Path) -> Report:
         notes=(
             *_notes(study, outcomes, contrasts),
             *_notes_on_what_is_not_estimable(study, why_no_shares),
+            *notes_on_claims(study, trials),
             *_notes_on_backends(trials),
             *on_data,
         ),
