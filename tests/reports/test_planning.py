@@ -20,8 +20,8 @@ def measure(levels, seed):
 def test_without_a_pilot_the_planned_seeds_are_told_in_standard_deviations():
     assert planning_lines(one_factor()) == [
         (
-            "5 seeds find a true difference of 1.68 SD (standard deviations of the difference by seed) four times in five "
-            "(5 %); --pilot DIR, a finished run of this or a similar study, tells it in the metric's unit"
+            "5 seeds find a true difference of 1.68 SD (standard deviations of the difference by seed) four times in "
+            "five (5 %); --pilot DIR, a finished run of this or a similar study, tells it in the metric's unit"
         )
     ]
     (line,) = planning_lines(make_study(design="one_at_a_time"))
@@ -43,8 +43,8 @@ def test_a_pilot_tells_it_in_the_unit_of_the_metric_and_the_seeds_that_the_margi
         f"pilot {tmp_path}: the SD of paired differences is {sd:.3f}; of 5 seeds, it may be 0.6 to 2.9 times that",
         "at that SD, 10 seeds find a true difference of 0.016 in test/acc four times in five",
         (
-            "at that SD, for the margin of 0.02: 8 seeds to find a difference as large, 8 seeds to show that a difference of "
-            "0 is inside it"
+            "at that SD, for the margin of 0.02: 8 seeds to find a difference as large, 7 seeds to show that a "
+            "difference of 0 is inside it"
         ),
     ]
     assert planning_lines(one_factor(), tmp_path)[-1].startswith("no margin, so there is nothing to say")
