@@ -74,18 +74,24 @@ def _list(arguments: argparse.Namespace) -> int:  # noqa: ARG001
 
 
 def _check(arguments: argparse.Namespace) -> int:
+    from reports import planning_lines
+
     from .folder import check_folder
     from .overview import print_plan
     from .run import grouped, make_runner, plan
 
     study = _study(arguments)
+    can_find = planning_lines(study, arguments.pilot)  # before the seconds that the plan takes: a wrong pilot is told
     if arguments.out is not None:
         check_folder(arguments.out, study)
     _use_data_dir(arguments)
     with make_runner("inline", study) as runner:
         planned = plan(study, runner)
         groups = grouped(planned.trials, runner, "auto")
-    print_plan(study, groups, planned.notes, _console())
+    console = _console()
+    print_plan(study, groups, planned.notes, console)
+    for line in can_find:
+        console.print(f"- {line}", markup=False, emoji=False, soft_wrap=True)
     return DONE
 
 
@@ -197,6 +203,12 @@ def _parser() -> argparse.ArgumentParser:
 
     check = commands.add_parser("check", help="validate a study and show its plan, without training")
     _add_study(check)
+    check.add_argument(
+        "--pilot",
+        type=Path,
+        metavar="DIR",
+        help="the folder of a finished run of this or a similar study: its spread tells how many seeds are needed",
+    )
     check.set_defaults(command=_check)
 
     run = commands.add_parser("run", help="train what a study still lacks, then report")

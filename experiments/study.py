@@ -47,16 +47,39 @@ class Metric:
     goal: str = "max"
     margin: float | None = None
 
+    def to_dict(self) -> dict[str, Any]:
+        """The metric as plain data of a study file."""
+        plain: dict[str, Any] = {"name": self.name, "goal": self.goal}
+        return plain if self.margin is None else plain | {"margin": self.margin}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """A sentence put to the test: level `better` of a factor against level `than`."""
+    """A sentence put to the test: level `better` of a factor against level `than`.
+
+    under, than_under: where given, (factor, level) of another factor each: the claim is then on the interaction, that
+        `better` gains more against `than` under the first than under the second.
+    metric: what decides this claim; None for the study's.
+    """
 
     name: str
     factor: str
     better: str
     than: str
     says: str
+    under: tuple[str, str] | None = None
+    than_under: tuple[str, str] | None = None
+    metric: Metric | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The claim as plain data of a study file, without its name."""
+        plain: dict[str, Any] = {"factor": self.factor, "better": self.better, "than": self.than}
+        for key, cell in (("more_under", self.under), ("than_under", self.than_under)):
+            if cell is not None:
+                plain[key] = dict([cell])
+        if self.metric is not None:
+            plain["metric"] = self.metric.to_dict()
+        return plain | {"says": self.says}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,19 +142,9 @@ class Study:
         if self.folds is not None:
             plain["folds"] = self.folds
         plain["seeds"] = list(self.seeds)
-        plain["metric"] = {"name": self.metric.name, "goal": self.metric.goal}
-        if self.metric.margin is not None:
-            plain["metric"]["margin"] = self.metric.margin
+        plain["metric"] = self.metric.to_dict()
         if self.claims:
-            plain["claims"] = {
-                claim.name: {
-                    "factor": claim.factor,
-                    "better": claim.better,
-                    "than": claim.than,
-                    "says": claim.says,
-                }
-                for claim in self.claims
-            }
+            plain["claims"] = {claim.name: claim.to_dict() for claim in self.claims}
         return plain
 
 

@@ -20,6 +20,7 @@ from .study import DESIGNS, GOALS, LARGEST_SEED, SECTIONS, Claim, Factor, Level,
 
 DEFAULT_SEEDS = 5
 FEWEST_FOLDS = 2
+_INTERACTION_KEYS = ("more_under", "than_under")
 
 _REPORT_COLUMNS = (
     *("trial_id", "seed", "status", "backend", "seconds", "num_parameters", "diverged_epoch", "attempts"),
@@ -145,7 +146,7 @@ class _Parser:
             seeds=self.seeds(content.get("seeds", folds or DEFAULT_SEEDS)),
             metric=self.metric(content.get("metric", {"name": ""})),
             exclude=self.exclude(content.get("exclude") or [], factors),
-            claims=self.claims(content.get("claims") or {}, factors),
+            claims=self.claims(content.get("claims") or {}, factors, content.get("design", "full")),
             folds=folds,
             source=self.source,
         )
@@ -316,20 +317,20 @@ class _Parser:
                 self.wrong("seeds", f"{seed!r} is there twice")
         return tuple(value)
 
-    def metric(self, value: Any) -> Metric:
+    def metric(self, value: Any, where: str = "metric") -> Metric:
         if not isinstance(value, dict):
-            self.wrong("metric", f"is {value!r}; {{name, goal, margin}} is expected")
+            self.wrong(where, f"is {value!r}; {{name, goal, margin}} is expected")
             return Metric(name="")
-        self.only_keys("metric", value, ("name", "goal", "margin"))
+        self.only_keys(where, value, ("name", "goal", "margin"))
         if "name" not in value:
-            self.wrong("metric.name", "is missing; a metric that the model logs, such as test/acc")
-        goal = self.one_of("metric.goal", value.get("goal", "max"), GOALS)
+            self.wrong(f"{where}.name", "is missing; a metric that the model logs, such as test/acc")
+        goal = self.one_of(f"{where}.goal", value.get("goal", "max"), GOALS)
         margin = value.get("margin")
         is_number = isinstance(margin, int | float) and not isinstance(margin, bool) and math.isfinite(margin)
         if margin is not None and not (is_number and margin > 0):
-            self.wrong("metric.margin", f"is {margin!r}; a positive number in the metric's unit is expected")
+            self.wrong(f"{where}.margin", f"is {margin!r}; a positive number in the metric's unit is expected")
             margin = None
-        return Metric(name=self.text("metric.name", value.get("name", "")), goal=goal, margin=margin)
+        return Metric(name=self.text(f"{where}.name", value.get("name", "")), goal=goal, margin=margin)
 
     def exclude(self, value: Any, factors: Sequence[Factor]) -> tuple[Mapping[str, tuple[str, ...]], ...]:
         if not isinstance(value, list):
@@ -348,7 +349,7 @@ class _Parser:
             rules.append(rule)
         return tuple(rules)
 
-    def claims(self, value: Any, factors: Sequence[Factor]) -> tuple[Claim, ...]:
+    def claims(self, value: Any, factors: Sequence[Factor], design: Any) -> tuple[Claim, ...]:
         if not isinstance(value, dict):
             self.wrong("claims", f"is {value!r}; a mapping of name to {{factor, better, than, says}} is expected")
             return ()
@@ -358,7 +359,7 @@ class _Parser:
             if not isinstance(entry, dict):
                 self.wrong(where, f"is {entry!r}; {{factor, better, than, says}} is expected")
                 continue
-            self.only_keys(where, entry, ("factor", "better", "than", "says"))
+            self.only_keys(where, entry, ("factor", "better", "than", "says", "more_under", "than_under", "metric"))
             missing = [key for key in ("factor", "better", "than", "says") if key not in entry]
             for key in missing:
                 self.wrong(f"{where}.{key}", "is missing")
@@ -369,9 +370,55 @@ class _Parser:
             )
             if better == than:
                 self.wrong(where, f"compares {better!r} with itself")
-            says = self.text(f"{where}.says", entry["says"])
-            claims.append(Claim(name=str(name), factor=str(entry["factor"]), better=better, than=than, says=says))
+            under, than_under = self.interaction(where, entry, factors, design)
+            claims.append(
+                Claim(
+                    name=str(name),
+                    factor=str(entry["factor"]),
+                    better=better,
+                    than=than,
+                    says=self.text(f"{where}.says", entry["says"]),
+                    under=under,
+                    than_under=than_under,
+                    metric=self.metric(entry["metric"], f"{where}.metric") if "metric" in entry else None,
+                )
+            )
         return tuple(claims)
+
+    def interaction(
+        self, where: str, entry: Mapping[str, Any], factors: Sequence[Factor], design: Any
+    ) -> tuple[tuple[str, str] | None, tuple[str, str] | None]:
+        """The two cells of another factor that a claim on an interaction compares; None twice for other claims."""
+        given = [key for key in _INTERACTION_KEYS if key in entry]
+        if not given:
+            return None, None
+        for key in _INTERACTION_KEYS:
+            if key not in entry:
+                self.wrong(f"{where}.{key}", f"is missing; {given[0]} is compared with it")
+        cells = [self.one_level(f"{where}.{key}", entry[key], factors) for key in given]
+        if len(given) < len(_INTERACTION_KEYS) or None in cells:
+            return None, None
+        under, than_under = cells
+        if under is not None and than_under is not None:
+            if under[0] != than_under[0]:
+                self.wrong(
+                    where, f"more_under names {under[0]!r} and than_under {than_under[0]!r}; one factor is needed"
+                )
+            elif under == than_under:
+                self.wrong(where, f"compares {under[0]}={under[1]} with itself")
+            elif under[0] == entry["factor"]:
+                self.wrong(f"{where}.more_under", f"names the claim's own factor {under[0]!r}; another one is needed")
+            elif design == "one_at_a_time":
+                self.wrong(where, "is on an interaction, which the one_at_a_time design cannot estimate; use full")
+        return under, than_under
+
+    def one_level(self, where: str, value: Any, factors: Sequence[Factor]) -> tuple[str, str] | None:
+        """One factor with one level, as in {activation: relu}."""
+        if not isinstance(value, dict) or len(value) != 1:
+            self.wrong(where, f"is {value!r}; one {{factor: level}} is expected")
+            return None
+        ((name, level),) = value.items()
+        return str(name), self.level_of(f"{where}.{name}", factors, name, level)
 
     def level_of(self, where: str, factors: Sequence[Factor], factor_name: Any, level: Any) -> str:
         names = [factor.name for factor in factors]

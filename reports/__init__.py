@@ -8,6 +8,7 @@ from .examples import CorrectTable, crossed_table, crossed_table_of, load_correc
 from .files import write_report
 from .frame import load_curves, load_plan, load_trials
 from .markdown import to_markdown
+from .planning import planning_lines
 from .report import Report, build_report
 from .statistics import import_statistics
 from .terminal import print_report
@@ -30,6 +31,7 @@ __all__ = [
     "load_plan",
     "load_trials",
     "outcomes_of",
+    "planning_lines",
     "print_report",
     "to_markdown",
     "write_report",

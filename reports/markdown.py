@@ -8,7 +8,17 @@ from experiments.errors import visible
 
 from .method import method_lines
 from .report import Report
-from .tables import COUNTS, MARK, Table, cell_text, contrast_text, missing_lines
+from .tables import (
+    COUNTS,
+    MARK,
+    Table,
+    cell_text,
+    contrast_text,
+    interaction_text,
+    missing_lines,
+    rate_text,
+    share_text,
+)
 from .text import counted
 
 _MOST_LINES = 30  # of incomplete cells, before the rest is only counted
@@ -76,7 +86,10 @@ def _blocks(report: Report) -> Iterator[str]:
         yield _bullets(notes)
     yield from _contrast_blocks(report)
     yield from _claim_blocks(report)
+    yield from _interaction_blocks(report)
+    yield from _share_blocks(report)
     yield from _cell_blocks(report)
+    yield from _rate_blocks(report)
     yield "---"
     yield _footer(report)
 
@@ -94,7 +107,8 @@ def _contrast_blocks(report: Report) -> Iterator[str]:
         yield (
             f"Level - reference in {escape(metric.name)}, within each {unit}, mean over the other factors. "
             f"{_counts(unit)} {unit}s.{marked}{corrected} p (Holm) is adjusted for {size}. d_z is the mean difference "
-            "over the standard deviation of the differences."
+            "over the standard deviation of the differences; MDE is the true difference that is found "
+            "four times in five."
         )
         yield table_lines(contrast_text(main, metric, unit).without_empty(["context"]))
     if len(simple):
@@ -114,6 +128,39 @@ def _claim_blocks(report: Report) -> Iterator[str]:
     yield "\n".join(
         f"- **{finding}**: {escape(words)}" for finding, words in zip(claims["finding"], claims["answer"], strict=True)
     )
+
+
+def _interaction_blocks(report: Report) -> Iterator[str]:
+    interactions, unit = report.interactions, report.study.unit
+    if len(interactions):
+        size = counted(int(interactions["num_comparisons"].iloc[0]), "interaction")
+        yield "## Interactions"
+        yield (
+            f"How much more the first contrast is, in {escape(report.study.metric.name)}, under the first of the two "
+            f"levels than under the second, within each {unit}. p (Holm) is adjusted for {size}."
+        )
+        yield table_lines(interaction_text(interactions, report.study.metric, unit))
+
+
+def _share_blocks(report: Report) -> Iterator[str]:
+    if len(report.shares):
+        yield "## Shares of variance"
+        yield (
+            f"Of the sum of squares of {escape(report.study.metric.name)} over all trials, by y ~ (factors)² + "
+            f"{report.study.unit}; the residual holds higher interactions and chance. Shares depend on the levels that "
+            "were chosen, and are no verdicts."
+        )
+        yield table_lines(share_text(report.shares))
+
+
+def _rate_blocks(report: Report) -> Iterator[str]:
+    if report.outcome_rates["diverged"].any():
+        yield "## Divergence"
+        yield (
+            "Diverged of those that trained to an end or diverged, with 95 % Wilson intervals; cells without any are "
+            "left out."
+        )
+        yield table_lines(rate_text(report.outcome_rates, report.cells))
 
 
 def _cell_blocks(report: Report) -> Iterator[str]:

@@ -43,6 +43,26 @@ def selection_line(study: Study) -> str:
     return f"{metric.name} {when}; {better}."
 
 
+def scope_line(study: Study) -> str:
+    """Which source of variance each interval of the report covers; the sentence that belongs beside every figure."""
+    if len(study.seeds) == 1:
+        return f"With one {study.unit} there is no interval, so no source of variance is covered."
+    if study.folds is not None:
+        return (
+            "Intervals of differences, interactions, claims, cells and curves cover other draws of training and test "
+            "examples of this data set together with the seed's other draws, corrected for the examples that folds "
+            "share; those of rates take folds as independent. None covers another data set, or other values of what "
+            "all cells share."
+        )
+    test = ", other test examples" if study.metric.name.startswith("test/") else ""
+    return (
+        "Intervals of differences, interactions, claims, cells, shares and curves cover re-training with other seeds "
+        "(initial values, the order of the data, dropout and, where the data module draws one, the split); those of "
+        "curves hold for each epoch alone; those of rates cover more trials of the same cell. None covers another data "
+        f"set{test} or other values of what all cells share."
+    )
+
+
 def _stopping(node: Any) -> str | None:
     """What an EarlyStopping anywhere in a study monitors; None without one."""
     if isinstance(node, dict):

@@ -9,11 +9,16 @@ from experiments.errors import InputError, choices, listed
 from experiments.study import Study
 from experiments.trial import DIVERGED, FAILED, FINISHED, PENDING, RUNNING
 
+from .audit import audit_table
+from .bands import band_table, threshold_table
 from .cells import NO_VALUE, Outcomes, cell_table, missing_counts, outcomes_of
-from .claims import claim_table
+from .claims import claim_table, notes_on_claims
 from .contrasts import contrast_table
+from .divergence import outcome_rates
 from .frame import curves_of, open_ledger, plan_of, trials_of
-from .method import VALIDATION
+from .interactions import interaction_table
+from .method import VALIDATION, scope_line
+from .shares import share_table
 from .text import counted, counts_in_words
 
 _MOST_SEEDS = 10  # that a sentence names
@@ -27,6 +32,13 @@ class Report:
     cells: one row a cell, see `cell_table`.
     contrasts: one row a main or simple effect, see `contrast_table`.
     claims: one row a claim of the study, see `claim_table`.
+    audit: one row a question to the design, see `audit_table`.
+    interactions: one row a pair of levels of two factors, see `interaction_table`; empty where not estimable.
+    shares: one row a source of variance, see `share_table`; empty where the design cannot tell.
+    outcome_rates: one row a cell, how often it diverged, see `outcome_rates`.
+    bands: one row a main effect, metric and epoch, see `band_table`.
+    thresholds: one row a cell and metric, after how many epochs it is nearly there, see `threshold_table`.
+    scope: which source of variance each interval covers, as a sentence.
     notes: sentences to read before believing a number: what is missing, what cannot be said, what the data modules
         said of their data.
     num_unplanned: trials of earlier plans that the ledger keeps and this report leaves out.
@@ -39,6 +51,13 @@ class Report:
     cells: pd.DataFrame
     contrasts: pd.DataFrame
     claims: pd.DataFrame
+    audit: pd.DataFrame
+    interactions: pd.DataFrame
+    shares: pd.DataFrame
+    outcome_rates: pd.DataFrame
+    bands: pd.DataFrame
+    thresholds: pd.DataFrame
+    scope: str
     notes: tuple[str, ...]
     num_unplanned: int
     files: tuple[Path, ...] = ()
@@ -73,14 +92,28 @@ def build_report(directory: str | Path) -> Report:
         on_data = [f"Data: {note}" for note in ledger.notes()]
     outcomes = outcomes_of(study, trials)
     contrasts = contrast_table(study, outcomes)
+    shares, why_no_shares = share_table(study, outcomes)
     return Report(
         study=study,
         trials=trials,
         curves=curves,
         cells=cell_table(outcomes),
         contrasts=contrasts,
-        claims=claim_table(study, outcomes),
-        notes=(*_notes(study, outcomes, contrasts), *_notes_on_backends(trials), *on_data),
+        claims=claim_table(study, outcomes, trials),
+        audit=audit_table(study, outcomes, trials, curves),
+        interactions=interaction_table(study, outcomes),
+        shares=shares,
+        outcome_rates=outcome_rates(outcomes),
+        bands=band_table(study, outcomes, curves),
+        thresholds=threshold_table(study, outcomes, curves),
+        scope=scope_line(study),
+        notes=(
+            *_notes(study, outcomes, contrasts),
+            *_notes_on_what_is_not_estimable(study, why_no_shares),
+            *notes_on_claims(study, trials),
+            *_notes_on_backends(trials),
+            *on_data,
+        ),
         num_unplanned=num_unplanned,
     )
 
@@ -137,6 +170,20 @@ def _notes(study: Study, outcomes: Outcomes, contrasts: pd.DataFrame) -> list[st
         )
     notes.extend(_notes_on_contexts(outcomes, contrasts))
     return notes
+
+
+def _notes_on_what_is_not_estimable(study: Study, why_no_shares: str) -> list[str]:
+    """Why there are no interactions and no shares of variance, where more seeds alone would not give them."""
+    if len(study.seeds) == 1:
+        return []
+    if study.design != "full" and len(study.factors) > 1:
+        return [
+            (
+                "Interactions are not estimable, and neither are shares of variance, since each factor is varied with "
+                "the others at their reference; `design: full` trains the other cells and keeps what is trained."
+            )
+        ]
+    return [f"There are no shares of variance: {why_no_shares}."] if why_no_shares else []
 
 
 def _note_on_folds(study: Study) -> str:

@@ -134,11 +134,9 @@ def paired_difference(
             overlap=overlap,
         )
     with np.errstate(over="ignore", invalid="ignore"):
-        differences = one - other
-        rounding = _ROUNDING * max(float(np.abs(one).max()), float(np.abs(other).max()))
-        differences = np.where(np.abs(differences) <= rounding, 0.0, differences)
+        differences = differences_of(one, other)
         mean = float(differences.mean())
-        sd = 0.0 if np.ptp(differences) <= rounding else _spread(differences)
+        sd = 0.0 if np.ptp(differences) <= _rounding(one, other) else _spread(differences)
     is_constant = sd == 0
     low, high = _t_interval(mean, sd, n, confidence, overlap)
     if is_constant:
@@ -156,6 +154,20 @@ def paired_difference(
         is_constant=is_constant,
         overlap=overlap,
     )
+
+
+def differences_of(level: ArrayLike, reference: ArrayLike) -> NDArray[np.float64]:
+    """The differences level - reference, (n,); what rounding alone explains is 0.
+
+    >>> differences_of([0.1 + 0.2, 1.0], [0.3, 0.5]).tolist()
+    [0.0, 0.5]
+    """
+    one, other = _vector(level), _vector(reference)
+    if not len(one):
+        return one
+    with np.errstate(over="ignore", invalid="ignore"):
+        differences = one - other
+        return np.where(np.abs(differences) <= _rounding(one, other), 0.0, differences)
 
 
 def equivalence(difference: PairedDifference, margin: float) -> Equivalence:
@@ -190,6 +202,11 @@ def import_statistics() -> None:
     """Import now what the functions above import at their first call."""
     import scipy.special  # noqa: F401
     import statsmodels.stats.multitest  # noqa: F401
+
+
+def _rounding(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """How far apart two values may be by rounding alone."""
+    return _ROUNDING * max(float(np.abs(one).max()), float(np.abs(other).max()))
 
 
 def _vector(values: ArrayLike) -> NDArray[np.float64]:

@@ -38,7 +38,7 @@ class Table:
 
 
 def contrast_text(contrasts: pd.DataFrame, metric: Metric, unit: str) -> Table:
-    """One row a contrast: contrast, context, n, difference, 95 % interval, p, p (Holm), d_z, verdict.
+    """One row a contrast: contrast, context, n, difference, 95 % interval, p, p (Holm), d_z, MDE, verdict.
 
     n is called folds where the unit is a fold, as in `cell_text`.
     """
@@ -56,11 +56,83 @@ def contrast_text(contrasts: pd.DataFrame, metric: Metric, unit: str) -> Table:
                 p_text(row["p_value"]),
                 p_text(row["p_adjusted"]),
                 number(row["effect_size"], 2, signed=True),
+                _two_digits(row["mde"]),
                 f"{row['verdict']}, {BELOW_MARGIN}" if row["below_margin"] else row["verdict"],
             )
         )
-    headers = ("contrast", "context", COUNTS[unit], "difference", "95 % interval", "p", "p (Holm)", "d_z", "verdict")
+    headers = (
+        "contrast",
+        "context",
+        COUNTS[unit],
+        "difference",
+        "95 % interval",
+        "p",
+        "p (Holm)",
+        "d_z",
+        "MDE",
+        "verdict",
+    )
     return Table(headers=headers, rows=tuple(rows), numbers=frozenset(headers[2:-1]))
+
+
+def interaction_text(interactions: pd.DataFrame, metric: Metric, unit: str) -> Table:
+    """One row an interaction: contrast, under, n, difference of differences, 95 % interval, p (Holm), MDE, verdict."""
+    rows = []
+    for row in interactions.to_dict("records"):
+        mean, low, high = difference_text(row["mean_difference"], row["ci_low"], row["ci_high"], metric.margin)
+        rows.append(
+            (
+                f"{row['factor_a']}: {row['level_a']} - {row['reference_a']}",
+                f"{row['factor_b']}: {row['level_b']} - {row['reference_b']}",
+                _of(row["n"], row["n"] + row["num_seeds_left_out"]),
+                mean,
+                f"{low} to {high}" if low != ABSENT else ABSENT,
+                p_text(row["p_adjusted"]),
+                _two_digits(row["mde"]),
+                row["verdict"],
+            )
+        )
+    headers = ("contrast", "under", COUNTS[unit], "difference", "95 % interval", "p (Holm)", "MDE", "verdict")
+    return Table(headers=headers, rows=tuple(rows), numbers=frozenset(headers[2:-1]))
+
+
+def share_text(shares: pd.DataFrame) -> Table:
+    """One row a source of variance: source, share, 95 % interval, df, partial ω²."""
+    rows = [
+        (
+            row["source"],
+            _percent(row["share"]),
+            ABSENT
+            if math.isnan(row["share_low"])
+            else f"{_percent(row['share_low'])} to {_percent(row['share_high'])}",
+            str(row["df"]),
+            number(row["partial_omega_squared"], 3),
+        )
+        for row in shares.to_dict("records")
+    ]
+    headers = ("source", "share", "95 % interval", "df", "partial ω²")
+    return Table(headers=headers, rows=tuple(rows), numbers=frozenset(headers[1:]))
+
+
+def rate_text(rates: pd.DataFrame, cells: pd.DataFrame) -> Table:
+    """One row a cell with a diverged trial: cell, diverged, rate, 95 % interval.
+
+    Arguments:
+        rates: of `outcome_rates`.
+        cells: of `cell_table`, whose rows are the same cells.
+    """
+    rows = [
+        (
+            _name(cells, levels),
+            f"{row['diverged']} of {row['n']}",
+            _percent(row["rate"]),
+            f"{_percent(row['rate_low'])} to {_percent(row['rate_high'])}",
+        )
+        for levels, row in zip(cells.index, rates.to_dict("records"), strict=True)
+        if row["diverged"]
+    ]
+    headers = ("cell", "diverged", "rate", "95 % interval")
+    return Table(headers=headers, rows=tuple(rows), numbers=frozenset(headers[1:]))
 
 
 def cell_text(cells: pd.DataFrame, unit: str) -> Table:
@@ -97,6 +169,14 @@ def missing_lines(cells: pd.DataFrame, at_most: int) -> list[str]:
 
 def _name(cells: pd.DataFrame, levels: Iterable[str]) -> str:
     return cell_name(dict(zip(map(str, cells.index.names), levels, strict=True)))
+
+
+def _percent(share: float) -> str:
+    return ABSENT if math.isnan(share) else f"{100 * share:.1f} %"
+
+
+def _two_digits(size: float) -> str:
+    return number(size, decimals_for([size], size))
 
 
 def _of(n: int, planned: int) -> str:

@@ -9,9 +9,10 @@ from rich.text import Text
 from experiments.errors import visible
 
 from .claims import CONTRADICTED, PRACTICALLY_EQUAL, SUPPORTED
+from .interactions import HELPS_LESS, HELPS_MORE, WORDS
 from .method import folds_line, selection_line
 from .report import Report
-from .tables import COUNTS, MARK, Table, cell_text, contrast_text, missing_lines
+from .tables import COUNTS, MARK, Table, cell_text, contrast_text, missing_lines, rate_text
 from .text import counted, counts_in_words
 from .verdicts import EQUIVALENT, HARMS, IMPROVES, UNDECIDED, VERDICTS
 
@@ -19,6 +20,7 @@ _STYLES = {IMPROVES: "green", HARMS: "red", EQUIVALENT: "cyan", UNDECIDED: "yell
 _STYLES |= {SUPPORTED: "green", CONTRADICTED: "red", PRACTICALLY_EQUAL: "cyan"}
 _MOST_ROWS = 40  # of the cell table; report.md has all of them
 _MOST_LINES = 10  # of incomplete cells
+_MOST_SHARES = 4  # sources of variance
 _NARROWEST_NAME = 12  # characters, before the table grows beyond the terminal instead
 
 
@@ -42,6 +44,8 @@ def print_report(report: Report, console: Console) -> None:
             table.only(["contrast", COUNTS[study.unit], "difference", "95 % interval", "p (Holm)", "verdict"]), console
         )
     _print_simple_effects(report, console)
+    _print_interactions(report, console)
+    _print_shares(report, console)
     _print_claims(report, console)
     _print_cells(report, console)
     for note in report.notes:
@@ -56,6 +60,26 @@ def _print_simple_effects(report: Report, console: Console) -> None:
         words = report.simple_effects["verdict"].value_counts()
         counts = counts_in_words({word: int(words.get(word, 0)) for word in VERDICTS})
         console.print(_text(f"{counted(len(report.simple_effects), 'simple effect')} in report.md: {counts}", "dim"))
+
+
+def _print_interactions(report: Report, console: Console) -> None:
+    """Those that are found; the others are counted."""
+    table = report.interactions
+    found = table[table["verdict"].isin([HELPS_MORE, HELPS_LESS])]
+    for words in found["sentence"].head(_MOST_LINES):
+        console.print(_text(words))
+    if len(table):
+        words = table["verdict"].value_counts()
+        counts = counts_in_words({word: int(words.get(word, 0)) for word in WORDS.values()})
+        console.print(_text(f"{counted(len(table), 'interaction')} in report.md: {counts}", "dim"))
+
+
+def _print_shares(report: Report, console: Console) -> None:
+    """The largest sources of variance on one line."""
+    largest = report.shares[report.shares["share"] > 0].nlargest(_MOST_SHARES, "share")
+    if len(largest):
+        shares = ", ".join(f"{row['source']} {100 * row['share']:.0f} %" for row in largest.to_dict("records"))
+        console.print(_text(f"Shares of variance: {shares}", "dim"))
 
 
 def _print_claims(report: Report, console: Console) -> None:
@@ -74,6 +98,9 @@ def _print_cells(report: Report, console: Console) -> None:
         console.print(_text(f"and {counted(len(table.rows) - _MOST_ROWS, 'cell')} more in report.md"))
     for line in missing_lines(report.cells, _MOST_LINES):
         console.print(_text(f"{MARK} {line}"))
+    rates = rate_text(report.outcome_rates, report.cells)
+    for cell, diverged, rate, interval in rates.rows[:_MOST_LINES]:
+        console.print(_text(f"{cell}: {diverged} diverged, {rate} (95 % interval {interval})"))
 
 
 def _draw(table: Table, console: Console) -> None:

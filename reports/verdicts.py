@@ -2,22 +2,27 @@
 
 improves, harms: the difference is not 0 (Holm-adjusted p below 5 %), in the metric's direction or against it.
 equivalent: not shown to differ, and shown to differ by less than the margin (TOST). Needs a margin in the study.
-undecided: neither. Never "no effect": with few seeds that is the likely outcome of a real, middling effect too.
+undecided: neither. Never "no effect": with few seeds that is the likely outcome of a real, middling effect too. What
+the seeds could have found, and how many more would decide, is said instead.
 
 The first two go before the third: a difference can be shown both to exist and to be smaller than the margin. The level
 then improves or harms, "below the margin".
+
+An interaction is judged in the same way, by the difference of differences: improves is then that the level does more
+for the metric under the first of two levels of another factor than under the second.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from experiments.study import Metric
 
+from .outlook import ALPHA, Outlook, outlook_of, outlook_text
+from .pairs import Pairs
 from .statistics import Equivalence, PairedDifference, equivalence
 from .text import counted, counts_in_words, decimals_for, number, p_text
 
 IMPROVES, HARMS, EQUIVALENT, UNDECIDED = "improves", "harms", "equivalent", "undecided"
 VERDICTS = (IMPROVES, HARMS, EQUIVALENT, UNDECIDED)
-ALPHA = 0.05
 BELOW_MARGIN = "below the margin"
 
 
@@ -29,6 +34,9 @@ class Comparison:
     num_contexts: how many cells of the other factors have both levels in the design.
     missing: how many trials of the seeds left out are missing, by reason.
     unit: what a difference is of, seed or fold.
+    pairs: what else the values say; None where nobody asks.
+    under: of an interaction, the two cells of other factors that are compared, as in ("init=he", "init=xavier"); None
+        otherwise.
     """
 
     factor: str
@@ -40,60 +48,62 @@ class Comparison:
     num_seeds_left_out: int
     missing: dict[str, int]
     unit: str = "seed"
+    pairs: Pairs | None = None
+    under: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What a comparison says. `equivalence` is None when the study names no margin."""
+    """What a comparison says.
+
+    equivalence: None when the study names no margin.
+    outlook: what the seeds find; how many more decide is told only of what is undecided.
+    """
 
     word: str
     p_adjusted: float
     below_margin: bool
     equivalence: Equivalence | None
+    outlook: Outlook
 
     def __str__(self) -> str:
         return f"{self.word}, {BELOW_MARGIN}" if self.below_margin else self.word
 
 
-def judge(difference: PairedDifference, p_adjusted: float, metric: Metric) -> Verdict:
+def judge(difference: PairedDifference, p_adjusted: float, metric: Metric, num_comparisons: int = 1) -> Verdict:
     """The verdict on a difference, given its p value adjusted for the family it is in (NaN when there is none)."""
     tost = None if metric.margin is None else equivalence(difference, metric.margin)
     is_small = tost is not None and tost.holds
-    if p_adjusted < ALPHA:
-        is_better = (difference.mean > 0) == (metric.goal == "max")
-        word = IMPROVES if is_better else HARMS
-        return Verdict(word=word, p_adjusted=p_adjusted, below_margin=is_small, equivalence=tost)
+    is_found = p_adjusted < ALPHA
+    if is_found:
+        word = IMPROVES if (difference.mean > 0) == (metric.goal == "max") else HARMS
+    else:
+        word = EQUIVALENT if is_small else UNDECIDED
+    outlook = outlook_of(difference, metric if word == UNDECIDED else replace(metric, margin=None), num_comparisons)
     return Verdict(
-        word=EQUIVALENT if is_small else UNDECIDED, p_adjusted=p_adjusted, below_margin=False, equivalence=tost
+        word=word, p_adjusted=p_adjusted, below_margin=is_found and is_small, equivalence=tost, outlook=outlook
     )
 
 
 def sentence(comparison: Comparison, verdict: Verdict, metric: Metric) -> str:
     """A comparison and its verdict in plain words, with the numbers they rest on."""
     subject = f"{comparison.factor} ({comparison.context})" if comparison.context else comparison.factor
-    level, reference, name = comparison.level, comparison.reference, metric.name
     difference, unit = comparison.difference, comparison.unit
+    says, margin = _says(comparison, metric), metric.margin
     if difference.n < 2:  # noqa: PLR2004 -- what PairedDifference needs
+        missing = "both" if comparison.under is None else "all four"
         why = (
-            "no cell of the design has both"
+            f"no cell of the design has {missing}"
             if comparison.num_contexts == 0
             else f"a difference needs two complete {unit}s, and there {_is_or_are(difference.n)}"
         )
-        return f"{subject}: {level} against {reference} is {UNDECIDED} in {name}: {why}{_left_out(comparison)}."
-    margin = metric.margin
+        return f"{subject}: {says[UNDECIDED]}: {why}{_left_out(comparison)}."
     if difference.is_constant and difference.mean != 0:
         shown, *_ = difference_text(difference.mean, difference.mean, difference.mean, margin)
         return (
-            f"{subject}: {level} against {reference} is {UNDECIDED} in {name}: {shown} in each of "
-            f"{counted(difference.n, unit)}, and without any spread between {unit}s there is no interval"
-            f"{_left_out(comparison)}."
+            f"{subject}: {says[UNDECIDED]}: {shown} in each of {counted(difference.n, unit)}, and without any spread "
+            f"between {unit}s there is no interval{_left_out(comparison)}."
         )
-    says = {
-        IMPROVES: f"{level} improves {name} against {reference}",
-        HARMS: f"{level} harms {name} against {reference}",
-        EQUIVALENT: f"{level} is equivalent to {reference} in {name} within ±{margin}",
-        UNDECIDED: f"{level} against {reference} is {UNDECIDED} in {name}",
-    }[verdict.word]
     mean, low, high = difference_text(difference.mean, difference.ci_low, difference.ci_high, margin)
     if verdict.word == EQUIVALENT and verdict.equivalence is not None:
         tost = verdict.equivalence
@@ -103,9 +113,28 @@ def sentence(comparison: Comparison, verdict: Verdict, metric: Metric) -> str:
         p = p_text(verdict.p_adjusted)
         numbers = [f"95 % interval {low} to {high}", counted(difference.n, unit)]
         numbers.append(f"adjusted p < {p[1:]}" if p.startswith("<") else f"adjusted p = {p}")
-    return (
-        f"{subject}: {says}: {mean} ({', '.join(numbers)}){_note(comparison, verdict, metric)}{_left_out(comparison)}."
-    )
+    notes = _note(comparison, verdict, metric)
+    return f"{subject}: {says[verdict.word]}: {mean} ({', '.join(numbers)}){notes}{_left_out(comparison)}."
+
+
+def _says(comparison: Comparison, metric: Metric) -> dict[str, str]:
+    """The statement for each verdict."""
+    level, reference, name = comparison.level, comparison.reference, metric.name
+    if comparison.under is not None:
+        one, other = comparison.under
+        pair = f"{level} against {reference}"
+        return {
+            IMPROVES: f"{pair} does more for {name} under {one} than under {other}",
+            HARMS: f"{pair} does less for {name} under {one} than under {other}",
+            EQUIVALENT: f"{pair} does the same for {name} under {one} as under {other}, within ±{metric.margin}",
+            UNDECIDED: f"whether {pair} does more for {name} under {one} than under {other} is {UNDECIDED}",
+        }
+    return {
+        IMPROVES: f"{level} improves {name} against {reference}",
+        HARMS: f"{level} harms {name} against {reference}",
+        EQUIVALENT: f"{level} is equivalent to {reference} in {name} within ±{metric.margin}",
+        UNDECIDED: f"{level} against {reference} is {UNDECIDED} in {name}",
+    }
 
 
 def difference_text(mean: float, low: float, high: float, margin: float | None) -> tuple[str, str, str]:
@@ -129,6 +158,8 @@ def _note(comparison: Comparison, verdict: Verdict, metric: Metric) -> str:
         notes.append(f"p = {p_text(difference.p_value)} alone, but not adjusted for the other contrasts")
     if difference.is_constant:
         notes.append(f"no {comparison.unit} differs at all")
+    if verdict.word == UNDECIDED and (outlook := outlook_text(verdict.outlook, difference, metric, comparison.unit)):
+        notes.append(outlook)
     return "".join(f"; {note}" for note in notes)
 
 

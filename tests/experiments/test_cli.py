@@ -64,6 +64,10 @@ def test_check_shows_the_plan_and_writes_nothing(capsys, tmp_path):
     assert "full design: 2 cells x 2 seeds = 4 trials; metric test/acc (max), margin 0.01" in text
     assert "each level against its reference, paired by seed: 2 differences" in text
     assert "trained together: 4 trials in groups of 4" in text
+    assert (
+        "- 2 seeds find a true difference of 11.55 SD (standard deviations of the difference by seed) four times"
+        in text
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["mine.yaml"]
 
 
@@ -97,6 +101,11 @@ def test_run_status_show_and_report(capsys):
     assert config["trainer"]["max_epochs"] == 2
     code, out, _ = ablate(capsys, "report", "runs/mine")
     assert code == 0
+    code, out, _ = ablate(capsys, "check", "mine.yaml", "--seeds", "8", "--pilot", "runs/mine")
+    assert code == 0
+    assert "- 8 seeds find a true difference of 1.16 SD" in out
+    assert "- pilot runs/mine: the SD of paired differences is 0." in out
+    assert " seeds to find a difference as large, " in out
     code, out, _ = ablate(capsys, "run", "mine.yaml", "--runner", "inline", "--set", "trainer.max_epochs=2")
     assert code == 0
     assert "nothing to train" in out
@@ -160,6 +169,10 @@ WRONG = [
     (("run", "mine.yaml", "--wandb", "online"), "ablate: --wandb online: Weights & Biases comes with a later release"),
     (("run", "mine.yaml", "--workers", "0"), "ablate: --workers 0: at least 1 is needed"),
     (("run", "mine.yaml", "--data-dir", "absent"), "ablate: --data-dir absent: is not a folder"),
+    (
+        ("check", "mine.yaml", "--pilot", "absent"),
+        "ablate: absent/ledger.sqlite: there is no ledger; `ablate run` makes",
+    ),
     (("status", "absent"), "ablate: absent/ledger.sqlite: there is no ledger; `ablate run` makes one"),
     (("retry", "absent"), "ablate: absent/ledger.sqlite: there is no ledger; `ablate run` makes one"),
     (("show", "absent", "x"), "ablate: absent/ledger.sqlite: there is no ledger; `ablate run` makes one"),

@@ -297,3 +297,74 @@ def test_whatever_stands_under_a_key_it_parses_or_is_a_study_error(value, key):
     content[key] = value
     with contextlib.suppress(StudyError):
         parse_study(content)
+
+
+def claim_of(**changes):
+    content = small_study()
+    content["factors"]["size"] = {
+        "levels": {"small": {"model.init_args.hidden": [4]}, "large": {"model.init_args.hidden": [9]}}
+    }
+    claim = {"factor": "activation", "better": "relu", "than": "tanh", "says": "ReLU gains more in large networks"}
+    claim |= {"more_under": {"size": "large"}, "than_under": {"size": "small"}} | changes
+    content["claims"] = {"c": {key: value for key, value in claim.items() if value is not None}}
+    return content
+
+
+def test_claims_on_interactions_and_on_other_metrics_are_read_and_written():
+    content = claim_of(metric={"name": "train/loss", "goal": "min", "margin": 0.01})
+    study = parse_study(content)
+    (claim,) = study.claims
+    assert (claim.under, claim.than_under) == (("size", "large"), ("size", "small"))
+    assert (claim.metric.name, claim.metric.goal, claim.metric.margin) == ("train/loss", "min", 0.01)
+    assert parse_study(study.to_dict()) == study
+    assert study.to_dict()["claims"] == content["claims"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"than_under": None}, "claims.c.than_under: is missing; more_under is compared with it"),
+        ({"more_under": None}, "claims.c.more_under: is missing; than_under is compared with it"),
+        ({"more_under": "large"}, "claims.c.more_under: is 'large'; one {factor: level} is expected"),
+        (
+            {"more_under": {"size": "large", "activation": "relu"}},
+            "claims.c.more_under: is {'size': 'large', 'activation': 'relu'}; one {factor: level} is expected",
+        ),
+        (
+            {"more_under": {"size": "larg"}},
+            "claims.c.more_under.size: 'larg' is not a level of size; did you mean 'large'? levels: small, large",
+        ),
+        (
+            {"more_under": {"siz": "large"}},
+            "claims.c.more_under.siz: 'siz' is not a factor; did you mean 'size'? factors: activation, size",
+        ),
+        ({"than_under": {"size": "large"}}, "claims.c: compares size=large with itself"),
+        (
+            {"than_under": {"activation": "tanh"}},
+            "claims.c: more_under names 'size' and than_under 'activation'; one factor is needed",
+        ),
+        (
+            {"more_under": {"activation": "relu"}, "than_under": {"activation": "tanh"}},
+            "claims.c.more_under: names the claim's own factor 'activation'; another one is needed",
+        ),
+        (
+            {"metric": {"goal": "up"}},
+            "claims.c.metric.name: is missing; a metric that the model logs, such as test/acc",
+        ),
+        ({"metric": {"name": "a", "goal": "up"}}, "claims.c.metric.goal: is 'up'; accepted: max, min"),
+        (
+            {"metric": {"name": "a", "margin": 0}},
+            "claims.c.metric.margin: is 0; a positive number in the metric's unit",
+        ),
+        ({"metric": "train/loss"}, "claims.c.metric: is 'train/loss'; {name, goal, margin} is expected"),
+        ({"more_uner": 1}, "claims.c.more_uner: is not a key here; did you mean 'more_under'?"),
+    ],
+)
+def test_each_mistake_in_such_a_claim_is_told(changes, message):
+    assert any(problem.startswith(message) for problem in problems(claim_of(**changes)))
+
+
+def test_a_claim_on_an_interaction_needs_the_full_design():
+    assert problems(claim_of() | {"design": "one_at_a_time"}) == [
+        "claims.c: is on an interaction, which the one_at_a_time design cannot estimate; use full"
+    ]

@@ -336,3 +336,92 @@ def test_sentences_over_folds_speak_of_folds():
     apart = contrasts_of(study, trials_of(study, lambda levels, seed: 0.5 + 0.25 * (levels["x"] == "b")))["sentence"][0]
     assert "in each of 3 folds, and without any spread between folds there is no interval" in apart
     assert not any("seed" in text for text in (same, apart))
+
+
+def test_the_columns_beyond_the_t_test_are_those_of_the_paired_values():
+    study = one_factor(seeds=10, metric={"name": "test/loss", "goal": "min", "margin": 0.001})
+    trials = trials_of(study, noisy)
+    found = row(contrasts_of(study, trials), level="b")
+    values = trials.set_index(["x", "seed"])["test/loss"]
+    b, a = values["b"].to_numpy(), values["a"].to_numpy()
+    assert found["seed_correlation"] == pytest.approx(np.corrcoef(b, a)[0, 1], rel=1e-9)
+    assert (found["wins"], found["losses"], found["ties"]) == ((b < a).sum(), (b > a).sum(), 0)
+    test = stats.permutation_test((b - a,), np.sum, permutation_type="samples", n_resamples=2**10)
+    assert found["sign_flip_p"] == pytest.approx(test.pvalue, rel=1e-12)
+    assert found["sign_flip_floor"] == 2**-9
+    assert found["bootstrap_low"] < found["mean_difference"] < found["bootstrap_high"]
+    assert found["mde"] == pytest.approx(1.0 * found["sd_difference"], rel=5e-3)
+    assert found["more_seeds"] > 0
+    assert f"about {found['more_seeds']:.0f} more seeds would decide for the margin of 0.001" in found["sentence"]
+
+
+def test_the_minimum_detectable_effect_is_that_of_the_family():
+    study = one_factor(["a", "b", "c", "d", "e", "f"])
+    table = contrasts_of(study, trials_of(study, noisy))
+    assert table["mde"].to_numpy() == pytest.approx(2.63 * table["sd_difference"].to_numpy(), rel=5e-3)
+    assert table["more_seeds"].isna().all()
+
+
+def test_folds_have_no_resampled_columns_and_a_larger_detectable_effect():
+    study = one_factor(folds=5, seeds=10)
+    found = row(contrasts_of(study, trials_of(study, noisy)), level="b")
+    assert found[["sign_flip_p", "sign_flip_floor", "bootstrap_low", "bootstrap_high"]].isna().all()
+    assert found["mde"] == pytest.approx(1.0 * found["sd_difference"] * math.sqrt((1 / 10 + 1 / 4) * 10), rel=5e-3)
+    assert found["wins"] + found["losses"] + found["ties"] == 10
+
+
+def interaction_claims(**changes):
+    """He gains 0.05 for ReLU and nothing for sigmoid."""
+    claim = {
+        "factor": "init",
+        "better": "he",
+        "than": "xavier",
+        "more_under": {"activation": "relu"},
+        "than_under": {"activation": "sigmoid"},
+        "says": "He helps ReLU more than it helps sigmoid.",
+    }
+    study = make_study(claims={"he-for-relu": claim | changes})
+    together = {("relu", "he"): 0.05}
+    trials = trials_of(study, lambda levels, seed: noisy(levels, seed) + together.get((*levels.values(),), 0.0))
+    trials["train/loss"] = 1 - trials["test/acc"]
+    return row(claim_table(study, outcomes_of(study, trials), trials), claim="he-for-relu")
+
+
+def test_a_claim_on_an_interaction_is_tested_by_the_difference_of_differences():
+    found = interaction_claims()
+    assert (found["finding"], found["factor"], found["n"]) == ("supported", "init × activation", 5)
+    assert found["mean_difference"] == pytest.approx(0.05, abs=0.01)
+    assert found["answer"].startswith(
+        "He helps ReLU more than it helps sigmoid (he-for-relu). init × activation: he against xavier does more for "
+        "test/acc under activation=relu than under activation=sigmoid: +0.0"
+    )
+    assert interaction_claims(better="xavier", than="he")["finding"] == "contradicted"
+    assert (
+        interaction_claims(metric={"name": "test/acc", "margin": 0.5}, more_under={"activation": "tanh"})["finding"]
+        == "practically equal"
+    )
+    assert interaction_claims(more_under={"activation": "tanh"})["finding"] == "undecided"
+
+
+def test_a_claim_may_have_a_metric_of_its_own():
+    found = interaction_claims(metric={"name": "train/loss", "goal": "min"})
+    assert (found["finding"], found["metric"]) == ("supported", "train/loss")
+    assert found["mean_difference"] == pytest.approx(-0.05, abs=0.01)
+    assert interaction_claims(metric={"name": "train/loss", "goal": "max"})["finding"] == "contradicted"
+
+
+def test_a_claim_with_a_metric_of_its_own_needs_the_trials():
+    claims = {"c": {"factor": "x", "better": "b", "than": "a", "says": "b", "metric": {"name": "train/loss"}}}
+    study = one_factor(claims=claims)
+    with pytest.raises(ValueError, match="claim 'c' is on 'train/loss', which is in the frame of trials"):
+        claim_table(study, outcomes_of(study, trials_of(study, noisy)))
+
+
+def test_claims_on_several_metrics_are_one_family():
+    one = {"factor": "x", "better": "b", "than": "a", "says": "b"}
+    study = one_factor(claims={"c": one, "d": one | {"metric": {"name": "other", "margin": 0.1}}, "e": one})
+    trials = trials_of(study, noisy)
+    trials["other"] = trials["test/acc"]
+    table = claim_table(study, outcomes_of(study, trials), trials)
+    assert table["num_comparisons"].tolist() == [3, 3, 3]
+    assert table["finding"].tolist() == ["undecided", "practically equal", "undecided"]

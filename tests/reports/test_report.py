@@ -109,7 +109,10 @@ def test_a_table_has_its_columns_whatever_the_names_are(tmp_path):
 def test_the_answer_comes_first_with_a_sentence_a_contrast(tmp_path):
     text = report_text(tmp_path, make_study())
     titles = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
-    assert titles == ["activations", "Answer", "What was measured", "Contrasts", "Simple effects", "Cells"]
+    assert titles == [
+        *("activations", "Answer", "What was measured", "Contrasts", "Simple effects"),
+        *("Interactions", "Shares of variance", "Cells"),
+    ]
     answer = section(text, "Answer").splitlines()
     assert [line.partition(" ")[2].partition(":")[0] for line in answer] == ["activation", "activation", "init"]
     assert all("95 % interval" in line and "5 seeds" in line for line in answer)
@@ -232,7 +235,7 @@ def test_trials_of_earlier_plans_are_counted_and_left_out(tmp_path):
 def test_every_printed_interval_holds_its_mean(tmp_path):
     text = report_text(tmp_path, make_study())
     triples = re.findall(r"([+-][\d.]+) \| +([+-][\d.]+) to ([+-][\d.]+) \|", text)
-    assert len(triples) == 3 + 7
+    assert len(triples) == 3 + 7 + 2  # main effects, simple effects, interactions
     assert all(float(low) <= float(mean) <= float(high) for mean, low, high in triples)
 
 
@@ -389,3 +392,27 @@ def test_notes_on_the_data_stand_among_the_caveats(tmp_path):
     assert build_report(tmp_path).notes == ("Data: 3 texts | were empty\x1b[31m",)
     text = to_markdown(build_report(tmp_path))
     assert section(text, "Caveats") == "- Data: 3 texts \\| were empty\\\\x1b[31m"
+
+
+def test_a_claim_on_a_metric_that_nobody_logged_is_undecided_and_says_why(tmp_path):
+    claim = {"factor": "x", "better": "b", "than": "a", "says": "b is smoother", "metric": {"name": "grad/norm"}}
+    report = build_report(make_ledger(tmp_path, one_factor(claims={"c": claim}), measure))
+    assert report.claims["finding"].tolist() == ["undecided"]
+    assert "Claim c: no trial logged 'grad/norm', so it is undecided." in report.notes
+    assert "there is none; 5 seeds left out (10 no value)" in report.claims["answer"][0]
+
+
+def test_interactions_shares_and_divergence_have_sections_where_there_are_any(tmp_path):
+    def some(levels, seed):
+        gone = (levels, seed) == ({"activation": "relu", "init": "he"}, 1)
+        return make_result(status=DIVERGED) if gone else measure(levels, seed)
+
+    text = report_text(tmp_path / "full", make_study(), some)
+    assert "| activation: tanh - sigmoid | init: he - xavier |" in section(text, "Interactions")
+    assert "| activation × init |" in section(text, "Shares of variance")
+    assert "1 of 5" in section(text, "Divergence")
+    assert section(text, "Divergence").count("| activation=") == 1
+    text = report_text(tmp_path / "one", make_study(design="one_at_a_time"))
+    for title in ("Interactions", "Shares of variance", "Divergence"):
+        assert f"## {title}" not in text
+    assert "- Interactions are not estimable, and neither are shares of variance, since each factor" in text

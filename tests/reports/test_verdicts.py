@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from experiments.study import Metric
 from reports.statistics import paired_difference
@@ -94,7 +95,7 @@ def test_sentences_name_the_numbers_they_rest_on():
     )
     assert words([0.1, -0.1, 0.2], ACCURACY) == (
         "activation: relu against sigmoid is undecided in test/acc: +0.07 (95 % interval -0.31 to +0.45, 3 seeds, "
-        "adjusted p = 0.529)."
+        "adjusted p = 0.529); at this spread, 3 seeds find a true difference of 0.50 four times in five."
     )
 
 
@@ -130,3 +131,102 @@ def test_a_sentence_names_the_context_and_the_seeds_left_out():
 def test_a_sentence_says_why_nothing_can_be_said(values, num_contexts, why):
     expected = f"activation: relu against sigmoid is undecided in test/acc: {why}."
     assert words(values, ACCURACY, p_adjusted=math.nan, num_contexts=num_contexts) == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "margin", "overlap", "end"),
+    [
+        (
+            [0.1, -0.1, 0.2],
+            0.2,
+            0,
+            "0.50 four times in five, and about 4 more seeds would decide for the margin of 0.2.",
+        ),
+        ([0.01, -0.01, 0.02], 0.2, 0, None),
+        (
+            [0.3, 0.1, 0.28, 0.12, 0.21],
+            0.2,
+            0,
+            "0.15 four times in five, enough for the margin of 0.2 unless the true difference lies between 0 and it.",
+        ),
+        (
+            [0.1, -0.1, 0.2],
+            1e-6,
+            0,
+            "0.50 four times in five, and no number of seeds would decide for the margin of 1e-06.",
+        ),
+        (
+            [0.1, -0.1, 0.2],
+            0.25,
+            1 / 2,
+            (
+                "0.79 four times in five, and no number of repetitions would decide for the margin of 0.25, since "
+                "folds share training examples."
+            ),
+        ),
+        (
+            [0.1, -0.1, 0.2],
+            0.45,
+            1 / 2,
+            (
+                "0.79 four times in five, and about 1 more repetition of the cross-validation would decide for the "
+                "margin of 0.45."
+            ),
+        ),
+    ],
+)
+def test_what_is_undecided_says_what_the_seeds_find_and_how_many_more_decide(values, margin, overlap, end):
+    difference = paired_difference(np.array(values), np.zeros(len(values)), overlap=overlap)
+    comparison = Comparison(
+        factor="x",
+        level="b",
+        reference="a",
+        context="",
+        num_contexts=1,
+        difference=difference,
+        num_seeds_left_out=0,
+        missing={},
+        unit="fold" if overlap else "seed",
+    )
+    metric = Metric(name="test/acc", margin=margin)
+    text = sentence(comparison, judge(difference, 0.5, metric), metric)
+    assert text.endswith(end) if end else "four times in five" not in text
+
+
+def test_more_seeds_decide_as_often_as_is_promised():
+    difference = difference_of(0.1, -0.1, 0.2)
+    outlook = judge(difference, 0.5, Metric(name="m", margin=0.2)).outlook
+    num_seeds = int(difference.n + outlook.more)
+    draws = np.random.default_rng(0).normal(size=(20_000, num_seeds)) * difference.sd
+    half = draws.std(axis=1, ddof=1) / math.sqrt(num_seeds)
+    equal = np.abs(draws.mean(axis=1)) + stats.t.ppf(0.95, num_seeds - 1) * half < 0.2
+    found = np.abs(draws.mean(axis=1) + 0.2) > stats.t.ppf(0.975, num_seeds - 1) * half
+    assert min(np.mean(equal), np.mean(found)) == pytest.approx(0.8, abs=0.08)
+    assert min(np.mean(equal), np.mean(found)) >= 0.79
+
+
+def test_an_interaction_is_a_sentence_on_two_contexts():
+    difference = difference_of(0.010, 0.012, 0.014)
+    comparison = Comparison(
+        factor="activation × init",
+        level="relu",
+        reference="sigmoid",
+        context="",
+        num_contexts=1,
+        difference=difference,
+        num_seeds_left_out=0,
+        missing={},
+        under=("init=he", "init=xavier"),
+    )
+    text = sentence(comparison, judge(difference, 0.01, ACCURACY), ACCURACY)
+    assert text.startswith(
+        "activation × init: relu against sigmoid does more for test/acc under init=he than under init=xavier: +0.0120 ("
+    )
+    small = Metric(name="test/acc", margin=0.1)
+    assert "does the same for test/acc under init=he as under init=xavier, within ±0.1: " in sentence(
+        comparison, judge(difference, 0.5, small), small
+    )
+    assert (
+        "whether relu against sigmoid does more for test/acc under init=he than under init=xavier is undecided: "
+        in (sentence(comparison, judge(difference, 0.5, ACCURACY), ACCURACY))
+    )
