@@ -2,26 +2,40 @@
 
 from .cells import cell_table, outcomes_of
 from .claims import claim_table
+from .compare import Changes, compare_reports, print_changes
 from .contrasts import contrast_table
+from .document import to_document, to_json
+from .figures import figures_of, import_figures
 from .files import write_report
 from .frame import load_curves, load_plan, load_trials
+from .latex import to_latex
 from .markdown import to_markdown
+from .page import to_html
 from .report import Report, build_report
 from .statistics import import_statistics
 from .terminal import print_report
 
 __all__ = [
+    "Changes",
     "Report",
     "build_report",
     "cell_table",
     "claim_table",
+    "compare_reports",
     "contrast_table",
+    "figures_of",
+    "import_figures",
     "import_statistics",
     "load_curves",
     "load_plan",
     "load_trials",
     "outcomes_of",
+    "print_changes",
     "print_report",
+    "to_document",
+    "to_html",
+    "to_json",
+    "to_latex",
     "to_markdown",
     "write_report",
 ]

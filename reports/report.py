@@ -1,6 +1,6 @@
 """A study's report as one object: everything that is written, printed or drawn comes from it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -31,6 +31,7 @@ class Report:
         said of their data.
     num_unplanned: trials of earlier plans that the ledger keeps and this report leaves out.
     files: where it was written; empty before.
+    interactions, shares, outcome_rates, bands, thresholds, audit, scope: empty where nothing is to be said.
     """
 
     study: Study
@@ -42,6 +43,31 @@ class Report:
     notes: tuple[str, ...]
     num_unplanned: int
     files: tuple[Path, ...] = ()
+    interactions: pd.DataFrame = field(
+        default_factory=lambda: _empty(
+            *("factor_a", "factor_b", "level_a", "reference_a", "level_b", "reference_b", "metric", "n"),
+            *("mean_difference", "ci_low", "ci_high", "p_value", "p_adjusted", "verdict", "sentence"),
+        )
+    )
+    shares: pd.DataFrame = field(
+        default_factory=lambda: _empty(
+            *("source", "sum_of_squares", "df", "share", "partial_omega_squared", "share_low", "share_high"),
+            *("f", "p_value"),
+        )
+    )
+    outcome_rates: pd.DataFrame = field(
+        default_factory=lambda: _empty("n", "diverged", "failed", "rate", "rate_low", "rate_high")
+    )
+    bands: pd.DataFrame = field(
+        default_factory=lambda: _empty(
+            *("factor", "level", "reference", "metric", "epoch", "n", "mean_difference", "ci_low", "ci_high")
+        )
+    )
+    thresholds: pd.DataFrame = field(
+        default_factory=lambda: _empty("metric", "threshold", "n", "reached", "median_epoch")
+    )
+    audit: pd.DataFrame = field(default_factory=lambda: _empty("item", "finding"))
+    scope: str = ""
 
     @property
     def main_effects(self) -> pd.DataFrame:
@@ -52,6 +78,10 @@ class Report:
     def simple_effects(self) -> pd.DataFrame:
         """The contrasts in one context each."""
         return self.contrasts[self.contrasts["context"] != ""]
+
+
+def _empty(*columns: str) -> pd.DataFrame:
+    return pd.DataFrame(columns=list(columns))
 
 
 def build_report(directory: str | Path) -> Report:
