@@ -132,7 +132,7 @@ def shortened(words: str, width: float, size: float = TEXT) -> str:
     """Words that fit into so many pixels, their middle left out where they do not.
 
     >>> shortened("a rather long name of a level", 100)
-    'a rathe…level'
+    'a rather…level'
     """
     words = visible(words)
     if text_width(words, size) <= width:

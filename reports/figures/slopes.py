@@ -20,7 +20,7 @@ _COLUMNS, _PANEL, _GAP, _LEFT = 4, 190, 56, 52
 
 
 def slopes(report: Report, factor: Factor) -> Picture | None:
-    """One panel a level of the factor, one line a seed; None where no seed has both levels."""
+    """One panel a level of the factor, one line a seed; None where fewer than two seeds have both levels."""
     study = report.study
     outcomes = outcomes_of(study, report.trials)
     values = {
@@ -28,7 +28,7 @@ def slopes(report: Report, factor: Factor) -> Picture | None:
         for level in factor.level_names
         if level != factor.reference
     }
-    values = {level: pairs for level, pairs in values.items() if pairs.shape[1]}
+    values = {level: pairs for level, pairs in values.items() if pairs.shape[1] > 1}
     if not values:
         return None
     shown = dict(list(values.items())[:MOST_PANELS])

@@ -25,10 +25,11 @@ def answer(report: Report) -> str:
         parts.append(f"Of {len(effects)} comparisons with a reference, {_counts(counts, _ONE, _MANY)}.")
     decided = effects[effects["verdict"] != UNDECIDED]
     if len(decided):
-        parts += decided["sentence"].head(MOST_SENTENCES)
+        parts.extend(decided["sentence"].head(MOST_SENTENCES))
     else:
-        largest = effects["mean_difference"].abs().argsort().iloc[-1] if len(effects) > 1 else 0
-        parts.append(("The largest difference: " if len(effects) > 1 else "") + effects["sentence"].iloc[largest])
+        sizes = effects["mean_difference"].abs()
+        told = effects.loc[sizes.idxmax() if sizes.notna().any() else effects.index[0], "sentence"]
+        parts.append(f"The largest difference: {told}" if len(effects) > 1 and sizes.notna().any() else str(told))
     if len(report.claims) > 1:
         findings = _counts(Counter(report.claims["finding"]), _FINDINGS, _MANY_FINDINGS)
         parts.append(f"Of {len(report.claims)} claims, {findings}.")
