@@ -127,11 +127,10 @@ def _table(*, label: str, columns: list[str], headers: list[str], rows: list[tup
 
 def _design(report: Report) -> str:
     study = report.study
-    text = counted(len(study.seeds), study.unit)
-    if study.folds is not None:
-        text += ", corrected for the training examples that folds share"
     counts: pd.Series[int] = report.cells["n"]
-    return text if counts.eq(len(study.seeds)).all() else f"{text} planned; fewer where trials are missing"
+    is_complete = counts.eq(len(study.seeds)).all()
+    text = counted(len(study.seeds), study.unit) + ("" if is_complete else " planned, fewer where trials are missing")
+    return text if study.folds is None else f"{text}; corrected for the training examples that folds share"
 
 
 def _number(text: str) -> str:
