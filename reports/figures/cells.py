@@ -31,12 +31,14 @@ def cell_dots(report: Report) -> Picture | None:
     if not shown:
         return None
     looks = looks_of(study)
-    last = study.factors[0].name
+    first = study.factors[0].name
+    labels = [shortened(", ".join(outcomes.cells[row]), _LABELS - 16) for row in shown]
+    left = max(map(text_width, labels)) + 16
     height = 14 + _ROW * len(shown) + 44
     decimals = _decimals(outcomes.scores[shown])
     words = []
     with Sheet(height) as sheet:
-        axes = sheet.axes(_LABELS, 10, WIDTH - _LABELS - 84, _ROW * len(shown))
+        axes = sheet.axes(left, 10, WIDTH - left - 84, _ROW * len(shown))
         axes.set_ylim(len(shown), 0)
         axes.set_yticks([])
         axes.grid(visible=False, axis="y")
@@ -44,19 +46,18 @@ def cell_dots(report: Report) -> Picture | None:
             values = outcomes.scores[row][outcomes.states[row] == FINISHED]
             found = mean_interval(values, overlap=outcomes.overlap)
             levels = dict(zip(outcomes.factors, outcomes.cells[row], strict=True))
-            look = looks[last, levels[last]]
+            look = looks[first, levels[first]]
             axes.plot(values, [place + 0.5] * len(values), "o", color=look.colour, alpha=0.45, markersize=5)
             if not math.isnan(found.ci_low):
                 axes.plot([found.ci_low, found.ci_high], [place + 0.5] * 2, color=look.colour, linewidth=1.5)
             axes.plot([found.mean], [place + 0.5], "|", color=INK, markersize=14, markeredgewidth=2)
-            label = ", ".join(levels.values()) if len(levels) > 1 else levels[last]
-            sheet.text(0, 10 + _ROW * (place + 0.5), shortened(label, _LABELS - 16))
+            sheet.text(0, 10 + _ROW * (place + 0.5), labels[place])
             sheet.text(
                 WIDTH, 10 + _ROW * (place + 0.5), number(found.mean, decimals), ha="right", fontsize=11.5, color=INK
             )
             words.append(f"{cell_name(levels)}: {number(found.mean, decimals)} (n {found.n})")
         axes.locator_params(axis="x", nbins=7)
-        sheet.text(_LABELS + (WIDTH - _LABELS - 84) / 2, height - 8, study.metric.name, ha="center", color=MUTED)
+        sheet.text(left + (WIDTH - left - 84) / 2, height - 8, study.metric.name, ha="center", color=MUTED)
         sheet.text(WIDTH, height - 8, "mean", ha="right", color=MUTED, fontsize=11)
         omitted = len(rows) - len(shown)
         return sheet.picture(

@@ -1,7 +1,7 @@
 """Learning curves: every seed thin, their mean with its interval, training beside validation; paired differences."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ MOST_PANELS = 8
 _MOST_SEEDS = 20  # thin lines in a panel
 _MOST_EPOCHS = 120  # points of a line
 _COLUMNS, _PANEL, _GAP, _LEFT = 4, 170, 44, 52
+_SHOWN = {1: "", 2: "; dashed: training, solid: validation"}
 _SPLITS = ("train", "val")  # what is drawn of a metric, the first dashed
 
 
@@ -68,14 +69,14 @@ def learning_curves(report: Report, factor: Factor, kind: str) -> Picture | None
     diverged = report.trials[report.trials["status"] == DIVERGED]
     looks = looks_of(study)
     words = []
-    with _panels(list(lines), f"{kind}{', logarithmic' if is_log else ''}") as (sheet, panels):
+    with _panels(list(lines), f"{kind}{', logarithmic' if is_log else ''}{_key(metrics)}") as (sheet, panels):
         limits = _limits(lines, is_log=is_log)
         for level, (axes, place) in zip(lines, panels, strict=True):
             look = looks[factor.name, level]
             if is_log:
                 axes.set_yscale("log")
             for line in lines[level]:
-                _draw(axes, line, look.colour)
+                _draw(axes, line, look.colour, is_dashed=len(metrics) > 1 and line.split == "train")
             gone = diverged.loc[diverged[factor.name] == level, "diverged_epoch"].dropna().astype(float)
             if len(gone):
                 axes.plot(gone, [0.96] * len(gone), "x", color=look.colour, transform=axes.get_xaxis_transform())
@@ -181,13 +182,19 @@ def _thinned(table: pd.DataFrame) -> pd.DataFrame:
     return table.iloc[np.unique(np.linspace(0, len(table) - 1, _MOST_EPOCHS).round().astype(int))]
 
 
-def _draw(axes: "Axes", line: _Line, colour: str) -> None:
-    is_train = line.split == "train"
-    dashes: dict[str, Any] = {"linestyle": (0, (4, 2))} if is_train else {}
+def _key(metrics: dict[str, str]) -> str:
+    """Which line is which, said above the panels."""
+    if len(metrics) > 1:
+        return "   ——  validation   – –  training"
+    return " on the validation split" if "val" in metrics else " on the training split"
+
+
+def _draw(axes: "Axes", line: _Line, colour: str, *, is_dashed: bool) -> None:
+    dashes: dict[str, Any] = {"linestyle": (0, (4, 2))} if is_dashed else {}
     axes.plot(line.epochs, line.seeds[:, :_MOST_SEEDS], color=colour, linewidth=0.7, alpha=0.35, **dashes)
     axes.fill_between(line.epochs, line.band[:, 1], line.band[:, 2], color=colour, alpha=0.16, linewidth=0)
     single: dict[str, Any] = {"marker": "o", "markersize": 4} if len(line.epochs) == 1 else {}
-    axes.plot(line.epochs, line.band[:, 0], color=colour, linewidth=1.4 if is_train else 2.2, **dashes, **single)
+    axes.plot(line.epochs, line.band[:, 0], color=colour, linewidth=1.4 if is_dashed else 2.2, **dashes, **single)
 
 
 def _limits(lines: dict[str, list[_Line]], *, is_log: bool) -> tuple[float, float]:
@@ -222,9 +229,7 @@ def _finish(axes: "Axes", limits: tuple[float, float], *, is_log: bool) -> None:
 
 def _caption(report: Report, factor: Factor, metrics: dict[str, str], *, has_diverged: bool) -> str:
     unit = report.study.unit
-    drawn = {"train": "dashed: training", "val": "solid: validation"}
-    parts: Iterator[str] = (drawn[split] for split in metrics)
-    text = f"Thin lines are {unit}s, the thick one their mean with a 95 % interval; {', '.join(parts)}."
+    text = f"Thin lines are {unit}s, the thick one their mean with a 95 % interval{_SHOWN[len(metrics)]}."
     if len(report.study.factors) > 1:
         text += " Other factors are averaged over."
     text += " Finished trials only; epochs count from 0; the vertical axis ends where the lines do."

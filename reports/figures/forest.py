@@ -9,7 +9,7 @@ from reports.text import counted
 from reports.verdicts import BELOW_MARGIN, UNDECIDED, difference_text
 
 from .colours import looks_of
-from .drawing import INK, MUTED, WASH, WIDTH, Picture, Sheet, shortened
+from .drawing import INK, MUTED, WASH, WIDTH, Picture, Sheet, shortened, text_width
 
 MOST_ROWS = 40
 _ROW, _TOP, _BOTTOM = 27, 34, 46
@@ -29,7 +29,9 @@ def forest(report: Report) -> Picture | None:
         lines.append((f"{factor}, against {reference}", None))
         lines += [(str(row["level"]), cast("dict[str, Any]", row)) for row in rows.to_dict("records")]
     looks = looks_of(study)
-    left, plot = _LABELS, WIDTH - _LABELS - _NUMBERS - _VERDICTS - 24
+    names = [text for text, row in lines if row is not None]
+    left = min(max(map(text_width, names)) + 30, _LABELS)
+    plot = WIDTH - left - _NUMBERS - _VERDICTS - 24
     height = _TOP + _ROW * len(lines) + _BOTTOM
     with Sheet(height) as sheet:
         axes = sheet.axes(left, _TOP, plot, _ROW * len(lines))
@@ -38,6 +40,7 @@ def forest(report: Report) -> Picture | None:
         axes.grid(visible=False, axis="y")
         if study.metric.margin is not None:
             axes.axvspan(-study.metric.margin, study.metric.margin, color=WASH, zorder=0, linewidth=0)
+            axes.text(0, -0.15, f"margin ±{study.metric.margin:g}", ha="center", va="bottom", fontsize=10, color=MUTED)
         axes.axvline(0, color=MUTED, linewidth=1, zorder=1)
         right = left + plot + 14
         sheet.text(right, _TOP - 14, "difference, 95 % interval", color=MUTED, fontsize=11)

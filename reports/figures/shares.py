@@ -4,7 +4,7 @@ import pandas as pd
 
 from reports.report import Report
 
-from .drawing import INK, MUTED, PALETTE, WIDTH, Picture, Sheet, shortened
+from .drawing import INK, MUTED, PALETTE, WIDTH, Picture, Sheet, shortened, text_width
 
 MOST_ROWS = 24
 _ROW, _LABELS = 26, 220
@@ -16,10 +16,11 @@ def shares(report: Report) -> Picture | None:
     if table.empty:
         return None
     rows = table.head(MOST_ROWS).to_dict("records")
+    left = min(max(text_width(str(row["source"])) for row in rows) + 14, _LABELS)
     height = 10 + _ROW * len(rows) + 42
     with Sheet(height) as sheet:
-        plot = WIDTH - _LABELS - 120
-        axes = sheet.axes(_LABELS, 10, plot, _ROW * len(rows))
+        plot = WIDTH - left - 90
+        axes = sheet.axes(left, 10, plot, _ROW * len(rows))
         axes.set_ylim(len(rows), 0)
         axes.set_yticks([])
         axes.grid(visible=False, axis="y")
@@ -32,10 +33,10 @@ def shares(report: Report) -> Picture | None:
                     [100 * row["share_low"], 100 * row["share_high"]], [place + 0.5] * 2, color=INK, linewidth=1.3
                 )
             y = 10 + _ROW * (place + 0.5)
-            sheet.text(0, y, shortened(str(row["source"]), _LABELS - 12))
+            sheet.text(0, y, shortened(str(row["source"]), left - 10))
             sheet.text(WIDTH, y, f"{100 * row['share']:.1f} %", ha="right", fontsize=11.5)
         axes.set_xlim(0, min(max(axes.get_xlim()[1], 1), 105))
-        sheet.text(_LABELS + plot / 2, height - 8, "share of the variance, %", ha="center", color=MUTED)
+        sheet.text(left + plot / 2, height - 8, "share of the variance, %", ha="center", color=MUTED)
         return sheet.picture(
             name="shares",
             title="Where the variance comes from",

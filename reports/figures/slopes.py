@@ -64,7 +64,7 @@ def slopes(report: Report, factor: Factor) -> Picture | None:
         left_out = len(values) - len(shown)
         return sheet.picture(
             name=f"slopes-{study.factors.index(factor)}",
-            title=f"{factor.name}, {study.unit} by {study.unit}",
+            title=f"{factor.name}: each level against {factor.reference}",
             caption=(
                 f"Thin lines join the same {study.unit}; the thick one is the mean. Parallel lines are what "
                 "makes a paired comparison sharp. The vertical axis does not begin at 0."

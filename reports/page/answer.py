@@ -28,7 +28,7 @@ def answer(report: Report) -> str:
         parts.extend(decided["sentence"].head(MOST_SENTENCES))
     else:
         sizes = effects["mean_difference"].abs()
-        told = effects.loc[sizes.idxmax() if sizes.notna().any() else effects.index[0], "sentence"]
+        told = effects["sentence"].iloc[int(sizes.fillna(-1.0).to_numpy().argmax())]
         parts.append(f"The largest difference: {told}" if len(effects) > 1 and sizes.notna().any() else str(told))
     if len(report.claims) > 1:
         findings = _counts(Counter(report.claims["finding"]), _FINDINGS, _MANY_FINDINGS)

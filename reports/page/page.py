@@ -59,7 +59,7 @@ def _template() -> "Template":
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["words"] = lambda text: signs(visible(str(text)))
+    environment.filters["words"] = lambda text: signs(visible(str(text))).replace(" %", "\N{NO-BREAK SPACE}%")
     text = files("reports.page").joinpath("page.html.jinja").read_text(encoding="utf-8")
     return environment.from_string(text)
 

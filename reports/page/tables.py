@@ -140,12 +140,13 @@ def cell_table(cells: pd.DataFrame, unit: str) -> Table:
     rows = [
         {"levels": levels, **row} for levels, row in zip(cells.index, cells.to_dict("records"), strict=True)
     ]  # a factor may be called as a column is
+    decimals = max(map(_decimals, rows))  # alike in all rows, so that they can be compared at a glance
     columns: list[tuple[str, bool, Callable[[Row], Cell]]] = [
         *((factor, False, _level(place)) for place, factor in enumerate(factors)),
         (f"{unit}s", True, lambda row: figure(row["n"], _of(row["n"], row["planned"]))),
-        ("mean", True, lambda row: figure(row["mean"], number(row["mean"], _decimals(row)))),
-        ("SD", True, lambda row: figure(row["sd"], number(row["sd"], _decimals(row)))),
-        ("95 % interval", True, lambda row: figure(row["ci_low"], _interval(row))),
+        ("mean", True, lambda row: figure(row["mean"], number(row["mean"], decimals))),
+        ("SD", True, lambda row: figure(row["sd"], number(row["sd"], decimals))),
+        ("95 % interval", True, lambda row: figure(row["ci_low"], _interval(row, decimals))),
     ]
     for reason in MISSING:
         key = reason.replace(" ", "_")
@@ -159,7 +160,8 @@ def frame_table(caption: str, frame: pd.DataFrame, headers: Mapping[str, str], n
     columns: list[tuple[str, bool, Callable[[Row], Cell]]] = []
     for column, header in headers.items():
         is_number = pd.api.types.is_numeric_dtype(frame[column]) and not pd.api.types.is_bool_dtype(frame[column])
-        columns.append((header, is_number, _value(column, figure if is_number else name)))
+        make = figure if is_number else name
+        columns.append((header, is_number, _value(column, _SPECIAL.get(column, make))))
     rows = frame[list(headers)].head(MOST_ROWS + 1).to_dict("records")
     made = table(caption, rows, columns, note)
     if len(frame) <= MOST_ROWS:
@@ -171,6 +173,13 @@ def frame_table(caption: str, frame: pd.DataFrame, headers: Mapping[str, str], n
         rows=made.rows,
         note=f"The first {MOST_ROWS:,} of {len(frame):,} rows. {note}".strip(),
     )
+
+
+_SPECIAL: Mapping[str, Callable[[Any], Cell]] = {  # columns that every table shows alike
+    "p_value": lambda p: figure(p, p_text(p)),
+    "p_adjusted": lambda p: figure(p, p_text(p)),
+    "verdict": lambda word: Cell(text=str(word), verdict=str(word)),
+}
 
 
 def _level(place: int) -> Callable[[Row], Cell]:
@@ -207,5 +216,5 @@ def _decimals(row: Row) -> int:
     return decimals_for((row["mean"], low, high), (high - low) / 2)
 
 
-def _interval(row: Row) -> str:
-    return f"{number(row['ci_low'], _decimals(row))} to {number(row['ci_high'], _decimals(row))}"
+def _interval(row: Row, decimals: int) -> str:
+    return f"{number(row['ci_low'], decimals)} to {number(row['ci_high'], decimals)}"
