@@ -19,6 +19,7 @@ from .pairs import level_means
 
 MOST_CELLS = 40
 MOST_LEVELS = 12  # of a factor in a map
+_MOST_DOTS = 30  # of a cell
 _ROW, _LABELS = 25, 270
 
 
@@ -47,7 +48,8 @@ def cell_dots(report: Report) -> Picture | None:
             found = mean_interval(values, overlap=outcomes.overlap)
             levels = dict(zip(outcomes.factors, outcomes.cells[row], strict=True))
             look = looks[first, levels[first]]
-            axes.plot(values, [place + 0.5] * len(values), "o", color=look.colour, alpha=0.45, markersize=5)
+            dots = values[:_MOST_DOTS]
+            axes.plot(dots, [place + 0.5] * len(dots), "o", color=look.colour, alpha=0.45, markersize=5)
             if not math.isnan(found.ci_low):
                 axes.plot([found.ci_low, found.ci_high], [place + 0.5] * 2, color=look.colour, linewidth=1.5)
             axes.plot([found.mean], [place + 0.5], "|", color=INK, markersize=14, markeredgewidth=2)
@@ -66,6 +68,11 @@ def cell_dots(report: Report) -> Picture | None:
             caption=(
                 f"A dot is a {study.unit}, the stroke the mean, the line its 95 % interval. Names are the levels of "
                 f"{', '.join(outcomes.factors)}. The axis does not begin at 0."
+                + (
+                    f" Dots are drawn for the first {_MOST_DOTS} {study.unit}s."
+                    if len(study.seeds) > _MOST_DOTS
+                    else ""
+                )
                 + (f" The first {MOST_CELLS} of {len(rows)} cells are drawn; trials.csv has all." if omitted else "")
             ),
             alt=f"Means of {study.metric.name}. " + "; ".join(words) + ".",

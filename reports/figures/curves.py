@@ -185,7 +185,7 @@ def _thinned(table: pd.DataFrame) -> pd.DataFrame:
 def _key(metrics: dict[str, str]) -> str:
     """Which line is which, said above the panels."""
     if len(metrics) > 1:
-        return "   ——  validation   – –  training"
+        return "; —— validation, – – training"
     return " on the validation split" if "val" in metrics else " on the training split"
 
 

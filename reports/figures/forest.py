@@ -9,11 +9,11 @@ from reports.text import counted
 from reports.verdicts import BELOW_MARGIN, UNDECIDED, difference_text
 
 from .colours import looks_of
-from .drawing import INK, MUTED, WASH, WIDTH, Picture, Sheet, shortened, text_width
+from .drawing import INK, MUTED, TEXT, WASH, WIDTH, Picture, Sheet, shortened, text_width
 
 MOST_ROWS = 40
 _ROW, _TOP, _BOTTOM = 27, 34, 46
-_LABELS, _NUMBERS, _VERDICTS = 190, 180, 96  # widths of the columns of text
+_LABELS, _NUMBERS, _VERDICTS = 230, 180, 96  # widths of the columns of text
 
 
 def forest(report: Report) -> Picture | None:
@@ -29,8 +29,8 @@ def forest(report: Report) -> Picture | None:
         lines.append((f"{factor}, against {reference}", None))
         lines += [(str(row["level"]), cast("dict[str, Any]", row)) for row in rows.to_dict("records")]
     looks = looks_of(study)
-    names = [text for text, row in lines if row is not None]
-    left = min(max(map(text_width, names)) + 30, _LABELS)
+    widths = [text_width(text) * 1.08 + 6 if row is None else text_width(text) + 30 for text, row in lines]
+    left = min(max(widths), _LABELS)
     plot = WIDTH - left - _NUMBERS - _VERDICTS - 24
     height = _TOP + _ROW * len(lines) + _BOTTOM
     with Sheet(height) as sheet:
@@ -48,7 +48,7 @@ def forest(report: Report) -> Picture | None:
         for place, (label, row) in enumerate(lines):
             y = _TOP + _ROW * (place + 0.5)
             if row is None:
-                sheet.text(0, y, shortened(label, left + plot), fontweight="bold")
+                sheet.text(0, y, shortened(label, left - 6, 1.08 * TEXT), fontweight="bold")
                 continue
             look = looks[row["factor"], row["level"]]
             if pd.notna(row["ci_low"]):

@@ -15,7 +15,7 @@ from .drawing import INK, MUTED, WIDTH, Picture, Sheet, shortened
 from .pairs import paired_values
 
 MOST_PANELS = 8
-_MOST_SEEDS = 100  # lines in a panel
+_MOST_SEEDS = 30  # thin lines in a panel
 _COLUMNS, _PANEL, _GAP, _LEFT = 4, 190, 56, 52
 
 
@@ -45,8 +45,9 @@ def slopes(report: Report, factor: Factor) -> Picture | None:
             axes = sheet.axes(_LEFT + column * across, top, across - 24, _PANEL - 24)
             look = looks[factor.name, level]
             axes.plot([0, 1], pairs[:, :_MOST_SEEDS], color=look.colour, linewidth=1, alpha=0.55)
-            axes.plot([0] * pairs.shape[1], pairs[0], "o", color=MUTED, markersize=4)
-            axes.plot([1] * pairs.shape[1], pairs[1], look.marker, color=look.colour, markersize=4)
+            drawn = pairs[:, :_MOST_SEEDS]
+            axes.plot([0] * drawn.shape[1], drawn[0], "o", color=MUTED, markersize=4)
+            axes.plot([1] * drawn.shape[1], drawn[1], look.marker, color=look.colour, markersize=4)
             axes.plot([0, 1], pairs.mean(axis=1), color=INK, linewidth=2.5)
             axes.set_xlim(-0.25, 1.25)
             axes.set_ylim(low, high)
@@ -68,6 +69,11 @@ def slopes(report: Report, factor: Factor) -> Picture | None:
             caption=(
                 f"Thin lines join the same {study.unit}; the thick one is the mean. Parallel lines are what "
                 "makes a paired comparison sharp. The vertical axis does not begin at 0."
+                + (
+                    f" Lines are drawn for the first {_MOST_SEEDS} {study.unit}s; the mean is of all."
+                    if max(pairs.shape[1] for pairs in shown.values()) > _MOST_SEEDS
+                    else ""
+                )
                 + (f" The first {MOST_PANELS} levels are drawn; trials.csv has all." if left_out else "")
             ),
             alt=" ".join(

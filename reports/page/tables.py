@@ -20,11 +20,12 @@ Row = Mapping[Hashable, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """What is read, the number it is sorted by (None: by its text), and whether it is a verdict."""
+    """What is read, the number it is sorted by (None: by its text), the verdict that it is, and a remark on it."""
 
     text: str
     value: float | None = None
     verdict: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,7 +205,7 @@ def _count(row: Row) -> Cell:
 
 def _verdict(row: Row) -> Cell:
     word = str(row["verdict"])
-    return Cell(text=f"{word}, {BELOW_MARGIN}" if row["below_margin"] else word, verdict=word)
+    return Cell(text=word, verdict=word, note=BELOW_MARGIN if row["below_margin"] else "")
 
 
 def _of(n: int, planned: int) -> str:
