@@ -169,16 +169,24 @@ def _show(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    _print_report(arguments.directory, _console())
+    if arguments.other is None:
+        _print_report(arguments.directory, _console())
+        return DONE
+    from reports import build_report, compare_reports, print_changes
+
+    before, after = build_report(arguments.directory), build_report(arguments.other)
+    names = (str(arguments.directory), str(arguments.other))
+    print_changes(compare_reports(before, after), names, _console(), after.study.metric.margin)
     return DONE
 
 
 def _import_reports() -> None:
     """What the report at the end needs, now that there is time; what cannot be imported raises at the end, as ever."""
     with contextlib.suppress(Exception):
-        from reports import import_statistics
+        from reports import import_figures, import_statistics
 
         import_statistics()
+        import_figures()
 
 
 def _print_report(directory: Path, console: "Console") -> None:
@@ -232,11 +240,15 @@ def _parser() -> argparse.ArgumentParser:
     for name, command, text in (
         ("status", _status, "counts by state, and how complete each cell is"),
         ("retry", _retry, "put failed trials back to pending"),
-        ("report", _report, "write DIR/report/ and print the verdict table"),
+        ("report", _report, "write DIR/report/ and print the verdict table; with two folders, what changed"),
     ):
         plain = commands.add_parser(name, help=text)
         plain.add_argument("directory", type=Path, metavar="DIR", help="a study's folder, such as runs/quickstart")
         plain.set_defaults(command=command)
+        if name == "report":
+            plain.add_argument(
+                "other", type=Path, nargs="?", metavar="OTHER", help="another run of the study, to compare with"
+            )
 
     show = commands.add_parser("show", help="a trial's LightningCLI configuration, its result, its traceback")
     show.add_argument("directory", type=Path, metavar="DIR", help="a study's folder, such as runs/quickstart")

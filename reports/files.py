@@ -1,6 +1,7 @@
-"""The files of a report: DIR/report/report.md, trials.csv, contrasts.csv and curves.csv."""
+"""The files of a report, in DIR/report/: the page, the text, the tables of a paper, and the data of all of them."""
 
 import csv
+import hashlib
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,10 @@ import pandas as pd
 from experiments.errors import DirectoryError
 
 from .csv_text import csv_text
+from .document import to_json
+from .latex import to_latex
 from .markdown import to_markdown
+from .page import to_html
 from .report import Report, build_report
 
 FOLDER = "report"
@@ -32,11 +36,18 @@ def write_report(directory: str | Path) -> Report:
     """
     report = build_report(directory)
     folder = Path(directory) / FOLDER
-    contents = {
-        "report.md": to_markdown(report),
+    tables = {
         "trials.csv": _csv(report.trials),
         "contrasts.csv": _csv(report.contrasts),
         "curves.csv": _csv(report.curves),
+    }
+    digests = {name: hashlib.sha256(_bytes(content)).hexdigest() for name, content in tables.items()}
+    contents = {
+        "index.html": to_html(report, digests),
+        "report.md": to_markdown(report),
+        "tables.tex": to_latex(report),
+        **tables,
+        "report.json": to_json(report),
     }
     try:
         folder.mkdir(exist_ok=True)
@@ -54,10 +65,14 @@ def _csv(frame: pd.DataFrame) -> str:
     return text
 
 
+def _bytes(content: str) -> bytes:
+    return content.encode(errors="backslashreplace")
+
+
 def _replace(path: Path, content: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(content.encode(errors="backslashreplace"))
+        temporary.write_bytes(_bytes(content))
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -86,7 +86,7 @@ def test_runners_know_nothing_of_training():
 
 
 def test_the_command_starts_without_what_is_slow():
-    slow = {"torch", "lightning", "pandas", "scipy", "sklearn"}
+    slow = {"torch", "lightning", "pandas", "scipy", "sklearn", "matplotlib", "jinja2"}
     code = f"import sys, experiments, experiments.cli; print(sorted({slow} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert found.stdout == "[]\n"

@@ -76,6 +76,21 @@ def test_the_data_module_of_the_page_on_texts_works():
     assert (data.num_classes, data.vocabulary[0]) == (2, ",")
 
 
+def test_the_examples_of_the_page_on_reports_run(tmp_path):
+    from reports import write_report
+    from tests.reports.make import make_ledger, make_study
+    from tests.reports.pages import measure
+
+    (tmp_path / "runs").mkdir()
+    write_report(make_ledger(tmp_path / "runs" / "quickstart", make_study(), measure))
+    figures, document = blocks("python", (ROOT / "docs" / "report.md").read_text(encoding="utf-8"))
+    (tmp_path / "example.py").write_text(figures + document)
+    out = run(tmp_path, "example.py")
+    assert "Forest plot of 3 main effects." in out
+    assert "'slopes-0'" in out
+    assert (tmp_path / "forest.svg").read_text().startswith("<svg ")
+
+
 def test_every_command_and_option_is_in_the_table_and_none_else():
     shown = set(re.findall(r"^\| `ablate (\w+)", README, flags=re.MULTILINE))
     commands = _parser()._subparsers._group_actions[0].choices
@@ -85,7 +100,9 @@ def test_every_command_and_option_is_in_the_table_and_none_else():
     assert {option for option in options if option not in {"-h", "--help"} | later and option not in README} == set()
 
 
-@pytest.mark.parametrize("path", ["README.md", "CONTRIBUTING.md", "benchmarks/README.md", "docs/text.md"])
+@pytest.mark.parametrize(
+    "path", ["README.md", "CONTRIBUTING.md", "benchmarks/README.md", "docs/text.md", "docs/report.md"]
+)
 def test_relative_links_lead_somewhere(path):
     text = (ROOT / path).read_text(encoding="utf-8")
     links = re.findall(r"\]\((?!https?:)([^)#]+)", text)

@@ -1,0 +1,27 @@
+"""The figures of a report as inline SVG; each function takes a `Report` and returns a `Picture`, or None."""
+
+from .cells import cell_dots, heat_map, interaction
+from .colours import looks_of
+from .curves import curve_kinds, learning_curves, paired_bands
+from .drawing import Picture
+from .forest import forest
+from .selection import Figures, figures_of, import_figures
+from .shares import shares
+from .slopes import slopes
+
+__all__ = [
+    "Figures",
+    "Picture",
+    "cell_dots",
+    "curve_kinds",
+    "figures_of",
+    "forest",
+    "heat_map",
+    "import_figures",
+    "interaction",
+    "learning_curves",
+    "looks_of",
+    "paired_bands",
+    "shares",
+    "slopes",
+]

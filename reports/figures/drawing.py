@@ -1,0 +1,170 @@
+"""A sheet to draw on: one matplotlib figure that becomes an inline SVG, the same bytes every time.
+
+Lengths are CSS pixels, from the top left corner. Colours are CSS variables with a fallback, so that a page can give
+them other values at night, and a notebook shows the ones below. Text stays text: it is set in the page's own font, can
+be searched, and is read as it is (no mathematics in names).
+"""
+
+import html
+import io
+import re
+import warnings
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self, cast
+
+from experiments.errors import visible
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+INK, MUTED, RULE, WASH = "#1b1f24", "#626a75", "#d3d8de", "#e9f1ec"
+WIDTH = 760  # of a sheet: the width of the page's text
+TEXT = 12  # font size
+_VARIABLES = {INK: "--ink", MUTED: "--muted", RULE: "--rule", WASH: "--wash"}
+_CHARACTER = 0.61  # width over font size, of an average one in a wide font
+
+# Okabe & Ito (2008, "Color universal design") without black and yellow, then two of Tol's: told apart by readers with
+# any of the common colour deficiencies.
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#b65a91", "#56a8d8", "#c88500", "#882255", "#7c7c1f")
+_VARIABLES |= {colour: f"--level-{place}" for place, colour in enumerate(PALETTE)}
+
+_STYLE: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "ablation-suite",
+    "text.parse_math": False,
+    "font.family": ["DejaVu Sans"],  # comes with matplotlib; only to measure with
+    "font.size": TEXT,
+    "text.color": INK,
+    "axes.edgecolor": RULE,
+    "axes.facecolor": "none",
+    "axes.formatter.useoffset": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "axes.labelcolor": MUTED,
+    "figure.facecolor": "none",
+    "grid.color": RULE,
+    "grid.linewidth": 0.7,
+    "xtick.color": RULE,
+    "ytick.color": RULE,
+    "xtick.labelcolor": MUTED,
+    "ytick.labelcolor": MUTED,
+    "xtick.labelsize": 11,
+    "ytick.labelsize": 11,
+    "ytick.major.size": 0,
+    "lines.solid_capstyle": "round",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """A figure of a report, ready to be shown; a notebook shows it as it is.
+
+    name: unique among the figures of a report, and the prefix of all ids in the SVG.
+    title, caption: what it shows, and how to read it.
+    alt: its content in words, with the numbers.
+    svg: the drawing, which repeats `alt` for those who do not see it.
+    """
+
+    name: str
+    title: str
+    caption: str
+    alt: str
+    svg: str
+
+    def _repr_svg_(self) -> str:
+        return self.svg
+
+
+class Sheet:
+    """An empty sheet of so many pixels, in the style of all figures; to be used in a `with`."""
+
+    def __init__(self, height: float, width: float = WIDTH) -> None:
+        self.width, self.height = width, height
+
+    def __enter__(self) -> Self:
+        import matplotlib as mpl
+        from matplotlib.figure import Figure  # never pyplot: no window, and no state that outlives the sheet
+
+        with ExitStack() as stack:
+            stack.enter_context(mpl.rc_context(cast("Any", _STYLE)))
+            stack.enter_context(warnings.catch_warnings())
+            warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # the reader's font may have it
+            self._figure = Figure(figsize=(self.width / 72, self.height / 72), dpi=72)
+            self._open = stack.pop_all()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._open.close()
+
+    def axes(self, left: float, top: float, width: float, height: float, **options: Any) -> "Axes":
+        """A plot whose area has this place and size."""
+        place = (left / self.width, 1 - (top + height) / self.height, width / self.width, height / self.height)
+        return self._figure.add_axes(place, **options)
+
+    def text(self, x: float, y: float, words: str, **options: Any) -> None:
+        """Words at a place, their middle at `y`."""
+        defaults: dict[str, Any] = {"va": "center_baseline"}
+        self._figure.text(x / self.width, 1 - y / self.height, visible(words), **(defaults | options))
+
+    def picture(self, *, name: str, title: str, caption: str, alt: str) -> Picture:
+        """The finished drawing."""
+        stream = io.StringIO()
+        self._figure.savefig(stream, format="svg", metadata={"Date": None})
+        svg = _inline(stream.getvalue(), name, visible(alt), self.width, self.height)
+        return Picture(name=name, title=title, caption=caption, alt=alt, svg=svg)
+
+
+def text_width(words: str, size: float = TEXT) -> float:
+    """About how many pixels the words take, rather too many.
+
+    >>> round(text_width("activation"), 1)
+    73.2
+    """
+    wide = sum(ord(char) > 0x2E80 for char in words)  # noqa: PLR2004 -- East Asian scripts are square
+    return (len(words) + 0.7 * wide) * _CHARACTER * size
+
+
+def shortened(words: str, width: float, size: float = TEXT) -> str:
+    """Words that fit into so many pixels, their middle left out where they do not.
+
+    >>> shortened("a rather long name of a level", 100)
+    'a rather…level'
+    """
+    words = visible(words)
+    if text_width(words, size) <= width:
+        return words
+    keep = max(int(width / (_CHARACTER * size)), 4)
+    tail = keep * 2 // 5
+    return f"{words[: keep - tail]}…{words[len(words) - tail :]}"
+
+
+def _inline(svg: str, name: str, alt: str, width: float, height: float) -> str:
+    """What matplotlib wrote, less what only a file of its own needs, with ids that are unique in a page."""
+    body = svg[svg.index("<g id=") : svg.rindex("</svg>")]
+    used = set(re.findall(r'(?:xlink:href="#|url\(#)([^")]+)', body))
+
+    def tag(match: re.Match[str]) -> str:
+        text = " ".join(match[0].split())
+        text = re.sub(r' id="([^"]+)"', lambda found: f' id="{name}-{found[1]}"' if found[1] in used else "", text)
+        text = re.sub(r'xlink:href="#', f'href="#{name}-', text).replace("url(#", f"url(#{name}-")
+        text = re.sub(r"font-family: [^;\"]*;? ?", "", text).replace(' transform="rotate(-0 ', ' data-none="(')
+        text = re.sub(r' data-none="[^"]*"', "", text)
+        return re.sub(r"(fill|stroke): (#[0-9a-f]{6})", _variable, text)
+
+    body = re.sub(r"<[^<>]*>", tag, body)
+    body = re.sub(r">\s+<", "><", body).strip()
+    body = re.sub(r"<g></g>|<defs></defs>", "", body)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="{width:g}" '
+        f'height="{height:g}" role="img" aria-label="{html.escape(alt)}" style="font-family: system-ui, sans-serif; '
+        f'stroke-linejoin: round; stroke-linecap: butt">{body}</svg>'
+    )
+
+
+def _variable(match: re.Match[str]) -> str:
+    name = _VARIABLES.get(match[2])
+    return match[0] if name is None else f"{match[1]}: var({name}, {match[2]})"

@@ -1,0 +1,123 @@
+"""The page in a real browser: Debian's chromium, driven by playwright. Skipped where one of them is missing."""
+
+from pathlib import Path
+
+import pytest
+
+from reports import to_html
+
+from .pages import full_report, hostile_report
+
+CHROMIUM = Path("/usr/bin/chromium")
+LUMINANCE = "getComputedStyle(document.body).backgroundColor"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if not CHROMIUM.exists():
+        pytest.skip(f"{CHROMIUM} is not installed")
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    made = {}
+    for make in (full_report, hostile_report):
+        folder = tmp_path_factory.mktemp(make.__name__)
+        made[make.__name__] = folder / "index.html"
+        made[make.__name__].write_text(to_html(make(folder / "run")), encoding="utf-8")
+    return made
+
+
+def opened(browser, path, **options):
+    """The page, and what it said and asked for."""
+    page = browser.new_page(**options)
+    said, asked = [], []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("dialog", lambda dialog: said.append(f"dialog {dialog.message}"))
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(path.as_uri())
+    return page, said, asked
+
+
+def column(page, table, place):
+    return page.locator(f"{table} tbody tr td:nth-child({place})").all_inner_texts()
+
+
+def test_nothing_is_said_or_asked_for_even_with_hostile_names(browser, pages):
+    for path in pages.values():
+        page, said, asked = opened(browser, path)
+        page.wait_for_timeout(100)
+        assert said == []
+        assert asked == [path.as_uri()]
+        page.close()
+
+
+def test_tables_sort_by_click_and_by_key(browser, pages):
+    page, *_ = opened(browser, pages["full_report"])
+    table = "section[aria-labelledby=cells] table"
+    button = page.locator(f"{table} th button", has_text="mean")
+    original = column(page, table, 4)
+    button.click()
+    ascending = column(page, table, 4)
+    assert ascending == sorted(original, key=float)
+    assert page.locator(f"{table} th[aria-sort]").get_attribute("aria-sort") == "ascending"
+    button.press("Enter")
+    assert column(page, table, 4) == ascending[::-1]
+    assert page.locator(f"{table} th[aria-sort]").get_attribute("aria-sort") == "descending"
+    button.press("Space")
+    assert column(page, table, 4) == original
+    assert page.locator(f"{table} th[aria-sort]").count() == 0
+    page.close()
+
+
+def test_absent_values_stay_last(browser, pages):
+    page, *_ = opened(browser, pages["full_report"])
+    table = "section[aria-labelledby=shares] table"
+    button = page.locator(f"{table} th button", has_text="from")
+    for _ in range(2):
+        button.click()
+        assert column(page, table, 5)[-1] == "-"
+    page.close()
+
+
+def test_it_is_dark_at_night_and_so_are_the_figures(browser, pages):
+    shades = {}
+    for scheme in ("light", "dark"):
+        page, *_ = opened(browser, pages["full_report"], color_scheme=scheme)
+        fill = "getComputedStyle(document.querySelector('#figure-forest text')).fill"
+        shades[scheme] = [page.evaluate(LUMINANCE), page.evaluate(fill)]
+        page.close()
+    assert shades["light"][0] == "rgb(255, 255, 255)"
+    assert shades["dark"][0] == "rgb(20, 23, 27)"
+    assert shades["light"][1] != shades["dark"][1]
+
+
+def test_without_javascript_everything_is_there(browser, pages):
+    page, *_ = opened(browser, pages["full_report"], java_script_enabled=False)
+    assert page.locator("th button").count() == 0
+    assert page.locator("section[aria-labelledby=trials] tbody tr").count() == 30
+    assert page.locator("figure svg").count() == 12
+    page.close()
+
+
+def test_a_phone_need_not_scroll_sideways(browser, pages):
+    for path in pages.values():
+        page, *_ = opened(browser, path, viewport={"width": 360, "height": 700})
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        page.close()
+
+
+def test_it_prints_with_closed_parts_open(browser, pages):
+    page, *_ = opened(browser, pages["full_report"], color_scheme="dark")
+    page.emulate_media(media="print", color_scheme="dark")
+    assert page.evaluate(LUMINANCE) == "rgb(255, 255, 255)"
+    assert not page.locator("nav").is_visible()
+    assert page.locator("details table").first.is_visible()
+    assert page.pdf().startswith(b"%PDF")
+    page.close()

@@ -1,0 +1,110 @@
+import xml.etree.ElementTree as ET
+
+import matplotlib as mpl
+import pytest
+
+from reports import build_report, figures_of
+from reports.figures import curve_kinds, forest, looks_of, slopes
+from reports.figures.drawing import PALETTE, Sheet
+
+from .make import make_ledger, make_result, make_study, one_factor
+from .pages import full_report, hostile_report, measure
+
+
+@pytest.mark.parametrize("make", [full_report, hostile_report])
+def test_every_figure_is_an_svg_that_stands_by_itself(make, tmp_path):
+    pictures = list(figures_of(make(tmp_path)))
+    names = [picture.name for picture in pictures]
+    assert len(names) == len(set(names))
+    for picture in pictures:
+        root = ET.fromstring(picture.svg)
+        assert root.attrib["aria-label"]
+        assert picture._repr_svg_() == picture.svg
+        assert all(each.attrib["id"].startswith(picture.name) for each in root.iter() if "id" in each.attrib)
+
+
+def test_all_kinds_of_figures_are_there(tmp_path):
+    names = [picture.name for picture in figures_of(full_report(tmp_path))]
+    assert names == [
+        *("forest", "slopes-0", "slopes-1", "cells", "interaction-0-1", "map-0-1", "shares"),
+        *("curves-0-0", "curves-0-1", "curves-1-0", "curves-1-1", "bands-0-0"),
+    ]
+
+
+def test_a_level_has_one_colour_in_all_figures(tmp_path):
+    report = full_report(tmp_path)
+    looks = looks_of(report.study)
+    assert len({look.colour for look in looks.values()}) == 4  # two references are grey alike
+    colour = looks["activation", "relu"].colour
+    for name in ("forest", "slopes-0", "cells", "curves-0-0", "bands-0-0"):
+        (picture,) = [each for each in figures_of(report) if each.name == name]
+        assert colour in picture.svg, name
+
+
+def test_more_levels_than_colours_are_told_apart_by_their_markers():
+    looks = looks_of(one_factor([f"l{number}" for number in range(20)]))
+    others = [(look.colour, look.marker) for (_, level), look in looks.items() if level != "l0"]
+    assert len(set(others)) == 19
+    assert {colour for colour, _ in others} == set(PALETTE)
+
+
+def test_the_forest_draws_at_most_forty_effects_and_says_so(tmp_path):
+    levels = [f"level{number}" for number in range(60)]
+    study = one_factor(levels, seeds=2)
+    report = build_report(
+        make_ledger(
+            tmp_path, study, lambda each, seed: make_result(0.5 + 0.01 * ((len(each["x"]) * seed + hash(seed)) % 7))
+        )
+    )
+    picture = forest(report)
+    assert "The first 40 of 59 main effects are drawn; all of them are in contrasts.csv." in picture.caption
+    assert ">level40<" in picture.svg
+    assert ">level41<" not in picture.svg
+
+
+def test_slopes_join_only_complete_seeds(tmp_path):
+    report = full_report(tmp_path)
+    picture = slopes(report, report.study.factor("activation"))
+    assert "relu is above sigmoid in" in picture.alt
+    assert "of 4 seeds" in picture.alt.partition("relu is above")[2]  # seed 4 diverged
+
+
+def test_the_studys_own_metric_is_the_first_curve(tmp_path):
+    assert curve_kinds(full_report(tmp_path)) == ["acc", "loss"]
+
+
+def test_one_epoch_one_seed_and_no_epochs_can_be_drawn(tmp_path):
+    epochs = ({"train/loss": 0.5, "val/loss": 0.4},)
+    for name, given in (("one", epochs), ("none", ())):
+        report = build_report(
+            make_ledger(tmp_path / name, make_study(seeds=1), lambda *_, given=given: make_result(0.5, epochs=given))
+        )
+        names = {picture.name.partition("-")[0] for picture in figures_of(report)}
+        assert names == {"cells", "interaction", "map"} | ({"curves"} if given else set())
+
+
+def test_equal_values_and_negative_losses_can_be_drawn(tmp_path):
+    study = one_factor(metric={"name": "val/loss", "goal": "min"})
+    epochs = ({"val/loss": -1.0}, {"val/loss": float("nan")}, {"val/loss": -1.0})
+    report = build_report(make_ledger(tmp_path, study, lambda *_: make_result(-1.0, metric="val/loss", epochs=epochs)))
+    (picture,) = [each for each in figures_of(report) if each.name == "curves-0-0"]
+    assert "logarithmic" not in picture.svg
+
+
+def test_drawing_leaves_matplotlib_as_it_was(tmp_path):
+    before = dict(mpl.rcParams)
+    with Sheet(100) as sheet:
+        sheet.text(0, 10, "文字 $x$")  # no glyph, no mathematics, no warning
+        assert ">文字 $x$<" in sheet.picture(name="n", title="", caption="", alt="").svg
+    assert dict(mpl.rcParams) == before
+
+
+def test_a_diverged_trial_is_marked_and_counted(tmp_path):
+    report = full_report(tmp_path)
+    (picture,) = [each for each in figures_of(report) if each.name == "curves-0-0"]
+    assert "A cross marks the epoch in which a trial diverged." in picture.caption
+    assert "relu: train 0.8, val 0.8, 1 trial diverged" in picture.alt
+
+
+def test_measure_is_what_the_tests_think(tmp_path):
+    assert measure({"activation": "relu", "init": "he"}, 4).diverged_epoch == 1
