@@ -59,10 +59,13 @@ def learning_curves(report: Report, factor: Factor, kind: str) -> Picture | None
     curves = curves[curves["trial_id"].isin(set(finished))]
     names = list(metrics.values())
     means = curves.groupby([factor.name, "seed", "epoch"], observed=True)[names].mean().reset_index()
+    overlap = 0.0 if study.folds is None else 1 / (study.folds - 1)  # as in Outcomes
     lines = {}
     for level in factor.level_names[:MOST_PANELS]:
         part = means[means[factor.name] == level]
-        lines[level] = [line for split, name in metrics.items() if (line := _line(part, split, name)) is not None]
+        lines[level] = [
+            line for split, name in metrics.items() if (line := _line(part, split, name, overlap)) is not None
+        ]
     if not any(lines.values()):
         return None
     is_log = kind.endswith("loss") and all(np.nanmin(line.seeds) > 0 for row in lines.values() for line in row)
@@ -160,18 +163,18 @@ class _panels:  # noqa: N801 -- used like a function in `with`
         self._sheet.__exit__(*exception)
 
 
-def _line(part: pd.DataFrame, split: str, name: str) -> _Line | None:
+def _line(part: pd.DataFrame, split: str, name: str, overlap: float) -> _Line | None:
     table = part.pivot_table(index="epoch", columns="seed", values=name).sort_index()
     if table.empty or table.notna().to_numpy().sum() == 0:
         return None
     table = _thinned(table)
     seeds = table.to_numpy(dtype=np.float64)
-    band = np.array([_interval(row) for row in seeds])
+    band = np.array([_interval(row, overlap) for row in seeds])
     return _Line(split=split, epochs=table.index.to_numpy(dtype=np.float64), seeds=seeds, band=band)
 
 
-def _interval(values: NDArray[np.float64]) -> tuple[float, float, float]:
-    found = mean_interval(values[np.isfinite(values)])
+def _interval(values: NDArray[np.float64], overlap: float) -> tuple[float, float, float]:
+    found = mean_interval(values[np.isfinite(values)], overlap=overlap)
     return found.mean, found.ci_low, found.ci_high
 
 
