@@ -68,6 +68,8 @@ def _tables(report: Report) -> dict[str, Table]:
     """The tables that have rows, by name."""
     study = report.study
     main, simple = report.main_effects, report.simple_effects
+    rates = report.outcome_rates
+    rates = rates if rates[["diverged", "failed"]].to_numpy().any() else rates.iloc[:0]
     tables = {
         "verdicts": verdict_table(main, study.metric, study.unit, f"Main effects on {study.metric.name}"),
         "details": detail_table(main),
@@ -106,8 +108,8 @@ def _tables(report: Report) -> dict[str, Table]:
         ),
         "rates": frame_table(
             "Trials that diverged or failed, with the rate of divergence and its 95 % Wilson interval",
-            report.outcome_rates,
-            _itself(report.outcome_rates),
+            rates,
+            _itself(rates),
         ),
         "thresholds": frame_table(
             "How many epochs it took to reach a threshold; trials that never did are counted as such",

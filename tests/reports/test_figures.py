@@ -27,7 +27,7 @@ def test_all_kinds_of_figures_are_there(tmp_path):
     names = [picture.name for picture in figures_of(full_report(tmp_path))]
     assert names == [
         *("forest", "slopes-0", "slopes-1", "cells", "interaction-0-1", "map-0-1", "shares"),
-        *("curves-0-0", "curves-0-1", "curves-1-0", "curves-1-1", "bands-0-0"),
+        *("curves-0-0", "curves-0-1", "curves-1-0", "curves-1-1", "bands-0-0", "bands-1-0"),
     ]
 
 
