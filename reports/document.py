@@ -29,6 +29,7 @@ def to_document(report: Report) -> dict[str, Any]:
         "claims": report.claims,
         "interactions": report.interactions,
         "shares": report.shares,
+        "crossed": report.crossed,
         "outcome_rates": report.outcome_rates,
         "bands": report.bands,
         "thresholds": report.thresholds,

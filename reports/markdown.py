@@ -88,6 +88,7 @@ def _blocks(report: Report) -> Iterator[str]:
     yield from _claim_blocks(report)
     yield from _interaction_blocks(report)
     yield from _share_blocks(report)
+    yield from _crossed_blocks(report)
     yield from _cell_blocks(report)
     yield from _rate_blocks(report)
     yield "---"
@@ -151,6 +152,16 @@ def _share_blocks(report: Report) -> Iterator[str]:
             "were chosen, and are no verdicts."
         )
         yield table_lines(share_text(report.shares))
+
+
+def _crossed_blocks(report: Report) -> Iterator[str]:
+    if len(report.crossed):
+        yield "## Seeds and test examples"
+        yield (
+            "Differences in test accuracy, in percentage points, over other seeds and other test examples together, "
+            "from which examples each trial had right. The intervals above are over seeds alone."
+        )
+        yield "\n".join(f"- {escape(sentence)}." for sentence in report.crossed["sentence"])
 
 
 def _rate_blocks(report: Report) -> Iterator[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from experiments.errors import InputError, choices, listed
+from experiments.ledger import Ledger
 from experiments.study import Study
 from experiments.trial import DIVERGED, FAILED, FINISHED, PENDING, RUNNING
 
@@ -15,6 +16,8 @@ from .cells import NO_VALUE, Outcomes, cell_table, missing_counts, outcomes_of
 from .claims import claim_table, notes_on_claims
 from .contrasts import contrast_table
 from .divergence import outcome_rates
+from .examples import COLUMNS as CROSSED_COLUMNS
+from .examples import correct_of, crossed_table_of
 from .frame import curves_of, open_ledger, plan_of, trials_of
 from .interactions import interaction_table
 from .method import VALIDATION, scope_line
@@ -22,6 +25,9 @@ from .shares import share_table
 from .text import counted, counts_in_words
 
 _MOST_SEEDS = 10  # that a sentence names
+_RESAMPLES = (
+    200  # of the bootstrap over seeds and examples, which no table shows: the intervals are of a t distribution
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -37,6 +43,8 @@ class Report:
     shares: one row a source of variance, see `share_table`; empty where the design cannot tell.
     outcome_rates: one row a cell, how often it diverged, see `outcome_rates`.
     bands: one row a main effect, metric and epoch, see `band_table`.
+    crossed: one row a main contrast in test accuracy over other seeds and other test examples, see `crossed_table`;
+        empty where trials did not say which examples they had right, or were tested on different ones.
     thresholds: one row a cell and metric, after how many epochs it is nearly there, see `threshold_table`.
     scope: which source of variance each interval covers, as a sentence.
     notes: sentences to read before believing a number: what is missing, what cannot be said, what the data modules
@@ -57,6 +65,7 @@ class Report:
     outcome_rates: pd.DataFrame
     bands: pd.DataFrame
     thresholds: pd.DataFrame
+    crossed: pd.DataFrame
     scope: str
     notes: tuple[str, ...]
     num_unplanned: int
@@ -88,6 +97,7 @@ def build_report(directory: str | Path) -> Report:
         trials = trials_of(ledger, study)
         _check(trials, study, str(ledger.path), sorted({name for _, name, _ in ledger.metrics()}))
         curves = curves_of(ledger, study, trials)
+        crossed = _crossed(ledger, study, trials)
         num_unplanned = ledger.num_unplanned()
         on_data = [f"Data: {note}" for note in ledger.notes()]
     outcomes = outcomes_of(study, trials)
@@ -106,6 +116,7 @@ def build_report(directory: str | Path) -> Report:
         outcome_rates=outcome_rates(outcomes),
         bands=band_table(study, outcomes, curves),
         thresholds=threshold_table(study, outcomes, curves),
+        crossed=crossed,
         scope=scope_line(study),
         notes=(
             *_notes(study, outcomes, contrasts),
@@ -116,6 +127,13 @@ def build_report(directory: str | Path) -> Report:
         ),
         num_unplanned=num_unplanned,
     )
+
+
+def _crossed(ledger: Ledger, study: Study, trials: pd.DataFrame) -> pd.DataFrame:
+    try:
+        return crossed_table_of(study, trials, correct_of(ledger, study, trials), resamples=_RESAMPLES)
+    except InputError:  # nothing is stored, or seeds were tested on different examples
+        return pd.DataFrame(columns=list(CROSSED_COLUMNS))
 
 
 def _check(trials: pd.DataFrame, study: Study, path: str, logged: list[str]) -> None:

@@ -116,7 +116,7 @@ def paired_bands(report: Report, factor: Factor, metric: str) -> Picture | None:
             axes.plot(part["epoch"], part["mean_difference"], color=look.colour, linewidth=2)
             room = (high - low) * 0.05 or 1.0
             _finish(axes, (low - room, high + room), is_log=False)
-            sheet.text(*place, shortened(f"{level} − {factor.reference}", 165, 11.5), fontweight="bold", fontsize=11.5)
+            sheet.text(*place, shortened(f"{level} − {factor.reference}", 140, 11.5), fontweight="bold", fontsize=11.5)
         return sheet.picture(
             name=f"bands-{study.factors.index(factor)}-{list(dict.fromkeys(report.bands['metric'])).index(metric)}",
             title=f"{metric}: {factor.name} against {factor.reference}, epoch by epoch",

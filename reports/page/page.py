@@ -106,6 +106,23 @@ def _tables(report: Report) -> dict[str, Table]:
                 "p_value": "p",
             },
         ),
+        "crossed": frame_table(
+            "Differences in test accuracy over other seeds and other test examples together; standard deviations from "
+            "seed to seed and from one test set of this size to the next",
+            report.crossed,
+            {
+                "factor": "factor",
+                "level": "level",
+                "reference": "reference",
+                "n_seeds": "seeds",
+                "n_examples": "examples",
+                "mean_difference": "difference",
+                "ci_low": "from",
+                "ci_high": "to",
+                "sd_seeds": "SD of seeds",
+                "sd_examples": "SD of test sets",
+            },
+        ),
         "rates": frame_table(
             "Trials that diverged or failed, with the rate of divergence and its 95 % Wilson interval",
             rates,

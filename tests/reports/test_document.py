@@ -27,7 +27,7 @@ def test_the_keys_are_those_of_schema_1(tmp_path):
     }
     assert set(document["tables"]) == {
         *("trials", "cells", "contrasts", "claims", "interactions", "shares", "outcome_rates", "bands"),
-        *("thresholds", "audit"),
+        *("thresholds", "audit", "crossed"),
     }
     assert document["tables"]["cells"][0]["cell"] == {"activation": "sigmoid", "init": "xavier"}
 
