@@ -106,23 +106,7 @@ def _tables(report: Report) -> dict[str, Table]:
                 "p_value": "p",
             },
         ),
-        "crossed": frame_table(
-            "Differences in test accuracy over other seeds and other test examples together; standard deviations from "
-            "seed to seed and from one test set of this size to the next",
-            report.crossed,
-            {
-                "factor": "factor",
-                "level": "level",
-                "reference": "reference",
-                "n_seeds": "seeds",
-                "n_examples": "examples",
-                "mean_difference": "difference",
-                "ci_low": "from",
-                "ci_high": "to",
-                "sd_seeds": "SD of seeds",
-                "sd_examples": "SD of test sets",
-            },
-        ),
+        "crossed": _crossed(report.crossed),
         "rates": frame_table(
             "Trials that diverged or failed, with the rate of divergence and its 95 % Wilson interval",
             rates,
@@ -151,6 +135,30 @@ def _trials(report: Report) -> Table:
     if more > 0:
         note = f"{counted(more, 'metric')} more in trials.csv, which has every trial and every digit."
     return frame_table("Every trial", trials, {name: visible(name) for name in shown}, note)
+
+
+def _crossed(crossed: pd.DataFrame) -> Table:
+    """In percentage points, of a hundredth: what a test set of any usual size cannot tell is left out."""
+    points = {name: (100 * crossed[name]).round(2) for name in crossed.columns if crossed[name].dtype.kind == "f"}
+    rows = crossed.to_dict("records")
+    shown = pd.DataFrame(
+        {
+            "factor": [row["factor"] for row in rows],
+            "contrast": [f"{row['level']} − {row['reference']}" for row in rows],
+            "seeds": [row["n_seeds"] for row in rows],
+            "examples": [f"{row['n_examples']:,}" for row in rows],
+            "difference": points.get("mean_difference", pd.Series(dtype=float)).to_list(),
+            "from": points.get("ci_low", pd.Series(dtype=float)).to_list(),
+            "to": points.get("ci_high", pd.Series(dtype=float)).to_list(),
+            "SD of seeds": points.get("sd_seeds", pd.Series(dtype=float)).to_list(),
+            "SD of test sets": points.get("sd_examples", pd.Series(dtype=float)).to_list(),
+        }
+    )
+    caption = (
+        "Differences in test accuracy, in percentage points, with 95 % intervals over other seeds and test examples"
+    )
+    note = "The first SD is from seed to seed, the second from one test set of this size to the next."
+    return frame_table(caption, shown, {name: name for name in shown.columns}, note)
 
 
 def _itself(frame: pd.DataFrame) -> dict[str, str]:
