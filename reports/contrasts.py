@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.study import Metric, Study
-from experiments.trial import FINISHED
+from experiments.trial import DIVERGED, FINISHED
 
 from .cells import Outcomes, missing_counts
 from .pairs import Pairs, pairs_of
@@ -142,6 +142,10 @@ def _comparison(
         difference=paired_difference(one, other, overlap=outcomes.overlap),
         num_seeds_left_out=int(np.count_nonzero(~is_complete)) if pairs else 0,
         missing=missing_counts(states),
+        diverged=(
+            int(np.count_nonzero(outcomes.states[at_level] == DIVERGED)),
+            int(np.count_nonzero(outcomes.states[at_reference] == DIVERGED)),
+        ),
         unit="seed" if outcomes.folds is None else "fold",
         pairs=pairs_of(one, other, overlap=outcomes.overlap),
     )

@@ -106,7 +106,7 @@ def _cells(report: Report) -> str:
 
 def _table(*, label: str, columns: list[str], headers: list[str], rows: list[tuple[str, ...]], caption: str) -> str:
     titles = [title if column == "l" else f"{{{title}}}" for title, column in zip(headers, columns, strict=True)]
-    lines = [" & ".join(row) + r" \\" for row in rows]
+    lines = ["{}" + " & ".join(row) + r" \\" for row in rows]  # a row that begins with [ or * would be an option of \\
     return "\n".join(
         [
             r"\begin{table}",

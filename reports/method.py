@@ -153,7 +153,9 @@ def _verdict_line(study: Study) -> str:
     )
     return (
         "a level improves or harms when p, adjusted by Holm's method, is below 0.05. Main effects are one family of "
-        f"tests, simple effects and claims one each. {equivalent} Undecided is not the same as no effect."
+        f"tests, simple effects and claims one each. {equivalent} Undecided is not the same as no effect. All of this "
+        f"is for a number of {study.unit}s that was set before: adding some until a verdict comes finds differences "
+        "where there are none more often than 5 % (looks at 5, 10, 15 and 20 seeds: 13 %)."
     )
 
 

@@ -66,7 +66,7 @@ def outlook_text(outlook: Outlook, difference: PairedDifference, metric: Metric,
             else f"no number of repetitions would decide for {margin}, since folds share training examples"
         )
         return f"{text}, and {why}"
-    return f"{text}, and about {_more(int(outlook.more), difference, unit)} would decide for {margin}"
+    return f"{text}, and about {_more(int(outlook.more), difference, unit)} would probably decide for {margin}"
 
 
 def _more(more: int, difference: PairedDifference, unit: str) -> str:

@@ -53,7 +53,9 @@ def planning_lines(study: Study, pilot: str | Path | None = None) -> list[str]:
     if num_contrasts > 1:
         spread += f" ({number(low, decimals)} to {number(high, decimals)} over {num_contrasts} contrasts)"
     factors = [math.sqrt((fewest - 1) / quantile) for quantile in _chi_square_quantiles(fewest - 1)]
-    lines.append(f"{spread}; of {counted(fewest, 'seed')}, it may be {factors[1]:.1f} to {factors[0]:.1f} times that")
+    lines += _pilot_lines(study, Path(pilot))
+    seen = counted(fewest, load_plan(pilot).unit)
+    lines.append(f"{spread}; of {seen}, it may be {factors[1]:.1f} to {factors[0]:.1f} times that")
     if num_pairs > 1:
         lines.append(
             f"at that SD, {counted(num_pairs, unit)} find a true difference of "
@@ -71,6 +73,24 @@ def planning_lines(study: Study, pilot: str | Path | None = None) -> list[str]:
             f"{_needed(equal, unit)} to show that a difference of 0 is inside it"
         ),
     ]
+
+
+def _pilot_lines(study: Study, pilot: Path) -> list[str]:
+    """What the pilot is, and how it differs in kind from what is planned."""
+    found = load_plan(pilot)
+    factors = ", ".join(factor.name for factor in found.factors)
+    differs = [
+        what
+        for what, is_other in (
+            ("other data", found.base.get("data") != study.base.get("data")),
+            ("another model", found.base.get("model") != study.base.get("model")),
+            (f"{found.unit}s instead of {study.unit}s", found.unit != study.unit),
+            ("other factors", {f.name for f in found.factors} != {f.name for f in study.factors}),
+        )
+        if is_other
+    ]
+    careful = f". Careful: it has {', '.join(differs)}, so its spread may be another" if differs else ""
+    return [f"the pilot {pilot} is {found.name} ({factors}; {counted(len(found.seeds), found.unit)}){careful}"]
 
 
 def _num_main_effects(study: Study) -> int:

@@ -123,10 +123,22 @@ def build_report(directory: str | Path) -> Report:
             *_notes_on_what_is_not_estimable(study, why_no_shares),
             *notes_on_claims(study, trials),
             *_notes_on_backends(trials),
+            *_notes_on_earlier_plans(num_unplanned),
             *on_data,
         ),
         num_unplanned=num_unplanned,
     )
+
+
+def _notes_on_earlier_plans(num_unplanned: int) -> list[str]:
+    if not num_unplanned:
+        return []
+    return [
+        (
+            f"The ledger keeps {counted(num_unplanned, 'trial')} of earlier plans outside this report. Seeds, levels, "
+            "margins and claims that are chosen after results were seen make p values too small."
+        )
+    ]
 
 
 def _crossed(ledger: Ledger, study: Study, trials: pd.DataFrame) -> pd.DataFrame:

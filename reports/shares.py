@@ -30,6 +30,7 @@ COLUMNS = (
     *("source", "sum_of_squares", "df", "share", "partial_omega_squared", "share_low", "share_high", "f", "p_value"),
 )
 _FEWEST_FOR_JACKKNIFE = 3  # without one seed, two are left
+_LARGEST = 1e150
 _ROUNDING = 1e-12  # of the total sum of squares
 
 Term = tuple[int, ...]  # axes of the factors; () is the seed
@@ -90,6 +91,8 @@ def _reason(study: Study, outcomes: Outcomes) -> str:
         return f"the study has one {study.unit}"
     if np.count_nonzero(np.isfinite(outcomes.scores).any(axis=1)) < 2:  # noqa: PLR2004 -- nothing to compare
         return "fewer than two cells have a value"
+    if np.nanmax(np.abs(outcomes.scores), initial=0.0, where=np.isfinite(outcomes.scores)) > _LARGEST:
+        return f"a value is beyond {_LARGEST:.0e}, whose square is no number"
     return ""
 
 

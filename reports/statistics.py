@@ -100,7 +100,7 @@ def paired_difference(
 ) -> PairedDifference:
     """The differences level - reference, pair by pair.
 
-    Differences that rounding alone explains (16 units in the last place of the largest value) count as 0.
+    Differences that rounding alone explains (16 units in the last place of a pair's larger value) count as 0.
 
     Arguments:
         level: (n,), the values under the level.
@@ -136,7 +136,8 @@ def paired_difference(
     with np.errstate(over="ignore", invalid="ignore"):
         differences = differences_of(one, other)
         mean = float(differences.mean())
-        sd = 0.0 if np.ptp(differences) <= _rounding(one, other) else _spread(differences)
+        is_one_value = bool((np.abs(differences - np.median(differences)) <= _rounding(one, other)).all())
+        sd = 0.0 if is_one_value else _spread(differences)
     is_constant = sd == 0
     low, high = _t_interval(mean, sd, n, confidence, overlap)
     if is_constant:
@@ -204,9 +205,9 @@ def import_statistics() -> None:
     import statsmodels.stats.multitest  # noqa: F401
 
 
-def _rounding(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """How far apart two values may be by rounding alone."""
-    return _ROUNDING * max(float(np.abs(one).max()), float(np.abs(other).max()))
+def _rounding(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How far apart each pair may be by rounding alone, (n,): a huge value blurs its own pair only."""
+    return _ROUNDING * np.maximum(np.abs(one), np.abs(other))
 
 
 def _vector(values: ArrayLike) -> NDArray[np.float64]:

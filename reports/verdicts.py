@@ -33,6 +33,7 @@ class Comparison:
     context: the cell of the other factors it is made in; "" for the mean over all contexts.
     num_contexts: how many cells of the other factors have both levels in the design.
     missing: how many trials of the seeds left out are missing, by reason.
+    diverged: how many of them diverged at the level and at the reference.
     unit: what a difference is of, seed or fold.
     pairs: what else the values say; None where nobody asks.
     under: of an interaction, the two cells of other factors that are compared, as in ("init=he", "init=xavier"); None
@@ -47,6 +48,7 @@ class Comparison:
     difference: PairedDifference
     num_seeds_left_out: int
     missing: dict[str, int]
+    diverged: tuple[int, int] = (0, 0)
     unit: str = "seed"
     pairs: Pairs | None = None
     under: tuple[str, str] | None = None
@@ -157,7 +159,7 @@ def _note(comparison: Comparison, verdict: Verdict, metric: Metric) -> str:
     if verdict.word == UNDECIDED and difference.p_value < ALPHA:
         notes.append(f"p = {p_text(difference.p_value)} alone, but not adjusted for the other contrasts")
     if difference.is_constant:
-        notes.append(f"no {comparison.unit} differs at all")
+        notes.append(f"no {comparison.unit} differs at all, so look whether the level reaches the training")
     if verdict.word == UNDECIDED and (outlook := outlook_text(verdict.outlook, difference, metric, comparison.unit)):
         notes.append(outlook)
     return "".join(f"; {note}" for note in notes)
@@ -166,9 +168,15 @@ def _note(comparison: Comparison, verdict: Verdict, metric: Metric) -> str:
 def _left_out(comparison: Comparison) -> str:
     if not comparison.num_seeds_left_out:
         return ""
-    return (
-        f"; {counted(comparison.num_seeds_left_out, comparison.unit)} left out ({counts_in_words(comparison.missing)})"
+    left_out = counted(comparison.num_seeds_left_out, comparison.unit)
+    at_level, at_reference = comparison.diverged
+    conditional = (
+        ""
+        if at_level == at_reference or comparison.difference.n < 2  # noqa: PLR2004 -- nothing is said then
+        else f"; {comparison.level} diverged {at_level} times and {comparison.reference} {at_reference}, so this holds "
+        "only where both train"
     )
+    return f"; {left_out} left out ({counts_in_words(comparison.missing)}){conditional}"
 
 
 def _is_or_are(n: int) -> str:

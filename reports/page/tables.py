@@ -115,7 +115,7 @@ def detail_table(contrasts: pd.DataFrame) -> Table:
             lambda row: figure(row["seed_correlation"], f"{row['seed_correlation']:.2f}"),
         ),
         "wins": (
-            "up / down / same",
+            "better / worse / same",
             lambda row: figure(row["wins"], f"{row['wins']} / {row['losses']} / {row['ties']}"),
         ),
         "sign_flip_p": (

@@ -89,3 +89,9 @@ def test_a_level_without_values_has_dashes(tmp_path):
         )
     )
     assert "b \\ensuremath{-} a & {--} & {--} & {--} & {--} & 0 & undecided" in to_latex(report)
+
+
+def test_names_that_begin_with_brackets_or_stars_are_no_options_of_the_line_before(tmp_path):
+    report = build_report(make_ledger(tmp_path, one_factor(["[32]", "*x", "[256]"]), lambda *_: make_result(0.5)))
+    rows = [line for line in to_latex(report).splitlines() if line.endswith("\\\\") and "&" in line]
+    assert [row for row in rows if row.lstrip().startswith(("[", "*"))] == []

@@ -39,7 +39,8 @@ def test_a_pilot_tells_it_in_the_unit_of_the_metric_and_the_seeds_that_the_margi
     make_ledger(tmp_path, one_factor(), measure)
     sd = np.std(WOBBLE, ddof=1)
     lines = planning_lines(one_factor(seeds=10, metric=MARGIN), tmp_path)
-    assert lines[1:] == [
+    assert lines[1] == f"the pilot {tmp_path} is activations (x; 5 seeds)"
+    assert lines[2:] == [
         f"pilot {tmp_path}: the SD of paired differences is {sd:.3f}; of 5 seeds, it may be 0.6 to 2.9 times that",
         "at that SD, 10 seeds find a true difference of 0.016 in test/acc four times in five",
         (
@@ -63,7 +64,16 @@ def test_a_pilot_of_several_contrasts_is_pooled(tmp_path):
     sd = np.std(WOBBLE, ddof=1)
     assert (
         f"is {math.sqrt(2.5) * sd:.3f} ({sd:.3f} to {2 * sd:.3f} over 2 contrasts); "
-        in planning_lines(one_factor(), tmp_path)[1]
+        in planning_lines(one_factor(), tmp_path)[2]
+    )
+
+
+def test_a_pilot_of_another_kind_says_so(tmp_path):
+    make_ledger(tmp_path, one_factor(), measure)
+    lines = planning_lines(one_factor(["p", "q"], folds=5, base={"data": {"class_path": "x.Other"}}), tmp_path)
+    assert lines[1] == (
+        f"the pilot {tmp_path} is activations (x; 5 seeds). Careful: it has other data, another model, seeds instead "
+        "of folds, so its spread may be another"
     )
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.linear_model import LogisticRegression
 
-from reports.statistics import equivalence, holm, mean_interval, paired_difference
+from reports.statistics import differences_of, equivalence, holm, mean_interval, paired_difference
 
 scores = st.floats(min_value=-1e3, max_value=1e3, allow_subnormal=False)
 
@@ -208,3 +208,11 @@ def test_two_learners_of_equal_merit_are_rarely_told_apart_over_folds():
     naive, corrected = (number / num_data_sets for number in num_found.values())
     assert naive > 0.07  # twice the 5 % it claims, 0.099 over 1,000 data sets
     assert corrected < 0.05  # 0.028 there
+
+
+def test_a_huge_value_in_one_pair_makes_no_others_equal():
+    found = paired_difference([1.0, 1.01, 0.99, 1.0, 1e15], [1.9, 1.92, 1.88, 1.9, 1e15])
+    assert not found.is_constant
+    assert found.mean == pytest.approx(-0.9 * 4 / 5)
+    assert differences_of([1.0, 1e15], [1.9, 1e15 + 0.5]).tolist() == pytest.approx([-0.9, 0.0])
+    assert not equivalence(found, margin=0.05).holds

@@ -140,7 +140,7 @@ def test_a_sentence_says_why_nothing_can_be_said(values, num_contexts, why):
             [0.1, -0.1, 0.2],
             0.2,
             0,
-            "0.50 four times in five, and about 4 more seeds would decide for the margin of 0.2.",
+            "0.50 four times in five, and about 4 more seeds would probably decide for the margin of 0.2.",
         ),
         ([0.01, -0.01, 0.02], 0.2, 0, None),
         (
@@ -169,8 +169,8 @@ def test_a_sentence_says_why_nothing_can_be_said(values, num_contexts, why):
             0.45,
             1 / 2,
             (
-                "0.79 four times in five, and about 1 more repetition of the cross-validation would decide for the "
-                "margin of 0.45."
+                "0.79 four times in five, and about 1 more repetition of the cross-validation would probably decide "
+                "for the margin of 0.45."
             ),
         ),
     ],
