@@ -1,10 +1,12 @@
 import xml.etree.ElementTree as ET
 
 import matplotlib as mpl
+import numpy as np
 import pytest
 
 from reports import build_report, figures_of
-from reports.figures import curve_kinds, forest, looks_of, slopes
+from reports.figures import curve_kinds, forest, learning_curves, looks_of, paired_bands, slopes
+from reports.figures.curves import _line
 from reports.figures.drawing import PALETTE, Sheet
 
 from .make import make_ledger, make_result, make_study, one_factor
@@ -103,7 +105,51 @@ def test_a_diverged_trial_is_marked_and_counted(tmp_path):
     report = full_report(tmp_path)
     (picture,) = [each for each in figures_of(report) if each.name == "curves-0-0"]
     assert "A cross marks the epoch in which a trial diverged." in picture.caption
-    assert "relu: train 0.8, val 0.8, 1 trial diverged" in picture.alt
+    assert "relu: train 0.8, val 0.8 at epoch 3 (n 5), 1 trial diverged" in picture.alt
+
+
+def stopped_early(levels, seed):
+    """Level b stops after 2, 3 and 4 epochs in seeds 0, 1 and 2; level a never does."""
+    length = seed + 2 if levels["x"] == "b" else 5
+    bonus = 0.2 if levels["x"] == "b" else 0.1
+    epochs = tuple({"val/acc": bonus + 0.1 * epoch + 0.01 * seed**2} for epoch in range(length))
+    return make_result(epochs[-1]["val/acc"], epochs=epochs)
+
+
+def test_a_mean_curve_ends_where_the_first_trial_of_its_level_does(tmp_path):
+    report = build_report(make_ledger(tmp_path, one_factor(seeds=3), stopped_early))
+    picture = learning_curves(report, report.study.factors[0], "acc")
+    assert "The mean ends where the first trial of a level stopped early." in picture.caption
+    # b at epoch 1: 0.30, 0.31 and 0.34; a at epoch 4: 0.50, 0.51 and 0.54.
+    assert "a: val 0.517 at epoch 4 (n 3); b: val 0.317 at epoch 1 (n 3)." in picture.alt
+    (line,) = [_line(report.curves[report.curves["x"] == "b"], "val", "val/acc", 0.0)]
+    assert line.band_epochs.tolist() == [0, 1]
+    assert line.epochs.tolist() == [0, 1, 2, 3]
+    assert np.isfinite(line.seeds).sum(axis=0).tolist() == [2, 3, 4]
+
+
+def test_paired_bands_say_of_how_many_and_where_they_end(tmp_path):
+    report = build_report(make_ledger(tmp_path, one_factor(seeds=3), stopped_early))
+    picture = paired_bands(report, report.study.factors[0], "val/acc")
+    assert "Every epoch is of the same 3 seeds. A band ends where the first of its trials stopped" in picture.caption
+    assert "b +0.1 (" in picture.alt
+    assert "at epoch 1 (n 3)." in picture.alt
+
+
+def test_nothing_is_said_of_stopping_where_no_trial_did(tmp_path):
+    assert not any("stopped early" in picture.caption for picture in figures_of(full_report(tmp_path)))
+
+
+def test_a_seed_line_is_of_the_same_trials_at_every_epoch(tmp_path):
+    def measured(levels, seed):
+        length = 2 if levels == {"activation": "relu", "init": "he"} else 4
+        epochs = tuple({"val/acc": (0.9 if length == 2 else 0.5) + 0.01 * seed} for _ in range(length))
+        return make_result(0.5, epochs=epochs)
+
+    report = build_report(make_ledger(tmp_path, make_study(seeds=2), measured))
+    line = _line(report.curves[report.curves["activation"] == "relu"], "val", "val/acc", 0.0)
+    assert line.epochs.tolist() == [0, 1]
+    assert line.band[:, 0] == pytest.approx([0.705, 0.705])
 
 
 def test_measure_is_what_the_tests_think(tmp_path):
