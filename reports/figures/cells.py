@@ -66,7 +66,12 @@ def cell_dots(report: Report) -> Picture | None:
             name="cells",
             title="Every trial",
             caption=(
-                f"A dot is a {study.unit}, the stroke the mean, the line its 95 % interval. Names are the levels of "
+                (
+                    f"A dot is one training; there is no interval from one {study.unit}. "
+                    if len(study.seeds) == 1
+                    else f"A dot is a {study.unit}, the stroke the mean, the line its 95 % interval. "
+                )
+                + f"Names are the levels of "
                 f"{', '.join(outcomes.factors)}. The axis does not begin at 0."
                 + (
                     f" Dots are drawn for the first {_MOST_DOTS} {study.unit}s."
@@ -80,8 +85,13 @@ def cell_dots(report: Report) -> Picture | None:
 
 
 def interaction(report: Report, along: Factor, lines: Factor) -> Picture | None:
-    """The levels of one factor along the axis, a line for each level of the other: cell means with 95 % intervals."""
+    """The levels of one factor along the axis, a line for each level of the other: cell means with 95 % intervals.
+
+    None where nothing was measured, and for one seed, which cannot tell an interaction from noise.
+    """
     study = report.study
+    if len(study.seeds) == 1:
+        return None
     outcomes = outcomes_of(study, report.trials)
     means = _grid(outcomes, along, lines)
     if np.isnan([[found.mean for found in row] for row in means]).all():

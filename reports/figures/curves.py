@@ -281,9 +281,13 @@ def _finish(axes: "Axes", limits: tuple[float, float], *, is_log: bool) -> None:
 
 def _caption(report: Report, factor: Factor, metrics: dict[str, str], *, has_diverged: bool, has_stopped: bool) -> str:
     unit = report.study.unit
-    text = f"Thin lines are {unit}s, the thick one their mean with a 95 % interval{_SHOWN[len(metrics)]}."
-    if len(report.study.factors) > 1:
-        text += " Other factors are averaged over."
+    is_averaged = len(report.study.factors) > 1
+    if len(report.study.seeds) == 1:
+        text = f"A line is {'a mean over the other factors' if is_averaged else 'one training'}"
+        text += f"{_SHOWN[len(metrics)]}; there is no interval from one {unit}."
+    else:
+        text = f"Thin lines are {unit}s, the thick one their mean with a 95 % interval{_SHOWN[len(metrics)]}."
+        text += " Other factors are averaged over." if is_averaged else ""
     if has_stopped:
         text += " The mean ends where the first trial of a level stopped early."
     text += " Finished trials only; epochs count from 0; the vertical axis ends where the lines do."

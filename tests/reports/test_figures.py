@@ -81,8 +81,19 @@ def test_one_epoch_one_seed_and_no_epochs_can_be_drawn(tmp_path):
         report = build_report(
             make_ledger(tmp_path / name, make_study(seeds=1), lambda *_, given=given: make_result(0.5, epochs=given))
         )
-        names = {picture.name.partition("-")[0] for picture in figures_of(report)}
-        assert names == {"cells", "interaction", "map"} | ({"curves"} if given else set())
+        pictures = list(figures_of(report))
+        names = {picture.name.partition("-")[0] for picture in pictures}
+        assert names == {"cells", "map"} | ({"curves"} if given else set())
+        captions = [picture.caption.replace("there is no interval from one seed", "") for picture in pictures]
+        assert not any("interval" in caption or "interaction" in caption for caption in captions)
+        assert pictures[0].caption.startswith("A dot is one training; there is no interval from one seed. Names are")
+
+
+def test_a_curve_of_one_seed_is_one_training(tmp_path):
+    epochs = ({"val/acc": 0.5}, {"val/acc": 0.6})
+    ledger = make_ledger(tmp_path, one_factor(seeds=1), lambda *_: make_result(0.5, epochs=epochs))
+    (picture,) = [each for each in figures_of(build_report(ledger)) if each.name == "curves-0-0"]
+    assert picture.caption.startswith("A line is one training; there is no interval from one seed.")
 
 
 def test_equal_values_and_negative_losses_can_be_drawn(tmp_path):
