@@ -165,3 +165,51 @@ def test_a_seed_line_is_of_the_same_trials_at_every_epoch(tmp_path):
 
 def test_measure_is_what_the_tests_think(tmp_path):
     assert measure({"activation": "relu", "init": "he"}, 4).diverged_epoch == 1
+
+
+def texts_of(picture):
+    """Every text of a drawing with the left end, the right end (for letters 0.55 em wide) and the height."""
+    for each in ET.fromstring(picture.svg).iter("{http://www.w3.org/2000/svg}text"):
+        style = each.attrib.get("style", "")
+        size = float(
+            style.partition("font-size: ")[2].partition("px")[0]
+            or style.partition("font: ")[2].split("px")[0].split()[-1]
+        )
+        place = each.attrib.get("transform", "")
+        x, y = (
+            map(float, place.partition("translate(")[2].partition(")")[0].split())
+            if "translate" in place
+            else (float(each.attrib["x"]), float(each.attrib["y"]))
+        )
+        width = 0.55 * size * len(each.text)
+        anchor = style.partition("text-anchor: ")[2].partition(";")[0]
+        start = x - {"middle": width / 2, "end": width}.get(anchor, 0.0)
+        yield each.text, start, start + width, y
+
+
+def assert_texts_stand_apart(picture):
+    texts = list(texts_of(picture))
+    for number, (words, start, end, y) in enumerate(texts):
+        for other, start_of_other, end_of_other, y_of_other in texts[number + 1 :]:
+            apart = abs(y - y_of_other) > 8 or end <= start_of_other or end_of_other <= start
+            assert apart, (words, other)
+
+
+@pytest.mark.parametrize(("shift", "step"), [(-0.3, 0.001), (-0.00003, 0.018506)])
+def test_texts_of_a_forest_stand_apart(shift, step, tmp_path):
+    def measured(levels, seed):
+        return make_result(0.9 if levels["x"] == "a" else 0.9 + shift + step * (seed - 2))
+
+    study = one_factor(["a", "c" * 60], metric={"name": "test/acc", "margin": 0.01})
+    picture = forest(build_report(make_ledger(tmp_path, study, measured)))
+    assert ">margin ±0.01<" in picture.svg
+    assert_texts_stand_apart(picture)
+
+
+def test_the_longer_name_of_a_factor_fits_beside_short_levels(tmp_path):
+    factors = {"x": {"key": "model.init_args.x", "levels": ["1", "2"]}}
+    factors["weight_decay"] = {"key": "model.init_args.w", "levels": ["3", "4"]}
+    report = build_report(make_ledger(tmp_path, make_study(factors=factors), lambda _, seed: make_result(0.5 + seed)))
+    (picture,) = [each for each in figures_of(report) if each.name == "interaction-0-1"]
+    assert ">weight_decay<" in picture.svg
+    assert max(end for _, _, end, _ in texts_of(picture)) <= 760
