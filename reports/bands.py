@@ -47,9 +47,10 @@ def curve_metrics(study: Study, curves: pd.DataFrame) -> list[tuple[str, str]]:
 def band_table(study: Study, outcomes: Outcomes, curves: pd.DataFrame) -> pd.DataFrame:
     """One row a main effect, metric and epoch: the paired difference and its 95 % t interval. Empty for one seed.
 
-    A seed takes part in an epoch when all its trials of the contrast finished and logged a finite value there, so the
-    seeds are those of the contrasts. Each interval is for its epoch alone; there are no p values, since a curve is no
-    series of tests.
+    A seed takes part in an epoch when all its trials of the contrast finished and logged a finite value there. Every
+    epoch of a contrast is of the same seeds, those that take part in its first: an epoch in which one of them no longer
+    does, as when a trial stopped early, is left out, so that a band is of one population. Each interval is for its
+    epoch alone; there are no p values, since a curve is no series of tests.
 
     Columns: factor, level, reference, metric, epoch (from 0), n (seeds), mean_difference, ci_low, ci_high (NaN below
     two seeds, and where all differ by the same amount other than 0).
@@ -132,17 +133,19 @@ def _dense(study: Study, outcomes: Outcomes, curves: pd.DataFrame, metric: str) 
 
 
 def _band(differences: NDArray[np.float64], overlap: float) -> pd.DataFrame:
-    """The rows of one contrast and metric, of differences (S, E); epochs without a seed have none."""
+    """The rows of one contrast and metric, of differences (S, E): epochs with all the seeds that the first has."""
     from scipy.special import stdtrit
 
     is_there = np.isfinite(differences)
-    epochs = np.flatnonzero(is_there.any(axis=0))
-    values, is_there = differences[:, epochs], is_there[:, epochs]
-    n = is_there.sum(axis=0)
-    mean = np.where(is_there, values, 0.0).sum(axis=0) / n
-    squares = (np.where(is_there, values - mean, 0.0) ** 2).sum(axis=0)
-    freedom = np.maximum(n - 1, 1)
-    half = stdtrit(freedom, (1 + CONFIDENCE) / 2) * np.sqrt(squares / freedom * (1 / n + overlap))
+    some = np.flatnonzero(is_there.any(axis=0))
+    seeds = is_there[:, some[0]] if len(some) else np.zeros(len(differences), dtype=bool)
+    epochs = some[is_there[np.ix_(seeds, some)].all(axis=0)]
+    values = differences[np.ix_(seeds, epochs)]
+    n = int(np.count_nonzero(seeds))
+    mean = values.sum(axis=0) / max(n, 1)
+    squares = ((values - mean) ** 2).sum(axis=0)
+    freedom = max(n - 1, 1)
+    half = stdtrit(freedom, (1 + CONFIDENCE) / 2) * np.sqrt(squares / freedom * (1 / max(n, 1) + overlap))
     half = np.where((n < 2) | ((squares == 0) & (mean != 0)), np.nan, half)  # noqa: PLR2004 -- a spread needs two
     return pd.DataFrame(
         {"epoch": epochs, "n": n, "mean_difference": mean, "ci_low": mean - half, "ci_high": mean + half}

@@ -14,7 +14,7 @@ from reports.statistics import MeanInterval, mean_interval
 from reports.text import cell_name, counted, decimals_for, number
 
 from .colours import looks_of
-from .drawing import INK, MUTED, PALETTE, WIDTH, Picture, Sheet, shortened, text_width
+from .drawing import INK, MUTED, PALETTE, WIDTH, Picture, Sheet, fit_ticks, shortened, text_width
 from .pairs import level_means
 
 MOST_CELLS = 40
@@ -58,7 +58,7 @@ def cell_dots(report: Report) -> Picture | None:
                 WIDTH, 10 + _ROW * (place + 0.5), number(found.mean, decimals), ha="right", fontsize=11.5, color=INK
             )
             words.append(f"{cell_name(levels)}: {number(found.mean, decimals)} (n {found.n})")
-        axes.locator_params(axis="x", nbins=7)
+        fit_ticks(axes, WIDTH - left - 84, 7)
         sheet.text(left + (WIDTH - left - 84) / 2, height - 8, study.metric.name, ha="center", color=MUTED)
         sheet.text(WIDTH, height - 8, "mean", ha="right", color=MUTED, fontsize=11)
         omitted = len(rows) - len(shown)
@@ -66,7 +66,12 @@ def cell_dots(report: Report) -> Picture | None:
             name="cells",
             title="Every trial",
             caption=(
-                f"A dot is a {study.unit}, the stroke the mean, the line its 95 % interval. Names are the levels of "
+                (
+                    f"A dot is one training; there is no interval from one {study.unit}. "
+                    if len(study.seeds) == 1
+                    else f"A dot is a {study.unit}, the stroke the mean, the line its 95 % interval. "
+                )
+                + f"Names are the levels of "
                 f"{', '.join(outcomes.factors)}. The axis does not begin at 0."
                 + (
                     f" Dots are drawn for the first {_MOST_DOTS} {study.unit}s."
@@ -80,8 +85,13 @@ def cell_dots(report: Report) -> Picture | None:
 
 
 def interaction(report: Report, along: Factor, lines: Factor) -> Picture | None:
-    """The levels of one factor along the axis, a line for each level of the other: cell means with 95 % intervals."""
+    """The levels of one factor along the axis, a line for each level of the other: cell means with 95 % intervals.
+
+    None where nothing was measured, and for one seed, which cannot tell an interaction from noise.
+    """
     study = report.study
+    if len(study.seeds) == 1:
+        return None
     outcomes = outcomes_of(study, report.trials)
     means = _grid(outcomes, along, lines)
     if np.isnan([[found.mean for found in row] for row in means]).all():
@@ -89,7 +99,7 @@ def interaction(report: Report, along: Factor, lines: Factor) -> Picture | None:
     looks = looks_of(study)
     names = lines.level_names[:MOST_LEVELS]
     left, top, height = 60, 34, max(250, 20 * len(names))
-    right = min(max(text_width(name) for name in names), 200) + 30
+    right = min(max(text_width(lines.name, 11), *map(text_width, names)), 200) + 30
     plot = WIDTH - left - right
     points = len(along.level_names)
     with Sheet(top + height + 44) as sheet:
@@ -109,7 +119,7 @@ def interaction(report: Report, along: Factor, lines: Factor) -> Picture | None:
             if len(finite):
                 ends.append((float(values[finite[-1]]), float(x[finite[-1]]), name, look.colour))
         axes.set_xlim(-0.3, points - 1 + 0.3)
-        axes.set_xticks(range(points), [shortened(name, plot / points, 11) for name in along.level_names])
+        axes.set_xticks(range(points), [shortened(name, plot / points - 8, 11) for name in along.level_names])
         axes.tick_params(axis="x", labelcolor=INK)
         axes.grid(visible=False, axis="x")
         low, high = axes.get_ylim()

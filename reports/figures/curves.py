@@ -1,7 +1,7 @@
 """Learning curves: every seed thin, their mean with its interval, training beside validation; paired differences."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -31,11 +31,16 @@ _SPLITS = ("train", "val")  # what is drawn of a metric, the first dashed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Line:
-    """A metric of one level by epoch. epochs: (E,); seeds: (E, S), NaN where there is none; band: (E, 3)."""
+    """A metric of one level by epoch.
+
+    epochs, seeds: (E,) and (E, S), each seed the mean of its trials, NaN where one of them has no value.
+    band_epochs, band: (B,) and (B, 3), the mean of all S seeds and its interval, where every one has a value.
+    """
 
     split: str
     epochs: NDArray[np.float64]
     seeds: NDArray[np.float64]
+    band_epochs: NDArray[np.float64]
     band: NDArray[np.float64]
 
 
@@ -52,17 +57,17 @@ def curve_kinds(report: Report) -> list[str]:
 
 
 def learning_curves(report: Report, factor: Factor, kind: str) -> Picture | None:
-    """One panel a level of the factor: `kind` (as in `curve_kinds`) on training and validation data, by epoch."""
+    """One panel a level of the factor: `kind` (as in `curve_kinds`) on training and validation data, by epoch.
+
+    The mean and its interval are of the same trials at every epoch: they end where the first trial of the level does.
+    """
     study, curves = report.study, report.curves
     metrics = {split: f"{split}/{kind}" for split in _SPLITS if f"{split}/{kind}" in curves}
-    finished = report.trials.loc[report.trials["status"] == FINISHED, "trial_id"]
-    curves = curves[curves["trial_id"].isin(set(finished))]
-    names = list(metrics.values())
-    means = curves.groupby([factor.name, "seed", "epoch"], observed=True)[names].mean().reset_index()
+    curves = _of_finished(report)
     overlap = 0.0 if study.folds is None else 1 / (study.folds - 1)  # as in Outcomes
     lines = {}
     for level in factor.level_names[:MOST_PANELS]:
-        part = means[means[factor.name] == level]
+        part = curves[curves[factor.name] == level]
         lines[level] = [
             line for split, name in metrics.items() if (line := _line(part, split, name, overlap)) is not None
         ]
@@ -86,13 +91,14 @@ def learning_curves(report: Report, factor: Factor, kind: str) -> Picture | None
             _finish(axes, limits, is_log=is_log)
             sheet.text(*place, shortened(level, 160), fontweight="bold", fontsize=11.5)
             lost = f", {counted(len(gone), 'trial')} diverged" if len(gone) else ""
-            ends = ", ".join(f"{line.split} {line.band[-1, 0]:.3g}" for line in lines[level])
-            words.append(f"{level}: {ends}{lost}")
+            words.append(f"{level}: {_ends(lines[level])}{lost}")
         return sheet.picture(
             name=f"curves-{study.factors.index(factor)}-{curve_kinds(report).index(kind)}",
             title=f"{kind} by {factor.name}",
-            caption=_caption(report, factor, metrics, has_diverged=len(diverged) > 0),
-            alt=f"{kind} at the last epoch, mean over {study.unit}s. " + "; ".join(words) + ".",
+            caption=_caption(
+                report, factor, metrics, has_diverged=len(diverged) > 0, has_stopped=_has_stopped(curves, factor, lines)
+            ),
+            alt=f"{kind} at the last epoch of the mean over {study.unit}s. " + "; ".join(words) + ".",
         )
 
 
@@ -108,6 +114,8 @@ def paired_bands(report: Report, factor: Factor, metric: str) -> Picture | None:
     rows = {level: _thinned(table[table["level"] == level].sort_values("epoch")) for level in levels}
     values = pd.concat(list(rows.values()))[["mean_difference", "ci_low", "ci_high"]].to_numpy(dtype=np.float64)
     low, high = min(float(np.nanmin(values)), 0.0), max(float(np.nanmax(values)), 0.0)
+    last = _of_finished(report).groupby("trial_id").agg(level=(factor.name, "first"), epoch=("epoch", "max"))
+    has_stopped = len(set(last.loc[last["level"].isin([factor.reference, *levels]), "epoch"])) > 1
     with _panels(levels, f"difference in {metric}") as (sheet, panels):
         for level, (axes, place) in zip(levels, panels, strict=True):
             look, part = looks[factor.name, level], rows[level]
@@ -122,16 +130,25 @@ def paired_bands(report: Report, factor: Factor, metric: str) -> Picture | None:
             title=f"{metric}: {factor.name} against {factor.reference}, epoch by epoch",
             caption=(
                 f"Mean difference within each {study.unit} and its 95 % interval at every epoch, each by itself: "
-                "where a band leaves zero for a few epochs, nothing is shown."
+                f"where a band leaves zero for a few epochs, nothing is shown. {_of_how_many(rows, study.unit)}"
+                + (" A band ends where the first of its trials stopped early." if has_stopped else "")
             ),
-            alt=f"Difference in {metric} at the last epoch: "
+            alt=f"Difference in {metric} at the last epoch of the band: "
             + "; ".join(
                 f"{level} {part['mean_difference'].iloc[-1]:+.3g} "
-                f"({part['ci_low'].iloc[-1]:+.3g} to {part['ci_high'].iloc[-1]:+.3g})"
+                f"({part['ci_low'].iloc[-1]:+.3g} to {part['ci_high'].iloc[-1]:+.3g}) "
+                f"at epoch {part['epoch'].iloc[-1]:.0f} (n {part['n'].iloc[-1]:.0f})"
                 for level, part in rows.items()
             )
             + ".",
         )
+
+
+def _of_how_many(rows: dict[str, pd.DataFrame], unit: str) -> str:
+    sizes = {level: int(part["n"].iloc[-1]) for level, part in rows.items()}
+    if len(set(sizes.values())) == 1:
+        return f"Every epoch is of the same {counted(next(iter(sizes.values())), unit)}."
+    return f"Every epoch of a band is of the same {unit}s: " + ", ".join(f"{k} n {n}" for k, n in sizes.items()) + "."
 
 
 class _panels:  # noqa: N801 -- used like a function in `with`
@@ -164,17 +181,49 @@ class _panels:  # noqa: N801 -- used like a function in `with`
 
 
 def _line(part: pd.DataFrame, split: str, name: str, overlap: float) -> _Line | None:
-    table = part.pivot_table(index="epoch", columns="seed", values=name).sort_index()
-    if table.empty or table.notna().to_numpy().sum() == 0:
+    table = part.pivot_table(index="epoch", columns=["seed", "trial_id"], values=name).sort_index()
+    table = table.where(np.isfinite(table)).dropna(axis="index", how="all").dropna(axis="columns", how="all")
+    if table.empty:
         return None
-    table = _thinned(table)
-    seeds = table.to_numpy(dtype=np.float64)
-    band = np.array([_interval(row, overlap) for row in seeds])
-    return _Line(split=split, epochs=table.index.to_numpy(dtype=np.float64), seeds=seeds, band=band)
+    numbers = table.columns.get_level_values("seed")
+    columns = [table.to_numpy(dtype=np.float64)[:, numbers == seed].mean(axis=1) for seed in numbers.unique()]
+    seeds = pd.DataFrame(np.column_stack(columns), index=table.index)
+    drawn, complete = _thinned(seeds.dropna(how="all")), _thinned(seeds.dropna())
+    if drawn.empty:
+        return None
+    return _Line(
+        split=split,
+        epochs=drawn.index.to_numpy(dtype=np.float64),
+        seeds=drawn.to_numpy(dtype=np.float64),
+        band_epochs=complete.index.to_numpy(dtype=np.float64),
+        band=np.array([_interval(row, overlap) for row in complete.to_numpy(dtype=np.float64)]).reshape(-1, 3),
+    )
+
+
+def _of_finished(report: Report) -> pd.DataFrame:
+    finished = report.trials.loc[report.trials["status"] == FINISHED, "trial_id"]
+    return report.curves[report.curves["trial_id"].isin(set(finished))]
+
+
+def _has_stopped(curves: pd.DataFrame, factor: Factor, levels: Iterable[str]) -> bool:
+    """Whether a trial of one of these levels ended before another of the same level."""
+    last = curves.groupby("trial_id").agg(level=(factor.name, "first"), epoch=("epoch", "max"))
+    return any(len(set(last.loc[last["level"] == level, "epoch"])) > 1 for level in levels)
+
+
+def _ends(lines: list[_Line]) -> str:
+    """The means of a level at their last epochs, and of how many seeds they are; said once where they are alike."""
+    values = [f"{line.split} {line.band[-1, 0]:.3g}" if len(line.band) else f"{line.split} none" for line in lines]
+    places = [
+        f" at epoch {line.band_epochs[-1]:.0f} (n {line.seeds.shape[1]})" if len(line.band) else "" for line in lines
+    ]
+    if len(set(places)) == 1:
+        return ", ".join(values) + places[0]
+    return ", ".join(value + place for value, place in zip(values, places, strict=True))
 
 
 def _interval(values: NDArray[np.float64], overlap: float) -> tuple[float, float, float]:
-    found = mean_interval(values[np.isfinite(values)], overlap=overlap)
+    found = mean_interval(values, overlap=overlap)
     return found.mean, found.ci_low, found.ci_high
 
 
@@ -195,9 +244,9 @@ def _key(metrics: dict[str, str]) -> str:
 def _draw(axes: "Axes", line: _Line, colour: str, *, is_dashed: bool) -> None:
     dashes: dict[str, Any] = {"linestyle": (0, (4, 2))} if is_dashed else {}
     axes.plot(line.epochs, line.seeds[:, :_MOST_SEEDS], color=colour, linewidth=0.7, alpha=0.35, **dashes)
-    axes.fill_between(line.epochs, line.band[:, 1], line.band[:, 2], color=colour, alpha=0.16, linewidth=0)
-    single: dict[str, Any] = {"marker": "o", "markersize": 4} if len(line.epochs) == 1 else {}
-    axes.plot(line.epochs, line.band[:, 0], color=colour, linewidth=1.4 if is_dashed else 2.2, **dashes, **single)
+    axes.fill_between(line.band_epochs, line.band[:, 1], line.band[:, 2], color=colour, alpha=0.16, linewidth=0)
+    single: dict[str, Any] = {"marker": "o", "markersize": 4} if len(line.band) == 1 else {}
+    axes.plot(line.band_epochs, line.band[:, 0], color=colour, linewidth=1.4 if is_dashed else 2.2, **dashes, **single)
 
 
 def _limits(lines: dict[str, list[_Line]], *, is_log: bool) -> tuple[float, float]:
@@ -230,11 +279,17 @@ def _finish(axes: "Axes", limits: tuple[float, float], *, is_log: bool) -> None:
         axes.yaxis.set_major_locator(MaxNLocator(5))
 
 
-def _caption(report: Report, factor: Factor, metrics: dict[str, str], *, has_diverged: bool) -> str:
+def _caption(report: Report, factor: Factor, metrics: dict[str, str], *, has_diverged: bool, has_stopped: bool) -> str:
     unit = report.study.unit
-    text = f"Thin lines are {unit}s, the thick one their mean with a 95 % interval{_SHOWN[len(metrics)]}."
-    if len(report.study.factors) > 1:
-        text += " Other factors are averaged over."
+    is_averaged = len(report.study.factors) > 1
+    if len(report.study.seeds) == 1:
+        text = f"A line is {'a mean over the other factors' if is_averaged else 'one training'}"
+        text += f"{_SHOWN[len(metrics)]}; there is no interval from one {unit}."
+    else:
+        text = f"Thin lines are {unit}s, the thick one their mean with a 95 % interval{_SHOWN[len(metrics)]}."
+        text += " Other factors are averaged over." if is_averaged else ""
+    if has_stopped:
+        text += " The mean ends where the first trial of a level stopped early."
     text += " Finished trials only; epochs count from 0; the vertical axis ends where the lines do."
     if has_diverged:
         text += " A cross marks the epoch in which a trial diverged."

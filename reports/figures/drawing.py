@@ -11,6 +11,7 @@ import re
 import warnings
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from experiments.errors import visible
@@ -140,6 +141,18 @@ def shortened(words: str, width: float, size: float = TEXT) -> str:
     keep = max(int(width / (_CHARACTER * size)), 4)
     tail = keep * 2 // 5
     return f"{words[: keep - tail]}…{words[len(words) - tail :]}"
+
+
+def fit_ticks(axes: "Axes", width: float, most: int) -> None:
+    """As many ticks along the bottom, up to `most` intervals, as have labels that stand apart; after the limits."""
+    for bins in range(most, 0, -1):
+        axes.locator_params(axis="x", nbins=bins)
+        low, high = axes.get_xlim()
+        places = [float(place) for place in axes.get_xticks() if low <= place <= high]
+        labels = axes.xaxis.get_major_formatter().format_ticks(places)
+        step = min((after - before for before, after in pairwise(places)), default=high - low)
+        if step / (high - low) * width >= max((text_width(label, 11) for label in labels), default=0.0) + 6:
+            return
 
 
 def _inline(svg: str, name: str, alt: str, width: float, height: float) -> str:

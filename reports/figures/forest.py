@@ -9,11 +9,13 @@ from reports.text import counted
 from reports.verdicts import BELOW_MARGIN, UNDECIDED, difference_text
 
 from .colours import looks_of
-from .drawing import INK, MUTED, TEXT, WASH, WIDTH, Picture, Sheet, shortened, text_width
+from .drawing import INK, MUTED, TEXT, WASH, WIDTH, Picture, Sheet, fit_ticks, shortened, text_width
 
 MOST_ROWS = 40
 _ROW, _TOP, _BOTTOM = 27, 34, 46
-_LABELS, _NUMBERS, _VERDICTS = 230, 180, 96  # widths of the columns of text
+_LABELS, _VERDICTS = 230, 96  # widths of columns of text
+_NARROWEST = 160  # of the plot
+_HEADER = "difference, 95 % interval"
 
 
 def forest(report: Report) -> Picture | None:
@@ -30,21 +32,23 @@ def forest(report: Report) -> Picture | None:
         lines += [(str(row["level"]), cast("dict[str, Any]", row)) for row in rows.to_dict("records")]
     looks = looks_of(study)
     widths = [text_width(text) * 1.08 + 6 if row is None else text_width(text) + 30 for text, row in lines]
-    left = min(max(widths), _LABELS)
-    plot = WIDTH - left - _NUMBERS - _VERDICTS - 24
+    margin = study.metric.margin
+    texts = [text_width(_numbers(row, margin), 11.5) for _, row in lines if row is not None]
+    numbers = max(text_width(_HEADER, 11), *texts) + 12
+    left = min(max(widths), _LABELS, WIDTH - numbers - _VERDICTS - 24 - _NARROWEST)
+    plot = WIDTH - left - numbers - _VERDICTS - 24
     height = _TOP + _ROW * len(lines) + _BOTTOM
     with Sheet(height) as sheet:
         axes = sheet.axes(left, _TOP, plot, _ROW * len(lines))
         axes.set_ylim(len(lines), 0)
         axes.set_yticks([])
         axes.grid(visible=False, axis="y")
-        if study.metric.margin is not None:
-            axes.axvspan(-study.metric.margin, study.metric.margin, color=WASH, zorder=0, linewidth=0)
-            axes.text(0, -0.15, f"margin ±{study.metric.margin:g}", ha="center", va="bottom", fontsize=10, color=MUTED)
+        if margin is not None:
+            axes.axvspan(-margin, margin, color=WASH, zorder=0, linewidth=0)
         axes.axvline(0, color=MUTED, linewidth=1, zorder=1)
         right = left + plot + 14
-        sheet.text(right, _TOP - 14, "difference, 95 % interval", color=MUTED, fontsize=11)
-        sheet.text(right + _NUMBERS, _TOP - 14, "verdict", color=MUTED, fontsize=11)
+        sheet.text(right, _TOP - 14, _HEADER, color=MUTED, fontsize=11)
+        sheet.text(right + numbers, _TOP - 14, "verdict", color=MUTED, fontsize=11)
         for place, (label, row) in enumerate(lines):
             y = _TOP + _ROW * (place + 0.5)
             if row is None:
@@ -55,13 +59,16 @@ def forest(report: Report) -> Picture | None:
                 axes.plot([row["ci_low"], row["ci_high"]], [place + 0.5] * 2, color=look.colour, linewidth=2.5)
             axes.plot([row["mean_difference"]], [place + 0.5], look.marker, color=look.colour, markersize=8)
             sheet.text(12, y, shortened(label, left - 24))
-            sheet.text(right, y, _numbers(row, study.metric.margin), fontsize=11.5)
+            sheet.text(right, y, _numbers(row, margin), fontsize=11.5)
             decided = row["verdict"] != UNDECIDED
             style: dict[str, Any] = {"color": INK if decided else MUTED, "fontweight": "bold" if decided else "normal"}
-            sheet.text(right + _NUMBERS, y, row["verdict"], fontsize=11.5, **style)
+            sheet.text(right + numbers, y, row["verdict"], fontsize=11.5, **style)
         low, high = axes.get_xlim()
-        axes.set_xlim(min(low, 0), max(high, 0))
-        axes.locator_params(axis="x", nbins=6)
+        low, high = min(low, 0), max(high, 0)
+        axes.set_xlim(low, high)
+        fit_ticks(axes, plot, 6)
+        if margin is not None:
+            _label_margin(sheet, margin, left, plot, -low / (high - low) * plot)
         sheet.text(
             left + plot / 2, height - 10, f"difference in {shortened(study.metric.name, 200)}", ha="center", color=MUTED
         )
@@ -71,6 +78,13 @@ def forest(report: Report) -> Picture | None:
             caption=_caption(report, len(effects)),
             alt=f"Forest plot of {counted(len(drawn), 'main effect')}. " + " ".join(drawn["sentence"]),
         )
+
+
+def _label_margin(sheet: Sheet, margin: float, left: float, plot: float, zero: float) -> None:
+    """Above the band around `zero`, but never beyond the plot, where the other headers are."""
+    words = f"margin ±{margin:g}"
+    half = text_width(words, 10) / 2
+    sheet.text(left + min(max(zero, half), plot - half), _TOP - 10, words, ha="center", fontsize=10, color=MUTED)
 
 
 def _numbers(row: dict[str, Any], margin: float | None) -> str:

@@ -114,3 +114,17 @@ def test_a_metric_that_gets_no_better_has_no_threshold(tmp_path):
     assert report.thresholds.empty
     assert report.bands["epoch"].tolist() == [0, 2]
     assert isinstance(report.bands, pd.DataFrame)
+
+
+def test_a_band_is_of_the_same_seeds_at_every_epoch(tmp_path):
+    def early(levels, seed):
+        length = {("b", 1): 2, ("b", 2): 3}.get((levels["x"], seed), 4)
+        gain = (0.1, 0.2, 0.6)[seed] if levels["x"] == "b" else 0.0
+        epochs = tuple({"val/acc": 0.1 * epoch + gain} for epoch in range(length))
+        return make_result(0.5 + gain, epochs=epochs)
+
+    bands = report_of(tmp_path, one_factor(seeds=3), early).bands
+    assert bands["epoch"].tolist() == [0, 1]
+    assert bands["n"].tolist() == [3, 3]
+    assert bands["mean_difference"].tolist() == pytest.approx([0.3, 0.3])
+    assert bands["ci_low"].tolist() == pytest.approx([0.3 - 0.65723, 0.3 - 0.65723], abs=1e-4)
