@@ -76,20 +76,22 @@ def _tables(report: Report) -> dict[str, Table]:
         "simple": verdict_table(simple, study.metric, study.unit, f"Simple effects on {study.metric.name}"),
         "cells": cell_table(report.cells, study.unit),
         "interactions": frame_table(
-            "Interactions: how much more a level changes one factor's difference",
+            "Differences of differences: how much more a level changes under a level of another factor than under its "
+            "reference, with 95 % intervals",
             report.interactions.assign(
+                **{name: report.interactions[name].map(_rounded) for name in ("mean_difference", "ci_low", "ci_high")},
                 contrast=_joined(report.interactions, "level_a", "reference_a", "factor_a"),
                 other=_joined(report.interactions, "level_b", "reference_b", "factor_b"),
             ),
             {
                 "contrast": "one factor",
                 "other": "other factor",
-                "n": f"{study.unit}s",
-                "mean_difference": "difference of differences",
+                "verdict": "verdict",
+                "mean_difference": "difference",
                 "ci_low": "from",
                 "ci_high": "to",
                 "p_adjusted": "p (Holm)",
-                "verdict": "verdict",
+                "n": f"{study.unit}s",
             },
         ),
         "shares": frame_table(
@@ -163,6 +165,10 @@ def _crossed(crossed: pd.DataFrame) -> Table:
 
 def _itself(frame: pd.DataFrame) -> dict[str, str]:
     return {str(column): visible(str(column)).replace("_", " ") for column in frame.columns}
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.3g}")
 
 
 def _joined(frame: pd.DataFrame, level: str, reference: str, factor: str) -> list[str]:
