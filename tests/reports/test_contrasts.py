@@ -232,6 +232,7 @@ def test_sign_and_goal_flipped_together_give_the_same_verdicts(scores):
     assert table["mean_difference"].tolist() == (-flipped["mean_difference"]).tolist()
 
 
+@pytest.mark.slow  # test_properties.py has the same of fewer studies
 def test_a_useless_factor_is_rarely_found_to_matter():
     study = one_factor(["a", "b", "c", "d"], seeds=4)
     states = np.full((4, 4), FINISHED)
