@@ -4,9 +4,7 @@ One process writes (run.py holds a lock); any number may read meanwhile. The res
 together are one transaction, on disk before `record` returns. Nothing is ever deleted: trials that left the study's
 plan stay, marked as not planned; every attempt at a trial stays, with its traceback where it failed.
 
-Tables: study (one row), cells (a resolved configuration each), trials (cell x seed), attempts, metrics (final values),
-epochs (values per epoch, from 0), tested (which test examples were right, a bit each). A value that is not a number is
-NULL; infinities are stored as they are.
+The tables are in schema.py.
 """
 
 import contextlib
@@ -22,67 +20,11 @@ from typing import Any, Self
 
 from .errors import EmptyLedgerError, LedgerError
 from .identity import config_id
+from .schema import FIRST_WITH_FINGERPRINTS, FIRST_WITH_NOTES, FIRST_WITH_TESTED, MIGRATIONS, VERSION
 from .trial import FAILED, PENDING, RUNNING, STATUSES, Correct, Result, Trial
 
 APPLICATION_ID = 0x41424C54  # "ABLT", so that `file` and we can tell a ledger from another SQLite file
 BUSY_SECONDS = 30  # how long to wait for a reader that holds the file
-
-_SCHEMA = """
-CREATE TABLE study (
-  id INTEGER PRIMARY KEY CHECK (id = 1), name TEXT NOT NULL, content TEXT NOT NULL, updated_at TEXT NOT NULL
-);
-CREATE TABLE cells (
-  id INTEGER PRIMARY KEY, config_id TEXT NOT NULL UNIQUE, levels TEXT NOT NULL, config TEXT NOT NULL,
-  position INTEGER  -- place in the study's plan; NULL when the study no longer has this cell
-);
-CREATE TABLE trials (
-  id INTEGER PRIMARY KEY, trial_id TEXT NOT NULL UNIQUE, cell INTEGER NOT NULL REFERENCES cells (id),
-  seed INTEGER NOT NULL, planned INTEGER NOT NULL,
-  status TEXT NOT NULL CHECK (status IN ('pending', 'running', 'finished', 'diverged', 'failed')),
-  backend TEXT, device TEXT, seconds REAL, num_parameters INTEGER, diverged_epoch INTEGER, error TEXT,
-  why_alone TEXT,  -- why it was not trained together with others, where that was asked for
-  UNIQUE (cell, seed)
-);
-CREATE INDEX trials_by_status ON trials (planned, status);
-CREATE TABLE attempts (
-  trial INTEGER NOT NULL REFERENCES trials (id), number INTEGER NOT NULL, started_at TEXT NOT NULL, ended_at TEXT,
-  status TEXT, error TEXT, versions TEXT, PRIMARY KEY (trial, number)
-) WITHOUT ROWID;
-CREATE TABLE metrics (
-  trial INTEGER NOT NULL REFERENCES trials (id), name TEXT NOT NULL, value REAL, PRIMARY KEY (trial, name)
-) WITHOUT ROWID;
-CREATE TABLE epochs (
-  trial INTEGER NOT NULL REFERENCES trials (id), epoch INTEGER NOT NULL, name TEXT NOT NULL, value REAL,
-  PRIMARY KEY (trial, epoch, name)
-) WITHOUT ROWID;
-"""
-
-_NOTES = "ALTER TABLE study ADD COLUMN notes TEXT NOT NULL DEFAULT '[]'"  # on the data, a JSON list of sentences
-
-_FINGERPRINTS = """
-CREATE TABLE fingerprints (
-  source TEXT PRIMARY KEY, hash TEXT NOT NULL  -- what data came from, such as a file, and a hash of its content
-) WITHOUT ROWID;
-"""
-
-_TESTED = """
-CREATE TABLE tested (
-  trial INTEGER PRIMARY KEY REFERENCES trials (id), num_examples INTEGER NOT NULL,
-  bits BLOB NOT NULL,  -- numpy.packbits, in the order of the test loader
-  targets TEXT, examples TEXT  -- digests of both in that order
-);
-"""
-
-_MIGRATIONS: tuple[str, ...] = (
-    _SCHEMA,
-    _NOTES,
-    _FINGERPRINTS,
-    _TESTED,
-)  # number k takes a ledger from version k to k + 1; never edit, only append
-VERSION = len(_MIGRATIONS)
-_FIRST_WITH_NOTES = 2
-_FIRST_WITH_FINGERPRINTS = 3
-_FIRST_WITH_TESTED = 4
 
 
 class Ledger:
@@ -245,7 +187,7 @@ class Ledger:
 
     def notes(self) -> list[str]:
         """What the data modules said of their data when the study was planned last; nothing in an older ledger."""
-        if self._version < _FIRST_WITH_NOTES:
+        if self._version < FIRST_WITH_NOTES:
             return []
         with self._errors_named():
             row = self._db.execute("SELECT notes FROM study").fetchone()
@@ -253,7 +195,7 @@ class Ledger:
 
     def fingerprints(self) -> dict[str, str]:
         """What the data of all plans came from, and a hash of its content; nothing in an older ledger."""
-        if self._version < _FIRST_WITH_FINGERPRINTS:
+        if self._version < FIRST_WITH_FINGERPRINTS:
             return {}
         with self._errors_named():
             return {row["source"]: row["hash"] for row in self._db.execute("SELECT source, hash FROM fingerprints")}
@@ -334,7 +276,7 @@ class Ledger:
 
     def correct(self) -> Iterator[tuple[str, Correct]]:
         """(trial_id, which test examples were right) of the planned trials that said so; none in an older ledger."""
-        if self._version < _FIRST_WITH_TESTED:
+        if self._version < FIRST_WITH_TESTED:
             return
         columns = "trial_id, num_examples, bits, targets, examples"
         with self._errors_named():
@@ -370,7 +312,7 @@ class Ledger:
                 "SELECT number, started_at, ended_at, status, error, versions FROM attempts WHERE trial = ?", key
             ).fetchall()
             tested = None
-            if self._version >= _FIRST_WITH_TESTED:
+            if self._version >= FIRST_WITH_TESTED:
                 tested = self._db.execute("SELECT * FROM tested WHERE trial = ?", key).fetchone()
         by_epoch: dict[int, dict[str, float]] = {}
         for epoch, name, value in epochs:
@@ -448,7 +390,7 @@ class Ledger:
         self._db.execute("PRAGMA synchronous = FULL")  # a commit is on disk when it returns
         self._db.execute("PRAGMA foreign_keys = ON")
         self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        for number, migration in enumerate(_MIGRATIONS[version:], start=version + 1):
+        for number, migration in enumerate(MIGRATIONS[version:], start=version + 1):
             with self._transaction():
                 for statement in filter(None, map(str.strip, migration.split(";\n"))):
                     self._db.execute(statement)

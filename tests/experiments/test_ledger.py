@@ -7,7 +7,8 @@ import pytest
 
 from experiments import Correct, Ledger, LedgerError, Result, Trial
 from experiments.identity import config_id, trial_id
-from experiments.ledger import _MIGRATIONS, APPLICATION_ID, VERSION
+from experiments.ledger import APPLICATION_ID
+from experiments.schema import MIGRATIONS, VERSION
 
 
 def make_trial(activation="relu", seed=0):
@@ -244,7 +245,7 @@ def make_first_version(path):
     """A ledger as the first release wrote it, with one finished trial."""
     trial = make_trial()
     with sqlite3.connect(path) as old:
-        old.executescript(_MIGRATIONS[0])
+        old.executescript(MIGRATIONS[0])
         old.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         old.execute("PRAGMA user_version = 1")
         old.execute("INSERT INTO study VALUES (1, 'study', '{\"name\": \"study\"}', '2026-01-01')")
