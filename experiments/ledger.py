@@ -286,8 +286,8 @@ class Ledger:
     def trial(self, prefix: str) -> dict[str, Any]:
         """Everything about the one trial whose id begins with `prefix`.
 
-        The keys of `trials()`, and config, metrics (name -> value), epochs ([{name: value}]), correct (a `Correct`,
-        None where it is not known) and history (one dict an attempt: number, started_at, ended_at, status, error,
+        The keys of `trials()`, and config, metrics (name -> value), epochs ([{name: value}], the epoch is the place),
+        correct (a `Correct`, None where it is not known) and history (one dict an attempt: number, started_at, ended_at, status, error,
         versions).
 
         Raises:
@@ -322,7 +322,7 @@ class Ledger:
             "levels": json.loads(row["levels"]),
             "config": json.loads(row["config"]),
             "metrics": {name: math.nan if value is None else value for name, value in metrics},
-            "epochs": [by_epoch[epoch] for epoch in sorted(by_epoch)],
+            "epochs": [by_epoch.get(epoch, {}) for epoch in range(max(by_epoch, default=-1) + 1)],
             "correct": None if tested is None else _correct(tested),
             "history": [dict(attempt) for attempt in history],
         }
