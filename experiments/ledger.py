@@ -286,9 +286,9 @@ class Ledger:
     def trial(self, prefix: str) -> dict[str, Any]:
         """Everything about the one trial whose id begins with `prefix`.
 
-        The keys of `trials()`, and config, metrics (name -> value), epochs ([{name: value}], the epoch is the place),
-        correct (a `Correct`, None where it is not known) and history (one dict an attempt: number, started_at, ended_at, status, error,
-        versions).
+        The keys of `trials()`, and config, metrics (name -> value), epochs ([{name: value}], an epoch's place is its
+        number), correct (a `Correct`, None where it is not known) and history (one dict an attempt: number, started_at,
+        ended_at, status, error, versions).
 
         Raises:
             LedgerError: when no trial or more than one begins so.
