@@ -89,8 +89,9 @@ class WandbSink:
             encoding="utf-8",
             start_new_session=True,  # Ctrl-C is for the command, which then says what is to be ended
         )
-        for work in (self._write, self._read):
-            threading.Thread(target=work, daemon=True).start()
+        self._threads = [threading.Thread(target=work, daemon=True) for work in (self._write, self._read)]
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -101,6 +102,8 @@ class WandbSink:
             if self._process.poll() is None:
                 self._process.kill()
             self._process.wait()
+            for thread in self._threads:  # both end with the process
+                thread.join()
             self._errors.close()
 
     def wait_until_ready(self) -> None:
@@ -173,6 +176,7 @@ class WandbSink:
                 self._hear(json.loads(line))
                 self._num_said += 1
                 self._said.notify_all()
+        stream.close()
         with self._said:
             self._has_ended = True
             self._said.notify_all()
