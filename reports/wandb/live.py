@@ -30,6 +30,7 @@ from .place import Place, remember
 SMALLEST = "0.28.1"  # earlier releases deadlock after a fork
 START_SECONDS = 60.0  # for importing wandb on a busy machine
 PATIENCE_SECONDS = 100.0  # without a run being taken, longer than any run may take, until the rest is given up
+AFTER_PROBLEM_SECONDS = 30.0  # the same once something went wrong
 INTERRUPTED_SECONDS = 15.0  # the same for somebody who pressed Ctrl-C
 _OF_ONE_RUN = (  # variables that name one run: another one's, when this command was started inside it
     "WANDB_JOB_TYPE",
@@ -203,11 +204,12 @@ class WandbSink:
                     soft_wrap=True,
                 )
 
-    def _wait_for_end(self, patience: float) -> None:
+    def _wait_for_end(self, longest: float) -> None:
         """Return when the process has ended, or said nothing for so many seconds."""
         with self._said:
             while not self._has_ended:
                 before = self._num_said
+                patience = longest if self.problem is None else min(longest, AFTER_PROBLEM_SECONDS)
                 until = time.monotonic() + patience
                 while not self._has_ended and self._num_said == before and time.monotonic() < until:
                     self._said.wait(timeout=max(until - time.monotonic(), 0.0))

@@ -60,7 +60,9 @@ def test_long_names_are_refused_or_for_a_study_cut_to_a_name_of_its_own(tmp_path
     assert {len(group) for group in groups} == {128}
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{", '{"project": 3}', '{"run_ids": {"a": 1}}', '{"run_ids": []}', "\xff"])
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{", '{"project": 3}', '{"run_ids": {"a": 1}}', '{"run_ids": []}', "\xff"]
+)
 def test_a_file_that_is_not_ours_is_an_error_that_says_what_to_do(tmp_path, content):
     (tmp_path / "wandb.json").write_text(content, encoding="latin-1")
     with pytest.raises(DirectoryError, match=r"wandb.json: does not hold what this suite writes there; remove it"):
