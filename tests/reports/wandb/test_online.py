@@ -17,7 +17,7 @@ from wandb_server import WandbServer
 
 from experiments import Ledger
 from reports.wandb import Place, place_of, run_of
-from reports.wandb.offline import WrittenRun
+from reports.wandb.offline import WrittenRun, is_own_key
 from reports.wandb.verify import difference_of
 
 SLOW = pytest.mark.slow
@@ -86,17 +86,20 @@ def differences(server, directory="runs/mine"):
 
 def as_written(run):
     """What the server stored, in the form that `verify` compares."""
-    rows = [{key: value for key, value in row.items() if not key.startswith("_")} for row in run.history]
     return WrittenRun(
         run_id=run.run_id,
         name=run.name,
         group=run.group,
         job_type=run.job_type,
-        config={key: value for key, value in run.config.items() if not key.startswith("_")},
-        rows=rows,
-        summary={key: value for key, value in run.summary.items() if not key.startswith("_")},
+        config=without_own(run.config),
+        rows=[without_own(row) for row in run.history],
+        summary=without_own(run.summary),
         exit_code=run.exit_code,
     )
+
+
+def without_own(content):
+    return {key: value for key, value in content.items() if not is_own_key(key)}
 
 
 def statuses(directory="runs/mine"):
@@ -107,15 +110,16 @@ def statuses(directory="runs/mine"):
 @SLOW
 @pytest.mark.parametrize("fuse", ["auto", "never"])
 def test_an_online_study_is_seen_while_it_trains_and_is_the_ledger_afterwards(server, fuse):
-    write_study(max_epochs=40)
-    process = start(server, "run", "mine.yaml", "--wandb", "online", "--fuse", fuse)
+    write_study(max_epochs=100)
+    often = {"WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "0.2"}  # seconds; W&B's client sends every 15
+    process = start(server, "run", "mine.yaml", "--wandb", "online", "--fuse", fuse, **often)
     seen = []
     while process.poll() is None:
         seen += [len(run.history) for run in list(server.runs.values()) if run.state == "running"]
         time.sleep(0.05)
     out, err = process.communicate()
     assert process.returncode == 0, out + err
-    assert any(0 < num_rows < 40 for num_rows in seen)  # epoch by epoch, not all at the end
+    assert any(0 < num_rows < 100 for num_rows in seen)  # epoch by epoch, not all at the end
     assert f"W&B: 4 runs and the report in {server.url}/loopback/ablation-suite" in out
     assert differences(server) == []
     with ledger() as opened:
