@@ -14,7 +14,9 @@ from wandb_sweeps import WandbSweeps
 class WandbMutations:
     """The root of mutations: `fields` are the names of the protocol, each a function of its arguments."""
 
-    def __init__(self, store: WandbStore, nodes: WandbNodes, upload_url: Callable[[str, Callable], str]) -> None:
+    def __init__(
+        self, store: WandbStore, nodes: WandbNodes, upload_url: Callable[[str, Callable[[bytes], None]], str]
+    ) -> None:
         self.store = store
         self.nodes = nodes
         self.upload_url = upload_url
@@ -117,7 +119,7 @@ class WandbMutations:
             artifact for artifact in versions if artifact.digest == given["digest"] and artifact.state == "COMMITTED"
         ]
         if same and given.get("enableDigestDeduplication"):
-            return {"artifact": self.nodes.artifact(same[-1])}
+            return {"artifact": self.nodes.artifacts.artifact(same[-1])}
         artifact = StoredArtifact(
             artifact_id=self.store.new_id("Artifact"),
             entity=project.entity,
@@ -135,7 +137,7 @@ class WandbMutations:
             description=given.get("description"),
         )
         self.store.artifacts[artifact.artifact_id] = artifact
-        return {"artifact": self.nodes.artifact(artifact)}
+        return {"artifact": self.nodes.artifacts.artifact(artifact)}
 
     def create_manifest(self, given: dict[str, Any]) -> dict[str, Any]:
         artifact = self._artifact(given["artifactID"])
@@ -184,7 +186,7 @@ class WandbMutations:
             )
             if same and other is not artifact:
                 other.aliases = [alias for alias in other.aliases if alias not in artifact.aliases]
-        return {"artifact": self.nodes.artifact(artifact)}
+        return {"artifact": self.nodes.artifacts.artifact(artifact)}
 
     def use_artifact(self, given: dict[str, Any]) -> dict[str, Any]:
         artifact = self._artifact(given["artifactID"])
@@ -192,7 +194,7 @@ class WandbMutations:
         run = self.store.run_of(given["entityName"], given["projectName"], given["runName"])
         if run is not None:
             run.used_artifacts.append(artifact.name)
-        return {"artifact": self.nodes.artifact(artifact)}
+        return {"artifact": self.nodes.artifacts.artifact(artifact)}
 
     def _artifact(self, artifact_id: str) -> StoredArtifact:
         if artifact_id not in self.store.artifacts:

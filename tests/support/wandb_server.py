@@ -383,7 +383,7 @@ class _Handler(BaseHTTPRequestHandler):
             status, content = self.server.wandb_server.answer(self.command, self.path, self._key(), body)
         except Exception as error:  # noqa: BLE001
             self.server.wandb_server.record_error(error)
-            status, content = 500, _json({"error": repr(error)})
+            status, content = 501, _json({"error": repr(error)})  # which clients do not try again
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))

@@ -37,27 +37,25 @@ def client_environment(server):
 
 def client(server, code, *, check=True, timeout=60):
     """Run Python code as a client of the server; what it printed."""
-    done = subprocess.run(
-        [sys.executable, "-c", PREAMBLE + code],
-        env=client_environment(server),
-        cwd=server.folder,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-    )
+    done = process(server, [sys.executable, "-c", PREAMBLE + code], timeout)
     if check:
         assert done.returncode == 0, done.stderr
     return done
 
 
 def wandb_command(server, *arguments, timeout=60):
+    return process(server, [Path(sys.executable).with_name("wandb"), *arguments], timeout)
+
+
+def process(server, command, timeout):
     return subprocess.run(
-        [Path(sys.executable).with_name("wandb"), *arguments],
+        command,
         env=client_environment(server),
         cwd=server.folder,
         capture_output=True,
         text=True,
         timeout=timeout,
+        check=False,
     )
 
 
