@@ -48,6 +48,7 @@ class WandbNodes:
             "entity": name,
             "admin": False,
             "flags": "{}",
+            "photoUrl": None,
             "deletedAt": None,
             "apiKeys": {"edges": []},
             "teams": {"edges": [{"node": {"name": name}}]},
@@ -143,7 +144,9 @@ class WandbNodes:
             return _sampled(inside, arguments.get("samples"))
 
         def sampled(arguments: dict[str, Any]) -> list[list[Node]]:
-            return [_selected(run.history, json.loads(spec)) for spec in arguments["specs"]]
+            specs = arguments["specs"]
+            specs = [specs] if isinstance(specs, str) else specs  # GraphQL takes one for a list of one
+            return [_selected(run.history, json.loads(spec)) for spec in specs]
 
         return {
             "__typename": "Run",
