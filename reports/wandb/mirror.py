@@ -134,12 +134,13 @@ class Mirror:
 
         content = self._content(trial_id)
         run = self._open.pop(trial_id, None)
-        texts = [text_of(row) for row in content.rows]
-        if run is not None and run.rows != texts[: len(run.rows)]:  # it was trained again in another way meanwhile
-            run.finish(_INTERRUPTED, exit_code=1)
-            run = None
+        if run is not None and content.rows is not None:
+            texts = [text_of(row) for row in content.rows[: len(run.rows)]]
+            if run.rows != texts:  # it was trained again in another way meanwhile
+                run.finish(_INTERRUPTED, exit_code=1)
+                run = None
         run = run or self._opened(content)
-        for row in content.rows[len(run.rows) :]:
+        for row in (content.rows or ())[len(run.rows) :]:
             run.log(row)
         run.finish(content.summary, content.exit_code)
         self._num_problems = 0

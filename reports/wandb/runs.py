@@ -26,7 +26,8 @@ _ODD = re.compile(r"[^\w\- ]")  # W&B separates the parts of a nested key by dot
 class RunContent:
     """A run, whole: what W&B is to hold of it.
 
-    rows: the history, a row an epoch, in order.
+    rows: the history, a row an epoch, in order; None for a trial that failed, whose epochs the ledger does not keep: the
+        run then has those that were told while it trained.
     exit_code: 0, or 1 for a trial that failed.
     """
 
@@ -34,7 +35,7 @@ class RunContent:
     name: str
     job_type: str
     config: Mapping[str, Any]
-    rows: tuple[Mapping[str, Any], ...] = ()
+    rows: tuple[Mapping[str, Any], ...] | None = ()
     summary: Mapping[str, Any]
     exit_code: int = 0
 
@@ -60,7 +61,9 @@ def run_of(trial: Mapping[str, Any], study_name: str, place: Place) -> RunConten
             "factors": levels,
             **trial["config"],
         },
-        rows=tuple({"epoch": epoch, **metrics} for epoch, metrics in enumerate(trial["epochs"])),
+        rows=None
+        if trial["status"] == FAILED
+        else tuple({"epoch": epoch, **metrics} for epoch, metrics in enumerate(trial["epochs"])),
         summary={
             **{f"trial/{key}": trial[key] for key in _OF_TRIAL if trial[key] is not None},
             **{name: value for name, value in trial["metrics"].items() if not math.isnan(value)},

@@ -67,9 +67,10 @@ def difference_of(content: RunContent, place: Place, found: WrittenRun) -> str |
     )
     if found.exit_code is None:
         return "was never ended"
-    if len(found.rows) != len(content.rows):
-        return f"has {len(found.rows)} rows, not {len(content.rows)}"
-    for number, (wanted, row) in enumerate(zip(content.rows, found.rows, strict=True)):
+    rows = found.rows if content.rows is None else content.rows
+    if len(found.rows) != len(rows):
+        return f"has {len(found.rows)} rows, not {len(rows)}"
+    for number, (wanted, row) in enumerate(zip(rows, found.rows, strict=True)):
         if what := _first_difference(wanted, row):
             return f"row {number}: {what}"
     for label, wanted, value in expected:

@@ -187,6 +187,7 @@ def test_trials_that_fail_and_diverge_are_ended_runs_that_say_so(server):
     assert states["fails=raising, seed=0"] == "failed"
     assert states["fails=diverging, seed=0"] == states["fails=good, seed=0"] == "finished"
     failed = next(run for run in server.runs.values() if run.state == "failed")
+    assert [row["epoch"] for row in failed.history] == [0]  # told before it failed in the next
     assert "the user's own error" in failed.summary["trial/error"]
 
 
@@ -211,8 +212,9 @@ def test_a_server_that_fails_costs_no_trial_and_one_warning_and_push_makes_the_r
 
 @SLOW
 def test_ctrl_c_ends_runs_and_the_same_command_writes_them_anew(server):
-    write_study(max_epochs=300)
-    process = start(server, "run", "mine.yaml", "--wandb", "online", "--fuse", "never")
+    write_study(max_epochs=100)
+    often = {"WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "0.2"}
+    process = start(server, "run", "mine.yaml", "--wandb", "online", "--fuse", "never", **often)
     while not any(len(run.history) > 3 for run in list(server.runs.values())):
         assert process.poll() is None
         time.sleep(0.05)
@@ -222,7 +224,6 @@ def test_ctrl_c_ends_runs_and_the_same_command_writes_them_anew(server):
     assert server.runs
     assert all(run.state == "failed" for run in server.runs.values())
     assert {run.summary["trial/status"] for run in server.runs.values()} == {"interrupted"}
-    write_study(max_epochs=300)
     ablate(server, "run", "mine.yaml", "--wandb", "online")
     assert differences(server) == []
 

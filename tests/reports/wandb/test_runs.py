@@ -66,6 +66,7 @@ def test_a_diverged_trial_ends_well_without_final_metrics(tmp_path):
 def test_a_failed_trial_ends_badly_with_its_traceback(tmp_path):
     run = run_content(tmp_path, make_result(status=FAILED))
     assert run.exit_code == 1
+    assert run.rows is None
     assert run.summary["trial/error"] == "Traceback: RuntimeError: boom"
 
 
