@@ -26,8 +26,8 @@ _ODD = re.compile(r"[^\w\- ]")  # W&B separates the parts of a nested key by dot
 class RunContent:
     """A run, whole: what W&B is to hold of it.
 
-    rows: the history, a row an epoch, in order; None for a trial that failed, whose epochs the ledger does not keep: the
-        run then has those that were told while it trained.
+    rows: the history, a row an epoch, in order; None for a trial that failed, whose epochs the ledger does not keep:
+        the run then has those that were told while it trained.
     exit_code: 0, or 1 for a trial that failed.
     """
 
