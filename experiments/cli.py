@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from .cli_wandb import add_wandb_command
 from .errors import InputError
 
 if TYPE_CHECKING:
@@ -254,6 +255,8 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("directory", type=Path, metavar="DIR", help="a study's folder, such as runs/quickstart")
     show.add_argument("trial", metavar="TRIAL", help="a trial's id, or the beginning of it")
     show.set_defaults(command=_show)
+
+    add_wandb_command(commands)
     return parser
 
 

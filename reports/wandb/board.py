@@ -1,4 +1,4 @@
-"""What a dashboard is made of, as plain data: panels, sections, run sets, a workspace and a report of Weights & Biases."""
+"""What a dashboard is made of, as plain data: panels, sections, run sets, a workspace and a report of W&B."""
 
 from dataclasses import dataclass
 

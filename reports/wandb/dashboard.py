@@ -55,5 +55,3 @@ def to_json(dashboard: Dashboard) -> str:
         },
     }
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-
-

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from experiments.study import Factor
 from reports.frame import metric_column
+from reports.method import VALIDATION
 from reports.report import Report
 
 from .board import GROUP, JOB_TYPE, SEED, Key, Plot, Runs, factor_key
@@ -13,7 +14,7 @@ from .runs import AGGREGATE, TRAIN, factor_keys
 
 EPOCH = "epoch"
 STATUS, SECONDS = ("summary", "trial/status"), ("summary", "trial/seconds")
-_SPLITS = {"train", "training", "val", "valid", "validation", "test"}
+_SPLITS = {"train", "training", "test", *VALIDATION}
 _FEWEST_RUNS, _MOST_RUNS = 10, 1000  # W&B's default, and what it draws of a panel
 
 
@@ -40,8 +41,9 @@ def metrics_of(report: Report) -> Metrics:
     finals = [_metric(report, column) for column in columns[columns.index("backend") + 1 : columns.index("seconds")]]
     split, _, rest = study.metric.name.partition("/")
 
-    def nearness(name: str) -> tuple[bool, bool]:
-        return name != study.metric.name, not (rest and split in _SPLITS and name.partition("/")[2] == rest)
+    def nearness(name: str) -> tuple[bool, bool, bool]:
+        is_namesake = bool(rest) and split in _SPLITS and name.partition("/")[2] == rest
+        return name != study.metric.name, not is_namesake, name.partition("/")[0] not in VALIDATION
 
     named = [name for name in logged if name != EPOCH]  # a row's number of the epoch has its key
     return Metrics(

@@ -13,9 +13,9 @@ from .place import Place
 from .workspace import SOURCE, notes_on_averages, table_panels
 
 _EXPLORATORY = (
-    "Computed by W&B from the configurations and the final metric of all runs, by a random forest and a correlation, "
-    "without intervals and without pairing: a hint where to look, and no verdict. The shares of variance among the "
-    "tables are the study's own."
+    "Computed by Weights & Biases from the configurations and the final metric of all runs, by a random forest and a "
+    "correlation, without intervals and without pairing: a hint where to look, and no verdict. The shares of variance "
+    "among the tables are the study's own."
 )
 
 Block = Heading | Callout | Text | Grid

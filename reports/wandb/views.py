@@ -63,7 +63,8 @@ def workspace_view(workspace: Workspace, name: str, project: str, entity: str | 
     Arguments:
         workspace: what to show.
         name: by which W&B tells views of a project apart; identifiers within are made from it.
-        project, entity: where it is going to stand; None where that is not known yet.
+        project: where it is going to stand.
+        entity: whose the project is; None where that is not known yet.
     """
     import wandb_workspaces.workspaces as ws
 
@@ -91,7 +92,8 @@ def story_view(story: Story, name: str, project: str, entity: str | None) -> Any
     Arguments:
         story: what to tell.
         name: by which W&B tells views of a project apart; identifiers within are made from it.
-        project, entity: where it is going to stand; None where that is not known yet.
+        project: where it is going to stand.
+        entity: whose the project is; None where that is not known yet.
     """
     import wandb_workspaces.reports.v2 as wr
 

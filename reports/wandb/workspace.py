@@ -16,6 +16,7 @@ from .panels import (
 from .place import Place
 
 PAGE = "report"  # the key of the HTML page in the run that holds the tables
+_ROWS = 2  # of three panels, before a section has pages
 _TABLES = ("cells", "contrasts", "claims", "interactions", "shares")
 SOURCE = (
     "Numbers and verdicts come from the study's ledger, where trials are paired by seed; Weights & Biases only shows "
@@ -69,12 +70,16 @@ def _sections_of_metrics(report: Report, metrics: Metrics) -> list[Section]:
     final = metrics.finals[0] if metrics.finals else None
     factors = report.study.factors if is_averaged_by_level(report) else ()
     sections = [
-        Section(name=f"By {factor.name}", panels=tuple(factor_plots(report, factor, metrics.epochs, final=final)))
+        Section(
+            name=f"By {factor.name}",
+            panels=tuple(factor_plots(report, factor, metrics.epochs, final=final)),
+            rows=_ROWS,
+        )
         for factor in factors
     ]
     if len(report.study.factors) > 1:
         panels = tuple(cell_plots(report, metrics.epochs, final=final))
-        sections.append(Section(name="Cells", panels=panels, is_open=not factors, groups_of_runs=True))
+        sections.append(Section(name="Cells", panels=panels, is_open=not factors, rows=_ROWS, groups_of_runs=True))
     if metrics.inside:
         inside = [
             Section(
@@ -106,5 +111,3 @@ def _answer(report: Report) -> str:
     )
     blocks.append(escape(f"{SOURCE} {where}".strip()))
     return "\n\n".join(blocks)
-
-
