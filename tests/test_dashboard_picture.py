@@ -1,10 +1,13 @@
 """The picture of a workspace in the documentation: drawn from what the command prints, the same every time."""
 
 import json
+import os
 import runpy
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from experiments.trial import Result
 from reports import build_report
@@ -25,16 +28,8 @@ def measure(levels, seed):
 
 def test_it_shows_every_open_panel_of_the_workspace_and_is_the_same_every_time(tmp_path):
     directory = make_ledger(tmp_path / "study", make_study(), measure)
-    svg = runpy.run_path(str(SCRIPT))["picture_of"](directory)
-    code = f"import runpy, pathlib; draw = runpy.run_path({str(SCRIPT)!r})['picture_of']; "
-    again = subprocess.run(
-        [sys.executable, "-c", code + f"print(draw(pathlib.Path({str(directory)!r})), end='')"],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=ROOT,
-    )
-    assert again.stdout == svg
+    svg, again = (runpy.run_path(str(SCRIPT))["picture_of"](directory) for _ in range(2))
+    assert again == svg
     report = build_report(directory)
     content = json.loads(to_json(dashboard_of(report, place_of(directory, report.study.name))))
     sections = content["workspace"]["spec"]["section"]["panelBankConfig"]["sections"]
@@ -53,3 +48,18 @@ def test_the_one_in_the_documentation_is_drawn_by_it_and_fetches_nothing():
     assert len(svg.encode()) < 100_000
     addresses = {part.split('"')[0] for part in svg.split("http")[1:]}
     assert addresses == {"://www.w3.org/2000/svg", "://www.w3.org/1999/xlink"}  # names of its language
+
+
+@pytest.mark.slow
+def test_another_process_draws_the_same(tmp_path):
+    directory = make_ledger(tmp_path / "study", make_study(), measure)
+    code = f"import runpy, pathlib; draw = runpy.run_path({str(SCRIPT)!r})['picture_of']; "
+    other = subprocess.run(
+        [sys.executable, "-c", code + f"print(draw(pathlib.Path({str(directory)!r})), end='')"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONHASHSEED": "1"},
+    )
+    assert other.stdout == runpy.run_path(str(SCRIPT))["picture_of"](directory)
