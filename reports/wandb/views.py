@@ -125,7 +125,7 @@ def url_name(name: str) -> str:
     """The name of a workspace, of which W&B shows the middle in its address.
 
     >>> url_name("a study")
-    'nw-07de35bf70a-v'
+    'nw-88765bd0a21-v'
     """
     return f"nw-{_identifier(name)[:11]}-v"
 
