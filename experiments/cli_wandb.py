@@ -1,4 +1,4 @@
-"""The commands `ablate wandb ...`. No logic, like cli.py, whose part this is."""
+"""`ablate wandb ...`, and the options of Weights & Biases that other commands have. No logic, as in cli.py."""
 
 import argparse
 import sys
@@ -6,44 +6,126 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from reports.wandb import Place
+    from rich.console import Console
 
-DONE = 0
+    from reports.wandb import Place, WandbSink
+
+    from .study import Study
+
+DONE, SOME_DIFFER = 0, 1
+_MOST_SHOWN = 10  # runs that differ
 
 
-def add_wandb_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add `wandb` and its own commands to those of `ablate`."""
-    text = "a study in Weights & Biases, made from its ledger"
-    wandb = commands.add_parser("wandb", help=text, description=f"{text[0].upper()}{text[1:]}.")
-    parts = wandb.add_subparsers(title="commands", metavar="COMMAND", required=True)
-
-    dashboard = parts.add_parser(
+def add_wandb(commands: Any) -> None:
+    """Add the command `wandb` with its own commands."""
+    wandb = commands.add_parser("wandb", help="a study in Weights & Biases: push, verify, dashboard")
+    own = wandb.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name, command, text in (
+        ("push", _push, "make W&B hold every trial of the ledger that has ended, once and whole, and the report"),
+        ("verify", _verify, "rows, configuration and summary of every run against the ledger"),
+    ):
+        parser = own.add_parser(name, help=text)
+        parser.add_argument("directory", type=Path, metavar="DIR", help="a study's folder, such as runs/quickstart")
+        parser.add_argument(
+            "--wandb",
+            choices=["offline", "online"],
+            help="files in DIR/wandb, or the server (default: as the study was run, else online)",
+        )
+        add_place(parser)
+        parser.set_defaults(command=command)
+    dashboard = own.add_parser(
         "dashboard", help="save a workspace grouped by factor, and a report with the study's answer and verdicts"
     )
-    _add_directory(dashboard)
+    dashboard.add_argument("directory", type=Path, metavar="DIR", help="a study's folder, such as runs/quickstart")
     add_place(dashboard)
     dashboard.add_argument(
         "--dry-run", action="store_true", help="print both as JSON instead; needs neither a network nor a login"
     )
-    dashboard.set_defaults(command=_dashboard)
+    dashboard.set_defaults(command=_dashboard, wandb=None)
 
 
 def add_place(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say where runs go; a folder remembers them in DIR/wandb.json."""
-    for name, metavar, text in (
-        ("project", "NAME", "the project (default: what was given before, else $WANDB_PROJECT, else ablation-suite)"),
-        ("entity", "NAME", "the user or team (default: likewise, else that of the login)"),
-        ("group", "NAME", "what the study's runs are grouped under (default: the study's name)"),
-    ):
-        parser.add_argument(f"--wandb-{name}", metavar=metavar, help=text)
+    """Add the options that say where runs go."""
+    parser.add_argument("--wandb-project", metavar="NAME", help="default: $WANDB_PROJECT, else ablation-suite")
+    parser.add_argument("--wandb-entity", metavar="NAME", help="user or team (default: $WANDB_ENTITY, else your own)")
+    parser.add_argument("--wandb-group", metavar="NAME", help="the group of the study's runs (default: its name)")
 
 
-def place_in(directory: Path, study_name: str, arguments: argparse.Namespace, **more: Any) -> "Place":
-    """The place that the options of `add_place` name for a folder."""
-    from reports.wandb import place_of
+def mirror_of(arguments: argparse.Namespace, study: "Study", directory: Path, console: "Console") -> "WandbSink":
+    """What sends a study's trials to W&B while they train.
 
-    options = {name: getattr(arguments, f"wandb_{name}") for name in ("project", "entity", "group")}
-    return place_of(directory, study_name, **options, **more)
+    Raises:
+        InputError: when W&B would refuse the project's name, or wandb is absent or too old.
+    """
+    from reports.wandb import WandbSink, check_installed
+
+    check_installed()
+    return WandbSink(directory, _place(arguments, directory, study.name), console)
+
+
+def print_mirrored(mirror: "WandbSink", directory: Path, counts: dict[str, int], console: "Console") -> None:
+    """Where the runs are, and whether trials that ended earlier may lack one."""
+    from reports.wandb import ONLINE
+
+    if mirror.problem is not None:
+        return  # told when it happened
+    where = mirror.url if mirror.place.mode == ONLINE and mirror.url else directory / "wandb"
+    trials = [trial for trial in mirror.written if trial != "report"]
+    console.print(f"W&B: {_runs(len(trials))} and the report in {where}", markup=False, soft_wrap=True)
+    before = sum(counts[status] for status in ("finished", "diverged", "failed")) - len(trials)
+    if before > 0:
+        console.print(
+            f"{before} trials ended earlier; `ablate wandb push {directory}` makes sure that W&B has them",
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+def _push(arguments: argparse.Namespace) -> int:
+    from reports.wandb import ONLINE, push
+
+    console = _console()
+    place = _place(arguments, arguments.directory, _study_name(arguments.directory))
+    pushed = push(arguments.directory, place)
+    total = sum(pushed.counts.values())
+    ended = len(pushed.written) + pushed.num_there
+    where = pushed.url if place.mode == ONLINE and pushed.url else arguments.directory / "wandb"
+    report = " and the report" if pushed.has_report else ""
+    console.print(
+        f"{_runs(len(pushed.written))}{report} written, {pushed.num_there} were there already: {where}",
+        markup=False,
+        soft_wrap=True,
+    )
+    if ended < total:
+        console.print(
+            f"the study is not finished ({ended} of {total} trials have ended), and its report in W&B says so",
+            markup=False,
+            soft_wrap=True,
+        )
+    return DONE
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from reports.wandb import ONLINE, verify
+
+    console = _console()
+    place = _place(arguments, arguments.directory, _study_name(arguments.directory))
+    checked = verify(arguments.directory, place)
+    differ = [run for run in checked if run.difference is not None]
+    where = "on the server" if place.mode == ONLINE else f"in {arguments.directory / 'wandb'}"
+    console.print(
+        f"{len(checked) - len(differ)} of {_runs(len(checked))} {where} agree with the ledger in rows, configuration "
+        "and summary",
+        markup=False,
+        soft_wrap=True,
+    )
+    for run in differ[:_MOST_SHOWN]:
+        console.print(f"- {run.trial_id} ({run.name}): {run.difference}", markup=False, soft_wrap=True)
+    if len(differ) > _MOST_SHOWN:
+        console.print(f"- and {len(differ) - _MOST_SHOWN} more")
+    if differ:
+        console.print(f"`ablate wandb push {arguments.directory}` writes them again", markup=False, soft_wrap=True)
+    return SOME_DIFFER if differ else DONE
 
 
 def _dashboard(arguments: argparse.Namespace) -> int:
@@ -51,9 +133,8 @@ def _dashboard(arguments: argparse.Namespace) -> int:
     from reports.wandb import remember
     from reports.wandb.dashboard import dashboard_of, to_json
 
-    directory = arguments.directory
-    report = build_report(directory)
-    place = place_in(directory, report.study.name, arguments)
+    report = build_report(arguments.directory)
+    place = _place(arguments, arguments.directory, report.study.name)
     dashboard = dashboard_of(report, place)
     if arguments.dry_run:
         sys.stdout.write(to_json(dashboard))
@@ -61,10 +142,36 @@ def _dashboard(arguments: argparse.Namespace) -> int:
     from reports.wandb.saving import save_dashboard
 
     workspace, story = save_dashboard(dashboard)
-    remember(directory, place)
+    remember(arguments.directory, place)
     sys.stdout.write(f"workspace: {workspace}\nreport:    {story}\n")
     return DONE
 
 
-def _add_directory(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("directory", type=Path, metavar="DIR", help="a study's folder, such as runs/quickstart")
+def _study_name(directory: Path) -> str:
+    from .ledger import Ledger
+
+    with Ledger(directory / "ledger.sqlite", writable=False) as ledger:
+        return ledger.study_name() or directory.name
+
+
+def _place(arguments: argparse.Namespace, directory: Path, study_name: str) -> "Place":
+    from reports.wandb import place_of
+
+    return place_of(
+        directory,
+        study_name,
+        mode=arguments.wandb,
+        project=arguments.wandb_project,
+        entity=arguments.wandb_entity,
+        group=arguments.wandb_group,
+    )
+
+
+def _runs(count: int) -> str:
+    return "1 run" if count == 1 else f"{count} runs"
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    return Console(highlight=False)

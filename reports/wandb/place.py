@@ -69,7 +69,10 @@ def place_of(
     Arguments:
         directory: the study's folder.
         study_name: the group, where none is asked for or remembered.
-        mode, project, entity, group: what the command was given.
+        mode: offline or online, where the command was given one; as the others.
+        project: of W&B.
+        entity: the user or team whose project it is.
+        group: for this folder's runs.
 
     Raises:
         InputError: when W&B would refuse the project's name, or the group's.
@@ -109,15 +112,16 @@ def _remembered(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
         run_ids = content.get("run_ids", {})
         texts = [content.get(key) for key in ("project", "entity", "group", "mode")]
-        if not all(isinstance(text, str | None) for text in [*texts, *run_ids.values()]):
-            raise TypeError
+        is_ours = all(isinstance(text, str | None) for text in [*texts, *run_ids.values()])
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError):
+        is_ours = False
+    if not is_ours:
         raise DirectoryError(
-            f"{path}: cannot be read as what this suite wrote there ({error or 'other types'}); remove it, and give "
-            "--wandb-project, --wandb-entity and --wandb-group again where you had"
-        ) from error
+            f"{path}: does not hold what this suite writes there; remove it, and give --wandb-project, --wandb-entity "
+            "and --wandb-group again where you had"
+        )
     if content.get("mode") not in (None, OFFLINE, ONLINE):
         content["mode"] = None
     plain: dict[str, Any] = content
