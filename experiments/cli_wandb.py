@@ -1,6 +1,7 @@
 """`ablate wandb ...`, and the options of Weights & Biases that other commands have. No logic, as in cli.py."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ _MOST_SHOWN = 10  # runs that differ
 
 def add_wandb(commands: Any) -> None:
     """Add the command `wandb` with its own commands."""
-    wandb = commands.add_parser("wandb", help="a study's runs in Weights & Biases: push, verify")
+    wandb = commands.add_parser("wandb", help="a study in Weights & Biases: push, verify, dashboard")
     own = wandb.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name, command, text in (
         ("push", _push, "make W&B hold every trial of the ledger that has ended, once and whole, and the report"),
@@ -32,6 +33,15 @@ def add_wandb(commands: Any) -> None:
         )
         add_place(parser)
         parser.set_defaults(command=command)
+    dashboard = own.add_parser(
+        "dashboard", help="save a workspace grouped by factor, and a report with the study's answer and verdicts"
+    )
+    dashboard.add_argument("directory", type=Path, metavar="DIR", help="a study's folder, such as runs/quickstart")
+    add_place(dashboard)
+    dashboard.add_argument(
+        "--dry-run", action="store_true", help="print both as JSON instead; needs neither a network nor a login"
+    )
+    dashboard.set_defaults(command=_dashboard, wandb=None)
 
 
 def add_place(parser: argparse.ArgumentParser) -> None:
@@ -116,6 +126,25 @@ def _verify(arguments: argparse.Namespace) -> int:
     if differ:
         console.print(f"`ablate wandb push {arguments.directory}` writes them again", markup=False, soft_wrap=True)
     return SOME_DIFFER if differ else DONE
+
+
+def _dashboard(arguments: argparse.Namespace) -> int:
+    from reports import build_report
+    from reports.wandb import remember
+    from reports.wandb.dashboard import dashboard_of, to_json
+
+    report = build_report(arguments.directory)
+    place = _place(arguments, arguments.directory, report.study.name)
+    dashboard = dashboard_of(report, place)
+    if arguments.dry_run:
+        sys.stdout.write(to_json(dashboard))
+        return DONE
+    from reports.wandb.saving import save_dashboard
+
+    workspace, story = save_dashboard(dashboard)
+    remember(arguments.directory, place)
+    sys.stdout.write(f"workspace: {workspace}\nreport:    {story}\n")
+    return DONE
 
 
 def _study_name(directory: Path) -> str:

@@ -77,15 +77,16 @@ def _blocks(report: Report) -> Iterator[str]:
         yield paragraph(study.question)
     yield "## Answer"
     answers, notes = list(report.main_effects["sentence"]), list(report.notes)
-    yield _bullets(answers or notes[:1])  # without contrasts, the first note says why
+    yield bullets(answers or notes[:1])  # without contrasts, the first note says why
     yield "## What was measured"
     lines = method_lines(study, len(report.cells))
     yield "\n".join(f"- **{subject}**: {escape(line)}" for subject, line in lines.items())
     if notes:
         yield "## Caveats"
-        yield _bullets(notes)
-    yield from _contrast_blocks(report)
-    yield from _claim_blocks(report)
+        yield bullets(notes)
+    yield from main_effect_blocks(report)
+    yield from _simple_effect_blocks(report)
+    yield from claim_blocks(report)
     yield from _interaction_blocks(report)
     yield from _share_blocks(report)
     yield from _crossed_blocks(report)
@@ -95,9 +96,10 @@ def _blocks(report: Report) -> Iterator[str]:
     yield _footer(report)
 
 
-def _contrast_blocks(report: Report) -> Iterator[str]:
+def main_effect_blocks(report: Report) -> Iterator[str]:
+    """A heading, how to read the table, and the table of verdicts; nothing without contrasts."""
     metric, unit = report.study.metric, report.study.unit
-    main, simple = report.main_effects, report.simple_effects
+    main = report.main_effects
     if len(main):
         size = counted(int(main["num_comparisons"].iloc[0]), "main effect")
         marked = f" {MARK} marks {unit}s left out." if main["num_seeds_left_out"].any() else ""
@@ -112,14 +114,19 @@ def _contrast_blocks(report: Report) -> Iterator[str]:
             "four times in five."
         )
         yield table_lines(contrast_text(main, metric, unit).without_empty(["context"]))
+
+
+def _simple_effect_blocks(report: Report) -> Iterator[str]:
+    simple = report.simple_effects
     if len(simple):
         size = counted(int(simple["num_comparisons"].iloc[0]), "simple effect")
         yield "## Simple effects"
         yield f"The same in one context: the other factors have the levels named. p (Holm) is adjusted for {size}."
-        yield table_lines(contrast_text(simple, metric, unit))
+        yield table_lines(contrast_text(simple, report.study.metric, report.study.unit))
 
 
-def _claim_blocks(report: Report) -> Iterator[str]:
+def claim_blocks(report: Report) -> Iterator[str]:
+    """A heading, what was adjusted, and each claim with its finding; nothing without claims."""
     claims = report.claims
     if not len(claims):
         return
@@ -186,7 +193,7 @@ def _cell_blocks(report: Report) -> Iterator[str]:
     missing = missing_lines(report.cells, _MOST_LINES)
     if missing:
         yield f"{MARK} marks what is incomplete:"
-        yield _bullets(missing)
+        yield bullets(missing)
 
 
 def _footer(report: Report) -> str:
@@ -203,5 +210,6 @@ def _counts(unit: str) -> str:
     return f"{COUNTS[unit]} counts" if unit == "seed" else f"The column {COUNTS[unit]} counts"
 
 
-def _bullets(sentences: Iterable[str]) -> str:
+def bullets(sentences: Iterable[str]) -> str:
+    """Escaped sentences as a list."""
     return "\n".join(f"- {paragraph(sentence)}" for sentence in sentences)

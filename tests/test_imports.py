@@ -49,14 +49,14 @@ def test_experiments_never_imports_models_or_data():
 
 
 def test_only_the_command_line_imports_reports():
-    assert importers("reports") & files_of("experiments") == {"experiments/cli.py"}
+    assert importers("reports") & files_of("experiments") == {"experiments/cli.py", "experiments/cli_wandb.py"}
 
 
 def test_reports_never_imports_torch_and_of_experiments_only_what_is_pure():
     assert importers("torch", "lightning", "torchvision") & files_of("reports") == set()
     impure = [
         f"experiments.{name}"
-        for name in ("train", "plan", "build", "seeding", "run", "driver", "fusing", "runners", "cli")
+        for name in ("train", "plan", "build", "seeding", "run", "driver", "fusing", "runners", "cli", "cli_wandb")
     ]
     assert importers(*impure) & files_of("reports") == set()
 
@@ -67,9 +67,10 @@ def test_reports_never_imports_torch_and_of_experiments_only_what_is_pure():
         ("sqlite3", {"experiments/ledger.py"}),
         ("jsonargparse", {"experiments/build.py"}),
         ("multiprocessing", {"experiments/runners/local.py"}),
-        ("wandb", set()),
+        ("wandb", {f"reports/wandb/{name}.py" for name in ("client", "offline", "saving")}),
+        ("wandb_workspaces", {"reports/wandb/saving.py", "reports/wandb/views.py"}),
         ("torch.func", {"experiments/fusing/step.py"}),
-        ("argparse", {"experiments/cli.py"}),
+        ("argparse", {"experiments/cli.py", "experiments/cli_wandb.py", "reports/wandb/mirror.py"}),
     ],
 )
 def test_each_dangerous_thing_has_one_place(module, place):
@@ -86,7 +87,7 @@ def test_runners_know_nothing_of_training():
 
 
 def test_the_command_starts_without_what_is_slow():
-    slow = {"torch", "lightning", "pandas", "scipy", "sklearn", "matplotlib", "jinja2"}
+    slow = {"torch", "lightning", "pandas", "scipy", "sklearn", "matplotlib", "jinja2", "wandb", "wandb_workspaces"}
     code = f"import sys, experiments, experiments.cli; print(sorted({slow} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert found.stdout == "[]\n"

@@ -1,0 +1,171 @@
+"""Which panels show a study: for every factor, for its cells, and for what happens inside the networks."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from experiments.study import Factor
+from reports.frame import metric_column
+from reports.method import VALIDATION
+from reports.report import Report
+
+from .board import GROUP, JOB_TYPE, SEED, Key, Plot, Runs, factor_key
+from .place import Place
+from .runs import AGGREGATE, TRAIN, factor_keys
+
+EPOCH = "epoch"
+STATUS, SECONDS = ("summary", "trial/status"), ("summary", "trial/seconds")
+_SPLITS = {"train", "training", "test", *VALIDATION}
+_FEWEST_RUNS, _MOST_RUNS = 10, 1000  # W&B's default, and what it draws of a panel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metrics:
+    """The names of the metrics that the runs of a study hold.
+
+    epochs: of the history, the study's first or, where it has none of that name, its namesake of another split.
+    inside: of the history too, but of what happens inside the network: grad/layer1, activation/dead.
+    finals: of the summary, the study's first.
+    """
+
+    epochs: tuple[str, ...]
+    inside: tuple[str, ...]
+    finals: tuple[str, ...]
+
+
+def metrics_of(report: Report) -> Metrics:
+    """The metrics that some trial of the study logged."""
+    study = report.study
+    known = {"trial_id", *(factor.name for factor in study.factors), "seed", EPOCH}
+    logged = [_metric(report, column) for column in report.curves.columns if column not in known]
+    columns = list(report.trials.columns)
+    finals = [_metric(report, column) for column in columns[columns.index("backend") + 1 : columns.index("seconds")]]
+    split, _, rest = study.metric.name.partition("/")
+
+    def nearness(name: str) -> tuple[bool, bool, bool]:
+        is_namesake = bool(rest) and split in _SPLITS and name.partition("/")[2] == rest
+        return name != study.metric.name, not is_namesake, name.partition("/")[0] not in VALIDATION
+
+    named = [name for name in logged if name != EPOCH]  # a row's number of the epoch has its key
+    return Metrics(
+        epochs=tuple(sorted((name for name in named if not is_inside(name)), key=nearness)),
+        inside=tuple(name for name in named if is_inside(name)),
+        finals=tuple(sorted(finals, key=nearness)),
+    )
+
+
+def is_inside(metric: str) -> bool:
+    """Whether a metric tells of the inside of a network, and is no loss or score of a split: by what stands before /.
+
+    >>> [is_inside(name) for name in ("val/loss", "loss", "grad/layer1", "test/f1/macro")]
+    [False, False, True, False]
+    """
+    split, slash, _ = metric.partition("/")
+    return bool(slash) and split.lower() not in _SPLITS
+
+
+def key_of(report: Report, factor: Factor) -> Key:
+    """Where W&B keeps the levels of a factor of the study."""
+    return factor_key(factor_keys(other.name for other in report.study.factors)[factor.name])
+
+
+def is_averaged_by_level(report: Report) -> bool:
+    """Whether a level's runs are those of its contrasts: not where they stand beside other factors' changes."""
+    return report.study.design == "full" or len(report.study.factors) == 1
+
+
+def training_runs(report: Report, place: Place, *, with_tables: bool = False) -> Runs:
+    """All trials of the study, grouped by all factors, so that a group is a cell and its runs are the seeds.
+
+    Arguments:
+        report: of the study.
+        place: where its runs are.
+        with_tables: with the run that holds the tables, for a view that has one run set.
+    """
+    keys = tuple(key_of(report, factor) for factor in report.study.factors)
+    metric = report.study.metric
+    return Runs(
+        name="Trials",
+        where=((GROUP, (place.group,)), (JOB_TYPE, (TRAIN, AGGREGATE) if with_tables else (TRAIN,))),
+        grouping=keys,
+        columns=(*keys, SEED, ("summary", metric.name), STATUS, SECONDS),
+        order=(("summary", metric.name), metric.goal == "min"),
+    )
+
+
+def factor_runs(report: Report, place: Place, factor: Factor) -> Runs:
+    """The trials that tell of one factor, grouped by it: all, or those that have every other factor at its reference.
+
+    Arguments:
+        report: of the study.
+        place: where its runs are.
+        factor: one of the study's.
+    """
+    runs = training_runs(report, place)
+    others = tuple(
+        (key_of(report, other), (other.reference,)) for other in report.study.factors if other.name != factor.name
+    )
+    return Runs(
+        name=factor.name,
+        where=runs.where if is_averaged_by_level(report) else runs.where + others,
+        grouping=(key_of(report, factor),),
+        columns=runs.columns,
+        order=runs.order,
+    )
+
+
+def table_runs(place: Place) -> Runs:
+    """The one run that holds the study's tables and its page."""
+    return Runs(
+        name="Tables",
+        where=((GROUP, (place.group,)), (JOB_TYPE, (AGGREGATE,))),
+        order=(("run", "createdAt"), False),
+    )
+
+
+def factor_plots(report: Report, factor: Factor, metrics: Iterable[str], *, final: str | None = None) -> list[Plot]:
+    """A bar of the final metric and a curve of each other metric, a group for each level of a factor.
+
+    Arguments:
+        report: of the study.
+        factor: one of the study's.
+        metrics: of the history.
+        final: of the summary; None where no trial has it.
+    """
+    trials = report.trials
+    for other in report.study.factors:
+        if other.name != factor.name and not is_averaged_by_level(report):
+            trials = trials[trials[other.name] == other.reference]
+    sizes = trials[factor.name].value_counts()
+    runs = f"{_span(sizes[sizes > 0])} runs a level"
+    return _plots(report, f"by {factor.name}", runs, key_of(report, factor), metrics, final)
+
+
+def cell_plots(report: Report, metrics: Iterable[str], *, final: str | None = None) -> list[Plot]:
+    """The same with a group for each cell, so that the band is over seeds alone."""
+    runs = f"{len(report.study.seeds)} {report.study.unit}s a cell"
+    return _plots(report, "by cell", runs, None, metrics, final)
+
+
+def _plots(
+    report: Report, by_what: str, runs: str, by: Key | None, metrics: Iterable[str], final: str | None
+) -> list[Plot]:
+    most = min(max(_FEWEST_RUNS, len(report.trials)), _MOST_RUNS)
+    bars = [
+        Plot(title=f"{metric} {by_what}: mean and SD, {runs}", metric=metric, over=None, by=by, most_runs=most)
+        for metric in ([] if final is None else [final])
+    ]
+    return bars + [
+        Plot(title=f"{metric} {by_what}: mean and SD, {runs}", metric=metric, over=EPOCH, by=by, most_runs=most)
+        for metric in metrics
+    ]
+
+
+def _span(counts: Iterable[int]) -> str:
+    sizes = sorted(set(counts))
+    return str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+
+
+def _metric(report: Report, column: str) -> str:
+    """The name that a column of the frames had when it was logged."""
+    plain = column.removesuffix(" (metric)")
+    return plain if metric_column(report.study, plain) == column else column
