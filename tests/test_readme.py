@@ -95,13 +95,15 @@ def test_every_command_and_option_is_in_the_table_and_none_else():
     shown = set(re.findall(r"^\| `ablate (\w+)", README, flags=re.MULTILINE))
     commands = _parser()._subparsers._group_actions[0].choices
     assert shown == set(commands)
-    options = {option for command in commands.values() for option in command._option_string_actions}
-    later = {"--wandb"}
-    assert {option for option in options if option not in {"-h", "--help"} | later and option not in README} == set()
+    of_wandb = commands["wandb"]._subparsers._group_actions[0].choices
+    assert set(re.findall(r"^\| `ablate wandb (\w+)", README, flags=re.MULTILINE)) == set(of_wandb)
+    parsers = [*commands.values(), *of_wandb.values()]
+    options = {option for command in parsers for option in command._option_string_actions}
+    assert {option for option in options if option not in {"-h", "--help"} and option not in README} == set()
 
 
 @pytest.mark.parametrize(
-    "path", ["README.md", "CONTRIBUTING.md", "benchmarks/README.md", "docs/text.md", "docs/report.md"]
+    "path", ["README.md", "CONTRIBUTING.md", "benchmarks/README.md", "docs/text.md", "docs/report.md", "docs/wandb.md"]
 )
 def test_relative_links_lead_somewhere(path):
     text = (ROOT / path).read_text(encoding="utf-8")

@@ -4,6 +4,7 @@ Everything is done by commands in processes of their own, whose only way out wou
 """
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -70,11 +71,11 @@ def ledger(directory="runs/mine"):
     return Ledger(Path(directory) / "ledger.sqlite", writable=False)
 
 
-def differences(server, directory="runs/mine"):
+def differences(server, directory="runs/mine", study_name="mine"):
     """Of every planned trial, in what its run on the server differs from the ledger; and runs of no trial."""
-    place = place_of(Path(directory), "mine")
+    place = place_of(Path(directory), study_name)
     with ledger(directory) as opened:
-        contents = [run_of(opened.trial(trial["trial_id"]), "mine", place) for trial in opened.trials()]
+        contents = [run_of(opened.trial(trial["trial_id"]), study_name, place) for trial in opened.trials()]
     found = []
     for content in contents:
         run = server.runs.get((server.entity, place.project, content.run_id))
@@ -284,6 +285,20 @@ def test_a_study_that_is_not_finished_is_pushed_as_it_is_and_marked(server):
     run = server.runs[server.entity, "ablation-suite", Place(group="mine").report_id]
     assert run.name == f"report (unfinished: {done} of 4 trials)"
     assert run.summary["study/complete"] is False
+
+
+@SLOW
+def test_the_commands_of_the_readme_leave_runs_a_workspace_and_a_report(server):
+    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+    (block,) = [text for text in re.findall(r"```console\n(.*?)```", readme, flags=re.DOTALL) if "--wandb" in text]
+    for line in block.splitlines():
+        words = line.partition("#")[0].split()
+        assert words[0] == "ablate"
+        out = ablate(server, *words[1:])
+    assert out.startswith(f"workspace: {server.url}/loopback/ablation-suite?nw=")
+    assert sorted(view.type for view in server.views) == ["project-view", "runs"]
+    assert differences(server, "runs/quickstart", "quickstart") == []
+    assert len(server.runs) == 31
 
 
 def test_bad_input_is_told_before_anything_trains(server):
