@@ -80,11 +80,11 @@ def _check(arguments: argparse.Namespace) -> int:
     from .overview import print_plan
     from .run import grouped, make_runner, plan
 
-    study = _study(arguments)
+    study = study_of(arguments)
     can_find = planning_lines(study, arguments.pilot)  # before the seconds that the plan takes: a wrong pilot is told
     if arguments.out is not None:
         check_folder(arguments.out, study)
-    _use_data_dir(arguments)
+    use_data_dir(arguments)
     with make_runner("inline", study) as runner:
         planned = plan(study, runner)
         groups = grouped(planned.trials, runner, "auto")
@@ -104,8 +104,8 @@ def _run(arguments: argparse.Namespace) -> int:
     for option, later in _LATER.items():
         if (value := getattr(arguments, option)) in later:
             raise InputError(f"--{option} {value}: {later[value]} comes with a later release")
-    study = _study(arguments)
-    _use_data_dir(arguments)
+    study = study_of(arguments)
+    use_data_dir(arguments)
     console = _console()
     with ProgressSink(console, study.metric.name) as progress:
         outcome = run(
@@ -134,6 +134,21 @@ def _run(arguments: argparse.Namespace) -> int:
     if outcome.counts["finished"]:
         _print_report(outcome.directory, console)
     return SOME_FAILED if failed else DONE
+
+
+def _trial(arguments: argparse.Namespace) -> int:
+    from .one_trial import run_trial
+    from .overview import outcome_text
+
+    for option, later in _LATER.items():
+        if (value := getattr(arguments, option, None)) in later:
+            raise InputError(f"--{option} {value}: {later[value]} comes with a later release")
+    study = study_of(arguments)
+    use_data_dir(arguments)
+    outcome = run_trial(study, arguments.trial, arguments.out)
+    text = outcome_text(outcome, study.metric.name)
+    _console().print(text, markup=False, emoji=False, soft_wrap=True)
+    return SOME_FAILED if outcome.has_failed else DONE
 
 
 def _status(arguments: argparse.Namespace) -> int:
@@ -199,6 +214,8 @@ def _print_report(directory: Path, console: "Console") -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
+    from .cli_wandb import add_wandb
+
     parser = argparse.ArgumentParser(
         prog="ablate",
         description="Ablation studies for PyTorch Lightning: paired by seed, recorded in a ledger, given verdicts.",
@@ -210,7 +227,7 @@ def _parser() -> argparse.ArgumentParser:
     listing.set_defaults(command=_list)
 
     check = commands.add_parser("check", help="validate a study and show its plan, without training")
-    _add_study(check)
+    add_study(check)
     check.add_argument(
         "--pilot",
         type=Path,
@@ -220,7 +237,7 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(command=_check)
 
     run = commands.add_parser("run", help="train what a study still lacks, then report")
-    _add_study(run)
+    add_study(run)
     run.add_argument("--runner", default="local", choices=["inline", "local", "ray"], help="default: %(default)s")
     run.add_argument("--workers", type=int, metavar="N", help="worker processes (default: one a GPU, or one a core)")
     run.add_argument(
@@ -236,6 +253,23 @@ def _parser() -> argparse.ArgumentParser:
         help="mirror trials to Weights & Biases (a later release; default: %(default)s)",
     )
     run.set_defaults(command=_run)
+
+    trial = commands.add_parser(
+        "trial", help="train one trial of a study and record it; any number of these may share a folder"
+    )
+    add_study(trial)
+    trial.add_argument(
+        "trial",
+        metavar="TRIAL",
+        help="a trial's id, or the beginning of it; or levels and seed, as in activation=relu,seed=3",
+    )
+    trial.add_argument(
+        "--wandb",
+        default="off",
+        choices=["off", "offline", "online"],
+        help="mirror the trial to Weights & Biases (a later release; default: %(default)s)",
+    )
+    trial.set_defaults(command=_trial)
 
     for name, command, text in (
         ("status", _status, "counts by state, and how complete each cell is"),
@@ -254,10 +288,12 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("directory", type=Path, metavar="DIR", help="a study's folder, such as runs/quickstart")
     show.add_argument("trial", metavar="TRIAL", help="a trial's id, or the beginning of it")
     show.set_defaults(command=_show)
+    add_wandb(commands)
     return parser
 
 
-def _add_study(parser: argparse.ArgumentParser) -> None:
+def add_study(parser: argparse.ArgumentParser) -> None:
+    """The arguments of every command that takes a study."""
     parser.add_argument("study", metavar="STUDY", help="a name of `ablate list`, or the path of a YAML file")
     parser.add_argument("--out", type=Path, metavar="DIR", help="the study's folder (default: runs/<study>)")
     parser.add_argument("--seeds", type=int, metavar="N", help="use seeds 0 to N-1 instead of the study's")
@@ -274,7 +310,8 @@ def _add_study(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _study(arguments: argparse.Namespace) -> "Study":
+def study_of(arguments: argparse.Namespace) -> "Study":
+    """The study that the arguments of `add_study` name."""
     from .study_file import load_study, parse_yaml
 
     changes = {}
@@ -286,7 +323,8 @@ def _study(arguments: argparse.Namespace) -> "Study":
     return load_study(arguments.study, seeds=arguments.seeds, changes=changes)
 
 
-def _use_data_dir(arguments: argparse.Namespace) -> None:
+def use_data_dir(arguments: argparse.Namespace) -> None:
+    """Let data modules find their data where --data-dir says."""
     if arguments.data_dir is not None:
         if not arguments.data_dir.is_dir():
             raise InputError(f"--data-dir {arguments.data_dir}: is not a folder")
