@@ -12,18 +12,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from .cli_wandb import add_place, add_wandb, mirror_of, print_mirrored
 from .errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from reports.wandb import WandbSink
+
+    from .run import Outcome
     from .study import Study
 
 DONE, SOME_FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 _LATER = {  # values that the design has and this release not yet
     "runner": {"ray": "the Ray runner"},
-    "wandb": {"offline": "Weights & Biases", "online": "Weights & Biases"},
 }
 
 
@@ -96,26 +99,45 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from rich.markup import escape
-
-    from .progress import ProgressSink
-    from .run import run
-
     for option, later in _LATER.items():
         if (value := getattr(arguments, option)) in later:
             raise InputError(f"--{option} {value}: {later[value]} comes with a later release")
     study = study_of(arguments)
     use_data_dir(arguments)
     console = _console()
+    directory = arguments.out or Path("runs") / study.name
+    mirror = None if arguments.wandb == "off" else mirror_of(arguments, study, directory, console)
+    with contextlib.nullcontext() if mirror is None else mirror:
+        outcome = _train(arguments, study, directory, mirror, console)
+    if mirror is not None:
+        print_mirrored(mirror, directory, dict(outcome.counts), console)
+    return SOME_FAILED if outcome.counts["failed"] else DONE
+
+
+def _train(
+    arguments: argparse.Namespace, study: "Study", directory: Path, mirror: "WandbSink | None", console: "Console"
+) -> "Outcome":
+    from rich.markup import escape
+
+    from .progress import ProgressSink
+    from .run import run
+
+    def meanwhile() -> None:
+        if mirror is not None:
+            mirror.wait_until_ready()
+        _import_reports()
+
+    if arguments.runner == "inline" and mirror is not None:
+        mirror.wait_until_ready()
     with ProgressSink(console, study.metric.name) as progress:
         outcome = run(
             study,
-            arguments.out,
+            directory,
             runner=arguments.runner,
             workers=arguments.workers,
-            sinks=[progress],
+            sinks=[progress] if mirror is None else [progress, mirror],
             fuse=arguments.fuse,
-            meanwhile=_import_reports,
+            meanwhile=meanwhile,
         )
     if outcome.num_trained == 0:
         console.print("nothing to train: every trial of this plan has ended")
@@ -127,13 +149,15 @@ def _run(arguments: argparse.Namespace) -> int:
         console.print(f"and {len(progress.failures) - _FAILURES_SHOWN} more")
     if failed:
         console.print(
-            f"{failed} trials failed: `ablate show {outcome.directory} TRIAL` has the traceback, "
-            f"`ablate retry {outcome.directory}` puts them back",
+            f"{failed} trials failed: `ablate show {directory} TRIAL` has the traceback, "
+            f"`ablate retry {directory}` puts them back",
             soft_wrap=True,
         )
     if outcome.counts["finished"]:
-        _print_report(outcome.directory, console)
-    return SOME_FAILED if failed else DONE
+        _print_report(directory, console)
+        if mirror is not None:
+            mirror.send_report()
+    return outcome
 
 
 def _trial(arguments: argparse.Namespace) -> int:
@@ -214,8 +238,6 @@ def _print_report(directory: Path, console: "Console") -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from .cli_wandb import add_wandb
-
     parser = argparse.ArgumentParser(
         prog="ablate",
         description="Ablation studies for PyTorch Lightning: paired by seed, recorded in a ledger, given verdicts.",
@@ -250,8 +272,9 @@ def _parser() -> argparse.ArgumentParser:
         "--wandb",
         default="off",
         choices=["off", "offline", "online"],
-        help="mirror trials to Weights & Biases (a later release; default: %(default)s)",
+        help="show trials in Weights & Biases while they train (default: %(default)s)",
     )
+    add_place(run)
     run.set_defaults(command=_run)
 
     trial = commands.add_parser(

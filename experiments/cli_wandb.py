@@ -1,63 +1,195 @@
-"""The commands `ablate wandb ...`. No logic, as in cli.py."""
+"""`ablate wandb ...`, and the options of Weights & Biases that other commands have. No logic, as in cli.py."""
 
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from reports.wandb import Place, WandbSink
+
+    from .study import Study
+
+DONE, SOME_DIFFER = 0, 1
+_MOST_SHOWN = 10  # runs that differ
 
 
 def add_wandb(commands: Any) -> None:
-    """Add the command `wandb` with its own commands.
+    """Add the command `wandb` with its own commands."""
+    wandb = commands.add_parser("wandb", help="a study's runs in Weights & Biases: push, verify, sweep")
+    own = wandb.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name, command, text in (
+        ("push", _push, "make W&B hold every trial of the ledger that has ended, once and whole, and the report"),
+        ("verify", _verify, "rows, configuration and summary of every run against the ledger"),
+    ):
+        parser = own.add_parser(name, help=text)
+        parser.add_argument("directory", type=Path, metavar="DIR", help="a study's folder, such as runs/quickstart")
+        parser.add_argument(
+            "--wandb",
+            choices=["offline", "online"],
+            help="files in DIR/wandb, or the server (default: as the study was run, else online)",
+        )
+        add_place(parser)
+        parser.set_defaults(command=command)
+    _add_sweep(own)
 
-    Arguments:
-        commands: what `add_subparsers` of the command's parser gave.
-    """
-    wandb = commands.add_parser("wandb", help="a study in Weights & Biases")
-    parts = wandb.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    _add_sweep(parts)
 
-
-def _add_sweep(parts: Any) -> None:
+def _add_sweep(commands: Any) -> None:
     from .cli import add_study
 
-    sweep = parts.add_parser("sweep", help="a sweep file whose agents run the study's trials by `ablate trial`")
+    sweep = commands.add_parser("sweep", help="a sweep file, whose agents train the study's trials by `ablate trial`")
     add_study(sweep)
     sweep.add_argument("--file", type=Path, metavar="PATH", help="where to write it (default: print it)")
-    for name, text in (("project", "project"), ("entity", "user or team")):
-        sweep.add_argument(
-            f"--wandb-{name}",
-            metavar="NAME",
-            help=f"the {text} in W&B (default: remembered, else $WANDB_{name.upper()})",
+    add_place(sweep)
+    sweep.set_defaults(command=_sweep, wandb=None)
+
+
+def add_place(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say where runs go."""
+    parser.add_argument("--wandb-project", metavar="NAME", help="default: $WANDB_PROJECT, else ablation-suite")
+    parser.add_argument("--wandb-entity", metavar="NAME", help="user or team (default: $WANDB_ENTITY, else your own)")
+    parser.add_argument("--wandb-group", metavar="NAME", help="the group of the study's runs (default: its name)")
+
+
+def mirror_of(arguments: argparse.Namespace, study: "Study", directory: Path, console: "Console") -> "WandbSink":
+    """What sends a study's trials to W&B while they train.
+
+    Raises:
+        InputError: when W&B would refuse the project's name, or wandb is absent or too old.
+    """
+    from reports.wandb import WandbSink, check_installed
+
+    check_installed()
+    return WandbSink(directory, _place(arguments, directory, study.name), console)
+
+
+def print_mirrored(mirror: "WandbSink", directory: Path, counts: dict[str, int], console: "Console") -> None:
+    """Where the runs are, and whether trials that ended earlier may lack one."""
+    from reports.wandb import ONLINE
+
+    if mirror.problem is not None:
+        return  # told when it happened
+    where = mirror.url if mirror.place.mode == ONLINE and mirror.url else directory / "wandb"
+    trials = [trial for trial in mirror.written if trial != "report"]
+    console.print(f"W&B: {_runs(len(trials))} and the report in {where}", markup=False, soft_wrap=True)
+    before = sum(counts[status] for status in ("finished", "diverged", "failed")) - len(trials)
+    if before > 0:
+        console.print(
+            f"{before} trials ended earlier; `ablate wandb push {directory}` makes sure that W&B has them",
+            markup=False,
+            soft_wrap=True,
         )
-    sweep.set_defaults(command=_sweep)
+
+
+def _push(arguments: argparse.Namespace) -> int:
+    from reports.wandb import ONLINE, push
+
+    console = _console()
+    place = _place(arguments, arguments.directory, _study_name(arguments.directory))
+    pushed = push(arguments.directory, place)
+    total = sum(pushed.counts.values())
+    ended = len(pushed.written) + pushed.num_there
+    where = pushed.url if place.mode == ONLINE and pushed.url else arguments.directory / "wandb"
+    report = " and the report" if pushed.has_report else ""
+    console.print(
+        f"{_runs(len(pushed.written))}{report} written, {pushed.num_there} were there already: {where}",
+        markup=False,
+        soft_wrap=True,
+    )
+    if ended < total:
+        console.print(
+            f"the study is not finished ({ended} of {total} trials have ended), and its report in W&B says so",
+            markup=False,
+            soft_wrap=True,
+        )
+    return DONE
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from reports.wandb import ONLINE, verify
+
+    console = _console()
+    place = _place(arguments, arguments.directory, _study_name(arguments.directory))
+    checked = verify(arguments.directory, place)
+    differ = [run for run in checked if run.difference is not None]
+    where = "on the server" if place.mode == ONLINE else f"in {arguments.directory / 'wandb'}"
+    console.print(
+        f"{len(checked) - len(differ)} of {_runs(len(checked))} {where} agree with the ledger in rows, configuration "
+        "and summary",
+        markup=False,
+        soft_wrap=True,
+    )
+    for run in differ[:_MOST_SHOWN]:
+        console.print(f"- {run.trial_id} ({run.name}): {run.difference}", markup=False, soft_wrap=True)
+    if len(differ) > _MOST_SHOWN:
+        console.print(f"- and {len(differ) - _MOST_SHOWN} more")
+    if differ:
+        console.print(f"`ablate wandb push {arguments.directory}` writes them again", markup=False, soft_wrap=True)
+    return SOME_DIFFER if differ else DONE
 
 
 def _sweep(arguments: argparse.Namespace) -> int:
-    from reports.wandb import place_of
+    from reports.wandb import remember
     from reports.wandb.sweep import agent_command, sweep_text, write_sweep
 
-    from .cli import DONE, study_of, use_data_dir
-    from .folder import check_folder
+    from .cli import study_of, use_data_dir
+    from .folder import check_folder, writing
     from .run import make_runner, plan
 
     study = study_of(arguments)
     directory = arguments.out or Path("runs") / study.name
     check_folder(directory, study)
-    place = place_of(directory, study.name, project=arguments.wandb_project, entity=arguments.wandb_entity)
+    place = _place(arguments, directory, study.name)
     use_data_dir(arguments)
     with make_runner("inline", study) as runner:
         planned = plan(study, runner)
     command = agent_command(
-        arguments.study,
-        directory,
-        seeds=arguments.seeds,
-        changes=arguments.changes,
-        data_dir=arguments.data_dir,
+        arguments.study, directory, seeds=arguments.seeds, changes=arguments.changes, data_dir=arguments.data_dir
     )
     text = sweep_text(study, planned.trials, place, command)
+    if arguments.wandb_project or arguments.wandb_entity or arguments.wandb_group:
+        with writing(directory):  # for the agents, whose command names a folder and no place
+            remember(directory, place)
     if arguments.file is None:
         sys.stdout.write(text)
-    else:
-        write_sweep(arguments.file, text)
-        print(f"{arguments.file}: {len(planned.trials)} trials; `wandb sweep {arguments.file}` makes the sweep")  # noqa: T201
+        return DONE
+    write_sweep(arguments.file, text)
+    _console().print(
+        f"{arguments.file}: {len(planned.trials)} trials; `wandb sweep {arguments.file}` makes the sweep and names its "
+        "agents",
+        markup=False,
+        soft_wrap=True,
+    )
     return DONE
+
+
+def _study_name(directory: Path) -> str:
+    from .ledger import Ledger
+
+    with Ledger(directory / "ledger.sqlite", writable=False) as ledger:
+        return ledger.study_name() or directory.name
+
+
+def _place(arguments: argparse.Namespace, directory: Path, study_name: str) -> "Place":
+    from reports.wandb import place_of
+
+    return place_of(
+        directory,
+        study_name,
+        mode=arguments.wandb,
+        project=arguments.wandb_project,
+        entity=arguments.wandb_entity,
+        group=arguments.wandb_group,
+    )
+
+
+def _runs(count: int) -> str:
+    return "1 run" if count == 1 else f"{count} runs"
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    return Console(highlight=False)

@@ -1,0 +1,183 @@
+"""The only place that opens runs of W&B: with which settings, how a row is written, how a run ends.
+
+Every run has an object of its own (`reinit="create_new"`), so that many are open at once and none is the process's
+global one. Steps are left to W&B; what a curve is drawn over is `epoch`. W&B summarises nothing of a trial: its summary
+is what the ledger says, and a trial that diverged has no final metrics there either.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import wandb
+
+from experiments.errors import InputError
+
+from .offline import WrittenRun
+from .place import ONLINE, Place
+from .runs import TRAIN, RunContent
+
+FOLDER = "wandb"  # in a study's folder, where W&B keeps its files
+INIT_SECONDS = 30.0  # until a server that does not answer is given up
+_READERS = 8  # runs that are read at a time
+FINISH_SECONDS = 60.0  # until what a run has not uploaded is left to `ablate wandb push`
+
+
+def check_login() -> None:
+    """Make sure that there is a key for W&B's server, without asking the server whether it is good.
+
+    Raises:
+        InputError: when there is none, or one that cannot be right.
+    """
+    how = "`wandb login` stores one, the variable WANDB_API_KEY gives one; or use --wandb offline, and `ablate wandb "
+    how += "push DIR` once you are logged in"
+    try:
+        known = wandb.login(verify=False)
+    except wandb.errors.AuthenticationError as error:
+        raise InputError(
+            f"--wandb online: the API key for Weights & Biases cannot be right ({error}); {how}"
+        ) from error
+    except wandb.errors.UsageError as error:
+        raise InputError(f"--wandb online: there is no API key for Weights & Biases; {how}") from error
+    if not known:
+        raise InputError(f"--wandb online: there is no API key for Weights & Biases; {how}")
+
+
+def folders_of(directory: Path, run_id: str) -> list[Path]:
+    """Where W&B keeps the files of a run in a study's folder; more than one where it was begun again."""
+    return sorted((directory / FOLDER).glob(f"*run-*-{run_id}"))
+
+
+def discard(directory: Path, run_id: str) -> None:
+    """Remove the files of a run that is written anew: two of one id would be uploaded one after the other."""
+    for folder in folders_of(directory, run_id):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class OpenRun:
+    """A run that is being written.
+
+    Arguments:
+        directory: the study's folder.
+        place: where the run goes.
+        content: whose id, name and configuration the run gets; rows and summary come later.
+
+    Raises:
+        wandb.errors.Error: when W&B does not take it.
+    """
+
+    def __init__(self, directory: Path, place: Place, content: RunContent) -> None:
+        self.rows: list[str] = []
+        discard(directory, content.run_id)
+        self._run = wandb.init(
+            mode="online" if place.mode == ONLINE else "offline",
+            dir=str(directory),
+            id=content.run_id,
+            name=content.name,
+            project=place.project,
+            entity=place.entity,
+            group=place.group,
+            job_type=content.job_type,
+            config=dict(content.config),
+            reinit="create_new",
+            settings=wandb.Settings(
+                console="off",
+                use_dot_wandb=False,  # files where `wandb sync` and we look for them
+                silent=True,
+                disable_git=True,
+                disable_code=True,
+                x_disable_stats=True,
+                x_disable_machine_info=True,  # the trial may have been trained elsewhere: the ledger knows
+                x_save_requirements=False,
+                init_timeout=INIT_SECONDS,
+                finish_timeout=FINISH_SECONDS,
+                finish_timeout_raises=True,
+            ),
+        )
+        if content.job_type == TRAIN:
+            self._run.define_metric("epoch", summary="none")
+            self._run.define_metric("*", step_metric="epoch", summary="none")
+
+    @property
+    def url(self) -> str | None:
+        """Where a browser finds it; None offline."""
+        return self._run.url
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """Write one row of the history."""
+        self._run.log(dict(row))
+        self.rows.append(text_of(row))
+
+    def log_report(self, tables: Mapping[str, tuple[list[str], list[list[Any]]]], files: list[Path], name: str) -> None:
+        """Write tables, and files as an artifact of this name; a page among the files is shown beside the tables too.
+
+        Arguments:
+            tables: (columns, rows) by key.
+            files: of a report; those that are missing are left out.
+            name: of the artifact.
+        """
+        row: dict[str, Any] = {
+            key: wandb.Table(columns=[*columns], data=[*data], allow_mixed_types=True)
+            for key, (columns, data) in tables.items()
+        }
+        artifact = wandb.Artifact(name, type="report")
+        for path in files:
+            if path.is_file():
+                artifact.add_file(str(path))
+            if path.is_file() and path.suffix == ".html":
+                row["report"] = wandb.Html(path.read_text(encoding="utf-8"), inject=False)
+        self._run.log(row)
+        self._run.log_artifact(artifact)
+
+    def finish(self, summary: Mapping[str, Any], exit_code: int) -> None:
+        """Write the summary and end the run.
+
+        Raises:
+            TimeoutError: when a server did not take everything in time.
+        """
+        self._run.summary.update(dict(summary))
+        self._run.finish(exit_code=exit_code)
+
+
+def runs_of_group(place: Place) -> list[WrittenRun]:
+    """Every run of a study that the server has, with its history.
+
+    Raises:
+        InputError: when the server cannot be asked.
+    """
+    try:
+        api = wandb.Api(timeout=round(INIT_SECONDS))
+        path = f"{place.entity or api.default_entity}/{place.project}"
+        with ThreadPoolExecutor(_READERS) as pool:
+            return list(pool.map(_read, api.runs(path, filters={"group": place.group}, lazy=False, per_page=100)))
+    except (wandb.errors.Error, OSError, ValueError) as error:
+        if "could not find project" in str(error).lower():
+            return []
+        raise InputError(f"W&B: {place.project}: its runs cannot be read: {first_line(error)}") from error
+
+
+def _read(run: Any) -> WrittenRun:
+    return WrittenRun(
+        run_id=run.id,
+        name=run.name,
+        group=run.group,
+        job_type=run.job_type,
+        project=run.project,
+        config={key: value for key, value in run.config.items() if not key.startswith("_")},
+        rows=[{key: value for key, value in row.items() if not key.startswith("_")} for row in run.scan_history()],
+        summary={key: value for key, value in run.summary_metrics.items() if not key.startswith("_")},
+        exit_code={"finished": 0, "failed": 1}.get(run.state),
+    )
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of W&B's says, in one line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def text_of(row: Mapping[str, Any]) -> str:
+    """A row as text, by which two are compared; NaN equals NaN."""
+    return json.dumps(row, sort_keys=True)

@@ -1,0 +1,242 @@
+"""The process that writes to W&B, beside the command that trains: what it is told, line by line, becomes runs.
+
+It is a process of its own so that nothing that happens in W&B's client, a hang at exit or a crash in native code
+included, can cost a trial, and so that runs are ended properly even where the command is killed: the end of its input
+is the end of the command. Lines in and out are JSON.
+
+In: {"started": trial}, {"epoch": number, "trial": trial, "metrics": {}}, {"separated": trial}, {"ended": trial},
+{"report": true}. Everything else of a trial is read from the ledger.
+Out: {"ready": true} or {"refused": message}; {"written": trial or "report"}; {"problem": message}; {"url": address}.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from experiments.errors import InputError
+from experiments.ledger import Ledger
+
+from .place import ONLINE, Place
+from .runs import ENDED, RunContent, run_of
+
+if TYPE_CHECKING:
+    from .client import OpenRun
+
+LEDGER = "ledger.sqlite"
+REPORT = "report"
+_LANES = {True: 8, False: 1}  # online, most of the time is waiting for a server; offline it is computing
+_INTERRUPTED = {"trial/status": "interrupted"}
+_MOST_PROBLEMS = 3  # runs one after the other that W&B did not take, after which no more is tried
+_LOCK_SECONDS = 30.0  # for an earlier command's mirror to end its runs
+
+Tell = Callable[[dict[str, Any]], None]
+
+
+class Mirror:
+    """Runs of W&B that follow the trials of a ledger. All methods but `close` return at once.
+
+    Arguments:
+        directory: the study's folder.
+        place: where runs go.
+        tell: called with what happened, as above, from several threads.
+    """
+
+    def __init__(self, directory: Path, place: Place, tell: Tell) -> None:
+        self._directory = directory
+        self._place = place
+        self._tell = tell
+        self._lanes = [ThreadPoolExecutor(1) for _ in range(_LANES[place.mode == ONLINE])]
+        self._lane_of: dict[str, ThreadPoolExecutor] = {}
+        self._open: dict[str, OpenRun] = {}
+        self._num_problems = 0  # in a row
+        self._has_url = False
+
+    def started(self, trial_id: str) -> None:
+        """A trial begins, for the first time or again."""
+        self._do(trial_id, lambda: self._start(trial_id))
+
+    def epoch(self, trial_id: str, epoch: int, metrics: dict[str, float]) -> None:
+        """An epoch of it is over."""
+        self._do(trial_id, lambda: self._log(trial_id, {"epoch": epoch, **metrics}))
+
+    def separated(self, trial_id: str) -> None:
+        """It begins again later, so what it logged is void."""
+        self._do(trial_id, lambda: self._begin_again(trial_id))
+
+    def ended(self, trial_id: str) -> None:
+        """It is over, and its result is in the ledger."""
+        self._do(trial_id, lambda: self._end(trial_id))
+
+    def report(self) -> None:
+        """The study's report is on disk."""
+        self._do(REPORT, self._write_report)
+
+    def close(self) -> None:
+        """Return when everything is written; what is still open then is ended as interrupted."""
+        for lane in self._lanes:
+            lane.submit(lambda: None).result()
+        for trial_id in list(self._open):
+            self._do(trial_id, lambda trial_id=trial_id: self._interrupt(trial_id))  # type: ignore[misc]
+        for lane in self._lanes:
+            lane.shutdown()
+
+    def _do(self, key: str, work: Callable[[], None]) -> None:
+        """Work for one run, after what came before for it."""
+        lane = self._lane_of.setdefault(key, self._lanes[len(self._lane_of) % len(self._lanes)])
+        lane.submit(self._guarded, key, work)
+
+    def _guarded(self, key: str, work: Callable[[], None]) -> None:
+        if self._num_problems >= _MOST_PROBLEMS:
+            return
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001 -- W&B is a view: whatever fails in it costs nothing but itself
+            self._num_problems += 1
+            self._open.pop(key, None)
+            self._tell({"problem": (str(error).strip() or type(error).__name__).splitlines()[0]})
+
+    # ---- one run -------------------------------------------------------------------------------------------------
+
+    def _start(self, trial_id: str) -> None:
+        run = self._open.get(trial_id)
+        if run is None:
+            self._open[trial_id] = self._opened(self._content(trial_id))
+        elif run.rows:
+            self._begin_again(trial_id)
+
+    def _log(self, trial_id: str, row: dict[str, Any]) -> None:
+        run = self._open.get(trial_id)
+        if run is not None and row["epoch"] == len(run.rows):  # else the end writes all that is missing
+            run.log(row)
+
+    def _begin_again(self, trial_id: str) -> None:
+        run = self._open.get(trial_id)
+        if run is not None and run.rows:
+            del self._open[trial_id]
+            run.finish(_INTERRUPTED, exit_code=1)
+            self._open[trial_id] = self._opened(self._content(trial_id))
+
+    def _end(self, trial_id: str) -> None:
+        from .client import text_of
+
+        content = self._content(trial_id)
+        run = self._open.pop(trial_id, None)
+        texts = [text_of(row) for row in content.rows]
+        if run is not None and run.rows != texts[: len(run.rows)]:  # it was trained again in another way meanwhile
+            run.finish(_INTERRUPTED, exit_code=1)
+            run = None
+        run = run or self._opened(content)
+        for row in content.rows[len(run.rows) :]:
+            run.log(row)
+        run.finish(content.summary, content.exit_code)
+        self._num_problems = 0
+        self._tell({"written": trial_id})
+
+    def _interrupt(self, trial_id: str) -> None:
+        run = self._open.pop(trial_id, None)
+        if run is not None:
+            run.finish(_INTERRUPTED, exit_code=1)
+
+    def _write_report(self) -> None:
+        from .aggregate import log_report, report_run
+
+        content = report_run(self._directory, self._place)
+        run = self._opened(content)
+        log_report(run, self._directory, self._place)
+        run.finish(content.summary, content.exit_code)
+        self._tell({"written": REPORT})
+
+    def _content(self, trial_id: str) -> RunContent:
+        with Ledger(self._directory / LEDGER, writable=False) as ledger:
+            name = ledger.study_name() or self._place.group
+            return run_of(ledger.trial(trial_id), name, self._place)
+
+    def _opened(self, content: RunContent) -> "OpenRun":
+        from .client import OpenRun
+
+        run = OpenRun(self._directory, self._place, content)
+        if run.url and not self._has_url:
+            self._has_url = True
+            self._tell({"url": run.url.rpartition("/runs/")[0]})
+        return run
+
+
+def ended_trials(directory: Path) -> list[str]:
+    """The ids of the planned trials that have a result, in the order of the plan."""
+    with Ledger(directory / LEDGER, writable=False) as ledger:
+        return [trial["trial_id"] for trial in ledger.trials() if trial["status"] in ENDED]
+
+
+def main(arguments: list[str]) -> None:
+    """Read lines until there are no more, and end."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("place")
+    parsed = parser.parse_args(arguments)
+    place = Place(**json.loads(parsed.place))
+    out = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what W&B prints is no message of ours
+    lock = threading.Lock()
+
+    def tell(message: dict[str, Any]) -> None:
+        with lock, contextlib.suppress(OSError):  # nobody reads any more: the command was killed
+            print(json.dumps(message), file=out, flush=True)
+
+    try:
+        from .client import check_login
+
+        if place.mode == ONLINE:
+            check_login()
+    except InputError as error:
+        tell({"refused": str(error)})
+        return
+    tell({"ready": True})
+    _follow(sys.stdin, parsed.directory, place, tell)
+
+
+def _follow(lines: Iterable[str], directory: Path, place: Place, tell: Tell) -> None:
+    mirror: Mirror | None = None
+    with contextlib.ExitStack() as stack:
+        for line in lines:
+            message = json.loads(line)
+            if mirror is None:
+                if not _is_alone(directory, stack):
+                    tell({"problem": f"another command writes to {directory / 'wandb'}"})
+                    return
+                mirror = Mirror(directory, place, tell)
+                stack.callback(mirror.close)
+            if "started" in message:
+                mirror.started(message["started"])
+            elif "epoch" in message:
+                mirror.epoch(message["trial"], message["epoch"], message["metrics"])
+            elif "separated" in message:
+                mirror.separated(message["separated"])
+            elif "ended" in message:
+                mirror.ended(message["ended"])
+            elif "report" in message:
+                mirror.report()
+
+
+def _is_alone(directory: Path, stack: contextlib.ExitStack) -> bool:
+    """Hold the folder's runs, waiting for the mirror of a command that was killed a moment ago."""
+    (directory / "wandb").mkdir(parents=True, exist_ok=True)
+    lock = FileLock(directory / "wandb" / "mirror.lock")
+    try:
+        lock.acquire(timeout=_LOCK_SECONDS)
+    except Timeout:
+        return False
+    stack.callback(lock.release)
+    return True
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,88 @@
+"""Runs of W&B made from the ledger, at any time: what W&B lacks or has otherwise, and the run of the report."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiments.errors import InputError
+from experiments.ledger import Ledger
+from experiments.trial import FINISHED
+
+from .live import WandbSink
+from .place import OFFLINE, Place, remember
+from .verify import verify
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pushed:
+    """What a push did.
+
+    written: the trials whose runs were made now.
+    num_there: how many trials W&B had whole before.
+    counts: planned trials by status.
+    has_report: whether there is a run with the study's report; not before a trial has finished.
+    url: the project's page; None offline.
+    """
+
+    written: tuple[str, ...]
+    num_there: int
+    counts: dict[str, int]
+    has_report: bool
+    url: str | None
+
+
+def push(directory: Path, place: Place) -> Pushed:
+    """Make W&B hold every trial of the ledger that has ended, once and whole, and the study's report.
+
+    Pushing again writes the report alone. Trials that have not ended are not in W&B, and the report's run says so.
+
+    Arguments:
+        directory: the study's folder.
+        place: where runs go; remembered.
+
+    Raises:
+        LedgerError: when there is no ledger, or it cannot be read.
+        InputError: when W&B does not take a run; what it had taken stays, and the same call goes on.
+    """
+    with Ledger(directory / "ledger.sqlite", writable=False) as ledger:
+        counts = ledger.counts()
+    with WandbSink(directory, place, console=None) as sink:
+        sink.wait_until_ready()
+        checked = verify(directory, place)
+        missing = [run.trial_id for run in checked if run.difference is not None]
+        remember(directory, place)
+        for trial_id in missing:
+            sink.send_trial(trial_id)
+        has_report = counts[FINISHED] > 0 and _write_report(directory)
+        if has_report:
+            sink.send_report()
+    _raise_what_failed(sink, missing, has_report=has_report, directory=directory, place=place)
+    return Pushed(
+        written=tuple(missing),
+        num_there=len(checked) - len(missing),
+        counts=counts,
+        has_report=has_report,
+        url=sink.url,
+    )
+
+
+def _write_report(directory: Path) -> bool:
+    """Whether there is a report now: none, where no trial logged the study's metric."""
+    from reports.files import write_report
+
+    try:
+        write_report(directory)
+    except InputError:
+        return False
+    return True
+
+
+def _raise_what_failed(sink: WandbSink, missing: list[str], *, has_report: bool, directory: Path, place: Place) -> None:
+    if sink.problem is None:
+        return
+    num_lacking = len(set(missing) - set(sink.written))
+    report = "" if not has_report or "report" in sink.written else " and the report"
+    offline = "" if place.mode == OFFLINE else "; `--wandb offline` writes files that need no network"
+    raise InputError(
+        f"W&B: {sink.problem}; {num_lacking} of {len(missing)} runs{report} were not taken. The same command goes on "
+        f"from there{offline}. The ledger in {directory} is as it was"
+    )

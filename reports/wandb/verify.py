@@ -1,0 +1,140 @@
+"""What W&B holds of a study against the ledger: rows, configuration and summary of every run."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments.ledger import Ledger
+
+from .offline import WrittenRun, read_run
+from .place import ONLINE, Place
+from .runs import ENDED, RunContent, run_of
+
+MISSING = "is missing"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """One trial that has ended, or the report, and what W&B has of it.
+
+    difference: the first thing in which W&B and the ledger differ; None where they agree.
+    """
+
+    trial_id: str
+    name: str
+    difference: str | None
+
+
+def verify(directory: Path, place: Place) -> list[Checked]:
+    """Every planned trial that has ended, in the order of the plan, checked against what W&B holds.
+
+    Offline, that is the files in DIR/wandb; online, what the server answers.
+
+    Arguments:
+        directory: the study's folder.
+        place: where its runs go.
+
+    Raises:
+        LedgerError: when there is no ledger, or it cannot be read.
+        InputError: online, when the server cannot be asked.
+    """
+    written = _on_server(place) if place.mode == ONLINE else _in_files(directory)
+    with Ledger(directory / "ledger.sqlite", writable=False) as ledger:
+        study_name = ledger.study_name() or place.group
+        trials = [ledger.trial(trial["trial_id"]) for trial in ledger.trials() if trial["status"] in ENDED]
+    checked = []
+    for trial in trials:
+        content = run_of(trial, study_name, place)
+        found = written.get(content.run_id, [])
+        checked.append(
+            Checked(trial_id=trial["trial_id"], name=content.name, difference=_of_all(content, place, found))
+        )
+    return checked
+
+
+def difference_of(content: RunContent, place: Place, found: WrittenRun) -> str | None:
+    """The first thing in which a run differs from what it should be, as a phrase; None where it is whole."""
+    expected: tuple[tuple[str, Any, Any], ...] = (
+        ("group", place.group, found.group),
+        ("job type", content.job_type, found.job_type),
+        ("name", content.name, found.name),
+        ("configuration", content.config, found.config),
+        ("summary", content.summary, found.summary),
+    )
+    if found.exit_code is None:
+        return "was never ended"
+    if len(found.rows) != len(content.rows):
+        return f"has {len(found.rows)} rows, not {len(content.rows)}"
+    for number, (wanted, row) in enumerate(zip(content.rows, found.rows, strict=True)):
+        if what := _first_difference(wanted, row):
+            return f"row {number}: {what}"
+    for label, wanted, value in expected:
+        if what := _first_difference(wanted, value):
+            return f"{label}{': ' if isinstance(wanted, Mapping) else ' '}{what}"
+    if (found.exit_code != 0) != (content.exit_code != 0):
+        return f"ended with exit code {found.exit_code}, not {content.exit_code}"
+    return None
+
+
+def _of_all(content: RunContent, place: Place, found: list[WrittenRun]) -> str | None:
+    if not found:
+        return MISSING
+    if len(found) > 1:
+        return f"is there {len(found)} times"
+    return difference_of(content, place, found[0])
+
+
+def _in_files(directory: Path) -> dict[str, list[WrittenRun]]:
+    """Runs by id, a list each, since a run that was begun twice has two folders."""
+    runs: dict[str, list[WrittenRun]] = {}
+    for folder in sorted((directory / "wandb").glob("*run-*-*")):
+        if folder.is_dir():
+            run = read_run(folder)
+            run_id = run.run_id or folder.name.split("-", 3)[-1]
+            runs.setdefault(run_id, []).append(run)
+    return runs
+
+
+def _on_server(place: Place) -> dict[str, list[WrittenRun]]:
+    from .client import runs_of_group
+
+    return {run.run_id: [run] for run in runs_of_group(place)}
+
+
+def _first_difference(wanted: Any, found: Any) -> str | None:
+    """Where two values differ, as a phrase with both."""
+    wanted, found = _flat(wanted), _flat(found)
+    for key in [*wanted, *(key for key in found if key not in wanted)]:
+        if key not in found:
+            return f"{key} is missing"
+        if key not in wanted:
+            return f"{key} is there, and not in the ledger"
+        if wanted[key] != found[key]:
+            return f"{key} is {found[key]!r}, not {wanted[key]!r}".lstrip()
+    return None
+
+
+def _flat(value: Any) -> dict[str, Any]:
+    return dict(_leaves(_as_json(value), ""))
+
+
+def _leaves(value: Any, key: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict) and value:
+        for name, inner in value.items():
+            yield from _leaves(inner, f"{key}.{name}" if key else str(name))
+    else:
+        yield key, value
+
+
+def _as_json(value: Any) -> Any:
+    """A value as it is once it was written to JSON by W&B, which gives words to what JSON has no number for."""
+    if isinstance(value, Mapping):
+        return {str(key): _as_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_json(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return json.loads(json.dumps(value))

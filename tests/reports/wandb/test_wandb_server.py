@@ -1,0 +1,235 @@
+"""Real clients of wandb, in processes of their own, against the loopback server."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from wandb_server import WandbServer
+
+PREAMBLE = """
+import sys
+import wandb
+
+def settings(**more):
+    return wandb.Settings(console="off", disable_git=True, x_disable_stats=True, **more)
+
+def start(run_id, mode="online", **more):
+    return wandb.init(mode=mode, entity="lab", project="digits", id=run_id, reinit="create_new", **more)
+"""
+
+
+@pytest.fixture
+def server():
+    with WandbServer() as running:
+        yield running
+        assert running.unknown == []
+        assert running.trap.hosts == []
+
+
+def client_environment(server):
+    return {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")} | server.environment()
+
+
+def client(server, code, *, check=True, timeout=60):
+    """Run Python code as a client of the server; what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-c", PREAMBLE + code],
+        env=client_environment(server),
+        cwd=server.folder,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+    if check:
+        assert done.returncode == 0, done.stderr
+    return done
+
+
+def wandb_command(server, *arguments, timeout=60):
+    return subprocess.run(
+        [Path(sys.executable).with_name("wandb"), *arguments],
+        env=client_environment(server),
+        cwd=server.folder,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
+def rows_of(run, *names):
+    return [tuple(row[name] for name in names) for row in run.history if all(name in row for name in names)]
+
+
+def test_an_online_run_arrives_whole(server):
+    client(
+        server,
+        """
+run = start("r1", group="study", job_type="train", name="lr=1", tags=["a", "b"], notes="why", settings=settings(),
+            config={"lr": 1.5, "factors": {"init": "he"}})
+for epoch in range(10):
+    run.log({"epoch": epoch, "val/acc": epoch / 10})
+run.log({"worse": float("nan")})
+run.summary["final"] = 0.75
+run.finish()
+""",
+    )
+    run = server.runs["lab", "digits", "r1"]
+    assert (run.name, run.group, run.job_type, run.tags, run.notes) == ("lr=1", "study", "train", ["a", "b"], "why")
+    assert run.config == {"lr": 1.5, "factors": {"init": "he"}}
+    assert rows_of(run, "epoch", "val/acc") == [(epoch, epoch / 10) for epoch in range(10)]
+    assert [row["_step"] for row in run.history] == list(range(11))
+    assert math.isnan(run.history[10]["worse"])
+    assert (run.summary["final"], run.summary["val/acc"], run.summary["epoch"]) == (0.75, 0.9, 9)
+    assert (run.state, run.exit_code) == ("finished", 0)
+    assert b"final" in run.files["wandb-summary.json"]
+
+
+def test_a_run_that_ends_with_an_exit_code_failed(server):
+    client(server, "start('r1', settings=settings()).finish(exit_code=3)")
+    assert (server.runs["lab", "digits", "r1"].state, server.runs["lab", "digits", "r1"].exit_code) == ("failed", 3)
+
+
+def test_a_killed_run_stays_running(server):
+    client(server, "import os; start('r1', settings=settings()).log({'a': 1}); os._exit(1)", check=False)
+    assert (server.runs["lab", "digits", "r1"].state, server.runs["lab", "digits", "r1"].exit_code) == ("running", None)
+
+
+def test_offline_runs_are_synced(server):
+    client(
+        server,
+        """
+for run_id in ("one", "two"):
+    run = start(run_id, mode="offline", group="study", job_type="train", name=f"cell {run_id}", settings=settings(),
+                config={"id": run_id})
+    for epoch in range(5):
+        run.log({"epoch": epoch})
+    run.summary["final"] = 1
+    run.finish()
+""",
+    )
+    assert server.requests == []
+    folders = sorted(server.folder.glob("wandb_dir/wandb/offline-run-*"))
+    done = wandb_command(server, "sync", "--yes", *folders)
+    assert done.returncode == 0, done.stderr
+    for run_id in ("one", "two"):
+        run = server.runs["lab", "digits", run_id]
+        assert (run.name, run.group, run.config, run.state) == (f"cell {run_id}", "study", {"id": run_id}, "finished")
+        assert rows_of(run, "epoch") == [(epoch,) for epoch in range(5)]
+        assert run.summary["final"] == 1
+    num_requests = len(server.requests)
+    assert wandb_command(server, "sync", "--yes", *folders).returncode == 0
+    assert len(server.requests) == num_requests, "what is synced is not sent again"
+
+
+def test_a_run_started_again_writes_over_its_lines_and_keeps_the_later_ones(server):
+    client(
+        server,
+        """
+for base, num_rows in ((0, 5), (100, 3)):
+    run = start("r1", config={"base": base}, settings=settings())
+    assert not run.resumed
+    for row in range(num_rows):
+        run.log({"value": base + row})
+    run.finish()
+""",
+    )
+    run = server.runs["lab", "digits", "r1"]
+    assert rows_of(run, "value") == [(100,), (101,), (102,), (3,), (4,)]
+    assert run.config == {"base": 100}
+
+
+@pytest.mark.parametrize("resume", ["allow", "must"])
+def test_a_resumed_run_goes_on_after_its_last_line(server, resume):
+    client(
+        server,
+        f"""
+for base, resume in ((0, None), (100, {resume!r})):
+    run = start("r1", config={{"base": base}}, resume=resume, settings=settings())
+    assert run.resumed == (base == 100)
+    for row in range(3):
+        run.log({{"value": base + row}})
+    run.finish()
+""",
+    )
+    run = server.runs["lab", "digits", "r1"]
+    assert rows_of(run, "value") == [(0,), (1,), (2,), (100,), (101,), (102,)]
+    assert [row["_step"] for row in run.history] == list(range(6))
+
+
+def test_what_is_not_there_must_not_be_resumed(server):
+    done = client(server, "start('r1', resume='must', settings=settings())", check=False)
+    assert done.returncode == 1
+    assert "does not exist" in done.stderr
+    assert server.runs == {}
+
+
+def test_tables_and_artifacts_arrive_with_their_bytes(server):
+    client(
+        server,
+        """
+from pathlib import Path
+Path("page.html").write_text("<p>report</p>")
+run = start("r1", settings=settings())
+run.log({"verdicts": wandb.Table(columns=["factor", "verdict"], data=[["lr", "improves"]])})
+artifact = wandb.Artifact("report", "report", metadata={"study": "s"})
+artifact.add_file("page.html", name="pages/index.html")
+run.log_artifact(artifact, aliases=["best"])
+run.finish()
+""",
+    )
+    artifacts = {artifact.name: artifact for artifact in server.artifacts}
+    assert sorted(artifacts) == ["report:v0", "run-r1-verdicts:v0"]
+    report, table = artifacts["report:v0"], artifacts["run-r1-verdicts:v0"]
+    assert (report.type, report.state, report.run_id) == ("report", "COMMITTED", "r1")
+    assert report.files == {"pages/index.html": b"<p>report</p>"}
+    assert sorted(report.aliases) == ["best", "latest"]
+    assert report.metadata == {"study": "s"}
+    assert sorted(report.manifest["contents"]) == ["pages/index.html"]
+    assert (table.type, table.state) == ("run_table", "COMMITTED")
+    assert json.loads(table.files["verdicts.table.json"])["data"] == [["lr", "improves"]]
+    run = server.runs["lab", "digits", "r1"]
+    assert json.loads(run.files[run.summary["verdicts"]["path"]])["columns"] == ["factor", "verdict"]
+
+
+def test_a_wrong_key_is_rejected(server):
+    with server.rejecting_key():
+        done = client(server, "start('r1', settings=settings())", check=False)
+    assert done.returncode == 1
+    assert {request.status for request in server.requests} == {401}
+    assert server.runs == {}
+
+
+def test_one_operation_fails_a_number_of_times(server):
+    with server.failing("UpsertBucket", times=1):
+        client(server, "run = start('r1', settings=settings()); run.log({'a': 1}); run.finish()")
+    statuses = [request.status for request in server.requests if request.operation == "UpsertBucket"]
+    assert statuses[:2] == [500, 200]
+    assert server.runs["lab", "digits", "r1"].state == "finished"
+
+
+def test_answers_are_delayed(server):
+    with server.delaying(1.5, "UpsertBucket", times=1):
+        done = client(
+            server,
+            "import time; t = time.monotonic(); start('r1', settings=settings()).finish(); print(time.monotonic() - t)",
+        )
+    assert float(done.stdout) > 1.5
+
+
+def test_connections_are_refused_and_taken_again_on_the_same_port(server):
+    port = server.port
+    code = "start('r1', settings=settings(init_timeout=2, x_graphql_retry_max=1))"
+    with server.refusing():
+        began = time.monotonic()
+        done = client(server, code, check=False)
+        assert time.monotonic() - began < 30
+        assert done.returncode == 1
+    assert server.requests == []
+    client(server, code + ".finish()")
+    assert server.port == port
+    assert server.runs["lab", "digits", "r1"].state == "finished"

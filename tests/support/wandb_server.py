@@ -1,0 +1,412 @@
+"""A loopback stand-in for the Weights & Biases server, for tests with real clients in real processes.
+
+    with WandbServer() as server:
+        subprocess.run([sys.executable, "train.py"], env=os.environ | server.environment(), check=True)
+        assert server.runs["loopback", "digits", "r1"].summary["acc"] == 0.9
+        assert server.unknown == []
+        assert server.trap.hosts == []
+
+It speaks as much of the protocol of wandb 0.31 as `wandb.init`, `wandb sync`, `wandb.Api`, artifacts, sweeps with
+agents and wandb-workspaces need. `failing`, `delaying`, `refusing` and `rejecting_key` are its faults.
+"""
+
+import base64
+import gzip
+import json
+import socket
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import quote, unquote, urlsplit
+
+from wandb_graphql import GraphqlError, execute, parse
+from wandb_mutations import WandbMutations, receive_stream
+from wandb_nodes import WandbNodes
+from wandb_store import RunKey, StoredArtifact, StoredRun, StoredSweep, StoredView, WandbStore
+from wandb_trap import Trap
+
+KEY = "0123456789abcdef" * 2 + "01234567"  # 40 hexadecimal digits, as W&B's own
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedRequest:
+    """A request in the order of arrival. `operation` is GraphQL's, else file_stream, upload, download or other."""
+
+    method: str
+    path: str
+    operation: str
+    variables: dict[str, Any] = field(default_factory=dict)
+    query: str = ""
+    status: int = 200
+
+
+@dataclass(slots=True, kw_only=True)
+class Fault:
+    """What happens to requests while it is on: a status (0: none) after a delay, `times` times (None: always)."""
+
+    operation: str | None = None
+    status: int = 0
+    seconds: float = 0.0
+    times: int | None = None
+
+    def meets(self, operation: str) -> bool:
+        """Whether this request is met; counts it."""
+        if self.operation not in (None, operation) or self.times == 0:
+            return False
+        if self.times is not None:
+            self.times -= 1
+        return True
+
+
+class WandbServer:
+    """A context manager: it listens on a free port of 127.0.0.1 from `with` on and holds everything in memory.
+
+    Leaving it raises the first error that the server itself had, since that is not a fault of the client.
+
+    Attributes:
+        unknown: operations and fields that clients asked for and the server does not know, as `Operation: path`.
+        requests: all requests in order.
+        trap: the proxy of `environment()`; `trap.hosts` are what clients wanted to reach beyond loopback.
+    """
+
+    def __init__(self, entity: str = "loopback", key: str = KEY) -> None:
+        self.entity = entity
+        self.key = key
+        self.trap = Trap()
+        self.unknown: list[str] = []
+        self._requests: list[RecordedRequest] = []
+        self._faults: list[Fault] = []
+        self._errors: list[BaseException] = []
+        self._lock = threading.RLock()
+        self._closing = threading.Event()
+        self._contents: dict[str, bytes] = {}
+        self._uploads: dict[str, Callable[[bytes], None]] = {}
+        self._store = WandbStore(entity)
+        nodes = WandbNodes(self._store, self._download_url)
+        mutations = WandbMutations(self._store, nodes, self._upload_url)
+        self._roots = {"query": nodes.fields, "mutation": mutations.fields}
+        self._http: _Listener | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self.port = 0
+
+    def __enter__(self) -> Self:
+        self._folder = tempfile.TemporaryDirectory(prefix="wandb-server-", ignore_cleanup_errors=True)
+        self.trap.__enter__()
+        self._listen()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        self._closing.set()
+        self._stop_listening()
+        self.trap.__exit__()
+        if self._folder is not None:
+            self._folder.cleanup()
+        if self._errors and kind is None:
+            raise self._errors[0]
+
+    # What was stored
+
+    @property
+    def runs(self) -> dict[RunKey, StoredRun]:
+        """The runs by (entity, project, run id)."""
+        return self._store.runs
+
+    @property
+    def artifacts(self) -> list[StoredArtifact]:
+        """All versions of all artifacts, oldest first."""
+        return list(self._store.artifacts.values())
+
+    @property
+    def views(self) -> list[StoredView]:
+        """The workspaces and reports, oldest first."""
+        return list(self._store.views.values())
+
+    @property
+    def sweeps(self) -> dict[str, StoredSweep]:
+        """The sweeps by the id that `wandb agent` takes."""
+        return self._store.sweeps
+
+    @property
+    def requests(self) -> list[RecordedRequest]:
+        """A copy of all requests so far."""
+        with self._lock:
+            return list(self._requests)
+
+    def operations(self) -> list[str]:
+        """What was asked, in order."""
+        return [request.operation for request in self.requests]
+
+    # What clients need
+
+    @property
+    def url(self) -> str:
+        """The address that clients take for W&B's."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def folder(self) -> Path:
+        """A temporary folder, the home of client processes."""
+        assert self._folder is not None, "the server runs inside `with` only"
+        return Path(self._folder.name)
+
+    def environment(self) -> dict[str, str]:
+        """Variables for client processes: they come here, write to `folder`, and go nowhere else but into the trap."""
+        folders = {
+            name: str(self.folder / name.lower())
+            for name in (
+                "HOME",
+                "WANDB_CONFIG_DIR",
+                "WANDB_CACHE_DIR",
+                "WANDB_DATA_DIR",
+                "WANDB_ARTIFACT_DIR",
+                "WANDB_DIR",
+            )
+        }
+        for folder in folders.values():
+            Path(folder).mkdir(exist_ok=True)
+        proxies = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), self.trap.url)
+        proxies["NO_PROXY"] = "127.0.0.1,localhost"
+        return (
+            folders
+            | proxies
+            | {name.lower(): value for name, value in proxies.items()}
+            | {
+                "WANDB_BASE_URL": self.url,
+                "WANDB_API_KEY": self.key,
+                "WANDB_ERROR_REPORTING": "false",
+            }
+        )
+
+    # Faults
+
+    @contextmanager
+    def failing(self, operation: str | None = None, *, status: int = 500, times: int | None = None) -> Iterator[Fault]:
+        """Answer with `status` (to one operation; the first `times` times), without doing what was asked."""
+        with self._with(Fault(operation=operation, status=status, times=times)) as fault:
+            yield fault
+
+    @contextmanager
+    def delaying(self, seconds: float, operation: str | None = None, *, times: int | None = None) -> Iterator[Fault]:
+        """Answer after `seconds`."""
+        with self._with(Fault(operation=operation, seconds=seconds, times=times)) as fault:
+            yield fault
+
+    @contextmanager
+    def rejecting_key(self) -> Iterator[Fault]:
+        """Answer as W&B does to a key that it does not know, whatever key is sent."""
+        with self._with(Fault(status=401)) as fault:
+            yield fault
+
+    @contextmanager
+    def refusing(self) -> Iterator[None]:
+        """Refuse connections, and cut those that are open; afterwards the same port listens again."""
+        placeholder = socket.socket()
+        placeholder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._stop_listening()
+        placeholder.bind(("127.0.0.1", self.port))  # held, and not listening
+        try:
+            yield
+        finally:
+            self._listen()
+            placeholder.close()
+
+    @contextmanager
+    def _with(self, fault: Fault) -> Iterator[Fault]:
+        with self._lock:
+            self._faults.append(fault)
+        try:
+            yield fault
+        finally:
+            with self._lock:
+                self._faults.remove(fault)
+
+    # Serving
+
+    def _listen(self) -> None:
+        self._http = _Listener(("127.0.0.1", self.port), self)
+        self.port = self._http.server_address[1]
+        threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    def _stop_listening(self) -> None:
+        if self._http is not None:
+            self._http.shutdown()
+            self._http.server_close()
+            self._http.cut_connections()
+            self._http = None
+
+    def _upload_url(self, name: str, keep: Callable[[bytes], None]) -> str:
+        token = f"/upload/{len(self._uploads)}/{quote(name)}"
+        self._uploads[token] = keep
+        return self.url + token
+
+    def _download_url(self, content: bytes) -> str:
+        token = f"/download/{len(self._contents)}"
+        self._contents[token] = content
+        return self.url + token
+
+    def answer(self, method: str, path: str, key: str | None, body: bytes) -> tuple[int, bytes]:
+        """The status and content for a request; called by the listener, from many threads."""
+        path = urlsplit(path).path
+        operation, variables, query = _read(method, path, body)
+        with self._lock:
+            faults = [fault for fault in self._faults if fault.meets(operation)]
+        status = max((fault.status for fault in faults), default=0)
+        if not status and key != self.key and not path.startswith(("/upload/", "/download/")):
+            status = 401
+        with self._lock:
+            self._requests.append(
+                RecordedRequest(
+                    method=method,
+                    path=path,
+                    operation=operation,
+                    variables=variables,
+                    query=query,
+                    status=status or 200,
+                )
+            )
+        for fault in faults:
+            self._closing.wait(fault.seconds)
+        if status:
+            return status, _refusal(status)
+        with self._lock:
+            return self._act(method, path, operation, variables, query, body)
+
+    def _act(
+        self, method: str, path: str, operation: str, variables: dict[str, Any], query: str, body: bytes
+    ) -> tuple[int, bytes]:
+        if query:
+            return self._graphql(operation, variables, query)
+        if operation == "file_stream":
+            _, entity, project, run_id = unquote(path).strip("/").split("/")[:4]
+            run = self._store.run_of(entity, project, run_id)
+            return (404, b'{"error": "run not found"}') if run is None else (200, _json(receive_stream(run, variables)))
+        if operation == "upload" and path in self._uploads:
+            self._uploads[path](body)
+            return 200, b""
+        if operation == "download" and path in self._contents:
+            return 200, self._contents[path]
+        self.unknown.append(f"{method} {path}")
+        return 404, b'{"error": "not found"}'
+
+    def _graphql(self, operation: str, variables: dict[str, Any], query: str) -> tuple[int, bytes]:
+        document = parse(query)
+
+        def missing(path: str) -> None:
+            self.unknown.append(f"{operation}: {path}")
+
+        try:
+            return 200, _json({"data": execute(document, variables, self._roots[document.kind], missing)})
+        except GraphqlError as error:
+            return error.status, _json({"errors": [{"message": str(error)}], "data": None})
+
+    def record_error(self, error: BaseException) -> None:
+        """Keep an error of the server itself for the end of `with`."""
+        with self._lock:
+            self._errors.append(error)
+
+
+def _read(method: str, path: str, body: bytes) -> tuple[str, dict[str, Any], str]:
+    """The name of what is asked, its variables, and the GraphQL text where there is one."""
+    if path == "/graphql":
+        sent = json.loads(body)
+        document = parse(sent["query"])
+        name = sent.get("operationName") or document.name or document.selections[0].name
+        return name, sent.get("variables") or {}, sent["query"]
+    if path.endswith("/file_stream"):
+        return "file_stream", json.loads(body), ""
+    kinds = {"PUT": "upload", "GET": "download"}
+    return (kinds.get(method, "other") if path.startswith(("/upload/", "/download/")) else "other"), {}, ""
+
+
+def _refusal(status: int) -> bytes:
+    if status == 401:
+        message = "user is not logged in"
+        error = {"message": message, "path": ["viewer"], "extensions": {"code": "PERMISSION_ERROR"}}
+        return _json({"errors": [error], "data": {"viewer": None}})
+    return _json({"error": f"the test asked for status {status}"})
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value).encode()
+
+
+class _Listener(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, address: tuple[str, int], server: WandbServer) -> None:
+        self.wandb_server = server
+        self._open: set[socket.socket] = set()
+        self._open_lock = threading.Lock()
+        super().__init__(address, _Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._open_lock:
+            self._open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._open_lock:
+            self._open.discard(request)
+        super().shutdown_request(request)
+
+    def cut_connections(self) -> None:
+        with self._open_lock:
+            for connection in self._open:
+                with suppress(OSError):  # closed by the client meanwhile
+                    connection.shutdown(socket.SHUT_RDWR)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Connections that end early are the client's; nothing is printed."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Listener
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("do_"):  # every method
+            return self._respond
+        raise AttributeError(name)
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing is printed."""
+
+    def _respond(self) -> None:
+        body = self._body()
+        try:
+            status, content = self.server.wandb_server.answer(self.command, self.path, self._key(), body)
+        except Exception as error:  # noqa: BLE001
+            self.server.wandb_server.record_error(error)
+            status, content = 500, _json({"error": repr(error)})
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("ETag", '"1"')
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    def _body(self) -> bytes:
+        if "chunked" in self.headers.get("Transfer-Encoding", ""):
+            parts = []
+            while size := int(self.rfile.readline().split(b";")[0], 16):
+                parts.append(self.rfile.read(size))
+                self.rfile.readline()
+            self.rfile.readline()
+            body = b"".join(parts)
+        else:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        zipped = self.headers.get("Content-Encoding") == "gzip" and not self.path.startswith("/upload/")
+        return gzip.decompress(body) if zipped else body
+
+    def _key(self) -> str | None:
+        kind, _, value = self.headers.get("Authorization", "").partition(" ")
+        if kind == "Basic":
+            return base64.b64decode(value).decode().partition(":")[2]
+        return value if kind == "Bearer" else None

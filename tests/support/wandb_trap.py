@@ -1,0 +1,69 @@
+"""A proxy that lets nothing through and tells what clients wanted to reach."""
+
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+
+class Trap:
+    """A context manager: named as HTTP_PROXY and HTTPS_PROXY, it records every host and refuses it with 403."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._wanted: list[str] = []
+        self._http: ThreadingHTTPServer | None = None
+
+    def __enter__(self) -> Self:
+        self._http = _Proxy(("127.0.0.1", 0), self)
+        threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._http is not None
+        self._http.shutdown()
+        self._http.server_close()
+
+    @property
+    def url(self) -> str:
+        """The address for HTTP_PROXY and HTTPS_PROXY."""
+        assert self._http is not None
+        return f"http://127.0.0.1:{self._http.server_address[1]}"
+
+    @property
+    def hosts(self) -> list[str]:
+        """What was wanted, `host:port` or a host, each time that it was."""
+        with self._lock:
+            return list(self._wanted)
+
+    def record(self, host: str) -> None:
+        """Keep a host."""
+        with self._lock:
+            self._wanted.append(host)
+
+
+class _Proxy(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], trap: Trap) -> None:
+        self.trap = trap
+        super().__init__(address, _Refusal)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Connections that end early are the client's; nothing is printed."""
+
+
+class _Refusal(BaseHTTPRequestHandler):
+    server: _Proxy
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("do_"):  # every method, CONNECT among them
+            return self._refuse
+        raise AttributeError(name)
+
+    def _refuse(self) -> None:
+        self.server.trap.record(urlsplit(self.path).netloc or self.path)
+        self.send_error(403, "Nothing leaves this machine")
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing is printed."""
