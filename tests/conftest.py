@@ -26,6 +26,17 @@ def mnist_folder():
     return Path(folder)
 
 
+@pytest.fixture
+def wandb_server():
+    """A loopback W&B server; afterwards it must have known all that it was asked, and nothing else been contacted."""
+    from wandb_server import WandbServer
+
+    with WandbServer() as server:
+        yield server
+        assert server.unknown == []
+        assert server.trap.hosts == []
+
+
 @pytest.fixture(autouse=True)
 def unchanged_environment():
     """A test that leaks environment variables would change the ones after it."""

@@ -7,8 +7,7 @@ is what the ledger says, and a trial that diverged has no final metrics there ei
 
 import json
 import shutil
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,11 @@ import wandb
 
 from experiments.errors import InputError
 
-from .offline import WrittenRun
 from .place import ONLINE, Place
 from .runs import TRAIN, RunContent
 
 FOLDER = "wandb"  # in a study's folder, where W&B keeps its files
 INIT_SECONDS = 30.0  # until a server that does not answer is given up
-_READERS = 8  # runs that are read at a time
 FINISH_SECONDS = 60.0  # until what a run has not uploaded is left to `ablate wandb push`
 
 
@@ -142,35 +139,20 @@ class OpenRun:
         self._run.finish(exit_code=exit_code)
 
 
-def runs_of_group(place: Place) -> list[WrittenRun]:
-    """Every run of a study that the server has, with its history.
-
-    Raises:
-        InputError: when the server cannot be asked.
-    """
+def group_of(place: Place) -> Iterator[Any]:
+    """The runs of a study that the server has, as wandb.Api gives them; none where it has no such project."""
+    api = wandb.Api(timeout=round(INIT_SECONDS))
+    path = f"{place.entity or api.default_entity}/{place.project}"
     try:
-        api = wandb.Api(timeout=round(INIT_SECONDS))
-        path = f"{place.entity or api.default_entity}/{place.project}"
-        with ThreadPoolExecutor(_READERS) as pool:
-            return list(pool.map(_read, api.runs(path, filters={"group": place.group}, lazy=False, per_page=100)))
-    except (wandb.errors.Error, OSError, ValueError) as error:
-        if "could not find project" in str(error).lower():
-            return []
-        raise InputError(f"W&B: {place.project}: its runs cannot be read: {first_line(error)}") from error
+        yield from api.runs(path, filters={"group": place.group}, lazy=False, per_page=100)
+    except ValueError as error:
+        if "could not find project" not in str(error).lower():
+            raise
 
 
-def _read(run: Any) -> WrittenRun:
-    return WrittenRun(
-        run_id=run.id,
-        name=run.name,
-        group=run.group,
-        job_type=run.job_type,
-        project=run.project,
-        config={key: value for key, value in run.config.items() if not key.startswith("_")},
-        rows=[{key: value for key, value in row.items() if not key.startswith("_")} for row in run.scan_history()],
-        summary={key: value for key, value in run.summary_metrics.items() if not key.startswith("_")},
-        exit_code={"finished": 0, "failed": 1}.get(run.state),
-    )
+def is_wandb_error(error: Exception) -> bool:
+    """Whether an error is of W&B or of the network, and not of this suite."""
+    return isinstance(error, wandb.errors.Error | OSError | ValueError | TimeoutError)
 
 
 def first_line(error: BaseException) -> str:

@@ -4,16 +4,9 @@ The command never waits for W&B while trials train, and at its end only as long 
 fails there is one warning: the ledger has everything, and `ablate wandb push` makes the runs from it.
 """
 
-import contextlib
 import importlib.metadata
 import json
 import os
-import queue
-import subprocess
-import sys
-import tempfile
-import threading
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -25,12 +18,13 @@ from rich.console import Console
 from experiments.errors import InputError
 from experiments.trial import EpochEnded, Group, Result, Trial
 
+from .beside import PATIENCE_SECONDS, Beside
 from .place import Place, remember
 
 SMALLEST = "0.28.1"  # earlier releases deadlock after a fork
 START_SECONDS = 60.0  # for importing wandb on a busy machine
-PATIENCE_SECONDS = 100.0  # without a run being taken, longer than any run may take, until the rest is given up
-INTERRUPTED_SECONDS = 15.0  # the same for somebody who pressed Ctrl-C
+AFTER_PROBLEM_SECONDS = 30.0  # of patience once something went wrong
+INTERRUPTED_SECONDS = 15.0  # of patience with somebody who pressed Ctrl-C
 _OF_ONE_RUN = (  # variables that name one run: another one's, when this command was started inside it
     "WANDB_JOB_TYPE",
     "WANDB_NAME",
@@ -60,51 +54,35 @@ class WandbSink:
     """
 
     def __init__(self, directory: Path, place: Place, console: Console | None, *, is_agent: bool = False) -> None:
+        self.place = place
         self.written: list[str] = []
         self.problem: str | None = None
         self.url: str | None = None
         self._directory = directory
-        self.place = place
         self._console = console
         left_out = _OF_ONE_RUN if is_agent else (*_OF_ONE_RUN, *_OF_A_SWEEP)
         own = {"WANDB_DATA_DIR": str(directory.absolute() / "wandb")}  # copies of artifacts, until they are uploaded
         self._environment = own | {name: value for name, value in os.environ.items() if name not in left_out}
-        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._said = threading.Condition()
         self._refused: str | None = None
         self._is_ready = False
-        self._has_ended = False
-        self._num_said = 0
 
     def __enter__(self) -> Self:
         check_installed()
-        self._errors = tempfile.TemporaryFile()  # closed in __exit__
-        self._process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-m", f"{__package__}.mirror", str(self._directory.absolute()), self._place_text()],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            env=self._environment | {"PYTHONPATH": os.pathsep.join(filter(None, map(str, sys.path)))},
-            text=True,
-            encoding="utf-8",
-            start_new_session=True,  # Ctrl-C is for the command, which then says what is to be ended
-        )
-        self._threads = [threading.Thread(target=work, daemon=True) for work in (self._write, self._read)]
-        for thread in self._threads:
-            thread.start()
+        arguments = [str(self._directory.absolute()), json.dumps(self.place.to_dict())]
+        self._process = Beside(f"{__package__}.mirror", arguments, self._environment, self._hear)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._lines.put(None)
+        longest = PATIENCE_SECONDS if kind is None else INTERRUPTED_SECONDS
+        self._process.tell_no_more()
         try:
-            self._wait_for_end(INTERRUPTED_SECONDS if kind is not None else PATIENCE_SECONDS)
+            if not self._process.wait_for_end(lambda: longest if self.problem is None else AFTER_PROBLEM_SECONDS):
+                self._warn("took nothing more for a long time")
+            elif self._process.end() != 0:
+                self._warn(f"its process ended early{self._process.last_words()}")
         finally:
-            if self._process.poll() is None:
-                self._process.kill()
-            self._process.wait()
-            for thread in self._threads:  # both end with the process
-                thread.join()
-            self._errors.close()
+            self._process.end()
+            self._process.close()
 
     def wait_until_ready(self) -> None:
         """Return when W&B can be written to, as far as can be known without asking its server.
@@ -112,12 +90,11 @@ class WandbSink:
         Raises:
             InputError: when there is no API key, or wandb cannot be imported.
         """
-        with self._said:
-            self._said.wait_for(lambda: self._is_ready or self._refused or self._has_ended, timeout=START_SECONDS)
+        self._process.wait_for(lambda: self._is_ready or self._refused is not None, START_SECONDS)
         if self._refused:
             raise InputError(self._refused)
         if not self._is_ready:
-            raise InputError(f"--wandb: wandb could not be started{self._last_words()}")
+            raise InputError(f"--wandb: wandb could not be started{self._process.last_words()}")
 
     # ---- a sink --------------------------------------------------------------------------------------------------
 
@@ -130,15 +107,15 @@ class WandbSink:
 
     def started(self, trial: Trial) -> None:
         """See Sink."""
-        self._send({"started": trial.trial_id})
+        self._process.tell({"started": trial.trial_id})
 
     def epoch_ended(self, trial: Trial, event: EpochEnded) -> None:
         """See Sink."""
-        self._send({"epoch": event.epoch, "trial": trial.trial_id, "metrics": dict(event.metrics)})
+        self._process.tell({"epoch": event.epoch, "trial": trial.trial_id, "metrics": dict(event.metrics)})
 
     def separated(self, trial: Trial, reason: str) -> None:
         """See Sink."""
-        self._send({"separated": trial.trial_id})
+        self._process.tell({"separated": trial.trial_id})
 
     def ended(self, trial: Trial, result: Result) -> None:
         """See Sink."""
@@ -148,38 +125,11 @@ class WandbSink:
 
     def send_trial(self, trial_id: str) -> None:
         """Have the run of a trial written whole, from the ledger."""
-        self._send({"ended": trial_id})
+        self._process.tell({"ended": trial_id})
 
     def send_report(self) -> None:
         """Have the study's tables and report, which are on disk, written to a run of their own."""
-        self._send({"report": True})
-
-    def _send(self, message: Mapping[str, Any]) -> None:
-        self._lines.put(json.dumps(message) + "\n")
-
-    def _write(self) -> None:
-        """A thread: the command itself never waits for the other process to read."""
-        stream = self._process.stdin
-        assert stream is not None
-        with contextlib.suppress(OSError):  # the process has ended: its last words tell why
-            while (line := self._lines.get()) is not None:
-                stream.write(line)
-                stream.flush()
-        with contextlib.suppress(OSError):
-            stream.close()
-
-    def _read(self) -> None:
-        stream = self._process.stdout
-        assert stream is not None
-        for line in stream:
-            with self._said:
-                self._hear(json.loads(line))
-                self._num_said += 1
-                self._said.notify_all()
-        stream.close()
-        with self._said:
-            self._has_ended = True
-            self._said.notify_all()
+        self._process.tell({"report": True})
 
     def _hear(self, message: Mapping[str, Any]) -> None:
         self._is_ready = self._is_ready or "ready" in message
@@ -202,28 +152,6 @@ class WandbSink:
                     emoji=False,
                     soft_wrap=True,
                 )
-
-    def _wait_for_end(self, patience: float) -> None:
-        """Return when the process has ended, or said nothing for so many seconds."""
-        with self._said:
-            while not self._has_ended:
-                before = self._num_said
-                until = time.monotonic() + patience
-                while not self._has_ended and self._num_said == before and time.monotonic() < until:
-                    self._said.wait(timeout=max(until - time.monotonic(), 0.0))
-                if not self._has_ended and self._num_said == before:
-                    self._warn(f"took nothing for {patience:.0f} s")
-                    return
-        if self._process.wait() != 0:
-            self._warn(f"its process ended early{self._last_words()}")
-
-    def _last_words(self) -> str:
-        self._errors.seek(0)
-        lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        return f" ({lines[-1]})" if lines else ""
-
-    def _place_text(self) -> str:
-        return json.dumps({**self.place.to_dict()})
 
 
 def check_installed() -> None:

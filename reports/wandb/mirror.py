@@ -14,8 +14,7 @@ import contextlib
 import json
 import os
 import sys
-import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,8 +24,9 @@ from filelock import FileLock, Timeout
 from experiments.errors import InputError
 from experiments.ledger import Ledger
 
+from .beside import leave, told_on_stdout
 from .place import ONLINE, Place
-from .runs import ENDED, RunContent, run_of
+from .runs import RunContent, run_of
 
 if TYPE_CHECKING:
     from .client import OpenRun
@@ -36,13 +36,15 @@ REPORT = "report"
 _LANES = {True: 8, False: 1}  # online, most of the time is waiting for a server; offline it is computing
 _INTERRUPTED = {"trial/status": "interrupted"}
 _MOST_PROBLEMS = 3  # runs one after the other that W&B did not take, after which no more is tried
-_LOCK_SECONDS = 30.0  # for an earlier command's mirror to end its runs
+_LOCK_SECONDS = "ABLATE_WANDB_LOCK_SECONDS"  # how long an earlier command's mirror may take to end its runs: 30
 
-Tell = Callable[[dict[str, Any]], None]
+Tell = Callable[[Mapping[str, Any]], None]
 
 
 class Mirror:
     """Runs of W&B that follow the trials of a ledger. All methods but `close` return at once.
+
+    is_well: whether W&B has taken everything so far.
 
     Arguments:
         directory: the study's folder.
@@ -59,6 +61,7 @@ class Mirror:
         self._open: dict[str, OpenRun] = {}
         self._num_problems = 0  # in a row
         self._has_url = False
+        self.is_well = True
 
     def started(self, trial_id: str) -> None:
         """A trial begins, for the first time or again."""
@@ -101,6 +104,7 @@ class Mirror:
             work()
         except Exception as error:  # noqa: BLE001 -- W&B is a view: whatever fails in it costs nothing but itself
             self._num_problems += 1
+            self.is_well = False
             self._open.pop(key, None)
             self._tell({"problem": (str(error).strip() or type(error).__name__).splitlines()[0]})
 
@@ -170,12 +174,6 @@ class Mirror:
         return run
 
 
-def ended_trials(directory: Path) -> list[str]:
-    """The ids of the planned trials that have a result, in the order of the plan."""
-    with Ledger(directory / LEDGER, writable=False) as ledger:
-        return [trial["trial_id"] for trial in ledger.trials() if trial["status"] in ENDED]
-
-
 def main(arguments: list[str]) -> None:
     """Read lines until there are no more, and end."""
     parser = argparse.ArgumentParser()
@@ -183,14 +181,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("place")
     parsed = parser.parse_args(arguments)
     place = Place(**json.loads(parsed.place))
-    out = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what W&B prints is no message of ours
-    lock = threading.Lock()
-
-    def tell(message: dict[str, Any]) -> None:
-        with lock, contextlib.suppress(OSError):  # nobody reads any more: the command was killed
-            print(json.dumps(message), file=out, flush=True)
-
+    tell = told_on_stdout()
     try:
         from .client import check_login
 
@@ -200,10 +191,12 @@ def main(arguments: list[str]) -> None:
         tell({"refused": str(error)})
         return
     tell({"ready": True})
-    _follow(sys.stdin, parsed.directory, place, tell)
+    if not _follow(sys.stdin, parsed.directory, place, tell):
+        leave()
 
 
-def _follow(lines: Iterable[str], directory: Path, place: Place, tell: Tell) -> None:
+def _follow(lines: Iterable[str], directory: Path, place: Place, tell: Tell) -> bool:
+    """Whether everything went well until the end."""
     mirror: Mirror | None = None
     with contextlib.ExitStack() as stack:
         for line in lines:
@@ -211,7 +204,7 @@ def _follow(lines: Iterable[str], directory: Path, place: Place, tell: Tell) -> 
             if mirror is None:
                 if not _is_alone(directory, stack):
                     tell({"problem": f"another command writes to {directory / 'wandb'}"})
-                    return
+                    return True
                 mirror = Mirror(directory, place, tell)
                 stack.callback(mirror.close)
             if "started" in message:
@@ -224,6 +217,7 @@ def _follow(lines: Iterable[str], directory: Path, place: Place, tell: Tell) -> 
                 mirror.ended(message["ended"])
             elif "report" in message:
                 mirror.report()
+    return mirror is None or mirror.is_well
 
 
 def _is_alone(directory: Path, stack: contextlib.ExitStack) -> bool:
@@ -231,7 +225,7 @@ def _is_alone(directory: Path, stack: contextlib.ExitStack) -> bool:
     (directory / "wandb").mkdir(parents=True, exist_ok=True)
     lock = FileLock(directory / "wandb" / "mirror.lock")
     try:
-        lock.acquire(timeout=_LOCK_SECONDS)
+        lock.acquire(timeout=float(os.environ.get(_LOCK_SECONDS, "30")))
     except Timeout:
         return False
     stack.callback(lock.release)

@@ -21,7 +21,7 @@ _WHOLE, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
 class WrittenRun:
     """A run as W&B holds it.
 
-    rows: the history without W&B's own keys, which begin with _.
+    config, rows, summary: without W&B's own keys.
     exit_code: None for a run that was never ended.
     """
 
@@ -46,6 +46,11 @@ def read_run(folder: Path) -> WrittenRun:
         for content in _records(path.read_bytes()):
             _take(written, Record.FromString(content))
     return written
+
+
+def is_own_key(key: str) -> bool:
+    """Whether W&B adds this key of a configuration, row or summary by itself."""
+    return key in {"_wandb", "_step", "_runtime", "_timestamp"} or key.startswith("_wandb.")
 
 
 def _take(written: WrittenRun, record: Any) -> None:
@@ -74,7 +79,7 @@ def _take(written: WrittenRun, record: Any) -> None:
 def _update(content: dict[str, Any], items: Any) -> None:
     for item in items:
         *parents, key = list(item.nested_key) or [item.key]
-        if (parents or [key])[0].startswith("_"):
+        if is_own_key((parents or [key])[0]):
             continue
         inner = content
         for parent in parents:

@@ -11,6 +11,7 @@ from experiments.ledger import Ledger
 
 from .offline import WrittenRun, read_run
 from .place import ONLINE, Place
+from .reading import runs_on_server
 from .runs import ENDED, RunContent, run_of
 
 MISSING = "is missing"
@@ -99,9 +100,7 @@ def _in_files(directory: Path) -> dict[str, list[WrittenRun]]:
 
 
 def _on_server(place: Place) -> dict[str, list[WrittenRun]]:
-    from .client import runs_of_group
-
-    return {run.run_id: [run] for run in runs_of_group(place)}
+    return {run.run_id: [run] for run in runs_on_server(place)}
 
 
 def _first_difference(wanted: Any, found: Any) -> str | None:

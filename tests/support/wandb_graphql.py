@@ -18,6 +18,9 @@ _TOKEN = re.compile(
 )
 
 
+Node = dict[str, Any]
+
+
 class GraphqlError(Exception):
     """What is answered in `errors`, with the HTTP status."""
 
@@ -66,8 +69,8 @@ class _Parser:
         self._at = 0
 
     def document(self) -> Document:
-        kind, name, defaults, selections = "query", "", {}, ()
-        fragments = {}
+        kind, name, defaults, fragments = "query", "", {}, {}
+        selections: tuple[Selection, ...] = ()
         while self._peek():
             if self._peek() == "fragment":
                 self._next()
@@ -259,3 +262,17 @@ def _merged(one: Any, other: Any) -> Any:
     if isinstance(one, list) and isinstance(other, list):
         return [_merged(*pair) for pair in zip(one, other, strict=True)]
     return other
+
+
+def or_none(found: Any, node: Callable[[Any], Node]) -> Node | None:
+    """The node of what was found, if it was."""
+    return None if found is None else node(found)
+
+
+def connection(items: list[Any], node: Callable[[Any], Node], arguments: dict[str, Any]) -> Node:
+    """A page of nodes: `first` of them after the cursor `after`, which is the number of the last one before."""
+    start = int(arguments.get("after") or 0)
+    end = min(len(items), start + (arguments.get("first") or len(items)))
+    edges = [{"node": node(items[place]), "cursor": str(place + 1)} for place in range(start, end)]
+    page = {"__typename": "PageInfo", "endCursor": str(end), "hasNextPage": end < len(items)}
+    return {"edges": edges, "pageInfo": page, "totalCount": len(items)}

@@ -14,7 +14,9 @@ from wandb_sweeps import WandbSweeps
 class WandbMutations:
     """The root of mutations: `fields` are the names of the protocol, each a function of its arguments."""
 
-    def __init__(self, store: WandbStore, nodes: WandbNodes, upload_url: Callable[[str, Callable], str]) -> None:
+    def __init__(
+        self, store: WandbStore, nodes: WandbNodes, upload_url: Callable[[str, Callable[[bytes], None]], str]
+    ) -> None:
         self.store = store
         self.nodes = nodes
         self.upload_url = upload_url
@@ -96,13 +98,11 @@ class WandbMutations:
         run = self.store.run_of(given["entityName"], given["projectName"], given["runName"])
         if run is None:
             raise GraphqlError(f"run {given['runName']} not found", 404)
-        files = [
-            {
-                "name": name,
-                "uploadUrl": self.upload_url(name, lambda content, name=name: run.files.update({name: content})),
-            }
-            for name in given["files"]
-        ]
+
+        def keep_as(name: str) -> Callable[[bytes], None]:
+            return lambda content: run.files.update({name: content})
+
+        files = [{"name": name, "uploadUrl": self.upload_url(name, keep_as(name))} for name in given["files"]]
         return {"runID": run.storage_id, "uploadHeaders": [], "files": files}
 
     def upsert_project(self, given: dict[str, Any]) -> dict[str, Any]:
@@ -117,7 +117,7 @@ class WandbMutations:
             artifact for artifact in versions if artifact.digest == given["digest"] and artifact.state == "COMMITTED"
         ]
         if same and given.get("enableDigestDeduplication"):
-            return {"artifact": self.nodes.artifact(same[-1])}
+            return {"artifact": self.nodes.artifacts.artifact(same[-1])}
         artifact = StoredArtifact(
             artifact_id=self.store.new_id("Artifact"),
             entity=project.entity,
@@ -135,7 +135,7 @@ class WandbMutations:
             description=given.get("description"),
         )
         self.store.artifacts[artifact.artifact_id] = artifact
-        return {"artifact": self.nodes.artifact(artifact)}
+        return {"artifact": self.nodes.artifacts.artifact(artifact)}
 
     def create_manifest(self, given: dict[str, Any]) -> dict[str, Any]:
         artifact = self._artifact(given["artifactID"])
@@ -152,9 +152,12 @@ class WandbMutations:
 
     def create_artifact_files(self, given: dict[str, Any]) -> dict[str, Any]:
         edges = []
+
+        def keep_as(name: str, artifact: StoredArtifact) -> Callable[[bytes], None]:
+            return lambda content: artifact.files.update({name: content})
+
         for wanted in given["artifactFiles"]:
             artifact, name = self._artifact(wanted["artifactID"]), wanted["name"]
-            keep = lambda content, artifact=artifact, name=name: artifact.files.update({name: content})  # noqa: E731
             edges.append(
                 {
                     "node": {
@@ -162,7 +165,7 @@ class WandbMutations:
                         "name": name,
                         "displayName": name,
                         "storagePath": f"{artifact.artifact_id}/{name}",
-                        "uploadUrl": self.upload_url(name, keep),
+                        "uploadUrl": self.upload_url(name, keep_as(name, artifact)),
                         "uploadHeaders": [],
                         "uploadMultipartUrls": None,
                         "artifact": {"id": artifact.artifact_id},
@@ -184,7 +187,7 @@ class WandbMutations:
             )
             if same and other is not artifact:
                 other.aliases = [alias for alias in other.aliases if alias not in artifact.aliases]
-        return {"artifact": self.nodes.artifact(artifact)}
+        return {"artifact": self.nodes.artifacts.artifact(artifact)}
 
     def use_artifact(self, given: dict[str, Any]) -> dict[str, Any]:
         artifact = self._artifact(given["artifactID"])
@@ -192,7 +195,7 @@ class WandbMutations:
         run = self.store.run_of(given["entityName"], given["projectName"], given["runName"])
         if run is not None:
             run.used_artifacts.append(artifact.name)
-        return {"artifact": self.nodes.artifact(artifact)}
+        return {"artifact": self.nodes.artifacts.artifact(artifact)}
 
     def _artifact(self, artifact_id: str) -> StoredArtifact:
         if artifact_id not in self.store.artifacts:
@@ -201,13 +204,15 @@ class WandbMutations:
 
     def upsert_view(self, given: dict[str, Any]) -> dict[str, Any]:
         known = self.store.views.get(given.get("id") or "")
-        project = self.store.project(given.get("entityName"), given.get("projectName"))
+        key = (given.get("entityName") or self.store.default_entity, given.get("projectName"))
+        if key not in self.store.projects:
+            raise GraphqlError(f"project {key[0]}/{key[1]} not found", 404)
         spec = json.loads(given["spec"])
         if known is None:
             known = StoredView(
                 view_id=self.store.new_id("View"),
-                entity=project.entity,
-                project=project.name,
+                entity=key[0],
+                project=key[1],
                 type=given.get("type") or "runs",
                 name=given.get("name") or uuid4().hex[:11],
                 display_name=given.get("displayName") or "",

@@ -10,21 +10,19 @@ It speaks as much of the protocol of wandb 0.31 as `wandb.init`, `wandb sync`, `
 agents and wandb-workspaces need. `failing`, `delaying`, `refusing` and `rejecting_key` are its faults.
 """
 
-import base64
-import gzip
 import json
 import socket
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote, unquote, urlsplit
 
 from wandb_graphql import GraphqlError, execute, parse
+from wandb_listener import WandbListener
 from wandb_mutations import WandbMutations, receive_stream
 from wandb_nodes import WandbNodes
 from wandb_store import RunKey, StoredArtifact, StoredRun, StoredSweep, StoredView, WandbStore
@@ -35,7 +33,7 @@ KEY = "0123456789abcdef" * 2 + "01234567"  # 40 hexadecimal digits, as W&B's own
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedRequest:
-    """A request in the order of arrival. `operation` is GraphQL's, else file_stream, upload, download or other."""
+    """A request; `operation` is GraphQL's name, else file_stream, upload, download, telemetry or other."""
 
     method: str
     path: str
@@ -90,7 +88,7 @@ class WandbServer:
         nodes = WandbNodes(self._store, self._download_url)
         mutations = WandbMutations(self._store, nodes, self._upload_url)
         self._roots = {"query": nodes.fields, "mutation": mutations.fields}
-        self._http: _Listener | None = None
+        self._http: WandbListener | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self.port = 0
 
@@ -160,6 +158,7 @@ class WandbServer:
             name: str(self.folder / name.lower())
             for name in (
                 "HOME",
+                "TMPDIR",
                 "WANDB_CONFIG_DIR",
                 "WANDB_CACHE_DIR",
                 "WANDB_DATA_DIR",
@@ -228,7 +227,7 @@ class WandbServer:
     # Serving
 
     def _listen(self) -> None:
-        self._http = _Listener(("127.0.0.1", self.port), self)
+        self._http = WandbListener(("127.0.0.1", self.port), self._answer, self._record_error)
         self.port = self._http.server_address[1]
         threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
@@ -249,13 +248,15 @@ class WandbServer:
         self._contents[token] = content
         return self.url + token
 
-    def answer(self, method: str, path: str, key: str | None, body: bytes) -> tuple[int, bytes]:
+    def _answer(self, method: str, path: str, key: str | None, body: bytes) -> tuple[int, bytes]:
         """The status and content for a request; called by the listener, from many threads."""
         path = urlsplit(path).path
         operation, variables, query = _read(method, path, body)
         with self._lock:
             faults = [fault for fault in self._faults if fault.meets(operation)]
         status = max((fault.status for fault in faults), default=0)
+        if not status and operation == "telemetry":
+            status = 404  # as a server of one's own that does not collect it; clients then send none
         if not status and key != self.key and not path.startswith(("/upload/", "/download/")):
             status = 401
         with self._lock:
@@ -304,7 +305,7 @@ class WandbServer:
         except GraphqlError as error:
             return error.status, _json({"errors": [{"message": str(error)}], "data": None})
 
-    def record_error(self, error: BaseException) -> None:
+    def _record_error(self, error: BaseException) -> None:
         """Keep an error of the server itself for the end of `with`."""
         with self._lock:
             self._errors.append(error)
@@ -319,6 +320,8 @@ def _read(method: str, path: str, body: bytes) -> tuple[str, dict[str, Any], str
         return name, sent.get("variables") or {}, sent["query"]
     if path.endswith("/file_stream"):
         return "file_stream", json.loads(body), ""
+    if path.startswith("/sdk/otel/"):
+        return "telemetry", {}, ""
     kinds = {"PUT": "upload", "GET": "download"}
     return (kinds.get(method, "other") if path.startswith(("/upload/", "/download/")) else "other"), {}, ""
 
@@ -333,80 +336,3 @@ def _refusal(status: int) -> bytes:
 
 def _json(value: Any) -> bytes:
     return json.dumps(value).encode()
-
-
-class _Listener(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
-    def __init__(self, address: tuple[str, int], server: WandbServer) -> None:
-        self.wandb_server = server
-        self._open: set[socket.socket] = set()
-        self._open_lock = threading.Lock()
-        super().__init__(address, _Handler)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        with self._open_lock:
-            self._open.add(request)
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        with self._open_lock:
-            self._open.discard(request)
-        super().shutdown_request(request)
-
-    def cut_connections(self) -> None:
-        with self._open_lock:
-            for connection in self._open:
-                with suppress(OSError):  # closed by the client meanwhile
-                    connection.shutdown(socket.SHUT_RDWR)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Connections that end early are the client's; nothing is printed."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: _Listener
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("do_"):  # every method
-            return self._respond
-        raise AttributeError(name)
-
-    def log_message(self, *_: Any) -> None:
-        """Nothing is printed."""
-
-    def _respond(self) -> None:
-        body = self._body()
-        try:
-            status, content = self.server.wandb_server.answer(self.command, self.path, self._key(), body)
-        except Exception as error:  # noqa: BLE001
-            self.server.wandb_server.record_error(error)
-            status, content = 500, _json({"error": repr(error)})
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        self.send_header("ETag", '"1"')
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(content)
-
-    def _body(self) -> bytes:
-        if "chunked" in self.headers.get("Transfer-Encoding", ""):
-            parts = []
-            while size := int(self.rfile.readline().split(b";")[0], 16):
-                parts.append(self.rfile.read(size))
-                self.rfile.readline()
-            self.rfile.readline()
-            body = b"".join(parts)
-        else:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        zipped = self.headers.get("Content-Encoding") == "gzip" and not self.path.startswith("/upload/")
-        return gzip.decompress(body) if zipped else body
-
-    def _key(self) -> str | None:
-        kind, _, value = self.headers.get("Authorization", "").partition(" ")
-        if kind == "Basic":
-            return base64.b64decode(value).decode().partition(":")[2]
-        return value if kind == "Bearer" else None

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 import yaml
+from wandb_graphql import GraphqlError
 from wandb_nodes import WandbNodes
 from wandb_store import StoredRun, StoredSweep, WandbStore, now
 
@@ -13,7 +14,7 @@ from wandb_store import StoredRun, StoredSweep, WandbStore, now
 def grid_points(parameters: dict[str, Any]) -> list[dict[str, Any]]:
     """Every combination of a sweep's `parameters`, the last one varying fastest.
 
-    Nested parameters give nested values. Raises ValueError for a parameter that a grid cannot enumerate.
+    Nested parameters give nested values. Raises GraphqlError for a parameter that a grid cannot enumerate.
 
     >>> grid_points({"lr": {"values": [1, 2]}, "model": {"parameters": {"width": {"value": 8}}}})
     [{'lr': 1, 'model': {'width': 8}}, {'lr': 2, 'model': {'width': 8}}]
@@ -29,7 +30,7 @@ def grid_points(parameters: dict[str, Any]) -> list[dict[str, Any]]:
         elif parameter.get("distribution") == "int_uniform":
             choices.append(list(range(parameter["min"], parameter["max"] + 1)))
         else:
-            raise ValueError(f"a grid cannot enumerate {name}: {parameter}")
+            raise GraphqlError(f"Invalid sweep config: a grid cannot enumerate {name}: {parameter}", 400)
     return [dict(zip(parameters, chosen, strict=True)) for chosen in product(*choices)]
 
 
@@ -45,6 +46,8 @@ class WandbSweeps:
         if sweep is None:
             project = self.store.project(given.get("entityName"), given.get("projectName"))
             config = yaml.safe_load(given["config"])
+            if config.get("method") != "grid":
+                raise GraphqlError("the loopback server enumerates `method: grid` only", 400)
             sweep = StoredSweep(
                 sweep_id=uuid4().hex[:8],
                 storage_id=self.store.new_id("Sweep"),
@@ -52,7 +55,7 @@ class WandbSweeps:
                 project=project.name,
                 config_text=given["config"],
                 config=config,
-                pending=grid_points(config["parameters"]) if config.get("method") == "grid" else [],
+                pending=grid_points(config["parameters"]),
             )
             self.store.sweeps[sweep.sweep_id] = sweep
         if given.get("state"):

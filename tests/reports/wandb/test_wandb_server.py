@@ -2,14 +2,10 @@
 
 import json
 import math
-import os
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
-from wandb_server import WandbServer
+from wandb_clients import run_python, run_wandb
 
 PREAMBLE = """
 import sys
@@ -24,41 +20,13 @@ def start(run_id, mode="online", **more):
 
 
 @pytest.fixture
-def server():
-    with WandbServer() as running:
-        yield running
-        assert running.unknown == []
-        assert running.trap.hosts == []
+def server(wandb_server):
+    return wandb_server
 
 
-def client_environment(server):
-    return {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")} | server.environment()
-
-
-def client(server, code, *, check=True, timeout=60):
-    """Run Python code as a client of the server; what it printed."""
-    done = subprocess.run(
-        [sys.executable, "-c", PREAMBLE + code],
-        env=client_environment(server),
-        cwd=server.folder,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-    )
-    if check:
-        assert done.returncode == 0, done.stderr
-    return done
-
-
-def wandb_command(server, *arguments, timeout=60):
-    return subprocess.run(
-        [Path(sys.executable).with_name("wandb"), *arguments],
-        env=client_environment(server),
-        cwd=server.folder,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-    )
+def client(server, code, **options):
+    """Run code as a client with the lines above it."""
+    return run_python(server, PREAMBLE + code, **options)
 
 
 def rows_of(run, *names):
@@ -114,15 +82,14 @@ for run_id in ("one", "two"):
     )
     assert server.requests == []
     folders = sorted(server.folder.glob("wandb_dir/wandb/offline-run-*"))
-    done = wandb_command(server, "sync", "--yes", *folders)
-    assert done.returncode == 0, done.stderr
+    run_wandb(server, "sync", "--yes", *folders)
     for run_id in ("one", "two"):
         run = server.runs["lab", "digits", run_id]
         assert (run.name, run.group, run.config, run.state) == (f"cell {run_id}", "study", {"id": run_id}, "finished")
         assert rows_of(run, "epoch") == [(epoch,) for epoch in range(5)]
         assert run.summary["final"] == 1
     num_requests = len(server.requests)
-    assert wandb_command(server, "sync", "--yes", *folders).returncode == 0
+    run_wandb(server, "sync", "--yes", *folders)
     assert len(server.requests) == num_requests, "what is synced is not sent again"
 
 
