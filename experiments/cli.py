@@ -164,9 +164,8 @@ def _trial(arguments: argparse.Namespace) -> int:
     from .one_trial import run_trial
     from .overview import outcome_text
 
-    for option, later in _LATER.items():
-        if (value := getattr(arguments, option, None)) in later:
-            raise InputError(f"--{option} {value}: {later[value]} comes with a later release")
+    if arguments.wandb != "off":
+        raise InputError(f"--wandb {arguments.wandb}: Weights & Biases comes with a later release")
     study = study_of(arguments)
     use_data_dir(arguments)
     outcome = run_trial(study, arguments.trial, arguments.out)
