@@ -310,7 +310,7 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("directory", type=Path, metavar="DIR", help="a study's folder, such as runs/quickstart")
     show.add_argument("trial", metavar="TRIAL", help="a trial's id, or the beginning of it")
     show.set_defaults(command=_show)
-    add_wandb(commands)
+    add_wandb(commands, add_study)
     return parser
 
 

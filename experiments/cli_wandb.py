@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,13 @@ DONE, SOME_DIFFER = 0, 1
 _MOST_SHOWN = 10  # runs that differ
 
 
-def add_wandb(commands: Any) -> None:
-    """Add the command `wandb` with its own commands."""
+def add_wandb(commands: Any, add_study: Callable[[argparse.ArgumentParser], None]) -> None:
+    """Add the command `wandb` with its own commands.
+
+    Arguments:
+        commands: what `add_subparsers` of the command's parser gave.
+        add_study: adds the arguments of every command that takes a study.
+    """
     wandb = commands.add_parser("wandb", help="a study's runs in Weights & Biases: push, verify, sweep")
     own = wandb.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name, command, text in (
@@ -33,13 +39,7 @@ def add_wandb(commands: Any) -> None:
         )
         add_place(parser)
         parser.set_defaults(command=command)
-    _add_sweep(own)
-
-
-def _add_sweep(commands: Any) -> None:
-    from .cli import add_study
-
-    sweep = commands.add_parser("sweep", help="a sweep file, whose agents train the study's trials by `ablate trial`")
+    sweep = own.add_parser("sweep", help="a sweep file, whose agents train the study's trials by `ablate trial`")
     add_study(sweep)
     sweep.add_argument("--file", type=Path, metavar="PATH", help="where to write it (default: print it)")
     add_place(sweep)
