@@ -3,6 +3,7 @@
 from .design import Cell, cells_of
 from .errors import DirectoryError, InputError, LedgerError, Problem, StudyError
 from .ledger import Ledger
+from .one_trial import TrialOutcome, find_trial, run_trial
 from .run import Outcome, run
 from .study import Claim, Factor, Level, Metric, Study
 from .study_file import load_study, parse_study, shipped_studies
@@ -27,9 +28,12 @@ __all__ = [
     "Study",
     "StudyError",
     "Trial",
+    "TrialOutcome",
     "cells_of",
+    "find_trial",
     "load_study",
     "parse_study",
     "run",
+    "run_trial",
     "shipped_studies",
 ]

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from .cli_arguments import add_study, make_console, study_of, use_data_dir
 from .cli_wandb import add_place, add_wandb, mirror_of, print_mirrored
 from .errors import InputError
 
@@ -72,7 +73,7 @@ def _list(arguments: argparse.Namespace) -> int:  # noqa: ARG001
     table.add_column()
     for name in shipped_studies():
         table.add_row(name, load_study(name).question)
-    _console().print(table)
+    make_console().print(table)
     return DONE
 
 
@@ -83,15 +84,15 @@ def _check(arguments: argparse.Namespace) -> int:
     from .overview import print_plan
     from .run import grouped, make_runner, plan
 
-    study = _study(arguments)
+    study = study_of(arguments)
     can_find = planning_lines(study, arguments.pilot)  # before the seconds that the plan takes: a wrong pilot is told
     if arguments.out is not None:
         check_folder(arguments.out, study)
-    _use_data_dir(arguments)
+    use_data_dir(arguments)
     with make_runner("inline", study) as runner:
         planned = plan(study, runner)
         groups = grouped(planned.trials, runner, "auto")
-    console = _console()
+    console = make_console()
     print_plan(study, groups, planned.notes, console)
     for line in can_find:
         console.print(f"- {line}", markup=False, emoji=False, soft_wrap=True)
@@ -102,9 +103,9 @@ def _run(arguments: argparse.Namespace) -> int:
     for option, later in _LATER.items():
         if (value := getattr(arguments, option)) in later:
             raise InputError(f"--{option} {value}: {later[value]} comes with a later release")
-    study = _study(arguments)
-    _use_data_dir(arguments)
-    console = _console()
+    study = study_of(arguments)
+    use_data_dir(arguments)
+    console = make_console()
     directory = arguments.out or Path("runs") / study.name
     mirror = None if arguments.wandb == "off" else mirror_of(arguments, study, directory, console)
     with contextlib.nullcontext() if mirror is None else mirror:
@@ -160,13 +161,32 @@ def _train(
     return outcome
 
 
+def _trial(arguments: argparse.Namespace) -> int:
+    from .one_trial import run_trial
+    from .overview import outcome_text
+
+    study = study_of(arguments)
+    use_data_dir(arguments)
+    console = make_console()
+    directory = arguments.out or Path("runs") / study.name
+    mirror = None
+    if arguments.wandb != "off":
+        mirror = mirror_of(arguments, study, directory, console, is_one_of_many=True)
+    with contextlib.nullcontext() if mirror is None else mirror:
+        if mirror is not None:
+            mirror.wait_until_ready()
+        outcome = run_trial(study, arguments.trial, directory, sinks=[] if mirror is None else [mirror])
+        console.print(outcome_text(outcome, study.metric.name), markup=False, emoji=False, soft_wrap=True)
+    return SOME_FAILED if outcome.has_failed else DONE
+
+
 def _status(arguments: argparse.Namespace) -> int:
     from .folder import LEDGER, is_in_use
     from .ledger import Ledger
     from .overview import print_status
 
     with Ledger(arguments.directory / LEDGER, writable=False) as ledger:
-        print_status(ledger, is_in_use(arguments.directory), _console())
+        print_status(ledger, is_in_use(arguments.directory), make_console())
     return DONE
 
 
@@ -178,7 +198,7 @@ def _retry(arguments: argparse.Namespace) -> int:
     with writing(arguments.directory), Ledger(arguments.directory / LEDGER, writable=True) as ledger:
         count = ledger.retry()
     again = "; `ablate run` trains them" if count else ""
-    _console().print(f"{count} failed trials are pending again{again}")
+    make_console().print(f"{count} failed trials are pending again{again}")
     return DONE
 
 
@@ -194,13 +214,13 @@ def _show(arguments: argparse.Namespace) -> int:
 
 def _report(arguments: argparse.Namespace) -> int:
     if arguments.other is None:
-        _print_report(arguments.directory, _console())
+        _print_report(arguments.directory, make_console())
         return DONE
     from reports import build_report, compare_reports, print_changes
 
     before, after = build_report(arguments.directory), build_report(arguments.other)
     names = (str(arguments.directory), str(arguments.other))
-    print_changes(compare_reports(before, after), names, _console(), after.study.metric.margin)
+    print_changes(compare_reports(before, after), names, make_console(), after.study.metric.margin)
     return DONE
 
 
@@ -234,7 +254,7 @@ def _parser() -> argparse.ArgumentParser:
     listing.set_defaults(command=_list)
 
     check = commands.add_parser("check", help="validate a study and show its plan, without training")
-    _add_study(check)
+    add_study(check)
     check.add_argument(
         "--pilot",
         type=Path,
@@ -244,7 +264,7 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(command=_check)
 
     run = commands.add_parser("run", help="train what a study still lacks, then report")
-    _add_study(run)
+    add_study(run)
     run.add_argument("--runner", default="local", choices=["inline", "local", "ray"], help="default: %(default)s")
     run.add_argument("--workers", type=int, metavar="N", help="worker processes (default: one a GPU, or one a core)")
     run.add_argument(
@@ -261,6 +281,24 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_place(run)
     run.set_defaults(command=_run)
+
+    trial = commands.add_parser(
+        "trial", help="train one trial of a study and record it; any number of these may share a folder"
+    )
+    add_study(trial)
+    trial.add_argument(
+        "trial",
+        metavar="TRIAL",
+        help="a trial's id, or the beginning of it; or levels and seed, as in activation=relu,seed=3",
+    )
+    trial.add_argument(
+        "--wandb",
+        default="off",
+        choices=["off", "offline", "online"],
+        help="show the trial in Weights & Biases while it trains (default: %(default)s)",
+    )
+    add_place(trial)
+    trial.set_defaults(command=_trial)
 
     for name, command, text in (
         ("status", _status, "counts by state, and how complete each cell is"),
@@ -281,48 +319,6 @@ def _parser() -> argparse.ArgumentParser:
     show.set_defaults(command=_show)
     add_wandb(commands)
     return parser
-
-
-def _add_study(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("study", metavar="STUDY", help="a name of `ablate list`, or the path of a YAML file")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="the study's folder (default: runs/<study>)")
-    parser.add_argument("--seeds", type=int, metavar="N", help="use seeds 0 to N-1 instead of the study's")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        dest="changes",
-        help="change the base configuration, as in trainer.max_epochs=2; may be given many times",
-    )
-    parser.add_argument(
-        "--data-dir", type=Path, metavar="DIR", help="where data sets live (default: $ABLATE_DATA_DIR, else data)"
-    )
-
-
-def _study(arguments: argparse.Namespace) -> "Study":
-    from .study_file import load_study, parse_yaml
-
-    changes = {}
-    for change in arguments.changes:
-        key, equals, value = change.partition("=")
-        if not equals or not key:
-            raise InputError(f"--set {change}: write KEY=VALUE, as in --set trainer.max_epochs=2")
-        changes[key.strip()] = parse_yaml(value, f"--set {key}")
-    return load_study(arguments.study, seeds=arguments.seeds, changes=changes)
-
-
-def _use_data_dir(arguments: argparse.Namespace) -> None:
-    if arguments.data_dir is not None:
-        if not arguments.data_dir.is_dir():
-            raise InputError(f"--data-dir {arguments.data_dir}: is not a folder")
-        os.environ["ABLATE_DATA_DIR"] = str(arguments.data_dir.absolute())
-
-
-def _console() -> "Console":
-    from rich.console import Console
-
-    return Console(highlight=False)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .cli_arguments import add_study, make_console, study_of, use_data_dir
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -17,8 +19,8 @@ _MOST_SHOWN = 10  # runs that differ
 
 
 def add_wandb(commands: Any) -> None:
-    """Add the command `wandb` with its own commands."""
-    wandb = commands.add_parser("wandb", help="a study in Weights & Biases: push, verify, dashboard")
+    """Add the command `wandb` with its own commands to what `add_subparsers` of the command's parser gave."""
+    wandb = commands.add_parser("wandb", help="a study in Weights & Biases: push, verify, dashboard, sweep")
     own = wandb.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name, command, text in (
         ("push", _push, "make W&B hold every trial of the ledger that has ended, once and whole, and the report"),
@@ -42,6 +44,11 @@ def add_wandb(commands: Any) -> None:
         "--dry-run", action="store_true", help="print both as JSON instead; needs neither a network nor a login"
     )
     dashboard.set_defaults(command=_dashboard, wandb=None)
+    sweep = own.add_parser("sweep", help="a sweep file, whose agents train the study's trials by `ablate trial`")
+    add_study(sweep)
+    sweep.add_argument("--file", type=Path, metavar="PATH", help="where to write it (default: print it)")
+    add_place(sweep)
+    sweep.set_defaults(command=_sweep, wandb=None)
 
 
 def add_place(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +58,14 @@ def add_place(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--wandb-group", metavar="NAME", help="the group of the study's runs (default: its name)")
 
 
-def mirror_of(arguments: argparse.Namespace, study: "Study", directory: Path, console: "Console") -> "WandbSink":
+def mirror_of(
+    arguments: argparse.Namespace,
+    study: "Study",
+    directory: Path,
+    console: "Console",
+    *,
+    is_one_of_many: bool = False,
+) -> "WandbSink":
     """What sends a study's trials to W&B while they train.
 
     Raises:
@@ -60,7 +74,8 @@ def mirror_of(arguments: argparse.Namespace, study: "Study", directory: Path, co
     from reports.wandb import WandbSink, check_installed
 
     check_installed()
-    return WandbSink(directory, _place(arguments, directory, study.name), console)
+    place = _place(arguments, directory, study.name)
+    return WandbSink(directory, place, console, is_one_of_many=is_one_of_many)
 
 
 def print_mirrored(mirror: "WandbSink", directory: Path, counts: dict[str, int], console: "Console") -> None:
@@ -84,7 +99,7 @@ def print_mirrored(mirror: "WandbSink", directory: Path, counts: dict[str, int],
 def _push(arguments: argparse.Namespace) -> int:
     from reports.wandb import ONLINE, push
 
-    console = _console()
+    console = make_console()
     place = _place(arguments, arguments.directory, _study_name(arguments.directory))
     pushed = push(arguments.directory, place)
     total = sum(pushed.counts.values())
@@ -108,7 +123,7 @@ def _push(arguments: argparse.Namespace) -> int:
 def _verify(arguments: argparse.Namespace) -> int:
     from reports.wandb import ONLINE, verify
 
-    console = _console()
+    console = make_console()
     place = _place(arguments, arguments.directory, _study_name(arguments.directory))
     checked = verify(arguments.directory, place)
     differ = [run for run in checked if run.difference is not None]
@@ -147,6 +162,40 @@ def _dashboard(arguments: argparse.Namespace) -> int:
     return DONE
 
 
+def _sweep(arguments: argparse.Namespace) -> int:
+    from reports.wandb import remember
+    from reports.wandb.sweep import agent_command, sweep_text, write_sweep
+
+    from .folder import check_folder, writing
+    from .run import make_runner, plan
+
+    study = study_of(arguments)
+    directory = arguments.out or Path("runs") / study.name
+    check_folder(directory, study)
+    place = _place(arguments, directory, study.name)
+    use_data_dir(arguments)
+    with make_runner("inline", study) as runner:
+        planned = plan(study, runner)
+    command = agent_command(
+        arguments.study, directory, seeds=arguments.seeds, changes=arguments.changes, data_dir=arguments.data_dir
+    )
+    text = sweep_text(study, planned.trials, place, command)
+    if arguments.wandb_project or arguments.wandb_entity or arguments.wandb_group:
+        with writing(directory):  # for the agents, whose command names a folder and no place
+            remember(directory, place)
+    if arguments.file is None:
+        sys.stdout.write(text)
+        return DONE
+    write_sweep(arguments.file, text)
+    make_console().print(
+        f"{arguments.file}: {len(planned.trials)} trials; `wandb sweep {arguments.file}` makes the sweep and names its "
+        "agents",
+        markup=False,
+        soft_wrap=True,
+    )
+    return DONE
+
+
 def _study_name(directory: Path) -> str:
     from .ledger import Ledger
 
@@ -169,9 +218,3 @@ def _place(arguments: argparse.Namespace, directory: Path, study_name: str) -> "
 
 def _runs(count: int) -> str:
     return "1 run" if count == 1 else f"{count} runs"
-
-
-def _console() -> "Console":
-    from rich.console import Console
-
-    return Console(highlight=False)

@@ -40,8 +40,12 @@ def check_folder(directory: Path, study: Study) -> None:
 
 
 @contextmanager
-def writing(directory: Path) -> Iterator[None]:
+def writing(directory: Path, wait_seconds: float = 0.0) -> Iterator[None]:
     """Hold the folder's lock, making the folder where it is missing; a killed command's lock is free at once.
+
+    Arguments:
+        directory: the study's folder.
+        wait_seconds: how long to wait for another command that holds it.
 
     Raises:
         DirectoryError: when the folder cannot be written, or another command holds it; the message says which.
@@ -51,7 +55,7 @@ def writing(directory: Path) -> Iterator[None]:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         lock = FileLock(lock_path)
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=wait_seconds)
     except Timeout:
         raise DirectoryError(f"{directory}: is in use by {_holder(holder_path)}; wait for it or stop it") from None
     except OSError as error:

@@ -1,8 +1,8 @@
 """The ledger: one SQLite file that holds a study, its trials and everything they measured. The only SQL of the suite.
 
-One process writes (run.py holds a lock); any number may read meanwhile. The results of trials that were trained
-together are one transaction, on disk before `record` returns. Nothing is ever deleted: trials that left the study's
-plan stay, marked as not planned; every attempt at a trial stays, with its traceback where it failed.
+One process writes at a time, the one that holds the folder's lock; any number may read. The results of trials that were
+trained together are one transaction, on disk before `record` returns. Nothing is ever deleted: trials that left the
+study's plan stay, marked as not planned; every attempt at a trial stays, with its traceback where it failed.
 
 The tables are in schema.py.
 """
@@ -74,12 +74,14 @@ class Ledger:
         trials: Sequence[Trial],
         notes: Sequence[str] = (),
         fingerprints: Mapping[str, str] | None = None,
+        *,
+        keep_running: bool = False,
     ) -> int:
         """Make these trials the study's plan, and return how many of them are new.
 
         Trials that are there keep their results; trials that left the plan stay, marked as not planned. A trial that
-        was running when an earlier command was killed is pending again. The notes on the data replace earlier ones;
-        fingerprints of other data stay.
+        was running when an earlier command was killed is pending again, unless `keep_running` says that others may be
+        training it. The notes on the data replace earlier ones; fingerprints of other data stay.
         """
         positions: dict[str, int] = {}
         with self._transaction():
@@ -93,7 +95,8 @@ class Ledger:
             before = self._scalar("SELECT count(*) FROM trials")
             self._db.execute("UPDATE cells SET position = NULL")
             self._db.execute("UPDATE trials SET planned = 0")
-            self._db.execute("UPDATE trials SET status = ? WHERE status = ?", (PENDING, RUNNING))
+            if not keep_running:
+                self._db.execute("UPDATE trials SET status = ? WHERE status = ?", (PENDING, RUNNING))
             cell_ids: dict[int, str] = {}  # by identity of the config, which the seeds of a cell share
             for trial in trials:
                 config = cell_ids.get(id(trial.config))
@@ -114,8 +117,8 @@ class Ledger:
                 )
             return int(self._scalar("SELECT count(*) FROM trials")) - int(before)
 
-    def start(self, trial_id: str, versions: str) -> None:
-        """Note that a trial is being trained, as a new attempt with the versions of what trains it."""
+    def start(self, trial_id: str, versions: str) -> int:
+        """Note that a trial is being trained, as a new attempt with the versions of what trains it; its number."""
         with self._transaction():
             self._db.execute("UPDATE trials SET status = ? WHERE trial_id = ?", (RUNNING, trial_id))
             self._db.execute(
@@ -123,6 +126,8 @@ class Ledger:
                 "1 + (SELECT count(*) FROM attempts a WHERE a.trial = t.id), ?, ? FROM trials t WHERE t.trial_id = ?",
                 (_now(), versions, trial_id),
             )
+            newest = "SELECT count(*) FROM attempts WHERE trial = (SELECT id FROM trials WHERE trial_id = ?)"
+            return int(self._db.execute(newest, (trial_id,)).fetchone()[0])
 
     def record(self, results: Mapping[str, Result]) -> None:
         """Write the results of trials that were trained together, or of one, by id; when this returns all are on disk.
@@ -135,6 +140,28 @@ class Ledger:
         with self._transaction():
             for trial_id, result in results.items():
                 self._record(trial_id, result)
+
+    def record_attempt(self, trial_id: str, attempt: int, result: Result) -> bool:
+        """Write the result of one attempt at a trial that several processes may be training at the same time.
+
+        The first result stays. Where there is one already, nothing but the end of this attempt is written.
+
+        Arguments:
+            trial_id: the trial.
+            attempt: what `start` returned.
+            result: of this attempt.
+
+        Returns:
+            Whether this result is the trial's.
+        """
+        with self._transaction():
+            row = self._db.execute("SELECT id, status FROM trials WHERE trial_id = ?", (trial_id,)).fetchone()
+            is_first = row["status"] in {PENDING, RUNNING}
+            if is_first:
+                self._write(row["id"], result)
+            status = result.status if is_first else f"{result.status}, after another attempt"
+            self._end_attempt(row["id"], attempt, status, result.error)
+        return is_first
 
     def retry(self) -> int:
         """Put the planned failed trials back to pending, and return how many; their tracebacks stay as attempts."""
@@ -163,10 +190,13 @@ class Ledger:
                 (reason, PENDING, trial_id, PENDING, RUNNING),
             )
 
-    def release(self) -> None:
-        """Put running trials back to pending: what a command does that is interrupted."""
+    def release(self, trial_id: str | None = None) -> None:
+        """Put running trials, or this one, back to pending: what a command does that is interrupted."""
         with self._transaction():
-            self._db.execute("UPDATE trials SET status = ? WHERE status = ?", (PENDING, RUNNING))
+            self._db.execute(
+                "UPDATE trials SET status = ? WHERE status = ? AND ? IN (trial_id, '')",
+                (PENDING, RUNNING, trial_id or ""),
+            )
 
     # ---- reading ---------------------------------------------------------------------------------------------------
 
@@ -247,6 +277,11 @@ class Ledger:
                 found[cell] = json.loads(levels), dict.fromkeys(STATUSES, 0)
             found[cell][1][status] = number
         return list(found.values())
+
+    def planned_ids(self) -> set[str]:
+        """The ids of the planned trials."""
+        with self._errors_named():
+            return {row["trial_id"] for row in self._db.execute("SELECT trial_id FROM trials WHERE planned")}
 
     def num_unplanned(self) -> int:
         """How many trials of earlier plans are kept in the file without being part of the present one."""
@@ -334,7 +369,19 @@ class Ledger:
         if row is None or row["status"] not in {PENDING, RUNNING}:
             found = "unknown" if row is None else row["status"]
             raise ValueError(f"{self.path}: trial {trial_id} is {found}; only a running one takes a result")
-        trial = row["id"]
+        newest = "SELECT coalesce(max(number), 0) FROM attempts WHERE trial = ?"
+        attempt = int(self._db.execute(newest, (row["id"],)).fetchone()[0])
+        self._write(row["id"], result)
+        self._end_attempt(row["id"], attempt, result.status, result.error)
+
+    def _end_attempt(self, trial: int, attempt: int, status: str, error: str | None) -> None:
+        self._db.execute(
+            "UPDATE attempts SET ended_at = ?, status = ?, error = ? "
+            "WHERE trial = ? AND number = ? AND ended_at IS NULL",
+            (_now(), status, error, trial, attempt),
+        )
+
+    def _write(self, trial: int, result: Result) -> None:
         self._db.execute(
             "UPDATE trials SET status = ?, backend = ?, device = ?, seconds = ?, num_parameters = ?, "
             "diverged_epoch = ?, error = ? WHERE id = ?",
@@ -348,11 +395,6 @@ class Ledger:
                 result.error,
                 trial,
             ),
-        )
-        self._db.execute(
-            "UPDATE attempts SET ended_at = ?, status = ?, error = ? WHERE trial = ? AND ended_at IS NULL AND "
-            "number = (SELECT max(number) FROM attempts WHERE trial = ?)",
-            (_now(), result.status, result.error, trial, trial),
         )
         self._db.executemany(
             "INSERT INTO metrics VALUES (?, ?, ?)",

@@ -1,4 +1,4 @@
-"""What `ablate check`, `status` and `show` print: a study's plan, how far it is, and one trial as a whole."""
+"""What `ablate check`, `status`, `show` and `trial` print: a study's plan, how far it is, and one trial."""
 
 import math
 from collections import Counter
@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .errors import visible
+from .errors import listed, visible
 from .ledger import Ledger
+from .one_trial import TrialOutcome
 from .study import Study
 from .trial import DIVERGED, FAILED, FINISHED, PENDING, RUNNING, STATUSES, Group, Trial
 
@@ -67,7 +68,10 @@ def print_status(ledger: Ledger, is_in_use: bool, console: Console) -> None:
         ", ".join([f"{total} trials", *(f"{counts[status]} {status}" for status in STATUSES if counts[status])])
     )
     if counts[RUNNING] and not is_in_use:
-        console.print("no command is running: those trials were cut off, and `ablate run` trains them again")
+        console.print(
+            "`ablate run` is not running: unless `ablate trial` trains them now, those trials were cut off, and "
+            "`ablate run` trains them again"
+        )
     if ledger.num_unplanned():
         console.print(f"{ledger.num_unplanned()} trials of earlier plans are kept and not counted")
     _print_cells(ledger.cells(), content["factors"], console)
@@ -105,6 +109,38 @@ def trial_text(trial: Mapping[str, Any]) -> str:
     }
     comment = "\n".join(f"# {line}".rstrip() for line in lines)
     return f"{comment}\n{yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=110)}"
+
+
+def outcome_text(outcome: TrialOutcome, metric: str) -> str:
+    """What `ablate trial` says of its trial: the result, where it is recorded, and what to do where it failed.
+
+    Arguments:
+        outcome: of the call.
+        metric: the study's.
+    """
+    row, directory = outcome.row, outcome.directory
+    head = f"{outcome.trial} ({row['trial_id']})"
+    if row["status"] == FAILED:
+        last = ((row["error"] or "").strip().splitlines() or ["no message"])[-1]
+        result = f"failed: {visible(last)}"
+    elif row["status"] == DIVERGED:
+        result = f"diverged: a loss was not finite in epoch {row['diverged_epoch']}"
+    elif metric in row["metrics"]:
+        result = f"{metric} = {_number(row['metrics'][metric])}"
+    else:
+        result = f"finished, but did not log {metric}; it logged {listed(row['metrics'])}"
+    if outcome.is_counted:
+        lines = [f"{head}: {result}", f"recorded in {directory}"]
+    elif outcome.was_trained:
+        lines = [f"{head}: another process recorded a result first, which stays: {result}"]
+    else:
+        lines = [f"{head}: has a result in {directory} already, so nothing was trained: {result}"]
+    if row["status"] == FAILED:
+        lines.append(
+            f"`ablate show {directory} {row['trial_id']}` has the traceback, `ablate retry {directory}` puts failed "
+            "trials back"
+        )
+    return "\n".join(lines)
 
 
 def _print_cells(cells: Sequence[Cell], factors: Iterable[str], console: Console) -> None:

@@ -74,19 +74,19 @@ def run(
         planned = plan(study, places)
         with writing(directory), Ledger(directory / LEDGER, writable=True) as ledger:
             check_folder(directory, study)  # again, now that no other command can change it
-            _check_data(ledger, planned, directory)
+            check_data(ledger, planned, directory)
             ledger.plan(study.name, study.to_dict(), planned.trials, planned.notes, planned.fingerprints)
             write_study_file(directory, study)
             for sink in sinks:
                 sink.noted(planned.notes)
             groups = _pending(grouped(planned.trials, places, fuse), ledger)
             places.log_to(directory / "logs")
-            driver = Driver(ledger, directory.absolute() / "trials", sinks, _versions(), must_fuse=fuse == "always")
+            driver = Driver(ledger, directory.absolute() / "trials", sinks, versions(), must_fuse=fuse == "always")
             driver.train(groups, places)
             return Outcome(directory=directory, counts=ledger.counts(), num_trained=driver.num_ended)
 
 
-def _check_data(ledger: Ledger, planned: Plan, directory: Path) -> None:
+def check_data(ledger: Ledger, planned: Plan, directory: Path) -> None:
     """Raise where trials were trained on data that have changed since: their results cannot be compared."""
     before = ledger.fingerprints()
     changed = [source for source, now in planned.fingerprints.items() if before.get(source, now) != now]
@@ -206,7 +206,7 @@ def _modules(study: Study) -> list[str]:
     return list(found)
 
 
-def _versions() -> str:
+def versions() -> str:
     """What trains, as JSON, for the ledger."""
     names = ("torch", "lightning", "numpy", "ablation-suite")
     found = {"python": platform.python_version()}

@@ -23,6 +23,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger
 from .build import make_data, make_model, trainer_arguments
 from .correctness import CorrectExamples
 from .epoch_means import EpochMeans
+from .own_loggers import OwnRuns, with_own_folders
 from .seeding import NamedDraws, PairedStreams, seed_global_generators
 from .trial import DIVERGED, FAILED, FINISHED, EpochEnded, Result, Trial, is_bad_loss
 
@@ -43,17 +44,20 @@ def train_trial(training: Training, emit: Emit) -> Result:
     Raises:
         KeyboardInterrupt: when the command is interrupted.
     """
-    started = time.perf_counter()
-    try:
-        result = _train(training, emit)
-    except (Exception, SystemExit) as error:
-        if isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt):
-            raise KeyboardInterrupt from error  # the Trainer turns Ctrl-C into exit(1)
-        result = Result(status=FAILED, error="".join(traceback.format_exception(error)))
-    return _timed(result, time.perf_counter() - started)
+    with OwnRuns() as runs:
+        started = time.perf_counter()
+        try:
+            result = _train(training, emit, runs)
+        except (Exception, SystemExit) as error:
+            if isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt):
+                raise KeyboardInterrupt from error  # the Trainer turns Ctrl-C into exit(1)
+            result = Result(status=FAILED, error="".join(traceback.format_exception(error)))
+        result = _timed(result, time.perf_counter() - started)
+        runs.has_failed = result.status == FAILED
+    return result
 
 
-def _train(training: Training, emit: Emit) -> Result:
+def _train(training: Training, emit: Emit, runs: OwnRuns) -> Result:
     trial = training.trial
     torch.set_num_threads(1)  # two workers with two threads each on two cores are ten times slower
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -65,6 +69,7 @@ def _train(training: Training, emit: Emit) -> Result:
     watch = _Watch(trial.trial_id, recorder, emit)
     examples = CorrectExamples()
     trainer = _trainer(trial, training.directory, [EpochMeans(), streams, watch, examples], recorder)
+    runs.loggers = trainer.loggers
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PossibleUserWarning)  # advice on num_workers and the like
         warnings.filterwarnings("ignore", message="Total length of .* across ranks is zero")  # a split of size 0
@@ -94,7 +99,7 @@ def _train(training: Training, emit: Emit) -> Result:
 
 def _trainer(trial: Trial, directory: Path, callbacks: list[Callback], recorder: Logger) -> Trainer:
     """The study's Trainer. Where it says nothing, nothing is drawn, written or checked that a trial does not need."""
-    arguments = trainer_arguments(trial.config)
+    arguments = trainer_arguments(with_own_folders(trial))
     own = arguments["callbacks"] or []
     own = own if isinstance(own, list) else [own]
     logger = arguments["logger"]

@@ -70,7 +70,7 @@ def test_reports_never_imports_torch_and_of_experiments_only_what_is_pure():
         ("wandb", {f"reports/wandb/{name}.py" for name in ("client", "offline", "saving")}),
         ("wandb_workspaces", {"reports/wandb/saving.py", "reports/wandb/views.py"}),
         ("torch.func", {"experiments/fusing/step.py"}),
-        ("argparse", {"experiments/cli.py", "experiments/cli_wandb.py", "reports/wandb/mirror.py"}),
+        ("argparse", {"experiments/cli.py", "experiments/cli_arguments.py", "experiments/cli_wandb.py"}),
     ],
 )
 def test_each_dangerous_thing_has_one_place(module, place):

@@ -99,6 +99,8 @@ def has_convolutions(model: LightningModule) -> bool:
 
 
 def _check_trainer(trainer: Mapping[str, Any]) -> None:
+    if trainer.get("logger"):
+        raise NotFusable("trainer.logger is set, and a logger is told of one trial at a time")
     defaults = resolved("trainer", {})
     for key, value in trainer.items():
         if key in _TRAINER_SHARED or key in TRAINER_PLACEMENT or value == defaults.get(key):

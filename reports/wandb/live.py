@@ -16,8 +16,10 @@ from packaging.version import Version
 from rich.console import Console
 
 from experiments.errors import InputError
+from experiments.folder import writing
 from experiments.trial import EpochEnded, Group, Result, Trial
 
+from .agents import WAIT_SECONDS, agents_run_id, remember_run_id
 from .beside import PATIENCE_SECONDS, Beside
 from .place import Place, remember
 
@@ -25,14 +27,13 @@ SMALLEST = "0.28.1"  # earlier releases deadlock after a fork
 START_SECONDS = 60.0  # for importing wandb on a busy machine
 AFTER_PROBLEM_SECONDS = 30.0  # of patience once something went wrong
 INTERRUPTED_SECONDS = 15.0  # of patience with somebody who pressed Ctrl-C
-_OF_ONE_RUN = (  # variables that name one run: another one's, when this command was started inside it
+_NOT_OURS = (  # variables that name one run: another one's, when this command was started inside it
     "WANDB_JOB_TYPE",
     "WANDB_NAME",
     "WANDB_RESUME",
     "WANDB_RUN_GROUP",
-    "WANDB_RUN_ID",
 )
-_OF_A_SWEEP = ("WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH")
+_OF_AN_AGENT = ("WANDB_RUN_ID", "WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH")
 
 
 class WandbSink:
@@ -47,20 +48,23 @@ class WandbSink:
         directory: the study's folder, which need not be there yet.
         place: where runs go.
         console: where the one warning goes; None where the caller tells it.
-        is_agent: whether a sweep's agent started this command, whose run then belongs to the sweep.
+        is_one_of_many: whether the command trains one trial, beside others that share the folder. Where an agent of a
+            sweep started it, its run is the sweep's.
 
     Raises:
         InputError: on entering, when wandb is absent or too old.
     """
 
-    def __init__(self, directory: Path, place: Place, console: Console | None, *, is_agent: bool = False) -> None:
+    def __init__(self, directory: Path, place: Place, console: Console | None, *, is_one_of_many: bool = False) -> None:
         self.place = place
         self.written: list[str] = []
         self.problem: str | None = None
         self.url: str | None = None
         self._directory = directory
         self._console = console
-        left_out = _OF_ONE_RUN if is_agent else (*_OF_ONE_RUN, *_OF_A_SWEEP)
+        self._is_one_of_many = is_one_of_many
+        self._agents_run = agents_run_id() if is_one_of_many else None
+        left_out = _NOT_OURS if self._agents_run else (*_NOT_OURS, *_OF_AN_AGENT)
         own = {"WANDB_DATA_DIR": str(directory.absolute() / "wandb")}  # copies of artifacts, until they are uploaded
         self._environment = own | {name: value for name, value in os.environ.items() if name not in left_out}
         self._refused: str | None = None
@@ -103,33 +107,52 @@ class WandbSink:
 
     def planned(self, counts: Mapping[str, int], groups: Sequence[Group], num_places: int) -> None:
         """See Sink."""
-        remember(self._directory, self.place)
+        if not self._is_one_of_many:
+            remember(self._directory, self.place)
+            return
+        (trial,) = groups[0].trials
+        self._process.tell({"do": "alone", "trial_id": trial.trial_id, "run_id": self._agents_run})
+        self._remember_among_others(trial.trial_id)
 
     def started(self, trial: Trial) -> None:
         """See Sink."""
-        self._process.tell({"started": trial.trial_id})
+        self._process.tell({"do": "started", "trial_id": trial.trial_id})
 
     def epoch_ended(self, trial: Trial, event: EpochEnded) -> None:
         """See Sink."""
-        self._process.tell({"epoch": event.epoch, "trial": trial.trial_id, "metrics": dict(event.metrics)})
+        message = {"trial_id": trial.trial_id, "epoch": event.epoch, "metrics": dict(event.metrics)}
+        self._process.tell({"do": "epoch", **message})
 
     def separated(self, trial: Trial, reason: str) -> None:
         """See Sink."""
-        self._process.tell({"separated": trial.trial_id})
+        self._process.tell({"do": "separated", "trial_id": trial.trial_id})
 
     def ended(self, trial: Trial, result: Result) -> None:
         """See Sink."""
         self.send_trial(trial.trial_id)
+        if self._agents_run:  # again: of two that trained this trial, the one whose result counts is remembered
+            self._remember_among_others(trial.trial_id)
 
     # ---- more than a sink ----------------------------------------------------------------------------------------
 
     def send_trial(self, trial_id: str) -> None:
         """Have the run of a trial written whole, from the ledger."""
-        self._process.tell({"ended": trial_id})
+        self._process.tell({"do": "ended", "trial_id": trial_id})
 
     def send_report(self) -> None:
         """Have the study's tables and report, which are on disk, written to a run of their own."""
-        self._process.tell({"report": True})
+        self._process.tell({"do": "report"})
+
+    def _remember_among_others(self, trial_id: str) -> None:
+        """Write DIR/wandb.json while others may do so too."""
+        try:
+            if self._agents_run:
+                self.place = remember_run_id(self._directory, self.place, trial_id, self._agents_run)
+            else:
+                with writing(self._directory, WAIT_SECONDS):
+                    remember(self._directory, self.place)
+        except InputError as error:
+            self._warn(str(error))
 
     def _hear(self, message: Mapping[str, Any]) -> None:
         self._is_ready = self._is_ready or "ready" in message

@@ -4,18 +4,19 @@ It is a process of its own so that nothing that happens in W&B's client, a hang 
 included, can cost a trial, and so that runs are ended properly even where the command is killed: the end of its input
 is the end of the command. Lines in and out are JSON.
 
-In: {"started": trial}, {"epoch": number, "trial": trial, "metrics": {}}, {"separated": trial}, {"ended": trial},
-{"report": true}. Everything else of a trial is read from the ledger.
+In: {"do": a method of Mirror, and its arguments}. Before those, from a command that trains one trial beside others,
+{"do": "alone", "trial_id": it, "run_id": what a sweep's agent calls its run, or null}. Everything else of a trial is
+read from the ledger.
 Out: {"ready": true} or {"refused": message}; {"written": trial or "report"}; {"problem": message}; {"url": address}.
 """
 
-import argparse
 import contextlib
 import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -175,13 +176,8 @@ class Mirror:
         return run
 
 
-def main(arguments: list[str]) -> None:
+def main(directory: Path, place: Place) -> None:
     """Read lines until there are no more, and end."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("directory", type=Path)
-    parser.add_argument("place")
-    parsed = parser.parse_args(arguments)
-    place = Place(**json.loads(parsed.place))
     tell = told_on_stdout()
     try:
         from .client import check_login
@@ -192,39 +188,37 @@ def main(arguments: list[str]) -> None:
         tell({"refused": str(error)})
         return
     tell({"ready": True})
-    if not _follow(sys.stdin, parsed.directory, place, tell):
+    if not _follow(sys.stdin, directory, place, tell):
         leave()
 
 
 def _follow(lines: Iterable[str], directory: Path, place: Place, tell: Tell) -> bool:
     """Whether everything went well until the end."""
     mirror: Mirror | None = None
+    lock_name = "mirror"
     with contextlib.ExitStack() as stack:
         for line in lines:
             message = json.loads(line)
+            what = message.pop("do")
+            if what == "alone":
+                lock_name = message["trial_id"]
+                run_ids = {message["trial_id"]: message["run_id"]} if message["run_id"] else {}
+                place = replace(place, run_ids={**place.run_ids, **run_ids})
+                continue
             if mirror is None:
-                if not _is_alone(directory, stack):
+                if not _holds(directory / "wandb" / f"{lock_name}.lock", stack):
                     tell({"problem": f"another command writes to {directory / 'wandb'}"})
                     return True
                 mirror = Mirror(directory, place, tell)
                 stack.callback(mirror.close)
-            if "started" in message:
-                mirror.started(message["started"])
-            elif "epoch" in message:
-                mirror.epoch(message["trial"], message["epoch"], message["metrics"])
-            elif "separated" in message:
-                mirror.separated(message["separated"])
-            elif "ended" in message:
-                mirror.ended(message["ended"])
-            elif "report" in message:
-                mirror.report()
+            getattr(mirror, what)(**message)
     return mirror is None or mirror.is_well
 
 
-def _is_alone(directory: Path, stack: contextlib.ExitStack) -> bool:
-    """Hold the folder's runs, waiting for the mirror of a command that was killed a moment ago."""
-    (directory / "wandb").mkdir(parents=True, exist_ok=True)
-    lock = FileLock(directory / "wandb" / "mirror.lock")
+def _holds(path: Path, stack: contextlib.ExitStack) -> bool:
+    """Hold the folder's runs or one of them, waiting for the mirror of a command that was killed a moment ago."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
     try:
         lock.acquire(timeout=float(os.environ.get(_LOCK_SECONDS, "30")))
     except Timeout:
@@ -234,4 +228,4 @@ def _is_alone(directory: Path, stack: contextlib.ExitStack) -> bool:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(Path(sys.argv[1]), Place(**json.loads(sys.argv[2])))

@@ -5,7 +5,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,12 +93,13 @@ def place_of(
 
 
 def remember(directory: Path, place: Place) -> None:
-    """Write DIR/wandb.json, whole or not at all.
+    """Write DIR/wandb.json, whole or not at all; runs that agents have named meanwhile stay named.
 
     Raises:
         DirectoryError: when it cannot be written.
     """
     path = directory / FILE
+    place = replace(place, run_ids={**(_remembered(path).get("run_ids") or {}), **place.run_ids})
     draft = path.with_suffix(".json.new")
     try:
         draft.write_text(json.dumps(place.to_dict(), indent=1) + "\n", encoding="utf-8")

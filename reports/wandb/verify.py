@@ -62,7 +62,7 @@ def difference_of(content: RunContent, place: Place, found: WrittenRun) -> str |
         ("group", place.group, found.group),
         ("job type", content.job_type, found.job_type),
         ("name", content.name, found.name),
-        ("configuration", content.config, found.config),
+        ("configuration", content.config, _unquoted(found.config)),
         ("summary", content.summary, found.summary),
     )
     if found.exit_code is None:
@@ -79,6 +79,11 @@ def difference_of(content: RunContent, place: Place, found: WrittenRun) -> str |
     if (found.exit_code != 0) != (content.exit_code != 0):
         return f"ended with exit code {found.exit_code}, not {content.exit_code}"
     return None
+
+
+def _unquoted(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A run of a sweep has the trial's id as the sweep gives it, which is in quotes where it reads as a number."""
+    return {**config, "trial": str(config["trial"]).strip("'")} if "trial" in config else config
 
 
 def _of_all(content: RunContent, place: Place, found: list[WrittenRun]) -> str | None:

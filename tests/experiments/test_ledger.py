@@ -71,6 +71,43 @@ def test_a_result_is_on_disk_when_record_returns(ledger, path):
         assert reader.counts()["finished"] == 1
 
 
+def test_of_attempts_at_the_same_time_the_first_result_stays(ledger):
+    trial = make_trial()
+    planned(ledger, trial)
+    assert [ledger.start(trial.trial_id, "{}") for _ in range(2)] == [1, 2]
+    assert ledger.record_attempt(trial.trial_id, 1, finished(0.75))
+    assert not ledger.record_attempt(trial.trial_id, 2, finished(0.25))
+    found = ledger.trial(trial.trial_id)
+    assert found["metrics"] == {"test/acc": 0.75}
+    assert [attempt["status"] for attempt in found["history"]] == ["finished", "finished, after another attempt"]
+    assert all(attempt["ended_at"] for attempt in found["history"])
+
+
+def test_one_trial_is_released_and_another_keeps_running(ledger):
+    mine, other = make_trial("relu"), make_trial("tanh")
+    planned(ledger, mine, other)
+    for trial in (mine, other):
+        ledger.start(trial.trial_id, "{}")
+    ledger.release(mine.trial_id)
+    assert {row["trial_id"]: row["status"] for row in ledger.trials()} == {
+        mine.trial_id: "pending",
+        other.trial_id: "running",
+    }
+    ledger.release()
+    assert ledger.counts()["pending"] == 2
+
+
+def test_planning_again_may_leave_running_trials_to_others(ledger):
+    trial = make_trial()
+    planned(ledger, trial)
+    ledger.start(trial.trial_id, "{}")
+    ledger.plan("study", {"name": "study"}, [trial], keep_running=True)
+    assert ledger.counts()["running"] == 1
+    planned(ledger, trial)
+    assert ledger.counts()["pending"] == 1
+    assert ledger.planned_ids() == {trial.trial_id}
+
+
 @pytest.mark.parametrize("pragma", ["journal_mode", "synchronous"])
 def test_commits_are_synchronous(ledger, pragma):
     found = ledger._db.execute(f"PRAGMA {pragma}").fetchone()[0]
