@@ -1,10 +1,12 @@
 """What the loopback W&B server is made of."""
 
 import json
+import subprocess
 import time
 import urllib.error
 import urllib.request
 
+import psutil
 import pytest
 from wandb_clients import run_python
 from wandb_filters import matches
@@ -197,3 +199,17 @@ def test_clients_write_to_the_folder_of_the_server_only(wandb_server, tmp_path):
     code = "import os, tempfile, pathlib; print(pathlib.Path.home(), tempfile.gettempdir(), os.environ['WANDB_DIR'])"
     for folder in run_python(wandb_server, code, TMP="/", TEMP="/").stdout.split():
         assert folder.startswith(f"{wandb_server.folder}/")
+
+
+def test_a_client_that_hangs_is_killed_with_its_children(wandb_server):
+    code = """
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(100)"])
+with open("child", "w") as file:
+    file.write(str(child.pid))
+time.sleep(100)
+"""
+    with pytest.raises(subprocess.TimeoutExpired):
+        run_python(wandb_server, code, timeout=3)
+    child = int((wandb_server.folder / "child").read_text())
+    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
