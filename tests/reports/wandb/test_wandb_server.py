@@ -162,9 +162,16 @@ run.finish()
 
 
 def test_a_wrong_key_is_rejected(server):
-    with server.rejecting_key():
-        done = client(server, "start('r1', settings=settings())", check=False)
-    assert done.returncode == 1
+    code = """
+for action in (wandb.Api, lambda: start("r1", settings=settings())):
+    try:
+        action()
+    except wandb.Error as error:
+        print(type(error).__name__, str(error).rpartition(": ")[2])
+"""
+    done = client(server, code, WANDB_API_KEY="f" * 40)
+    told = done.stdout.splitlines()[:2]
+    assert told == ["AuthenticationError user is not logged in", "CommError user is not logged in"]
     assert {request.status for request in server.requests} == {401}
     assert server.runs == {}
 
