@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 from wandb_server import WandbServer
 
 
@@ -17,19 +18,25 @@ def client_environment(server: WandbServer, **more: str) -> dict[str, str]:
 def run_client(
     server: WandbServer, *command: str | Path, check: bool = True, timeout: float = 60, **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    """A process in the server's folder that ran to its end; with `check`, one that fails fails the test."""
-    done = subprocess.run(
-        command,
-        env=client_environment(server, **variables),
-        cwd=server.folder,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
+    """A process in the server's folder that ran to its end; with `check`, one that fails fails the test.
+
+    Raises TimeoutExpired after `timeout` seconds, when the process and its children have been killed.
+    """
+    environment = client_environment(server, **variables)
+    with subprocess.Popen(
+        command, env=environment, cwd=server.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            # wandb-core may go on without its client for minutes, deaf to SIGTERM
+            for child in psutil.Process(process.pid).children(recursive=True):
+                child.kill()
+            process.kill()
+            raise
     if check:
-        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-    return done
+        assert process.returncode == 0, f"{out}\n{err}"
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 def run_python(

@@ -15,11 +15,17 @@ class WandbMutations:
     """The root of mutations: `fields` are the names of the protocol, each a function of its arguments."""
 
     def __init__(
-        self, store: WandbStore, nodes: WandbNodes, upload_url: Callable[[str, Callable[[bytes], None]], str]
+        self,
+        store: WandbStore,
+        nodes: WandbNodes,
+        upload_url: Callable[[str, Callable[[bytes], None]], str],
+        *,
+        appends: bool,
     ) -> None:
         self.store = store
         self.nodes = nodes
         self.upload_url = upload_url
+        self.appends = appends
         sweeps = WandbSweeps(store, nodes)
         actions = {
             "upsertBucket": self.upsert_run,
@@ -61,7 +67,10 @@ class WandbMutations:
         if given.get("summaryMetrics") is not None:
             run.edited_summary = json.loads(given["summaryMetrics"])
         run.heartbeat_at = now()
-        return {"bucket": self.nodes.upserted_run(run), "inserted": inserted}
+        bucket = self.nodes.run(run)
+        if not self.appends:
+            bucket["historyLineCount"] = 0  # so that clients write from line 0
+        return {"bucket": bucket, "inserted": inserted}
 
     def _run_to_upsert(self, given: dict[str, Any]) -> tuple[StoredRun, bool]:
         if given.get("id"):

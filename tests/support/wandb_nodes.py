@@ -120,10 +120,6 @@ class WandbNodes:
             "allViews": views,
         } | self.artifacts.of_project(project)
 
-    def upserted_run(self, run: StoredRun) -> Node:
-        """As after a start: the history is told to be empty, so that clients write over it from line 0."""
-        return self.run(run) | {"historyLineCount": 0}
-
     def run(self, run: StoredRun) -> Node:
         history = run.text_lines("wandb-history.jsonl")
         events = run.text_lines("wandb-events.jsonl")

@@ -66,13 +66,20 @@ class WandbServer:
 
     Leaving it raises the first error that the server itself had, since that is not a fault of the client.
 
+    Args:
+        entity: The entity where a client names none.
+        key: The only API key that is accepted.
+        appends: Whether a run that is started again without `resume` is told its number of lines, so that clients write
+            after them; otherwise they write over them, line by line, as W&B's documentation has it. The protocol allows
+            both, so code that starts runs again should survive both.
+
     Attributes:
         unknown: operations and fields that clients asked for and the server does not know, as `Operation: path`.
         requests: all requests in order.
         trap: the proxy of `environment()`; `trap.hosts` are what clients wanted to reach beyond loopback.
     """
 
-    def __init__(self, entity: str = "loopback", key: str = KEY) -> None:
+    def __init__(self, entity: str = "loopback", key: str = KEY, *, appends: bool = False) -> None:
         self.entity = entity
         self.key = key
         self.trap = Trap()
@@ -86,7 +93,7 @@ class WandbServer:
         self._uploads: dict[str, Callable[[bytes], None]] = {}
         self._store = WandbStore(entity)
         nodes = WandbNodes(self._store, self._download_url)
-        mutations = WandbMutations(self._store, nodes, self._upload_url)
+        mutations = WandbMutations(self._store, nodes, self._upload_url, appends=appends)
         self._roots = {"query": nodes.fields, "mutation": mutations.fields}
         self._http: WandbListener | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -273,7 +280,7 @@ class WandbServer:
         for fault in faults:
             self._closing.wait(fault.seconds)
         if status:
-            return status, _refusal(status)
+            return status, _refusal(status, query)
         with self._lock:
             return self._act(method, path, operation, variables, query, body)
 
@@ -326,12 +333,14 @@ def _read(method: str, path: str, body: bytes) -> tuple[str, dict[str, Any], str
     return (kinds.get(method, "other") if path.startswith(("/upload/", "/download/")) else "other"), {}, ""
 
 
-def _refusal(status: int) -> bytes:
-    if status == 401:
-        message = "user is not logged in"
-        error = {"message": message, "path": ["viewer"], "extensions": {"code": "PERMISSION_ERROR"}}
-        return _json({"errors": [error], "data": {"viewer": None}})
-    return _json({"error": f"the test asked for status {status}"})
+def _refusal(status: int, query: str) -> bytes:
+    messages = {401: "user is not logged in", 403: "permission denied"}
+    message = messages.get(status, f"the test asked for status {status}")
+    if not query or status not in messages:
+        return _json({"error": message})
+    field = parse(query).selections[0].name  # as W&B words it
+    error = {"message": message, "path": [field], "extensions": {"code": "PERMISSION_ERROR"}}
+    return _json({"data": {field: None}, "errors": [error]})
 
 
 def _json(value: Any) -> bytes:

@@ -2,7 +2,6 @@
 
 import json
 import math
-import time
 
 import pytest
 from wandb_clients import run_python, run_wandb
@@ -57,14 +56,16 @@ run.finish()
     assert b"final" in run.files["wandb-summary.json"]
 
 
-def test_a_run_that_ends_with_an_exit_code_failed(server):
-    client(server, "start('r1', settings=settings()).finish(exit_code=3)")
-    assert (server.runs["lab", "digits", "r1"].state, server.runs["lab", "digits", "r1"].exit_code) == ("failed", 3)
-
-
-def test_a_killed_run_stays_running(server):
-    client(server, "import os; start('r1', settings=settings()).log({'a': 1}); os._exit(1)", check=False)
-    assert (server.runs["lab", "digits", "r1"].state, server.runs["lab", "digits", "r1"].exit_code) == ("running", None)
+def test_runs_that_do_not_end_well(server):
+    code = """
+import os
+start("failed", settings=settings()).finish(exit_code=3)
+start("killed", settings=settings()).log({"value": 1})
+os._exit(1)
+"""
+    client(server, code, check=False)
+    ends = {run.run_id: (run.state, run.exit_code) for run in server.runs.values()}
+    assert ends == {"failed": ("failed", 3), "killed": ("running", None)}
 
 
 def test_offline_runs_are_synced(server):
@@ -110,29 +111,26 @@ for base, num_rows in ((0, 5), (100, 3)):
     assert run.config == {"base": 100}
 
 
-@pytest.mark.parametrize("resume", ["allow", "must"])
-def test_a_resumed_run_goes_on_after_its_last_line(server, resume):
+def test_a_resumed_run_goes_on_after_its_last_line(server):
     client(
         server,
-        f"""
-for base, resume in ((0, None), (100, {resume!r})):
-    run = start("r1", config={{"base": base}}, resume=resume, settings=settings())
-    assert run.resumed == (base == 100)
-    for row in range(3):
-        run.log({{"value": base + row}})
+        """
+for base, resume in ((0, None), (100, "allow"), (200, "must")):
+    run = start("r1", config={"base": base}, resume=resume, settings=settings())
+    assert run.resumed == (base > 0)
+    for row in range(2):
+        run.log({"value": base + row})
     run.finish()
+try:
+    start("r2", resume="must", settings=settings())
+except wandb.errors.UsageError as error:
+    assert "does not exist" in str(error)
 """,
     )
     run = server.runs["lab", "digits", "r1"]
-    assert rows_of(run, "value") == [(0,), (1,), (2,), (100,), (101,), (102,)]
+    assert rows_of(run, "value") == [(0,), (1,), (100,), (101,), (200,), (201,)]
     assert [row["_step"] for row in run.history] == list(range(6))
-
-
-def test_what_is_not_there_must_not_be_resumed(server):
-    done = client(server, "start('r1', resume='must', settings=settings())", check=False)
-    assert done.returncode == 1
-    assert "does not exist" in done.stderr
-    assert server.runs == {}
+    assert list(server.runs) == [("lab", "digits", "r1")]
 
 
 def test_tables_and_artifacts_arrive_with_their_bytes(server):
@@ -164,39 +162,44 @@ run.finish()
 
 
 def test_a_wrong_key_is_rejected(server):
-    with server.rejecting_key():
-        done = client(server, "start('r1', settings=settings())", check=False)
-    assert done.returncode == 1
+    code = """
+for action in (wandb.Api, lambda: start("r1", settings=settings())):
+    try:
+        action()
+    except wandb.Error as error:
+        print(type(error).__name__, str(error).rpartition(": ")[2])
+"""
+    done = client(server, code, WANDB_API_KEY="f" * 40)
+    told = done.stdout.splitlines()[:2]
+    assert told == ["AuthenticationError user is not logged in", "CommError user is not logged in"]
     assert {request.status for request in server.requests} == {401}
     assert server.runs == {}
 
 
-def test_one_operation_fails_a_number_of_times(server):
-    with server.failing("UpsertBucket", times=1):
-        client(server, "run = start('r1', settings=settings()); run.log({'a': 1}); run.finish()")
+def test_a_client_gets_over_single_faults(server):
+    code = """
+import time
+began = time.monotonic()
+run = start("r1", settings=settings())
+run.log({"value": 1})
+run.finish()
+print(time.monotonic() - began)
+"""
+    with server.failing("UpsertBucket", times=1), server.delaying(1.5, "file_stream", times=1):
+        done = client(server, code)
+    assert float(done.stdout) > 1.5
     statuses = [request.status for request in server.requests if request.operation == "UpsertBucket"]
     assert statuses[:2] == [500, 200]
-    assert server.runs["lab", "digits", "r1"].state == "finished"
+    assert rows_of(server.runs["lab", "digits", "r1"], "value") == [(1,)]
 
 
-def test_answers_are_delayed(server):
-    with server.delaying(1.5, "UpsertBucket", times=1):
-        done = client(
-            server,
-            "import time; t = time.monotonic(); start('r1', settings=settings()).finish(); print(time.monotonic() - t)",
-        )
-    assert float(done.stdout) > 1.5
-
-
-def test_connections_are_refused_and_taken_again_on_the_same_port(server):
-    port = server.port
-    code = "start('r1', settings=settings(init_timeout=2, x_graphql_retry_max=1))"
+@pytest.mark.slow
+def test_a_client_that_is_refused_gives_up_and_comes_back_to_the_same_port(server):
+    code = "start('r1', settings=settings(init_timeout=2, quiet=True))"
     with server.refusing():
-        began = time.monotonic()
         done = client(server, code, check=False)
-        assert time.monotonic() - began < 30
-        assert done.returncode == 1
+    assert done.returncode == 1
+    assert "Timed out" in done.stderr
     assert server.requests == []
     client(server, code + ".finish()")
-    assert server.port == port
     assert server.runs["lab", "digits", "r1"].state == "finished"
