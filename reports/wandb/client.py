@@ -7,7 +7,7 @@ is what the ledger says, and a trial that diverged has no final metrics there ei
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,31 +48,54 @@ def folders_of(directory: Path, run_id: str) -> list[Path]:
     return sorted((directory / FOLDER).glob(f"*run-*-{run_id}"))
 
 
-def discard(directory: Path, run_id: str) -> None:
-    """Remove the files of a run that is written anew: two of one id would be uploaded one after the other."""
+def remove(directory: Path, place: Place, run_ids: Iterable[str]) -> None:
+    """Remove runs that another one stands for now: their files, and online what the server has of them."""
+    for run_id in run_ids:
+        _discard(directory, run_id)
+        if place.mode == ONLINE:
+            api = wandb.Api(timeout=round(INIT_SECONDS))
+            try:
+                api.run(f"{place.entity or api.default_entity}/{place.project}/{run_id}").delete()
+            except (wandb.errors.CommError, ValueError) as error:
+                if "could not find run" not in str(error).lower():
+                    raise
+
+
+def _discard(directory: Path, run_id: str) -> None:
+    """Remove the files of a run: two of one id would be uploaded one after the other."""
     for folder in folders_of(directory, run_id):
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_taken(error: Exception) -> bool:
+    """Whether W&B refuses an id because its run was deleted there: it never takes such an id again."""
+    return "previously created and deleted" in str(error)
 
 
 class OpenRun:
     """A run that is being written.
 
+    run_id: its id.
+    rows: what was written of its history so far, a text each.
+
     Arguments:
         directory: the study's folder.
         place: where the run goes.
-        content: whose id, name and configuration the run gets; rows and summary come later.
+        content: whose name and configuration the run gets; rows and summary come later.
+        run_id: its id.
 
     Raises:
         wandb.errors.Error: when W&B does not take it.
     """
 
-    def __init__(self, directory: Path, place: Place, content: RunContent) -> None:
+    def __init__(self, directory: Path, place: Place, content: RunContent, run_id: str) -> None:
+        self.run_id = run_id
         self.rows: list[str] = []
-        discard(directory, content.run_id)
+        _discard(directory, run_id)
         self._run = wandb.init(
             mode="online" if place.mode == ONLINE else "offline",
             dir=str(directory),
-            id=content.run_id,
+            id=run_id,
             name=content.name,
             project=place.project,
             entity=place.entity,

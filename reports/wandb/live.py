@@ -19,11 +19,11 @@ from experiments.errors import InputError
 from experiments.folder import writing
 from experiments.trial import EpochEnded, Group, Result, Trial
 
-from .agents import WAIT_SECONDS, agents_run_id, remember_run_id
 from .beside import PATIENCE_SECONDS, Beside
-from .place import Place, remember
+from .place import Place, place_of, remember
 
 SMALLEST = "0.28.1"  # earlier releases deadlock after a fork
+WAIT_SECONDS = 60.0  # for others who share the folder, and hold its lock for less than a second each
 START_SECONDS = 60.0  # for importing wandb on a busy machine
 AFTER_PROBLEM_SECONDS = 30.0  # of patience once something went wrong
 INTERRUPTED_SECONDS = 15.0  # of patience with somebody who pressed Ctrl-C
@@ -112,7 +112,12 @@ class WandbSink:
             return
         (trial,) = groups[0].trials
         self._process.tell({"do": "alone", "trial_id": trial.trial_id, "run_id": self._agents_run})
-        self._remember_among_others(trial.trial_id)
+        try:
+            if place_of(self._directory, self.place.group) != self.place:
+                with writing(self._directory, WAIT_SECONDS):
+                    remember(self._directory, self.place)
+        except InputError as error:
+            self._warn(str(error))
 
     def started(self, trial: Trial) -> None:
         """See Sink."""
@@ -130,29 +135,20 @@ class WandbSink:
     def ended(self, trial: Trial, result: Result) -> None:
         """See Sink."""
         self.send_trial(trial.trial_id)
-        if self._agents_run:  # again: of two that trained this trial, the one whose result counts is remembered
-            self._remember_among_others(trial.trial_id)
 
     # ---- more than a sink ----------------------------------------------------------------------------------------
 
-    def send_trial(self, trial_id: str) -> None:
-        """Have the run of a trial written whole, from the ledger."""
-        self._process.tell({"do": "ended", "trial_id": trial_id})
+    def send_trial(self, trial_id: str, *, replaces: Sequence[str] = ()) -> None:
+        """Have the run of a trial written whole, from the ledger, and then the runs of these ids removed."""
+        self._process.tell({"do": "ended", "trial_id": trial_id, "replaces": list(replaces)})
+
+    def remove(self, trial_id: str, run_ids: Sequence[str]) -> None:
+        """Have runs of a trial removed that it has beside its own."""
+        self._process.tell({"do": "remove", "trial_id": trial_id, "run_ids": list(run_ids)})
 
     def send_report(self) -> None:
         """Have the study's tables and report, which are on disk, written to a run of their own."""
         self._process.tell({"do": "report"})
-
-    def _remember_among_others(self, trial_id: str) -> None:
-        """Write DIR/wandb.json while others may do so too."""
-        try:
-            if self._agents_run:
-                self.place = remember_run_id(self._directory, self.place, trial_id, self._agents_run)
-            else:
-                with writing(self._directory, WAIT_SECONDS):
-                    remember(self._directory, self.place)
-        except InputError as error:
-            self._warn(str(error))
 
     def _hear(self, message: Mapping[str, Any]) -> None:
         self._is_ready = self._is_ready or "ready" in message
@@ -175,6 +171,17 @@ class WandbSink:
                     emoji=False,
                     soft_wrap=True,
                 )
+
+
+def agents_run_id(environment: Mapping[str, str] = os.environ) -> str | None:
+    """The id that W&B has given the run of this process; None where no agent of a sweep started it.
+
+    In such a process W&B ignores every other id.
+
+    >>> agents_run_id({"WANDB_SWEEP_ID": "s", "WANDB_RUN_ID": "abc"}), agents_run_id({"WANDB_RUN_ID": "abc"})
+    ('abc', None)
+    """
+    return environment.get("WANDB_RUN_ID") or None if environment.get("WANDB_SWEEP_ID") else None
 
 
 def check_installed() -> None:

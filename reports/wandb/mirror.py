@@ -13,10 +13,11 @@ Out: {"ready": true} or {"refused": message}; {"written": trial or "report"}; {"
 import contextlib
 import json
 import os
+import secrets
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,18 +52,21 @@ class Mirror:
         directory: the study's folder.
         place: where runs go.
         tell: called with what happened, as above, from several threads.
+        agents_run: the id of the run of a sweep's agent; None where there is no agent.
     """
 
-    def __init__(self, directory: Path, place: Place, tell: Tell) -> None:
+    def __init__(self, directory: Path, place: Place, tell: Tell, agents_run: str | None = None) -> None:
+        self.is_well = True
         self._directory = directory
         self._place = place
         self._tell = tell
+        self._agents_run = agents_run
         self._lanes = [ThreadPoolExecutor(1) for _ in range(_LANES[place.mode == ONLINE])]
         self._lane_of: dict[str, ThreadPoolExecutor] = {}
         self._open: dict[str, OpenRun] = {}
+        self._given_up: dict[str, list[str]] = {}  # ids of a trial's runs that were begun, and another one stands for
         self._num_problems = 0  # in a row
         self._has_url = False
-        self.is_well = True
 
     def started(self, trial_id: str) -> None:
         """A trial begins, for the first time or again."""
@@ -74,11 +78,15 @@ class Mirror:
 
     def separated(self, trial_id: str) -> None:
         """It begins again later, so what it logged is void."""
-        self._do(trial_id, lambda: self._begin_again(trial_id))
+        self._do(trial_id, lambda: self._give_up(trial_id))
 
-    def ended(self, trial_id: str) -> None:
-        """It is over, and its result is in the ledger."""
-        self._do(trial_id, lambda: self._end(trial_id))
+    def ended(self, trial_id: str, replaces: Iterable[str] = ()) -> None:
+        """It is over, and its result is in the ledger; its run then stands for those of these ids."""
+        self._do(trial_id, lambda: self._end(trial_id, replaces))
+
+    def remove(self, trial_id: str, run_ids: Iterable[str]) -> None:
+        """It has runs beside its own."""
+        self._do(trial_id, lambda: self._remove(run_ids))
 
     def report(self) -> None:
         """The study's report is on disk."""
@@ -112,40 +120,43 @@ class Mirror:
     # ---- one run -------------------------------------------------------------------------------------------------
 
     def _start(self, trial_id: str) -> None:
-        run = self._open.get(trial_id)
-        if run is None:
-            self._open[trial_id] = self._opened(self._content(trial_id))
-        elif run.rows:
-            self._begin_again(trial_id)
+        self._give_up(trial_id)
+        self._open[trial_id] = self._opened(self._content(trial_id))
 
     def _log(self, trial_id: str, row: dict[str, Any]) -> None:
         run = self._open.get(trial_id)
         if run is not None and row["epoch"] == len(run.rows):  # else the end writes all that is missing
             run.log(row)
 
-    def _begin_again(self, trial_id: str) -> None:
-        run = self._open.get(trial_id)
-        if run is not None and run.rows:
-            del self._open[trial_id]
+    def _give_up(self, trial_id: str) -> None:
+        """End a run of a trial that begins again: the next attempt has a run of its own."""
+        run = self._open.pop(trial_id, None)
+        if run is not None:
+            self._given_up.setdefault(trial_id, []).append(run.run_id)
             run.finish(_INTERRUPTED, exit_code=1)
-            self._open[trial_id] = self._opened(self._content(trial_id))
 
-    def _end(self, trial_id: str) -> None:
+    def _end(self, trial_id: str, replaces: Iterable[str]) -> None:
         from .client import text_of
 
         content = self._content(trial_id)
-        run = self._open.pop(trial_id, None)
+        run = self._open.get(trial_id)
         if run is not None and content.rows is not None:
             texts = [text_of(row) for row in content.rows[: len(run.rows)]]
-            if run.rows != texts:  # it was trained again in another way meanwhile
-                run.finish(_INTERRUPTED, exit_code=1)
-                run = None
-        run = run or self._opened(content)
+            if run.rows != texts:  # what was told of it is not what was recorded
+                self._give_up(trial_id)
+        run = self._open.pop(trial_id, None) or self._opened(content, taken=[*replaces])
         for row in (content.rows or ())[len(run.rows) :]:
             run.log(row)
         run.finish(content.summary, content.exit_code)
+        earlier = [self._place.run_id(trial_id, attempt) for attempt in range(1, content.attempt)]
+        self._remove({*replaces, *self._given_up.pop(trial_id, []), *earlier} - {run.run_id})
         self._num_problems = 0
         self._tell({"written": trial_id})
+
+    def _remove(self, run_ids: Iterable[str]) -> None:
+        from .client import remove
+
+        remove(self._directory, self._place, run_ids)
 
     def _interrupt(self, trial_id: str) -> None:
         run = self._open.pop(trial_id, None)
@@ -166,14 +177,32 @@ class Mirror:
             name = ledger.study_name() or self._place.group
             return run_of(ledger.trial(trial_id), name, self._place)
 
-    def _opened(self, content: RunContent) -> "OpenRun":
-        from .client import OpenRun
+    def _opened(self, content: RunContent, taken: Iterable[str] = ()) -> "OpenRun":
+        """A new run, with an id of its own where the server has had one of that id.
 
-        run = OpenRun(self._directory, self._place, content)
+        Arguments:
+            content: what it is to hold.
+            taken: ids that are not free.
+        """
+        from .client import OpenRun, is_taken
+
+        run_id = self._agents_run or content.run_id
+        if self._place.mode == ONLINE and run_id in {*taken, *chain(*self._given_up.values())}:
+            run_id = _another(run_id)
+        try:
+            run = OpenRun(self._directory, self._place, content, run_id)
+        except Exception as error:
+            if not is_taken(error):
+                raise
+            run = OpenRun(self._directory, self._place, content, _another(run_id))
         if run.url and not self._has_url:
             self._has_url = True
             self._tell({"url": run.url.rpartition("/runs/")[0]})
         return run
+
+
+def _another(run_id: str) -> str:
+    return f"{run_id}-{secrets.token_hex(3)}"
 
 
 def main(directory: Path, place: Place) -> None:
@@ -195,21 +224,19 @@ def main(directory: Path, place: Place) -> None:
 def _follow(lines: Iterable[str], directory: Path, place: Place, tell: Tell) -> bool:
     """Whether everything went well until the end."""
     mirror: Mirror | None = None
-    lock_name = "mirror"
+    lock_name, agents_run = "mirror", None
     with contextlib.ExitStack() as stack:
         for line in lines:
             message = json.loads(line)
             what = message.pop("do")
             if what == "alone":
-                lock_name = message["trial_id"]
-                run_ids = {message["trial_id"]: message["run_id"]} if message["run_id"] else {}
-                place = replace(place, run_ids={**place.run_ids, **run_ids})
+                lock_name, agents_run = message["trial_id"], message["run_id"]
                 continue
             if mirror is None:
                 if not _holds(directory / "wandb" / f"{lock_name}.lock", stack):
                     tell({"problem": f"another command writes to {directory / 'wandb'}"})
                     return True
-                mirror = Mirror(directory, place, tell)
+                mirror = Mirror(directory, place, tell, agents_run)
                 stack.callback(mirror.close)
             getattr(mirror, what)(**message)
     return mirror is None or mirror.is_well

@@ -36,6 +36,11 @@ class WrittenRun:
     artifacts: list[str] = field(default_factory=list)
     exit_code: int | None = None
 
+    @property
+    def trial_id(self) -> str:
+        """The trial that it is of, by its configuration, else by its id; something else for a run of no trial."""
+        return str(self.config.get("trial") or self.run_id.partition("-")[0]).strip("'")
+
 
 def read_run(folder: Path) -> WrittenRun:
     """The run whose files are in this folder; an empty one where nothing of it reached the disk."""

@@ -4,8 +4,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,22 +26,22 @@ class Place:
     entity: the user or team; None for the default of whoever is logged in.
     group: what W&B groups the study's runs by: the study's name, unless another one keeps two folders of a study apart.
     mode: offline (files in DIR/wandb, for `wandb sync`) or online.
-    run_ids: ids of runs that W&B named itself, by trial: those of a sweep's agents.
     """
 
     project: str = DEFAULT_PROJECT
     entity: str | None = None
     group: str
     mode: str = OFFLINE
-    run_ids: Mapping[str, str] = field(default_factory=dict)
 
-    def run_id(self, trial_id: str) -> str:
-        """The id of a trial's run: the trial's own, and a hash of the group, since other studies may share the trial.
+    def run_id(self, trial_id: str, attempt: int = 1) -> str:
+        """The id of a trial's run: the trial's own, a hash of the group, since other studies may share the trial, and
+        which attempt it is, since W&B's server does not reliably forget what a run held that begins again.
 
-        >>> Place(group="quickstart").run_id("52c5d6a0cd826b15")
-        '52c5d6a0cd826b15-ed4f0b24c4'
+        >>> place = Place(group="quickstart")
+        >>> place.run_id("52c5d6a0cd826b15"), place.run_id("52c5d6a0cd826b15", 2)
+        ('52c5d6a0cd826b15-ed4f0b24c4', '52c5d6a0cd826b15-ed4f0b24c4-r2')
         """
-        return self.run_ids.get(trial_id) or f"{trial_id}-{_digest(self.group)}"
+        return f"{trial_id}-{_digest(self.group)}" + (f"-r{attempt}" if attempt > 1 else "")
 
     @property
     def report_id(self) -> str:
@@ -51,8 +50,7 @@ class Place:
 
     def to_dict(self) -> dict[str, Any]:
         """The place as plain data, as it stands in the file."""
-        plain = {"project": self.project, "entity": self.entity, "group": self.group, "mode": self.mode}
-        return plain | ({"run_ids": dict(self.run_ids)} if self.run_ids else {})
+        return {"project": self.project, "entity": self.entity, "group": self.group, "mode": self.mode}
 
 
 def place_of(
@@ -84,7 +82,6 @@ def place_of(
         entity=entity or remembered.get("entity") or os.environ.get("WANDB_ENTITY") or None,
         group=group or remembered.get("group") or _short(study_name),
         mode=mode or remembered.get("mode") or ONLINE,
-        run_ids=remembered.get("run_ids") or {},
     )
     _check_project(place.project)
     if len(place.group) > LONGEST_NAME:
@@ -93,13 +90,12 @@ def place_of(
 
 
 def remember(directory: Path, place: Place) -> None:
-    """Write DIR/wandb.json, whole or not at all; runs that agents have named meanwhile stay named.
+    """Write DIR/wandb.json, whole or not at all.
 
     Raises:
         DirectoryError: when it cannot be written.
     """
     path = directory / FILE
-    place = replace(place, run_ids={**(_remembered(path).get("run_ids") or {}), **place.run_ids})
     draft = path.with_suffix(".json.new")
     try:
         draft.write_text(json.dumps(place.to_dict(), indent=1) + "\n", encoding="utf-8")
@@ -111,9 +107,7 @@ def remember(directory: Path, place: Place) -> None:
 def _remembered(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        run_ids = content.get("run_ids", {})
-        texts = [content.get(key) for key in ("project", "entity", "group", "mode")]
-        is_ours = all(isinstance(text, str | None) for text in [*texts, *run_ids.values()])
+        is_ours = all(isinstance(content.get(key), str | None) for key in ("project", "entity", "group", "mode"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, AttributeError):

@@ -9,7 +9,7 @@ from experiments.trial import FINISHED
 
 from .live import WandbSink
 from .place import OFFLINE, Place, remember
-from .verify import verify
+from .verify import Checked, verify
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,10 +48,13 @@ def push(directory: Path, place: Place) -> Pushed:
     with WandbSink(directory, place, console=None) as sink:
         sink.wait_until_ready()
         checked = verify(directory, place)
-        missing = [run.trial_id for run in checked if run.difference is not None]
+        missing = [run.trial_id for run in checked if _is_to_be_written(run)]
         remember(directory, place)
-        for trial_id in missing:
-            sink.send_trial(trial_id)
+        for run in checked:
+            if _is_to_be_written(run):
+                sink.send_trial(run.trial_id, replaces=[*run.whole, *run.others])
+            elif run.difference is not None:
+                sink.remove(run.trial_id, [*run.whole[1:], *run.others])
         has_report = counts[FINISHED] > 0 and _write_report(directory)
         if has_report:
             sink.send_report()
@@ -63,6 +66,12 @@ def push(directory: Path, place: Place) -> Pushed:
         has_report=has_report,
         url=sink.url,
     )
+
+
+def _is_to_be_written(run: Checked) -> bool:
+    """Whether W&B has it nowhere whole, or the files of a run twice, which cannot be told apart by the run's id."""
+    ids = [*run.whole, *run.others]
+    return not run.whole or len(set(ids)) < len(ids)
 
 
 def _write_report(directory: Path) -> bool:

@@ -26,6 +26,7 @@ _ODD = re.compile(r"[^\w\- ]")  # W&B separates the parts of a nested key by dot
 class RunContent:
     """A run, whole: what W&B is to hold of it.
 
+    attempt: which attempt at its trial it is, from 1.
     rows: the history, a row an epoch, in order; None for a trial that failed, whose epochs the ledger does not keep:
         the run then has those that were told while it trained.
     exit_code: 0, or 1 for a trial that failed.
@@ -38,6 +39,7 @@ class RunContent:
     rows: tuple[Mapping[str, Any], ...] | None = ()
     summary: Mapping[str, Any]
     exit_code: int = 0
+    attempt: int = 1
 
 
 def run_of(trial: Mapping[str, Any], study_name: str, place: Place) -> RunContent:
@@ -46,12 +48,12 @@ def run_of(trial: Mapping[str, Any], study_name: str, place: Place) -> RunConten
     Arguments:
         trial: what `Ledger.trial` gives.
         study_name: of the ledger.
-        place: where the run goes, which gives it its id.
+        place: where the run goes, which gives it its id, with the number of the trial's attempts.
     """
     keys = factor_keys(trial["levels"])
     levels = {keys[factor]: level for factor, level in trial["levels"].items()}
     return RunContent(
-        run_id=place.run_id(trial["trial_id"]),
+        run_id=place.run_id(trial["trial_id"], len(trial["history"])),
         name=_name(trial),
         job_type=TRAIN,
         config={
@@ -69,6 +71,7 @@ def run_of(trial: Mapping[str, Any], study_name: str, place: Place) -> RunConten
             **{name: value for name, value in trial["metrics"].items() if not math.isnan(value)},
         },
         exit_code=1 if trial["status"] == FAILED else 0,
+        attempt=len(trial["history"]),
     )
 
 

@@ -19,20 +19,25 @@ MISSING = "is missing"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
-    """One trial that has ended, or the report, and what W&B has of it.
+    """One trial that has ended, and what W&B has of it.
 
-    difference: the first thing in which W&B and the ledger differ; None where they agree.
+    difference: the first thing in which W&B and the ledger differ; None where W&B has it once and whole.
+    whole: the ids of its runs that agree with the ledger.
+    others: the ids of its other runs.
     """
 
     trial_id: str
     name: str
     difference: str | None
+    whole: tuple[str, ...]
+    others: tuple[str, ...]
 
 
 def verify(directory: Path, place: Place) -> list[Checked]:
     """Every planned trial that has ended, in the order of the plan, checked against what W&B holds.
 
-    Offline, that is the files in DIR/wandb; online, what the server answers.
+    Offline, that is the files in DIR/wandb; online, what the server answers. A run is found by the trial that its
+    configuration names.
 
     Arguments:
         directory: the study's folder.
@@ -42,18 +47,29 @@ def verify(directory: Path, place: Place) -> list[Checked]:
         LedgerError: when there is no ledger, or it cannot be read.
         InputError: online, when the server cannot be asked.
     """
-    written = _on_server(place) if place.mode == ONLINE else _in_files(directory)
+    found: dict[str, list[WrittenRun]] = {}
+    for run in runs_on_server(place) if place.mode == ONLINE else _in_files(directory):
+        found.setdefault(run.trial_id, []).append(run)
     with Ledger(directory / "ledger.sqlite", writable=False) as ledger:
         study_name = ledger.study_name() or place.group
         trials = [ledger.trial(trial["trial_id"]) for trial in ledger.trials() if trial["status"] in ENDED]
-    checked = []
-    for trial in trials:
-        content = run_of(trial, study_name, place)
-        found = written.get(content.run_id, [])
-        checked.append(
-            Checked(trial_id=trial["trial_id"], name=content.name, difference=_of_all(content, place, found))
-        )
-    return checked
+    return [_checked(run_of(trial, study_name, place), place, found.get(trial["trial_id"], [])) for trial in trials]
+
+
+def _checked(content: RunContent, place: Place, found: list[WrittenRun]) -> Checked:
+    differences = [difference_of(content, place, run) for run in found]
+    whole = [run.run_id for run, difference in zip(found, differences, strict=True) if difference is None]
+    if len(found) > 1:
+        difference: str | None = f"is there {len(found)} times"
+    else:
+        difference = differences[0] if differences else MISSING
+    return Checked(
+        trial_id=content.config["trial"],
+        name=content.name,
+        difference=difference,
+        whole=tuple(whole),
+        others=tuple(run.run_id for run in found if run.run_id not in whole),
+    )
 
 
 def difference_of(content: RunContent, place: Place, found: WrittenRun) -> str | None:
@@ -63,7 +79,7 @@ def difference_of(content: RunContent, place: Place, found: WrittenRun) -> str |
         ("job type", content.job_type, found.job_type),
         ("name", content.name, found.name),
         ("configuration", content.config, _unquoted(found.config)),
-        ("summary", content.summary, found.summary),
+        ("summary", content.summary, _ours(found.summary, content.summary)),
     )
     if found.exit_code is None:
         return "was never ended"
@@ -81,32 +97,24 @@ def difference_of(content: RunContent, place: Place, found: WrittenRun) -> str |
     return None
 
 
+def _ours(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A summary without what W&B itself summarises: the last values of metrics that begin with _."""
+    return {key: value for key, value in found.items() if not key.startswith("_") or key in wanted}
+
+
 def _unquoted(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """A run of a sweep has the trial's id as the sweep gives it, which is in quotes where it reads as a number."""
     return {**config, "trial": str(config["trial"]).strip("'")} if "trial" in config else config
 
 
-def _of_all(content: RunContent, place: Place, found: list[WrittenRun]) -> str | None:
-    if not found:
-        return MISSING
-    if len(found) > 1:
-        return f"is there {len(found)} times"
-    return difference_of(content, place, found[0])
-
-
-def _in_files(directory: Path) -> dict[str, list[WrittenRun]]:
-    """Runs by id, a list each, since a run that was begun twice has two folders."""
-    runs: dict[str, list[WrittenRun]] = {}
+def _in_files(directory: Path) -> list[WrittenRun]:
+    runs = []
     for folder in sorted((directory / "wandb").glob("*run-*-*")):
         if folder.is_dir():
             run = read_run(folder)
-            run_id = run.run_id or folder.name.split("-", 3)[-1]
-            runs.setdefault(run_id, []).append(run)
+            run.run_id = run.run_id or folder.name.split("-", 3)[-1]  # of a run of which nothing reached the disk
+            runs.append(run)
     return runs
-
-
-def _on_server(place: Place) -> dict[str, list[WrittenRun]]:
-    return {run.run_id: [run] for run in runs_on_server(place)}
 
 
 def _first_difference(wanted: Any, found: Any) -> str | None:

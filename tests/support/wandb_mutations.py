@@ -86,6 +86,8 @@ class WandbMutations:
             if run.state != "running":  # started again
                 run.state, run.exit_code = "running", None
             return run, False
+        if key in self.store.deleted:
+            raise GraphqlError(f"run {run_id} was previously created and deleted; try a new run name", 409)
         run = StoredRun(
             entity=project.entity,
             project=project.name,
@@ -101,6 +103,7 @@ class WandbMutations:
         if run is None:
             raise GraphqlError(f"run {given['id']} not found", 404)
         del self.store.runs[run.entity, run.project, run.run_id]
+        self.store.deleted.add((run.entity, run.project, run.run_id))
         return {"success": True, "clientMutationId": given.get("clientMutationId")}
 
     def create_run_files(self, given: dict[str, Any]) -> dict[str, Any]:

@@ -91,9 +91,9 @@ class WandbServer:
         self._closing = threading.Event()
         self._contents: dict[str, bytes] = {}
         self._uploads: dict[str, Callable[[bytes], None]] = {}
-        self._store = WandbStore(entity)
-        nodes = WandbNodes(self._store, self._download_url)
-        mutations = WandbMutations(self._store, nodes, self._upload_url, appends=appends)
+        self.store = WandbStore(entity)
+        nodes = WandbNodes(self.store, self._download_url)
+        mutations = WandbMutations(self.store, nodes, self._upload_url, appends=appends)
         self._roots = {"query": nodes.fields, "mutation": mutations.fields}
         self._http: WandbListener | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -119,22 +119,22 @@ class WandbServer:
     @property
     def runs(self) -> dict[RunKey, StoredRun]:
         """The runs by (entity, project, run id)."""
-        return self._store.runs
+        return self.store.runs
 
     @property
     def artifacts(self) -> list[StoredArtifact]:
         """All versions of all artifacts, oldest first."""
-        return list(self._store.artifacts.values())
+        return list(self.store.artifacts.values())
 
     @property
     def views(self) -> list[StoredView]:
         """The workspaces and reports, oldest first."""
-        return list(self._store.views.values())
+        return list(self.store.views.values())
 
     @property
     def sweeps(self) -> dict[str, StoredSweep]:
         """The sweeps by the id that `wandb agent` takes."""
-        return self._store.sweeps
+        return self.store.sweeps
 
     @property
     def requests(self) -> list[RecordedRequest]:
@@ -291,7 +291,7 @@ class WandbServer:
             return self._graphql(operation, variables, query)
         if operation == "file_stream":
             _, entity, project, run_id = unquote(path).strip("/").split("/")[:4]
-            run = self._store.run_of(entity, project, run_id)
+            run = self.store.run_of(entity, project, run_id)
             return (404, b'{"error": "run not found"}') if run is None else (200, _json(receive_stream(run, variables)))
         if operation == "upload" and path in self._uploads:
             self._uploads[path](body)

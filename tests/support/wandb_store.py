@@ -169,6 +169,7 @@ class WandbStore:
         self.artifacts: dict[str, StoredArtifact] = {}
         self.views: dict[str, StoredView] = {}
         self.sweeps: dict[str, StoredSweep] = {}
+        self.deleted: set[RunKey] = set()
         self._numbers = count(1)
 
     def new_id(self, kind: str) -> str:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,11 +26,8 @@ SLOW = pytest.mark.slow
 
 
 @pytest.fixture
-def server():
-    with WandbServer() as running:
-        yield running
-        assert running.unknown == []
-        assert running.trap.hosts == []
+def server(wandb_server):
+    return wandb_server
 
 
 @pytest.fixture(autouse=True)
@@ -72,16 +70,16 @@ def ledger(directory="runs/mine"):
 
 
 def differences(server, directory="runs/mine", study_name="mine"):
-    """Of every planned trial, in what its run on the server differs from the ledger; and runs of no trial."""
+    """Of every planned trial, in what its run on the server differs from the ledger, or how many runs it has."""
     place = place_of(Path(directory), study_name)
     with ledger(directory) as opened:
         contents = [run_of(opened.trial(trial["trial_id"]), study_name, place) for trial in opened.trials()]
+    runs = [as_written(run) for run in server.runs.values() if run.run_id != place.report_id]
     found = []
     for content in contents:
-        run = server.runs.get((server.entity, place.project, content.run_id))
-        found.append("is missing" if run is None else difference_of(content, place, as_written(run)))
-    known = {content.run_id for content in contents} | {place.report_id}
-    assert {run_id for _, _, run_id in server.runs} <= known
+        own = [run for run in runs if run.trial_id == content.config["trial"]]
+        found.append(difference_of(content, place, own[0]) if len(own) == 1 else f"is there {len(own)} times")
+    assert {run.trial_id for run in runs} <= {content.config["trial"] for content in contents}
     return [difference for difference in found if difference is not None]
 
 
@@ -211,8 +209,18 @@ def test_a_server_that_fails_costs_no_trial_and_one_warning_and_push_makes_the_r
     assert differences(server) == []
 
 
+@pytest.fixture(params=[False, True], ids=["overwrites", "appends"])
+def either_server(request):
+    """Whether W&B's server forgets what a run held that begins again is not documented so that one could rely on it."""
+    with WandbServer(appends=request.param) as running:
+        yield running
+        assert running.unknown == []
+        assert running.trap.hosts == []
+
+
 @SLOW
-def test_ctrl_c_ends_runs_and_the_same_command_writes_them_anew(server):
+def test_ctrl_c_ends_runs_and_the_same_command_has_whole_ones_in_their_place(either_server):
+    server = either_server
     write_study(max_epochs=100)
     often = {"WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "0.2"}
     process = start(server, "run", "mine.yaml", "--wandb", "online", "--fuse", "never", **often)
@@ -222,11 +230,34 @@ def test_ctrl_c_ends_runs_and_the_same_command_writes_them_anew(server):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
-    assert server.runs
-    assert all(run.state == "failed" for run in server.runs.values())
-    assert {run.summary["trial/status"] for run in server.runs.values()} == {"interrupted"}
+    interrupted = [run for run in server.runs.values() if run.state == "failed"]
+    assert interrupted
+    assert {run.summary["trial/status"] for run in interrupted} == {"interrupted"}
     ablate(server, "run", "mine.yaml", "--wandb", "online")
     assert differences(server) == []
+
+
+@SLOW
+def test_push_mends_what_lost_rows_was_deleted_or_stands_twice(either_server):
+    server = either_server
+    ablate(server, "run", "mine.yaml", "--wandb", "online")
+    assert differences(server) == []
+    lost, deleted, twice, whole = [key for key, run in server.runs.items() if run.job_type == "train"]
+    server.runs[lost].lines["wandb-history.jsonl"].pop(2)
+    server.runs.pop(deleted)
+    server.store.deleted.add(deleted)
+    copy = replace(server.runs[twice], run_id="another", storage_id="Run:another")
+    server.runs[(*twice[:2], "another")] = copy
+    out = ablate(server, "wandb", "verify", "runs/mine", code=1)
+    assert "1 of 4 runs on the server agree" in out
+    assert "has 2 rows, not 3" in out
+    assert "is missing" in out
+    assert "is there 2 times" in out
+    assert "2 runs and the report written, 2 were there already" in ablate(server, "wandb", "push", "runs/mine")
+    assert differences(server) == []
+    assert whole in server.runs
+    assert lost not in server.runs
+    assert "4 of 4 runs on the server agree" in ablate(server, "wandb", "verify", "runs/mine")
 
 
 @SLOW

@@ -33,12 +33,12 @@ def test_a_folder_remembers_its_place_and_the_next_command_may_change_a_part(tmp
     assert [path.name for path in tmp_path.iterdir()] == ["wandb.json"]
 
 
-def test_the_same_trial_in_two_groups_is_two_runs_and_a_run_named_by_wandb_stays(tmp_path):
-    one, two = Place(group="a"), Place(group="b", run_ids={"t1": "sweep1"})
+def test_the_same_trial_in_two_groups_is_two_runs_and_so_are_two_attempts():
+    one, two = Place(group="a"), Place(group="b")
+    ids = {one.run_id("t0"), one.run_id("t0", 2), two.run_id("t0"), one.run_id("t1"), one.report_id, two.report_id}
+    assert len(ids) == 6
+    assert one.run_id("t0") == one.run_id("t0", 1) == one.run_id("t0", 0)
     assert one.run_id("t0").startswith("t0-")
-    assert one.run_id("t0") != two.run_id("t0")
-    assert (two.run_id("t1"), two.run_id("t0")) == ("sweep1", Place(group="b").run_id("t0"))
-    assert one.report_id != two.report_id
 
 
 @pytest.mark.parametrize("char", list("/\\#?%:\n"))
@@ -60,9 +60,7 @@ def test_long_names_are_refused_or_for_a_study_cut_to_a_name_of_its_own(tmp_path
     assert {len(group) for group in groups} == {128}
 
 
-@pytest.mark.parametrize(
-    "content", ["", "[]", "{", '{"project": 3}', '{"run_ids": {"a": 1}}', '{"run_ids": []}', "\xff"]
-)
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"project": 3}', "\xff"])
 def test_a_file_that_is_not_ours_is_an_error_that_says_what_to_do(tmp_path, content):
     (tmp_path / "wandb.json").write_text(content, encoding="latin-1")
     with pytest.raises(DirectoryError, match=r"wandb.json: does not hold what this suite writes there; remove it"):
@@ -70,11 +68,10 @@ def test_a_file_that_is_not_ours_is_an_error_that_says_what_to_do(tmp_path, cont
 
 
 def test_what_is_remembered_is_plain_json(tmp_path):
-    remember(tmp_path, Place(project="p", entity="e", group="g", mode=OFFLINE, run_ids={"t": "r"}))
+    remember(tmp_path, Place(project="p", entity="e", group="g", mode=OFFLINE))
     assert json.loads((tmp_path / "wandb.json").read_text()) == {
         "project": "p",
         "entity": "e",
         "group": "g",
         "mode": "offline",
-        "run_ids": {"t": "r"},
     }

@@ -215,7 +215,6 @@ def test_bad_input_of_the_command_is_told(capsys):
 def test_agents_of_a_sweep_record_every_trial_once(tmp_path):
     Path("mine.yaml").write_text(yaml.safe_dump(small_study(name="mine")))
     assert main(["wandb", "sweep", "mine.yaml", "--file", "sweep.yaml", "--out", "out"]) == 0
-    (tmp_path / "sweep.yaml").write_text(Path("sweep.yaml").read_text().replace("\n- online\n", "\n- 'off'\n"))
     programs = Path(sys.executable).parent
     with WandbServer() as server:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
@@ -238,6 +237,15 @@ def test_agents_of_a_sweep_record_every_trial_once(tmp_path):
         said = [agent.communicate(timeout=500)[0] for agent in agents]
         assert [agent.returncode for agent in agents] == [0, 0], said
         assert sorted(point["trial"] for point in sweep.handed_out.values()) == sorted(values_of(sweep.config_text))
+        runs = {run.run_id: run for run in server.runs.values()}
+        assert {run.sweep for run in runs.values()} == {sweep_id}
+        assert {run_id: run.config["trial"] for run_id, run in runs.items()} == {
+            run_id: point["trial"] for run_id, point in sweep.handed_out.items()
+        }
+        out = subprocess.run(
+            [programs / "ablate", "wandb", "verify", "out"], env=environment, capture_output=True, text=True, check=True
+        ).stdout
+        assert "4 of 4 runs on the server agree with the ledger" in out
         assert server.unknown == []
         assert server.trap.hosts == []
     with Ledger(Path("out/ledger.sqlite"), writable=False) as ledger:
