@@ -117,9 +117,8 @@ class OpenRun:
                 finish_timeout_raises=True,
             ),
         )
-        if content.job_type == TRAIN:
-            self._run.define_metric("epoch", summary="none")
-            self._run.define_metric("*", step_metric="epoch", summary="none")
+        self._is_trial = content.job_type == TRAIN
+        self._defined: set[str] = set()
 
     @property
     def url(self) -> str | None:
@@ -128,6 +127,11 @@ class OpenRun:
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Write one row of the history."""
+        for name in row.keys() - self._defined if self._is_trial else ():
+            # One by one: the pattern * now and then misses a name with a dot in it, which has to be escaped.
+            axis = None if name == "epoch" else "epoch"
+            self._run.define_metric(name.replace(".", "\\."), step_metric=axis, summary="none")
+            self._defined.add(name)
         self._run.log(dict(row))
         self.rows.append(text_of(row))
 
