@@ -12,11 +12,15 @@ from typing import Any, Protocol, Self
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One piece of work: `function(argument, emit)`, both importable or picklable. `key` names it in events."""
+    """One piece of work: `function(argument, emit)`, both importable or picklable. `key` names it in events.
+
+    timeout_seconds: how long it may work before its place is ended, which gives `TimedOut`; None for as long as it takes.
+    """
 
     key: str
     function: Callable[[Any, Callable[[Any], None]], Any]
     argument: Any
+    timeout_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +63,15 @@ class Lost:
     reason: str
 
 
-Event = Started | Said | Done | Raised | Lost
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimedOut:
+    """The task worked longer than its `timeout_seconds`, and its place was ended with it."""
+
+    key: str
+    seconds: float
+
+
+Event = Started | Said | Done | Raised | Lost | TimedOut
 
 
 class Runner(Protocol):
@@ -80,7 +92,7 @@ class Runner(Protocol):
         """Work through the tasks and return when all have ended.
 
         A task is asked for only when a place is free, and only after `handle` has returned for everything that came
-        before. Each task gives Started, any number of Said, and exactly one of Done, Raised and Lost. What `handle`
+        before. Each task gives Started, any number of Said, and exactly one of Done, Raised, Lost and TimedOut. What `handle`
         raises, and KeyboardInterrupt, ends the run.
         """
 
