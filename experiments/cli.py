@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 DONE, SOME_FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 _LATER = {  # values that the design has and this release not yet
-    "runner": {"ray": "the Ray runner"},
     "wandb": {"offline": "Weights & Biases", "online": "Weights & Biases"},
 }
 
@@ -113,6 +112,7 @@ def _run(arguments: argparse.Namespace) -> int:
             arguments.out,
             runner=arguments.runner,
             workers=arguments.workers,
+            address=arguments.address,
             sinks=[progress],
             fuse=arguments.fuse,
             meanwhile=_import_reports,
@@ -223,6 +223,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_study(run)
     run.add_argument("--runner", default="local", choices=["inline", "local", "ray"], help="default: %(default)s")
     run.add_argument("--workers", type=int, metavar="N", help="worker processes (default: one a GPU, or one a core)")
+    run.add_argument(
+        "--address",
+        metavar="HOST:PORT",
+        help="of a Ray cluster's head, or auto (default: $RAY_ADDRESS, else Ray is started on this machine)",
+    )
     run.add_argument(
         "--fuse",
         default="auto",

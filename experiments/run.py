@@ -13,12 +13,12 @@ from .driver import Driver, Sink
 from .errors import InputError, choices, listed
 from .folder import LEDGER, check_folder, write_study_file, writing
 from .ledger import Ledger
-from .runners import Done, Event, InlineRunner, LocalRunner, Lost, Raised, Runner, Task
+from .runners import Done, Event, InlineRunner, LocalRunner, Lost, Raised, RayRunner, Runner, Task
 from .study import Study
 from .study_file import load_study
 from .trial import Group, Plan, Trial
 
-RUNNERS = ("local", "inline")
+RUNNERS = ("local", "inline", "ray")
 FUSE = ("auto", "always", "never")
 
 
@@ -37,6 +37,7 @@ def run(
     *,
     runner: str = "local",
     workers: int | None = None,
+    address: str | None = None,
     fuse: str = "auto",
     data_dir: str | Path | None = None,
     sinks: Sequence[Sink] = (),
@@ -47,14 +48,16 @@ def run(
     Arguments:
         study: a Study, or what `load_study` takes.
         directory: the study's folder; runs/<study> by default. A folder that has trials of this study is continued.
-        runner: local (worker processes, one a GPU or a core) or inline (this process).
+        runner: local (worker processes, one a GPU or a core), inline (this process) or ray (a cluster).
         workers: how many worker processes instead.
+        address: of a Ray cluster, HOST:PORT or "auto"; the environment variable RAY_ADDRESS by default, and without it
+            Ray is started on this machine and stopped at the end.
         fuse: auto trains trials together where they are built alike and it is faster, always makes it an error where
             one cannot be, never trains each by itself.
         data_dir: where data sets live; the environment variable ABLATE_DATA_DIR by default, else data/.
         sinks: what else wants to know how it goes.
-        meanwhile: called once while the local runner imports torch, which takes seconds that this process spends
-            waiting; not called with another runner.
+        meanwhile: called once while worker processes import torch, which takes seconds that this process spends
+            waiting; not called with the inline runner.
 
     Raises:
         InputError: when the study, the folder or its ledger is wrong; nothing was written then. With fuse="always" also
@@ -68,8 +71,8 @@ def run(
     if fuse not in FUSE:
         raise InputError(f"--fuse {fuse!r} is not a way of fusing{choices(fuse, FUSE)}")
     check_folder(directory, study)
-    with make_runner(runner, study, workers) as places:
-        if meanwhile is not None and runner == "local":
+    with make_runner(runner, study, workers, address) as places:
+        if meanwhile is not None and runner != "inline":
             meanwhile()
         planned = plan(study, places)
         with writing(directory), Ledger(directory / LEDGER, writable=True) as ledger:
@@ -97,20 +100,23 @@ def _check_data(ledger: Ledger, planned: Plan, directory: Path) -> None:
         )
 
 
-def make_runner(name: str, study: Study, workers: int | None = None) -> Runner:
+def make_runner(name: str, study: Study, workers: int | None = None, address: str | None = None) -> Runner:
     """The runner of this name, warmed up for the study's classes.
 
     Raises:
-        InputError: when there is no such runner, or workers is below 1.
+        InputError: when there is no such runner, workers is below 1, or another runner than ray has an address.
     """
     if name not in RUNNERS:
         raise InputError(f"--runner {name!r} is not a runner{choices(name, RUNNERS)}")
     if workers is not None and workers < 1:
         raise InputError(f"--workers {workers}: at least 1 is needed")
+    if address is not None and name != "ray":
+        raise InputError(f"--address {address}: only --runner ray has one")
     if name == "inline":
         return InlineRunner()
     ours = [f"experiments.{name}" for name in ("plan", "train", "fusing")]
-    return LocalRunner(workers, preload=[*ours, *_modules(study)])
+    preload = [*ours, *_modules(study)]
+    return RayRunner(address, workers, preload) if name == "ray" else LocalRunner(workers, preload)
 
 
 def plan(study: Study, runner: Runner) -> Plan:
@@ -121,7 +127,7 @@ def plan(study: Study, runner: Runner) -> Plan:
     Raises:
         StudyError: with every problem of the study.
     """
-    planned: Plan = _asked(runner, Task(key="plan", function=_plan, argument=study))
+    planned: Plan = _asked(runner, Task(key="plan", function=_plan, argument=study, near_command=True))
     return planned
 
 
@@ -139,7 +145,8 @@ def grouped(trials: Sequence[Trial], runner: Runner, fuse: str) -> list[Group]:
     by_seed = sorted(trials, key=lambda trial: trial.seed)  # stable: pairs are complete early, and share their batches
     if fuse == "never":
         return [Group(trials=(trial,)) for trial in by_seed]
-    task = Task(key="group", function=_group, argument=(by_seed, runner.num_places, fuse == "auto"))
+    argument = (by_seed, runner.num_places, fuse == "auto")
+    task = Task(key="group", function=_group, argument=argument, near_command=True)
     groups: list[Group] = _asked(runner, task)
     alone = [group for group in groups if group.why_alone is not None]
     if fuse == "always" and alone:

@@ -14,13 +14,15 @@ from typing import Any, Protocol, Self
 class Task:
     """One piece of work: `function(argument, emit)`, both importable or picklable. `key` names it in events.
 
-    timeout_seconds: how long it may work before its place is ended, which gives `TimedOut`; None for as long as it takes.
+    timeout_seconds: how long it may work before its place is ended, which gives `TimedOut`; None: as long as it takes.
+    near_command: whether it had better run on the machine of the command, whose files it reads.
     """
 
     key: str
     function: Callable[[Any, Callable[[Any], None]], Any]
     argument: Any
     timeout_seconds: float | None = None
+    near_command: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,12 +77,11 @@ Event = Started | Said | Done | Raised | Lost | TimedOut
 
 
 class Runner(Protocol):
-    """Runs tasks in places (processes, devices). Use it in a `with` block; leaving it stops everything at once.
+    """Runs tasks in places (processes, devices). Use it in a `with` block; leaving it stops everything at once."""
 
-    num_places: how many tasks are worked on at the same time.
-    """
-
-    num_places: int
+    @property
+    def num_places(self) -> int:
+        """How many tasks are worked on at the same time; a cluster's may change meanwhile."""
 
     def __enter__(self) -> Self: ...
 
@@ -92,8 +93,8 @@ class Runner(Protocol):
         """Work through the tasks and return when all have ended.
 
         A task is asked for only when a place is free, and only after `handle` has returned for everything that came
-        before. Each task gives Started, any number of Said, and exactly one of Done, Raised, Lost and TimedOut. What `handle`
-        raises, and KeyboardInterrupt, ends the run.
+        before. Each task gives Started, any number of Said, and exactly one of Done, Raised, Lost and TimedOut. What
+        `handle` raises, and KeyboardInterrupt, ends the run.
         """
 
     def log_to(self, directory: Path) -> None:

@@ -57,3 +57,22 @@ def slow(path, emit):
     time.sleep(1.5)
     with open(path, "a") as file:
         file.write("done\n")
+
+
+def ray_node(seconds, emit):
+    """Which node of a Ray cluster it is on."""
+    import ray
+
+    time.sleep(seconds)
+    return ray.get_runtime_context().get_node_id()
+
+
+def tell_and_wait(seconds, emit):
+    """Tells its process, and ends only after a while."""
+    emit(os.getpid())
+    time.sleep(seconds)
+    return "ended"
+
+
+def size(data, emit):
+    return len(data)

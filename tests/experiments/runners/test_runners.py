@@ -10,14 +10,24 @@ from pathlib import Path
 import pytest
 import tasks
 
-from experiments.runners import Done, InlineRunner, LocalRunner, Lost, Raised, Said, Started, Task
+from experiments.runners import Done, InlineRunner, LocalRunner, Lost, Raised, RayRunner, Said, Started, Task
 
 RUNNERS = {"inline": InlineRunner, "local": lambda: LocalRunner(2)}
 
 
-@pytest.fixture(params=RUNNERS)
+@pytest.fixture(params=[*RUNNERS, pytest.param("ray", marks=pytest.mark.ray)])
 def runner(request):
+    if request.param == "ray":
+        yield request.getfixturevalue("ray_runner")
+        return
     with RUNNERS[request.param]() as runner:
+        yield runner
+
+
+@pytest.fixture(scope="module")
+def ray_runner():
+    """One for all tests: a Ray takes seconds to start."""
+    with RayRunner(num_places=2) as runner:
         yield runner
 
 
