@@ -30,6 +30,7 @@ from .local import _ALLOCATOR, _ENVIRONMENT
 _CONNECT_SECONDS = 90.0  # a Ray of this machine starts in 7 s, and in half a minute where other work is done
 _STOP_SECONDS = 15.0
 _BIG_BYTES = 64 * 1024  # an argument from this size on is kept for the next task, which often has the same one
+_GONE = "RAY_gcs_rpc_server_reconnect_timeout_s"  # Ray waits a minute for a head that does not answer
 _NOTHING = object()
 _HOW_TO_INSTALL = '`uv sync --extra ray` in a checkout, or `pip install "ablation-suite[ray]"`'
 
@@ -170,6 +171,7 @@ class _RayProcess:
         environment = os.environ | {
             "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # under `uv run`, Ray would build an environment on each machine
             "RAY_USAGE_STATS_ENABLED": "0",
+            _GONE: os.environ.get(_GONE, "20"),
             "PYTHONPATH": os.pathsep.join(settings["sys_path"]),
         }
         if address is None:

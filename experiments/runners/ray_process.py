@@ -38,7 +38,8 @@ from .local import _print_to, _sendable
 _BIG_BYTES = 64 * 1024  # smaller arguments travel with each task
 _OBJECT_STORE_BYTES = 128 * 2**20  # of a Ray of this machine: results go by it only from 100 KB on
 _ANSWER_SECONDS = 5.0  # for the head to take a connection
-_SILENCE_SECONDS = 20.0  # after which a head counts as gone
+# After which a head counts as gone; a little less than when Ray ends this process for it (ray.py sets a default).
+_SILENCE_SECONDS = 0.75 * float(os.environ.get("RAY_gcs_rpc_server_reconnect_timeout_s", "60"))
 _DROP_SECONDS = 5.0
 
 # Not sent with the current folder: results, data, environments, weights. Ray leaves out what .gitignore and .rayignore
@@ -83,7 +84,7 @@ class _Connection:
         self._send = send
         self._address: str | None = settings["address"]
         self._preload: list[str] = settings["preload"]
-        self._place = {name: settings[name] for name in ("directory", "sys_path")}
+        self._place: dict[str, Any] = {name: settings[name] for name in ("directory", "sys_path")}
         self._big: ray.ObjectRef | None = None
         self._following: dict[int, tuple[asyncio.Task[None], ray.ObjectRefGenerator]] = {}
         _connect(settings)
@@ -92,6 +93,7 @@ class _Connection:
         self._node_id = ray.get_runtime_context().get_node_id()
         nodes = [node for node in ray.nodes() if node["Alive"]]
         self._unit = "GPU" if any(node["Resources"].get("GPU", 0) >= 1 for node in nodes) else "CPU"
+        self._place["has_gpu"] = self._unit == "GPU"
         resources = {"num_cpus": 1, "num_gpus": 1 if self._unit == "GPU" else 0}
         # A process that has initialised CUDA keeps its GPU, so it serves again only where that is the only one.
         has_choice = any(node["Resources"].get("GPU", 0) > 1 for node in nodes)
@@ -251,12 +253,13 @@ def _connect(settings: Mapping[str, Any]) -> None:
         _check_address(address)
     directory, _ = settings["directory"]
     try:
-        environment = {
+        environment: dict[str, Any] = {
             "env_vars": settings["environment"],
             "working_dir": directory,
-            "py_modules": _modules_to_send(settings["preload"], Path(directory)),
             "excludes": [*(f"/{name}/" for name in _EXCLUDED_FOLDERS), *_EXCLUDED_FILES],
         }
+        if modules := _modules_to_send(settings["preload"], Path(directory)):
+            environment["py_modules"] = modules
         ray.init(address, runtime_env=environment, **quiet)
     except Exception as error:  # Ray raises whatever its parts do
         lines = str(error).strip().splitlines() or [type(error).__name__]
@@ -331,6 +334,8 @@ def _settle(place: Mapping[str, Any]) -> None:
     if "directory" not in _settled:
         _settled["directory"] = place["directory"]
         sys.path.extend(entry for entry in place["sys_path"] if entry not in sys.path and Path(entry).exists())
+        if not place["has_gpu"]:
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""  # else torch's optimizers look for a driver at every step
         if _is_here(place["directory"]):
             os.chdir(place["directory"][0])
     logs = place["logs"]
