@@ -39,7 +39,7 @@ _BIG_BYTES = 64 * 1024  # smaller arguments travel with each task
 _OBJECT_STORE_BYTES = 128 * 2**20  # of a Ray of this machine: results go by it only from 100 KB on
 _ANSWER_SECONDS = 5.0  # for the head to take a connection
 # After which a head counts as gone; a little less than when Ray ends this process for it (ray.py sets a default).
-_SILENCE_SECONDS = 0.75 * float(os.environ.get("RAY_gcs_rpc_server_reconnect_timeout_s", "60"))
+_SILENCE_SECONDS = 0.75 * float(os.environ.get("RAY_gcs_rpc_server_reconnect_timeout_s", "60"))  # noqa: SIM112 -- Ray's name
 _DROP_SECONDS = 5.0
 
 # Not sent with the current folder: results, data, environments, weights. Ray leaves out what .gitignore and .rayignore
@@ -173,14 +173,14 @@ class _Connection:
                         self._send(kind, number, *content)
                     if kind in {"done", "raised"}:
                         return
-            self._send("lost", number, f"{where} ended without a result")
+            await self._lost(number, f"{where} ended without a result")
         except TimeoutError:
             ray.cancel(stream, force=True)
             self._send("timed out", number, timeout)
         except (RuntimeEnvSetupError, RayTaskError) as error:  # an error of ours: those of tasks arrive as "raised"
             self._send("failed", f"its machines cannot run this: {_reason(error)}{_HINT}")
         except RayError as error:
-            self._send("lost", number, f"{where}: {_reason(error)}")
+            await self._lost(number, f"{where}: {_reason(error)}")
         finally:
             self._following.pop(number, None)
 
@@ -198,29 +198,40 @@ class _Connection:
                 if future.done() and not future.cancelled():
                     future.exception()  # looked at, so that asyncio does not tell of it
 
+    async def _lost(self, number: int, reason: str) -> None:
+        """A task is lost, or with it the whole cluster, which then costs none."""
+        try:
+            await self._nodes()
+        except _FailedError as error:
+            self._send("failed", str(error))
+        else:
+            self._send("lost", number, reason)
+
     async def _watch(self) -> None:
-        """Tell when the cluster grows or shrinks; raise when its head or this machine's part of it is gone."""
+        """Tell when the cluster grows or shrinks; raise when it is gone."""
         while True:
             await asyncio.sleep(1)
-            try:
-                found = await asyncio.wait_for(asyncio.to_thread(ray.nodes), _SILENCE_SECONDS)
-            except (TimeoutError, RayError, OSError):
-                raise _FailedError(
-                    "its head is gone; what had ended is recorded, and the same command continues with any runner"
-                ) from None
-            nodes = [node for node in found if node["Alive"]]
-            if self._node_id not in {node["NodeID"] for node in nodes}:
-                raise _FailedError(
-                    "this machine's part of it has ended; what had ended is recorded, and the same command continues"
-                )
-            if (num_places := self._counted(nodes)) != self._num_places:
+            num_places = self._counted(await self._nodes())
+            if num_places != self._num_places:
                 self._num_places = num_places
                 self._send("places", num_places)
+
+    async def _nodes(self) -> list[dict[str, Any]]:
+        """The nodes that are alive; raises when the head or this machine's part of the cluster is gone."""
+        try:
+            found = await asyncio.wait_for(asyncio.to_thread(ray.nodes), _SILENCE_SECONDS)
+        except (TimeoutError, RayError, OSError):
+            raise _FailedError(f"its head is gone; {_CONTINUES}") from None
+        nodes = [node for node in found if node["Alive"]]
+        if self._node_id not in {node["NodeID"] for node in nodes}:
+            raise _FailedError(f"this machine's part of it has ended; {_CONTINUES}")
+        return nodes
 
     def _counted(self, nodes: list[dict[str, Any]]) -> int:
         return sum(int(node["Resources"].get(self._unit, 0)) for node in nodes)
 
 
+_CONTINUES = "what had ended is recorded, and the same command continues with any runner"
 _HINT = "; each needs the Python packages that this one has, this suite's among them (docs/cluster.md)"
 
 
