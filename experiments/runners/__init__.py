@@ -4,4 +4,16 @@ from .contract import Done, Event, Lost, Raised, Runner, Said, Started, Task, Ti
 from .inline import InlineRunner
 from .local import LocalRunner
 
-__all__ = ["Done", "Event", "InlineRunner", "LocalRunner", "Lost", "Raised", "Runner", "Said", "Started", "Task", "TimedOut"]
+__all__ = [
+    "Done",
+    "Event",
+    "InlineRunner",
+    "LocalRunner",
+    "Lost",
+    "Raised",
+    "Runner",
+    "Said",
+    "Started",
+    "Task",
+    "TimedOut",
+]

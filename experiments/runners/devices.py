@@ -26,8 +26,8 @@ def find_devices(chosen: Sequence[str] | None = None) -> Devices:
     """The devices to use.
 
     Arguments:
-        chosen: with GPUs, positions among the visible ones, as torch counts them, or UUIDs or their beginnings; without,
-            numbers of cores. None: every visible GPU, or no core in particular.
+        chosen: with GPUs, positions among the visible ones, as torch counts them, or UUIDs or their beginnings;
+            without, numbers of cores. None: every visible GPU, or no core in particular.
 
     Raises:
         ValueError: a device is not there, or is named twice; the message says which there are.
@@ -62,14 +62,14 @@ def visible_gpus() -> tuple[str, ...]:
 
 
 def listed_gpus(listing: str) -> tuple[str, ...]:
-    r"""The devices in what `nvidia-smi -L` prints: a GPU's number, or the UUIDs of its parts where it is divided by MIG.
+    r"""The devices in what `nvidia-smi -L` prints: a GPU's number, or the UUIDs of its parts where MIG divides it.
 
     A process can use one MIG part only, and the whole of a divided GPU not at all.
 
     >>> listed_gpus("GPU 0: NVIDIA A (UUID: GPU-1)\nGPU 1: NVIDIA A (UUID: GPU-2)\n")
     ('0', '1')
-    >>> listed_gpus("GPU 0: A (UUID: GPU-1)\n  MIG 3g.20gb Device 0: (UUID: MIG-5)\n  MIG 3g.20gb Device 1: (UUID: MIG-6)")
-    ('MIG-5', 'MIG-6')
+    >>> listed_gpus("GPU 0: A (UUID: GPU-1)\n  MIG 3g.20gb Device 0: (UUID: MIG-5)\nGPU 1: A (UUID: GPU-2)\n")
+    ('MIG-5', '1')
     """
     found: list[list[str]] = []
     for line in listing.splitlines():

@@ -16,8 +16,8 @@ from .contract import Done, Event, Raised, Said, Started, Task, TimedOut
 class InlineRunner:
     """One place: this process. What tasks print goes where this process prints.
 
-    A task that takes too long is interrupted by an alarm, which Python can raise on the main thread only, and only where
-    native code returns to it now and then; a process of its own, as the local runner has, ends in any case.
+    A task that takes too long is interrupted by an alarm, which Python can raise on the main thread only, and only
+    where native code returns to it now and then; a process of its own, as the local runner has, ends in any case.
     """
 
     num_places = 1
@@ -109,7 +109,7 @@ class _Alarm:
         if self._is_late:
             raise _TooLong
 
-    def _ring(self, number: int, frame: Any) -> None:  # noqa: ARG002 -- the form of a signal handler
+    def _ring(self, number: int, frame: Any) -> None:
         self._is_late = True
         if not self._is_held:
             raise _TooLong

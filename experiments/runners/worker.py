@@ -33,9 +33,7 @@ class Worker:
         devices: what it may use.
     """
 
-    def __init__(
-        self, context: ForkServerContext | SpawnContext, places: tuple[int, ...], devices: Devices
-    ) -> None:
+    def __init__(self, context: ForkServerContext | SpawnContext, places: tuple[int, ...], devices: Devices) -> None:
         self.places = places
         self.connection, theirs = context.Pipe()
         self._task: Task | None = None
@@ -57,7 +55,9 @@ class Worker:
     def give(self, task: Task, log_path: Path | None) -> None:
         """Have it work on a task, and print to the end of this file."""
         self._task, self._deadline = task, None
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # a worker that died while idle: `take` tells how
+        with contextlib.suppress(
+            BrokenPipeError, ConnectionResetError
+        ):  # a worker that died while idle: `take` tells how
             self.connection.send((task.function, task.argument, log_path))
 
     def seconds_left(self) -> float | None:
