@@ -204,7 +204,10 @@ def train_group(argument: tuple[Group, Path], emit: Any) -> list[tuple[str, Resu
         from .fusing import train_together
 
         return train_together(group.trials, emit)
-    from .train import Training, train_trial
+    from .train import RankLostError, Training, train_trial
 
     (trial,) = group.trials
-    return [(trial.trial_id, train_trial(Training(trial=trial, directory=directory), emit))]
+    try:
+        return [(trial.trial_id, train_trial(Training(trial=trial, directory=directory), emit))]
+    except RankLostError as error:
+        return PartLost(reason=str(error))
