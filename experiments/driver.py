@@ -204,7 +204,8 @@ def train_group(argument: tuple[Group, Path], emit: Any) -> list[tuple[str, Resu
         from .fusing import train_together
 
         return train_together(group.trials, emit)
-    from .train import RankLostError, Training, train_trial
+    from .ranks import RankLostError
+    from .train import Training, train_trial
 
     (trial,) = group.trials
     try:

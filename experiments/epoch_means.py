@@ -150,12 +150,12 @@ class EpochMeans(Callback):
 def _means_of_ranks(
     trainer: Trainer, sums: list[tuple[torch.Tensor, int]], means: list[torch.Tensor], *, is_whole: bool
 ) -> list[torch.Tensor]:
-    """The same means on every rank: over the examples of all; those of rank 0, whose model it is, where each read all."""
+    """The same means on every rank: over the examples of all, or where each read all of them, those of rank 0."""
     if is_whole:
         found: list[float] = trainer.strategy.broadcast([float(mean) for mean in means])
         return [mean.new_tensor(value) for mean, value in zip(means, found, strict=True)]
     rows = torch.stack([torch.stack([total.double(), total.double().new_tensor(weight)]) for total, weight in sums])
-    rows = trainer.strategy.reduce(rows.to(trainer.strategy.root_device), reduce_op="sum")  # type: ignore[assignment]
+    rows = trainer.strategy.reduce(rows.to(trainer.strategy.root_device), reduce_op="sum")
     return [(row[0] / row[1]).to(mean.dtype) for row, mean in zip(rows, means, strict=True)]
 
 

@@ -10,18 +10,23 @@ that no example is left out or counted twice, and metrics are those that one dev
 """
 
 import contextlib
+import importlib
+import math
 import os
 import signal
 import socket
+import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import distributed, multiprocessing
-from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, start_processes
 from torch.utils.data import DataLoader, DistributedSampler, IterableDataset
 
 from .identity import num_devices
@@ -33,6 +38,27 @@ _SECONDS_BETWEEN_LOOKS = 0.05
 
 class RankLostError(Exception):
     """One of the processes of a trial is gone: killed, out of memory, or crashed in native code."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Failure:
+    """What a rank raised, and when, in seconds on the clock that all processes of a machine share."""
+
+    at: float
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Imported:
+    """The modules that a rank imported while it trained: seconds, which the ranks of the next trial need not spend."""
+
+    names: tuple[str, ...]
+
+    def repeat(self) -> None:
+        """Import them here, from where the next ranks are forked; what cannot be is left to them."""
+        for name in self.names:
+            with contextlib.suppress(Exception):
+                importlib.import_module(name)
 
 
 def train_in_ranks(train: Callable[[Any, Any], Result], argument: Any, trial: Trial, emit: Any) -> Result:
@@ -53,8 +79,9 @@ def train_in_ranks(train: Callable[[Any, Any], Result], argument: Any, trial: Tr
     writers = [writer for _, writer in pipes]
     open_ends = [reader for reader, _ in pipes]
     results: list[Result] = []
+    failures: list[_Failure] = []
     with tempfile.TemporaryDirectory() as folder:
-        ranks = multiprocessing.start_processes(
+        ranks = start_processes(  # type: ignore[no-untyped-call]
             _rank,
             args=(writers, train, argument, trial, Path(folder) / "rendezvous"),
             nprocs=num_ranks,
@@ -65,21 +92,23 @@ def train_in_ranks(train: Callable[[Any, Any], Result], argument: Any, trial: Tr
             writer.close()  # theirs now, and seen to be closed when they are gone
         try:
             while not ranks.join(timeout=_SECONDS_BETWEEN_LOOKS):
-                _read(open_ends, results, emit)
-            _read(open_ends, results, emit)
+                _read(open_ends, results, failures, emit)
+            _read(open_ends, results, failures, emit)
         except ProcessExitedException as error:
             how = (
                 f"was ended by {error.signal_name}" if error.signal_name else f"ended with exit code {error.exit_code}"
             )
             raise RankLostError(f"process {error.error_index} of {num_ranks} that trained one trial {how}") from None
         except ProcessRaisedException as error:
-            _read(open_ends, results, emit)  # the first that failed; the others failed because it did
-            results.append(Result(status=FAILED, error=str(error)))
+            _read(open_ends, results, failures, emit)
+            failures.append(_Failure(at=math.inf, error=str(error)))
         finally:
             for process in ranks.processes:
                 process.kill()
                 process.join()
-    return next((result for result in results if result.status == FAILED), results[0])
+    if failures:  # the first; the others failed because it did
+        return Result(status=FAILED, error=min(failures, key=lambda failure: failure.at).error)
+    return results[0]
 
 
 def is_rank() -> bool:
@@ -134,7 +163,7 @@ class _Share(_Whole):
         return (items[(turn * num_ranks + rank) % len(items)] for turn in range(len(self)))
 
     def __len__(self) -> int:
-        return -(-len(self.sampler) // distributed.get_world_size())
+        return math.ceil(len(self.sampler) / distributed.get_world_size())
 
 
 def _replace(owner: object, method: str, change: Callable[[DataLoader[Any]], None]) -> None:
@@ -180,6 +209,7 @@ def _rank(
     for other, writer in enumerate(writers):
         if other != rank:
             writer.close()
+    before = set(sys.modules)
     _set_environment(rank, len(writers), trial.seed)
     on_gpu = trial.config["trainer"].get("accelerator") != "cpu" and torch.cuda.is_available()
     try:
@@ -188,10 +218,11 @@ def _rank(
         )
         result = train(argument, writers[rank].send if rank == 0 else _unheard)
     except (Exception, SystemExit) as error:
-        writers[rank].send(Result(status=FAILED, error="".join(traceback.format_exception(error))))
+        writers[rank].send(_Failure(at=time.monotonic(), error="".join(traceback.format_exception(error))))
         raise RuntimeError from error  # torch ends the other ranks, which wait for this one
     if rank == 0:
         writers[rank].send(result)
+        writers[rank].send(_Imported(names=tuple(sys.modules.keys() - before)))
     distributed.barrier()  # none closes its connections while another still speaks
     distributed.destroy_process_group()
 
@@ -214,13 +245,17 @@ def _unheard(message: Any) -> None:
     """Where ranks beside the first emit to."""
 
 
-def _read(readers: list[Any], results: list[Result], emit: Any) -> None:
+def _read(readers: list[Any], results: list[Result], failures: list[_Failure], emit: Any) -> None:
     for reader in list(readers):
         with contextlib.suppress(EOFError, OSError):
             while reader.poll():
                 message = reader.recv()
                 if isinstance(message, Result):
                     results.append(message)
+                elif isinstance(message, _Failure):
+                    failures.append(message)
+                elif isinstance(message, _Imported):
+                    message.repeat()
                 else:
                     emit(message)
             continue

@@ -1,7 +1,7 @@
 """What goes wrong while a study runs: each fault is really done, nothing is lost and nothing is counted twice."""
 
 import contextlib
-import datetime
+import datetime as dt
 import os
 import signal
 import sqlite3
@@ -326,10 +326,10 @@ def test_a_clock_that_jumps_changes_no_duration_and_no_result(tmp_path, monkeypa
     def jump():
         return (-1, 0, 2)[next(days) % 3] * 86_400.0
 
-    class Jumping(datetime.datetime):
+    class Jumping(dt.datetime):
         @classmethod
         def now(cls, tz=None):
-            return datetime.datetime.now(tz) + datetime.timedelta(seconds=jump())
+            return dt.datetime.now(tz) + dt.timedelta(seconds=jump())
 
     of_day = time.time
     study = faulty(tmp_path, "raise_once")
