@@ -17,6 +17,7 @@ from .errors import InputError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from .driver import Patience
     from .study import Study
 
 DONE, SOME_FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -115,6 +116,9 @@ def _run(arguments: argparse.Namespace) -> int:
             address=arguments.address,
             sinks=[progress],
             fuse=arguments.fuse,
+            devices=None if arguments.devices is None else [name.strip() for name in arguments.devices.split(",")],
+            patience=_patience(arguments),
+            wait=(lambda line: console.print(line, markup=False, soft_wrap=True)) if arguments.wait else None,
             meanwhile=_import_reports,
         )
     if outcome.num_trained == 0:
@@ -136,11 +140,28 @@ def _run(arguments: argparse.Namespace) -> int:
     return SOME_FAILED if failed else DONE
 
 
+def _patience(arguments: argparse.Namespace) -> "Patience":
+    from .driver import Patience
+
+    if arguments.timeout is not None and not arguments.timeout > 0:
+        raise InputError(f"--timeout {arguments.timeout:g}: seconds above 0 are needed")
+    if arguments.retries < 0:
+        raise InputError(f"--retries {arguments.retries}: 0 or more is needed")
+    return Patience(
+        timeout_seconds=arguments.timeout, num_retries=arguments.retries, retry_errors=arguments.retry_errors
+    )
+
+
 def _status(arguments: argparse.Namespace) -> int:
     from .folder import LEDGER, is_in_use
     from .ledger import Ledger
     from .overview import print_status
 
+    if arguments.watch:
+        from .watch import watch
+
+        watch(arguments.directory, _console())
+        return DONE
     with Ledger(arguments.directory / LEDGER, writable=False) as ledger:
         print_status(ledger, is_in_use(arguments.directory), _console())
     return DONE
@@ -240,6 +261,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=["off", "offline", "online"],
         help="mirror trials to Weights & Biases (a later release; default: %(default)s)",
     )
+    _add_patience(run)
     run.set_defaults(command=_run)
 
     for name, command, text in (
@@ -250,6 +272,10 @@ def _parser() -> argparse.ArgumentParser:
         plain = commands.add_parser(name, help=text)
         plain.add_argument("directory", type=Path, metavar="DIR", help="a study's folder, such as runs/quickstart")
         plain.set_defaults(command=command)
+        if name == "status":
+            plain.add_argument(
+                "--watch", action="store_true", help="stay, and show it anew, until the study is complete"
+            )
         if name == "report":
             plain.add_argument(
                 "other", type=Path, nargs="?", metavar="OTHER", help="another run of the study, to compare with"
@@ -260,6 +286,31 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("trial", metavar="TRIAL", help="a trial's id, or the beginning of it")
     show.set_defaults(command=_show)
     return parser
+
+
+def _add_patience(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--devices",
+        metavar="LIST",
+        help="GPUs as torch counts them, or UUIDs, as in 0,2,3; without GPUs, cores (default: all)",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        metavar="SECONDS",
+        help="how long a trial may train before it has failed; trials that are trained together have theirs together",
+    )
+    parser.add_argument(
+        "--retries",
+        type=int,
+        default=2,
+        metavar="N",
+        help="train again, up to so often, what was lost with its worker (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--retry-errors", action="store_true", help="also train again, as often, what the trial's own code raised in"
+    )
+    parser.add_argument("--wait", action="store_true", help="wait while another command uses the folder")
 
 
 def _add_study(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .driver import Driver, Sink
+from .driver import Driver, Patience, Sink
 from .errors import InputError, choices, listed
 from .folder import LEDGER, check_folder, write_study_file, writing
 from .ledger import Ledger
@@ -40,6 +40,9 @@ def run(
     address: str | None = None,
     fuse: str = "auto",
     data_dir: str | Path | None = None,
+    devices: Sequence[str] | None = None,
+    patience: Patience | None = None,
+    wait: Callable[[str], None] | None = None,
     sinks: Sequence[Sink] = (),
     meanwhile: Callable[[], None] | None = None,
 ) -> Outcome:
@@ -55,6 +58,9 @@ def run(
         fuse: auto trains trials together where they are built alike and it is faster, always makes it an error where
             one cannot be, never trains each by itself.
         data_dir: where data sets live; the environment variable ABLATE_DATA_DIR by default, else data/.
+        devices: which GPUs, or without any which cores, instead of all; the local runner's.
+        patience: with trials that take too long or whose worker is lost.
+        wait: wait while another command holds the folder, and tell this function which; None makes it an error.
         sinks: what else wants to know how it goes.
         meanwhile: called once while worker processes import torch, which takes seconds that this process spends
             waiting; not called with the inline runner.
@@ -71,11 +77,11 @@ def run(
     if fuse not in FUSE:
         raise InputError(f"--fuse {fuse!r} is not a way of fusing{choices(fuse, FUSE)}")
     check_folder(directory, study)
-    with make_runner(runner, study, workers, address) as places:
+    with make_runner(runner, study, workers, devices, address) as places:
         if meanwhile is not None and runner != "inline":
             meanwhile()
         planned = plan(study, places)
-        with writing(directory), Ledger(directory / LEDGER, writable=True) as ledger:
+        with writing(directory, wait), Ledger(directory / LEDGER, writable=True) as ledger:
             check_folder(directory, study)  # again, now that no other command can change it
             _check_data(ledger, planned, directory)
             ledger.plan(study.name, study.to_dict(), planned.trials, planned.notes, planned.fingerprints)
@@ -84,7 +90,14 @@ def run(
                 sink.noted(planned.notes)
             groups = _pending(grouped(planned.trials, places, fuse), ledger)
             places.log_to(directory / "logs")
-            driver = Driver(ledger, directory.absolute() / "trials", sinks, _versions(), must_fuse=fuse == "always")
+            driver = Driver(
+                ledger,
+                directory.absolute() / "trials",
+                sinks,
+                _versions(),
+                must_fuse=fuse == "always",
+                patience=patience,
+            )
             driver.train(groups, places)
             return Outcome(directory=directory, counts=ledger.counts(), num_trained=driver.num_ended)
 
@@ -100,11 +113,18 @@ def _check_data(ledger: Ledger, planned: Plan, directory: Path) -> None:
         )
 
 
-def make_runner(name: str, study: Study, workers: int | None = None, address: str | None = None) -> Runner:
+def make_runner(
+    name: str,
+    study: Study,
+    workers: int | None = None,
+    devices: Sequence[str] | None = None,
+    address: str | None = None,
+) -> Runner:
     """The runner of this name, warmed up for the study's classes.
 
     Raises:
-        InputError: when there is no such runner, workers is below 1, or another runner than ray has an address.
+        InputError: when there is no such runner, workers is below 1, a device is not there, or another runner than ray
+            has an address.
     """
     if name not in RUNNERS:
         raise InputError(f"--runner {name!r} is not a runner{choices(name, RUNNERS)}")
@@ -112,11 +132,18 @@ def make_runner(name: str, study: Study, workers: int | None = None, address: st
         raise InputError(f"--workers {workers}: at least 1 is needed")
     if address is not None and name != "ray":
         raise InputError(f"--address {address}: only --runner ray has one")
+    if devices is not None and name != "local":
+        raise InputError(f"--devices {','.join(devices)}: only the local runner has devices to choose from")
     if name == "inline":
         return InlineRunner()
     ours = [f"experiments.{name}" for name in ("plan", "train", "fusing")]
     preload = [*ours, *_modules(study)]
-    return RayRunner(address, workers, preload) if name == "ray" else LocalRunner(workers, preload)
+    if name == "ray":
+        return RayRunner(address, workers, preload)
+    try:
+        return LocalRunner(workers, preload, devices)
+    except ValueError as error:
+        raise InputError(f"--devices {','.join(devices or ())}: {error}") from None
 
 
 def plan(study: Study, runner: Runner) -> Plan:

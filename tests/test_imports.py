@@ -66,7 +66,7 @@ def test_reports_never_imports_torch_and_of_experiments_only_what_is_pure():
     [
         ("sqlite3", {"experiments/ledger.py"}),
         ("jsonargparse", {"experiments/build.py"}),
-        ("multiprocessing", {"experiments/runners/local.py"}),
+        ("multiprocessing", {"experiments/runners/local.py", "experiments/runners/worker.py"}),
         ("wandb", set()),
         ("ray", {"experiments/runners/ray_process.py"}),
         ("torch.func", {"experiments/fusing/step.py"}),

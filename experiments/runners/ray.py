@@ -24,7 +24,7 @@ from typing import Any, Self
 from experiments.errors import RunnerError
 
 from .contract import Done, Event, Lost, Raised, Said, Started, Task, TimedOut
-from .devices import has_gpu_driver, num_cores, visible_gpus
+from .devices import find_devices, has_gpu_driver, usable_cores
 from .local import _ALLOCATOR, _ENVIRONMENT
 
 _CONNECT_SECONDS = 90.0  # a Ray of this machine starts in 7 s, and in half a minute where other work is done
@@ -83,26 +83,29 @@ class RayRunner:
 
     def run(self, tasks: Iterable[Task], handle: Callable[[Event], None]) -> None:
         """See Runner.run."""
-        busy: dict[int, str] = {}
+        busy: dict[int, Task] = {}
         try:
             self._run(iter(tasks), handle, busy)
         finally:
             if busy and self._process is not None:  # after an error: nobody will ask what these would have said
                 self._process.drop()
 
-    def _run(self, waiting: Iterator[Task], handle: Callable[[Event], None], busy: dict[int, str]) -> None:
+    def _run(self, waiting: Iterator[Task], handle: Callable[[Event], None], busy: dict[int, Task]) -> None:
         process = self._connected()
         while True:
-            while len(busy) < self.num_places and (task := next(waiting, None)) is not None:
+            while (
+                sum(task.num_places for task in busy.values()) < self.num_places
+                and (task := next(waiting, None)) is not None
+            ):
                 self._num_given += 1
-                busy[self._num_given] = task.key
+                busy[self._num_given] = task
                 self._give(process, self._num_given, task)
             if not busy:
                 return
             heard = process.hear()
             if heard[0] == "places":
                 continue
-            event = _event(heard, busy[heard[1]])
+            event = _event(heard, busy[heard[1]].key)
             if not isinstance(event, Started | Said):
                 del busy[heard[1]]
             handle(event)
@@ -114,7 +117,12 @@ class RayRunner:
             argument = pickle.dumps(task.argument)
             if len(argument) >= _BIG_BYTES:
                 self._last_big = task.argument
-        options = {"timeout": task.timeout_seconds, "near": task.near_command, "logs": logs}
+        options = {
+            "timeout": task.timeout_seconds,
+            "num_places": task.num_places,
+            "near": task.near_command,
+            "logs": logs,
+        }
         process.tell("give", number, pickle.dumps(task.function), argument, options)
 
     def _connected(self) -> "_RayProcess":
@@ -124,12 +132,12 @@ class RayRunner:
         return self._process
 
     def _settings(self) -> dict[str, Any]:
-        has_gpu = has_gpu_driver()
+        num_gpus = len(find_devices(None).gpus) if has_gpu_driver() else 0
         environment = _ENVIRONMENT | {name: os.environ.get(name, value) for name, value in _ALLOCATOR.items()}
         return {
             "address": self._address,
-            "num_cpus": self._wanted_places or max(num_cores(), len(visible_gpus())),
-            "num_gpus": len(visible_gpus()) if has_gpu else 0,
+            "num_cpus": self._wanted_places or max(len(usable_cores()), num_gpus),
+            "num_gpus": num_gpus,
             "environment": environment
             | {name: value for name, value in os.environ.items() if name.startswith("ABLATE_")},
             "preload": self._preload,

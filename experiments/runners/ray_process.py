@@ -33,7 +33,7 @@ from ray.exceptions import (
 )
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from .local import _print_to, _sendable
+from .worker import _print_to, _sendable
 
 _BIG_BYTES = 64 * 1024  # smaller arguments travel with each task
 _OBJECT_STORE_BYTES = 128 * 2**20  # of a Ray of this machine: results go by it only from 100 KB on
@@ -94,12 +94,10 @@ class _Connection:
         nodes = [node for node in ray.nodes() if node["Alive"]]
         self._unit = "GPU" if any(node["Resources"].get("GPU", 0) >= 1 for node in nodes) else "CPU"
         self._place["has_gpu"] = self._unit == "GPU"
-        resources = {"num_cpus": 1, "num_gpus": 1 if self._unit == "GPU" else 0}
         # A process that has initialised CUDA keeps its GPU, so it serves again only where that is the only one.
         has_choice = any(node["Resources"].get("GPU", 0) > 1 for node in nodes)
         self._function = ray.remote(max_calls=1 if has_choice else 0, max_retries=0, num_returns="streaming")(work)
-        self._options = {"everywhere": resources, "near": {"num_cpus": 1}}
-        self._num_places = self._counted(nodes)
+        self._num_places = self._count(nodes)
         if not self._num_places:
             raise _FailedError("no machine in it has a free CPU or GPU to offer; `ray start --address ...` adds one")
         self._warmups = [self._warm_up() for _ in range(0 if has_choice else self._num_places)]
@@ -141,22 +139,23 @@ class _Connection:
         given: Any = self._big if argument is None else argument
         if argument is not None and len(argument) >= _BIG_BYTES:
             given = self._big = ray.put(argument)  # once for all tasks that have it; Ray keeps a copy on each machine
-        stream = self._remote(near=options["near"]).remote(function, given, self._place | {"logs": options["logs"]})
+        stream = self._remote(options["num_places"], near=options["near"]).remote(
+            function, given, self._place | {"logs": options["logs"]}
+        )
         self._following[number] = (asyncio.create_task(self._follow(number, stream, options["timeout"])), stream)
 
-    def _remote(self, *, near: bool) -> Any:
-        if not near:
-            return self._function.options(**self._options["everywhere"])
-        # Soft: a head that takes no tasks (`--num-cpus=0`) has another machine do it.
-        here = NodeAffinitySchedulingStrategy(self._node_id, soft=True)
-        return self._function.options(**self._options["near"], scheduling_strategy=here)
+    def _remote(self, num_places: int, *, near: bool) -> Any:
+        if near:
+            # Soft: a head that takes no tasks (`--num-cpus=0`) has another machine do it.
+            here = NodeAffinitySchedulingStrategy(self._node_id, soft=True)
+            return self._function.options(num_cpus=1, scheduling_strategy=here)
+        number = min(num_places, self._most_on_a_node)  # its devices have to be of one machine
+        return self._function.options(num_cpus=number, num_gpus=number if self._unit == "GPU" else 0)
 
     def _warm_up(self) -> ray.ObjectRefGenerator:
         """Import in one worker; there are as many as workers, so each gets one and the first tasks need not wait."""
-        everywhere = {**self._options["everywhere"], "name": "warm up"}
-        return self._function.options(**everywhere).remote(
-            pickle.dumps(import_modules), pickle.dumps(self._preload), self._place | {"logs": None}
-        )
+        importing = pickle.dumps(import_modules), pickle.dumps(self._preload)
+        return self._remote(1, near=False).remote(*importing, self._place | {"logs": None})
 
     async def _follow(self, number: int, stream: ray.ObjectRefGenerator, timeout: float | None) -> None:  # noqa: ASYNC109
         where = "a Ray worker"
@@ -211,7 +210,7 @@ class _Connection:
         """Tell when the cluster grows or shrinks; raise when it is gone."""
         while True:
             await asyncio.sleep(1)
-            num_places = self._counted(await self._nodes())
+            num_places = self._count(await self._nodes())
             if num_places != self._num_places:
                 self._num_places = num_places
                 self._send("places", num_places)
@@ -227,8 +226,11 @@ class _Connection:
             raise _FailedError(f"this machine's part of it has ended; {_CONTINUES}")
         return nodes
 
-    def _counted(self, nodes: list[dict[str, Any]]) -> int:
-        return sum(int(node["Resources"].get(self._unit, 0)) for node in nodes)
+    def _count(self, nodes: list[dict[str, Any]]) -> int:
+        """How many places there are; remembers how many the largest machine has."""
+        numbers = [int(node["Resources"].get(self._unit, 0)) for node in nodes]
+        self._most_on_a_node = max([1, *numbers])
+        return sum(numbers)
 
 
 _CONTINUES = "what had ended is recorded, and the same command continues with any runner"
