@@ -119,7 +119,7 @@ def test_a_command_that_fails_ends_the_benchmark_with_what_it_printed():
 
 def test_ray_is_only_missed_where_it_is_missing(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert why_not_run("ray") == "not run: pip install 'ray[tune]', or uv sync --extra ray"
+    assert why_not_run("ray") == "not run: pip install 'ray[tune]', or uv sync --group tune"
     assert why_not_run("stock") is None
 
 
