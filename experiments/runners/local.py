@@ -23,7 +23,7 @@ PRELOAD = "ABLATE_PRELOAD"  # in a fork server's environment: the modules that i
 
 # One thread a worker: two workers with two BLAS threads each on two cores are ten times slower. The NVML check keeps
 # torch.cuda.is_available() in the fork server from initialising CUDA, which no forked process could use afterwards.
-_ENVIRONMENT = {
+ENVIRONMENT = {
     **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"),
     "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
 }
@@ -31,7 +31,7 @@ _ENVIRONMENT = {
 # Glibc gives large blocks back to the system when they are freed, and a training step then pays for fresh pages at
 # every tensor of more than 32 MB: 31 instead of 18 ms a trial and step for fused ConvNets. A worker keeps what it once
 # had, in huge pages. Other C libraries ignore these; who has set one of them has decided.
-_ALLOCATOR = {
+ALLOCATOR = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(2**36),
     "MALLOC_TOP_PAD_": str(2**26),
@@ -55,7 +55,7 @@ class LocalRunner:
         self, num_places: int | None = None, preload: Sequence[str] = (), devices: Sequence[str] | None = None
     ) -> None:
         self._devices = find_devices(devices)
-        self._environment = _ENVIRONMENT | {name: os.environ.get(name, value) for name, value in _ALLOCATOR.items()}
+        self._environment = ENVIRONMENT | {name: os.environ.get(name, value) for name, value in ALLOCATOR.items()}
         if not has_gpu_driver():
             self._environment["CUDA_VISIBLE_DEVICES"] = ""  # else torch's optimizers look for a driver at every step
         elif "CUDA_VISIBLE_DEVICES" not in os.environ:  # its numbers are nvidia-smi's then, which CUDA's are not always

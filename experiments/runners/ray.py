@@ -25,7 +25,7 @@ from experiments.errors import RunnerError
 
 from .contract import Done, Event, Lost, Raised, Said, Started, Task, TimedOut
 from .devices import find_devices, has_gpu_driver, usable_cores
-from .local import _ALLOCATOR, _ENVIRONMENT
+from .local import ALLOCATOR, ENVIRONMENT
 
 _CONNECT_SECONDS = 90.0  # a Ray of this machine starts in 7 s, and in half a minute where other work is done
 _STOP_SECONDS = 15.0
@@ -133,11 +133,12 @@ class RayRunner:
 
     def _settings(self) -> dict[str, Any]:
         num_gpus = len(find_devices(None).gpus) if has_gpu_driver() else 0
-        environment = _ENVIRONMENT | {name: os.environ.get(name, value) for name, value in _ALLOCATOR.items()}
+        environment = ENVIRONMENT | {name: os.environ.get(name, value) for name, value in ALLOCATOR.items()}
         return {
             "address": self._address,
             "num_cpus": self._wanted_places or max(len(usable_cores()), num_gpus),
             "num_gpus": num_gpus,
+            "num_places": self._wanted_places,
             "environment": environment
             | {name: value for name, value in os.environ.items() if name.startswith("ABLATE_")},
             "preload": self._preload,

@@ -33,7 +33,7 @@ from ray.exceptions import (
 )
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from .worker import _print_to, _sendable
+from .worker import print_to, sendable
 
 _BIG_BYTES = 64 * 1024  # smaller arguments travel with each task
 _OBJECT_STORE_BYTES = 128 * 2**20  # of a Ray of this machine: results go by it only from 100 KB on
@@ -85,11 +85,13 @@ class _Connection:
         self._address: str | None = settings["address"]
         self._preload: list[str] = settings["preload"]
         self._place: dict[str, Any] = {name: settings[name] for name in ("directory", "sys_path")}
+        self._is_gone = False
         self._big: ray.ObjectRef | None = None
         self._following: dict[int, tuple[asyncio.Task[None], ray.ObjectRefGenerator]] = {}
         _connect(settings)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)  # the command gets them too, and decides
+        for name in ("SIGTERM", "SIGINT", "SIGHUP"):
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), signal.SIG_IGN)  # the command gets them too, and decides
         self._node_id = ray.get_runtime_context().get_node_id()
         nodes = [node for node in ray.nodes() if node["Alive"]]
         self._unit = "GPU" if any(node["Resources"].get("GPU", 0) >= 1 for node in nodes) else "CPU"
@@ -100,11 +102,12 @@ class _Connection:
         self._num_places = self._count(nodes)
         if not self._num_places:
             raise _FailedError("no machine in it has a free CPU or GPU to offer; `ray start --address ...` adds one")
-        self._warmups = [self._warm_up() for _ in range(0 if has_choice else self._num_places)]
+        num_warm = 0 if has_choice else min(self._num_places, settings["num_places"] or self._num_places)
+        self._warmups = [self._warm_up() for _ in range(num_warm)]
         self._send("places", self._num_places)
 
     async def serve(self, incoming: BinaryIO) -> None:
-        """Do what is asked for until the other end closes or the cluster is gone."""
+        """Do what is asked for until the other end closes."""
         loop = asyncio.get_running_loop()
         asked: asyncio.Queue[tuple[Any, ...] | None] = asyncio.Queue()
 
@@ -120,20 +123,16 @@ class _Connection:
 
         threading.Thread(target=read, daemon=True).start()
         watching = asyncio.create_task(self._watch())
-        while True:
-            asking = asyncio.create_task(asked.get())
-            await asyncio.wait([asking, watching], return_when=asyncio.FIRST_COMPLETED)
-            if watching.done():
-                watching.result()
-            words = asking.result()
-            if words is None:
-                await self._drop()
-                return
+        while (words := await asked.get()) is not None:
             if words[0] == "drop":
                 await self._drop()
                 self._send("dropped", words[1])
             else:
                 self._give(*words[1:])
+        watching.cancel()
+        if self._is_gone:
+            os._exit(1)  # Ray would wait for the head that is gone
+        await self._drop()
 
     def _give(self, number: int, function: bytes, argument: bytes | None, options: dict[str, Any]) -> None:
         given: Any = self._big if argument is None else argument
@@ -174,6 +173,8 @@ class _Connection:
                         return
             await self._lost(number, f"{where} ended without a result")
         except TimeoutError:
+            if not limit.expired():
+                raise
             ray.cancel(stream, force=True)
             self._send("timed out", number, timeout)
         except (RuntimeEnvSetupError, RayTaskError) as error:  # an error of ours: those of tasks arrive as "raised"
@@ -202,15 +203,22 @@ class _Connection:
         try:
             await self._nodes()
         except _FailedError as error:
-            self._send("failed", str(error))
+            self._fail(error)
         else:
             self._send("lost", number, reason)
 
+    def _fail(self, error: _FailedError) -> None:
+        self._is_gone = True
+        self._send("failed", str(error))
+
     async def _watch(self) -> None:
-        """Tell when the cluster grows or shrinks; raise when it is gone."""
+        """Tell when the cluster grows or shrinks, and when it is gone."""
         while True:
             await asyncio.sleep(1)
-            num_places = self._count(await self._nodes())
+            try:
+                num_places = self._count(await self._nodes())
+            except _FailedError as error:
+                return self._fail(error)
             if num_places != self._num_places:
                 self._num_places = num_places
                 self._send("places", num_places)
@@ -336,7 +344,7 @@ def _do(function: bytes, argument: bytes, place: Mapping[str, Any], say: Callabl
         value = pickle.loads(function)(pickle.loads(argument), emit)  # noqa: S301 -- from the command
         say(("done", pickle.dumps(value)))
     except BaseException as error:  # noqa: BLE001 -- told to the command as an event; SystemExit too
-        say(("raised", pickle.dumps(_sendable(error)), traceback.format_exc()))
+        say(("raised", pickle.dumps(sendable(error)), traceback.format_exc()))
 
 
 _settled: dict[str, Any] = {}
@@ -354,7 +362,7 @@ def _settle(place: Mapping[str, Any]) -> None:
     logs = place["logs"]
     if logs is not None and logs != _settled.get("logs") and _is_here(logs):
         _settled["logs"] = logs
-        _print_to(Path(logs[0]) / f"worker-{socket.gethostname()}-{os.getpid()}.log")
+        print_to(Path(logs[0]) / f"worker-{socket.gethostname()}-{os.getpid()}.log")
 
 
 def _is_here(mark: tuple[str, int]) -> bool:

@@ -123,11 +123,11 @@ def _work(connection: Connection, devices: Devices, path: Sequence[str]) -> None
         try:
             function, argument, wanted_log_path = pickle.loads(message)  # noqa: S301 -- from the command
         except (Exception, SystemExit) as error:  # noqa: BLE001 -- the task's module cannot be imported here
-            connection.send(("raised", _sendable(error), traceback.format_exc()))
+            connection.send(("raised", sendable(error), traceback.format_exc()))
             continue
         if wanted_log_path is not None and wanted_log_path != log_path:
             log_path = wanted_log_path
-            _print_to(log_path)
+            print_to(log_path)
         _send_outcome(connection, function, argument)
 
 
@@ -144,7 +144,7 @@ def _send_outcome(connection: Connection, function: Any, argument: Any) -> None:
         value = function(argument, lambda message: send("said", message))
         send("done", value)
     except (Exception, SystemExit) as error:  # noqa: BLE001 -- told to the command as an event
-        send("raised", _sendable(error), traceback.format_exc())
+        send("raised", sendable(error), traceback.format_exc())
     except KeyboardInterrupt:  # what a task raises when it was told to end
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)
@@ -190,7 +190,7 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _print_to(path: Path) -> None:
+def print_to(path: Path) -> None:
     """Send this process's standard output and error, of native code too, to the end of a file."""
     sys.stdout.flush()
     sys.stderr.flush()
@@ -199,7 +199,7 @@ def _print_to(path: Path) -> None:
         os.dup2(log.fileno(), 2)
 
 
-def _sendable(error: BaseException) -> BaseException:
+def sendable(error: BaseException) -> BaseException:
     """The error itself where it can be pickled and built again, else its text."""
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301 -- made here
