@@ -101,7 +101,8 @@ def test_every_command_and_option_is_in_the_table_and_none_else():
 
 
 @pytest.mark.parametrize(
-    "path", ["README.md", "CONTRIBUTING.md", "benchmarks/README.md", "docs/text.md", "docs/report.md", "docs/cluster.md"]
+    "path",
+    ["README.md", "CONTRIBUTING.md", "benchmarks/README.md", "docs/text.md", "docs/report.md", "docs/cluster.md"],
 )
 def test_relative_links_lead_somewhere(path):
     text = (ROOT / path).read_text(encoding="utf-8")

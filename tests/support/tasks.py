@@ -2,6 +2,7 @@
 
 import gc
 import os
+import pathlib
 import sys
 import time
 
@@ -57,6 +58,17 @@ def slow(path, emit):
     time.sleep(1.5)
     with open(path, "a") as file:
         file.write("done\n")
+
+
+def meet(folder, emit):
+    """Ends only when two of these work at the same time; returns which node of a Ray cluster this one is on."""
+    node = ray_node(0, emit)
+    here = pathlib.Path(folder)
+    (here / str(os.getpid())).touch()
+    until = time.monotonic() + 60
+    while len(list(here.iterdir())) < 2 and time.monotonic() < until:
+        time.sleep(0.05)
+    return node, len(list(here.iterdir()))
 
 
 def ray_node(seconds, emit):

@@ -90,17 +90,18 @@ def many(function, arguments, **options):
 # ---- a cluster that works --------------------------------------------------------------------------------------------
 
 
-def test_both_nodes_work_at_the_same_time(runner):
+def test_both_nodes_work_at_the_same_time(runner, tmp_path):
     events = []
-    runner.run(many(tasks.ray_node, [0.5] * 6), events.append)
+    runner.run(many(tasks.meet, [str(tmp_path)] * 2), events.append)
     assert runner.num_places == 2
-    assert len({event.value for event in events if isinstance(event, Done)}) == 2
+    (one, met_by_one), (other, met_by_other) = [event.value for event in events if isinstance(event, Done)]
+    assert one != other
+    assert (met_by_one, met_by_other) == (2, 2)
 
 
-@pytest.mark.parametrize("fuse", ["never", "auto"])
-def test_a_study_on_two_nodes_gives_what_it_gives_on_this_machine(shared_cluster, study_path, tmp_path, fuse):
-    run(load_study(study_path), tmp_path / "ray", runner="ray", address=shared_cluster.address, fuse=fuse)
-    run(load_study(study_path), tmp_path / "local", runner="local", workers=2, fuse=fuse)
+def test_a_study_on_two_nodes_gives_what_it_gives_on_this_machine(shared_cluster, study_path, tmp_path):
+    run(load_study(study_path), tmp_path / "ray", runner="ray", address=shared_cluster.address)
+    run(load_study(study_path), tmp_path / "local", runner="local", workers=2)
     assert results(tmp_path / "ray") == results(tmp_path / "local")
     assert len(results(tmp_path / "ray")[0]) == 8
     logs = list((tmp_path / "ray" / "logs").iterdir())
