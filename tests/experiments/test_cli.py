@@ -165,7 +165,7 @@ WRONG = [
     (("run", "mine.yaml", "--set", "x"), "ablate: --set x: write KEY=VALUE, as in --set trainer.max_epochs=2"),
     (("run", "mine.yaml", "--set", "trainer.max_epochs=["), "ablate: --set trainer.max_epochs: is not valid YAML"),
     (("run", "mine.yaml", "--set", "seeds=3"), "ablate: mine.yaml: --set seeds: 'seeds' is not a key of the config"),
-    (("run", "mine.yaml", "--runner", "ray"), "ablate: --runner ray: the Ray runner comes with a later release"),
+    (("run", "mine.yaml", "--address", "auto"), "ablate: --address auto: only --runner ray has one"),
     (("run", "mine.yaml", "--wandb", "online"), "ablate: --wandb online: Weights & Biases comes with a later release"),
     (("run", "mine.yaml", "--workers", "0"), "ablate: --workers 0: at least 1 is needed"),
     (("run", "mine.yaml", "--data-dir", "absent"), "ablate: --data-dir absent: is not a folder"),

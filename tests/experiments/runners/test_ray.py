@@ -15,7 +15,7 @@ import tasks
 import yaml
 from small_study import small_study
 
-from experiments import Ledger, load_study, run
+from experiments import Ledger, load_study, parse_study, run
 from experiments.errors import InputError, RunnerError
 from experiments.runners import Done, Lost, RayRunner, Said, Started, Task, TimedOut
 
@@ -287,6 +287,19 @@ def test_a_ray_of_this_machine_listens_to_it_alone_and_goes_with_the_command(tmp
         command.kill()
     _, left = psutil.wait_procs(family, timeout=20)
     assert left == []
+
+
+def test_a_trial_over_two_devices_takes_two_places_and_trains_as_on_the_local_runner(tmp_path):
+    base = {
+        "model": {"class_path": "ranked_module.Ranked"},
+        "data": {"class_path": "ranked_module.Points"},
+        "trainer": {"max_epochs": 2, "accelerator": "cpu", "devices": 2, "strategy": "ddp"},
+    }
+    factors = {"lr": {"key": "model.init_args.lr", "levels": [0.1, 0.2]}}
+    study = parse_study(small_study(base=base, factors=factors, metric={"name": "test/loss"}, seeds=1), name="ranked")
+    for runner in ("ray", "local"):
+        assert run(study, tmp_path / runner, runner=runner, workers=2).counts["finished"] == 2
+    assert results(tmp_path / "ray") == results(tmp_path / "local")
 
 
 # ---- what can be wrong -----------------------------------------------------------------------------------------------
