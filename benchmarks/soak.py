@@ -2,9 +2,10 @@
 
     python benchmarks/soak.py --kills 200
 
-Chance has a fixed seed. Each kill is SIGKILL at a random moment, of a random one of the command's processes; a command
-that was killed, or ended as the study was complete, is started again, and the study grows by seeds so that there is always something to
-train. At the end the ledger must hold each trial once, and the very values of an undisturbed run.
+Chance has a fixed seed. Each kill is SIGKILL at a random moment, most of them while trials are trained, of a random one
+of the command's processes, mostly of a worker; a command that was killed is started again, and a study that is complete
+grows by seeds, so that there is always something to train. At the end the ledger must hold each trial once, and the
+very values of an undisturbed run.
 """
 
 import argparse
@@ -35,7 +36,9 @@ STUDY = {
     "metric": {"name": "test/acc"},
 }
 _SEEDS_AT_ONCE = 8
-_LONGEST_WAIT = 4.0  # seconds between two kills
+_LONGEST_WAIT = 1.5  # seconds between two kills
+_SHARE_IN_TRAINING = 0.9
+_WEIGHTS = {"the command": 1, "a worker": 4, "the fork server or what it needs": 1}
 
 
 def soak(num_kills: int, folder: Path, seed: int = 0) -> Counter[str]:
@@ -51,6 +54,8 @@ def soak(num_kills: int, folder: Path, seed: int = 0) -> Counter[str]:
     num_seeds = _SEEDS_AT_ONCE
     command = _start(path, folder / "soaked", num_seeds)
     while killed.total() < num_kills:
+        if chance.random() < _SHARE_IN_TRAINING:
+            _wait_for_workers(command)
         time.sleep(chance.uniform(0.0, _LONGEST_WAIT))
         if command.poll() is None:
             killed[_kill_one(command.pid, chance)] += 1
@@ -78,16 +83,27 @@ def _start(path: Path, directory: Path, num_seeds: int) -> "subprocess.Popen[str
 
 def _kill_one(process_id: int, chance: random.Random) -> str:
     """Kill the command or one of its processes, and say which of them it was."""
-    with contextlib.suppress(psutil.NoSuchProcess):
+    with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
         command = psutil.Process(process_id)
-        children = [child for child in command.children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE]
-        victim = chance.choices([command, *children], weights=[1, *[3] * len(children)])[0]
-        kind = (
-            "the command" if victim == command else "a worker" if os.getpgid(victim.pid) == victim.pid else "a helper"
-        )
+        kinds = {command: "the command"} | {
+            child: "a worker" if os.getpgid(child.pid) == child.pid else "the fork server or what it needs"
+            for child in command.children(recursive=True)
+            if child.status() != psutil.STATUS_ZOMBIE
+        }
+        victim = chance.choices([*kinds], weights=[_WEIGHTS[kind] for kind in kinds.values()])[0]
         victim.send_signal(signal.SIGKILL)
-        return kind
+        return kinds[victim]
     return "nothing"
+
+
+def _wait_for_workers(command: "subprocess.Popen[str]") -> None:
+    """Return once a worker is there, or the command has ended."""
+    while command.poll() is None:
+        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+            children = psutil.Process(command.pid).children(recursive=True)
+            if any(os.getpgid(child.pid) == child.pid for child in children):
+                return
+        time.sleep(0.05)
 
 
 def _check_ended(command: "subprocess.Popen[str]") -> int:

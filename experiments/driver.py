@@ -103,9 +103,7 @@ class Driver:
             while self._waiting:
                 runner.run(map(self._task, self._waiting), self._handle)
         except BaseException:
-            with contextlib.suppress(
-                LedgerError
-            ):  # a full disk, which is what ended this; they are pending all the same
+            with contextlib.suppress(LedgerError):  # a full disk, perhaps, which is what ended this: they are pending
                 self._write()
                 self._ledger.release()
             raise
