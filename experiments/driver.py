@@ -87,7 +87,9 @@ class Driver:
         self._sinks = sinks
         self._versions = versions
         self._waiting = Waiting([], 1)
+        self._some_take_several = False
         self._running: dict[str, Group] = {}
+        self._unwritten: list[tuple[Trial, Result]] = []
         self._num_tries: Counter[tuple[str, ...]] = Counter()  # those that came to nothing, by the trials of a group
 
     def train(self, groups: Sequence[Group], runner: Runner) -> None:
@@ -96,17 +98,19 @@ class Driver:
         for sink in self._sinks:
             sink.planned(self._ledger.counts(), groups, runner.num_places)
         self._waiting = Waiting(groups, runner.num_places, self._ledger.expected_seconds)
+        self._some_take_several = any(places_of(group) > 1 for group in groups)
         try:
             while self._waiting:
                 runner.run(map(self._task, self._waiting), self._handle)
         except BaseException:
-            with contextlib.suppress(
-                LedgerError
-            ):  # a full disk, which is what ended this; they are pending all the same
+            with contextlib.suppress(LedgerError):  # a full disk, perhaps, which is what ended this: they are pending
+                self._write()
                 self._ledger.release()
             raise
 
     def _task(self, group: Group) -> Task:
+        """The next piece of work; what has ended by now is on disk first."""
+        self._write()
         key = group.trials[0].trial_id
         self._running[key] = group
         seconds = self._patience.timeout_seconds
@@ -181,6 +185,19 @@ class Driver:
             self._ended(group, [(group.trials[0], Result(status=FAILED, error=error))])
 
     def _record(self, results: Sequence[tuple[Trial, Result]]) -> None:
+        """Have results written: with those that come at the same time, before the next task is asked for.
+
+        So results of many places wait for the disk once. Where no task will be asked for, because none is left or one
+        waits for several places, they are written at once.
+        """
+        self._unwritten += results
+        if not self._waiting or self._some_take_several:
+            self._write()
+
+    def _write(self) -> None:
+        results, self._unwritten = self._unwritten, []
+        if not results:
+            return
         self._ledger.record({trial.trial_id: result for trial, result in results})
         self.num_ended += len(results)
         for trial, result in results:

@@ -74,7 +74,7 @@ def train_in_ranks(train: Callable[[Any, Any], Result], argument: Any, trial: Tr
         RankLostError: a process is gone.
     """
     num_ranks = num_devices(trial.config["trainer"]["devices"])
-    method = "spawn" if torch.cuda.is_initialized() or os.name == "nt" else "fork"  # CUDA does not survive a fork
+    method = "spawn" if _cannot_fork() else "fork"
     pipes = [multiprocessing.get_context(method).Pipe(duplex=False) for _ in range(num_ranks)]
     writers = [writer for _, writer in pipes]
     open_ends = [reader for reader, _ in pipes]
@@ -239,6 +239,11 @@ def _set_environment(rank: int, num_ranks: int, seed: int) -> None:
     if loopback is not None:
         for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
             os.environ.setdefault(name, loopback)
+
+
+def _cannot_fork() -> bool:
+    """Whether CUDA, which does not survive a fork, is in use in this process."""
+    return os.name == "nt" or bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
 
 
 def _unheard(message: Any) -> None:

@@ -19,6 +19,7 @@ from .study_file import load_study
 from .trial import Group, Plan, Trial
 
 RUNNERS = ("local", "inline", "ray")
+_TRIES_TO_PLAN = 3  # a worker that is lost meanwhile may be the machine's fault
 FUSE = ("auto", "always", "never")
 
 
@@ -196,7 +197,10 @@ def _pending(groups: Sequence[Group], ledger: Ledger) -> list[Group]:
 def _asked(runner: Runner, task: Task) -> Any:
     """The value of one task that has to succeed before anything is trained."""
     events: list[Event] = []
-    runner.run([task], events.append)
+    for _ in range(_TRIES_TO_PLAN):
+        runner.run([task], events.append)
+        if not isinstance(events[-1], Lost):
+            break
     last = events[-1]
     if isinstance(last, Done):
         return last.value

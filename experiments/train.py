@@ -125,8 +125,7 @@ def _trainer(trial: Trial, directory: Path, callbacks: list[Callback], recorder:
         arguments["enable_checkpointing"] = any(isinstance(callback, Checkpoint) for callback in own)
     if arguments["num_sanity_val_steps"] is None:
         arguments["num_sanity_val_steps"] = 0
-    if arguments["default_root_dir"] is None:
-        arguments["default_root_dir"] = directory / trial.trial_id
+    arguments["default_root_dir"] = directory / trial.trial_id / (arguments["default_root_dir"] or "")
     arguments["callbacks"] = [*callbacks, *own]
     arguments["logger"] = [*(loggers if isinstance(loggers, list) else [loggers]), recorder]
     return Trainer(**arguments)

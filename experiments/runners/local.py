@@ -111,7 +111,11 @@ class LocalRunner:
                     held = task
                     break
                 handle(Started(key=task.key))
-                worker = self._worker(tuple(free[:num_places]))
+                try:
+                    worker = self._worker(tuple(free[:num_places]))
+                except (EOFError, ConnectionError) as error:
+                    handle(Lost(key=task.key, reason=f"no worker process could be started: {error}"))
+                    continue
                 busy.append(worker)
                 worker.give(task, self._log_path(worker))
             if not busy:
@@ -134,9 +138,15 @@ class LocalRunner:
                 return worker
             self._stop(worker)
         with _environment(self._environment):
-            worker = Worker(self._context, places, self._devices_of(places))
+            worker = self._new_worker(places)
         self._workers.append(worker)
         return worker
+
+    def _new_worker(self, places: tuple[int, ...]) -> Worker:
+        try:
+            return Worker(self._context, places, self._devices_of(places))
+        except (EOFError, ConnectionError):  # the fork server was killed just then; there is another at the next try
+            return Worker(self._context, places, self._devices_of(places))
 
     def _devices_of(self, places: tuple[int, ...]) -> Devices:
         gpus, cores = self._devices.gpus, self._devices.cores

@@ -3,6 +3,7 @@
 import gc
 import os
 import pathlib
+import signal
 import sys
 import time
 
@@ -88,3 +89,50 @@ def tell_and_wait(seconds, emit):
 
 def size(data, emit):
     return len(data)
+
+
+def hang(argument, emit):
+    emit("before")
+    while True:
+        time.sleep(1)
+
+
+def exit_politely(code, emit):
+    sys.exit(code)
+
+
+def wait_for(seconds, emit):
+    time.sleep(seconds)
+
+
+def span(seconds, emit):
+    """When it began and when it ended, on a clock that all processes share."""
+    began = time.monotonic()
+    time.sleep(seconds)
+    return began, time.monotonic()
+
+
+def cores(argument, emit):
+    return os.sched_getaffinity(0)
+
+
+def die_with_child(argument, emit):
+    child = os.fork()
+    if child == 0:
+        time.sleep(60)
+        os._exit(0)
+    emit(child)
+    os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(30)
+
+
+def fork_and_return(number, emit):
+    os.fork()
+    emit("once")
+    return number
+
+
+def signal_itself(number, emit):
+    os.kill(os.getpid(), number)
+    time.sleep(0.2)
+    return "still there"
