@@ -1,4 +1,4 @@
-.PHONY: check fix test slow
+.PHONY: check fix test slow ray
 
 check:  ## format, lint, types and tests: what pre-commit and CI run
 	uv run ruff format --check . && uv run ruff check . && uv run mypy && uv run pytest
@@ -8,3 +8,6 @@ fix:  ## mend what the formatter and the linter can mend
 
 slow:  ## the tests that take longer
 	uv run pytest -m slow
+
+ray:  ## the tests of the Ray runner, on a cluster of two nodes on this machine
+	uv run --extra ray pytest -m ray tests/experiments/runners

@@ -77,8 +77,8 @@ class Took:
 
 def why_not_run(way: str) -> str | None:
     """What to do before a way can be measured here; None when it can."""
-    if way == "ray" and importlib.util.find_spec("ray") is None:
-        return "not run: pip install 'ray[tune]', or uv sync --extra ray"
+    if way == "ray" and any(importlib.util.find_spec(name) is None for name in ("ray", "tensorboardX")):
+        return "not run: pip install 'ray[tune]', or uv sync --group tune"
     return None
 
 

@@ -4,7 +4,7 @@ python benchmarks/ray_tune.py DATA_DIR NUM_TRIALS [--model mlp|convnet] [--epoch
 
 Ray Tune's own defaults, as a user would have them: a process for each trial, which imports what it needs. Each trial
 has one CPU and one torch thread. Prints what the start took (imports and Ray itself), then the validation accuracy and
-the seconds of each trial, its imports included. Needs the extra `ray`.
+the seconds of each trial, its imports included. Needs the group `tune`: `uv sync --group tune`.
 """
 
 import argparse

@@ -11,6 +11,7 @@ import inspect
 import json
 from collections.abc import Mapping
 from enum import Enum
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
@@ -37,6 +38,7 @@ def section_problems(section: str, value: Any) -> list[Problem]:
         if value is not None and not isinstance(value, dict):
             return [Problem(where="trainer", what=f"is {value!r}; a mapping of Trainer arguments is expected")]
         problems = _argument_problems("trainer", Trainer, "the Trainer", value or {})
+        problems += _folder_problems(value or {})
     elif value is None:
         if section == "data":
             return []  # a LightningModule may bring its own dataloaders
@@ -133,6 +135,21 @@ def _parser(section: str) -> ArgumentParser:
     else:
         parser.add_lightning_class_args(_BASES[section], section, subclass_mode=True, required=True)
     return parser
+
+
+def _folder_problems(trainer: Mapping[str, Any]) -> list[Problem]:
+    """Each trial has a folder of its own; one that leads out of it would be another trial's too, or anybody's."""
+    folder = trainer.get("default_root_dir")
+    if not isinstance(folder, str) or not (
+        "://" in folder
+        or PurePosixPath(folder).is_absolute()
+        or PureWindowsPath(folder).is_absolute()
+        or PureWindowsPath(folder).drive
+        or ".." in PureWindowsPath(folder).parts
+    ):
+        return []
+    what = f"is {folder!r}; a folder within the trial's own is expected, such as checkpoints"
+    return [Problem(where="trainer.default_root_dir", what=what)]
 
 
 def _class_problems(where: str, spec: Any, base: type | None) -> list[Problem]:

@@ -21,15 +21,11 @@ if TYPE_CHECKING:
 
     from reports.wandb import WandbSink
 
+    from .driver import Patience
     from .run import Outcome
     from .study import Study
 
 DONE, SOME_FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
-
-_LATER = {  # values that the design has and this release not yet
-    "runner": {"ray": "the Ray runner"},
-}
-
 
 _FAILURES_SHOWN = 3
 
@@ -100,9 +96,6 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    for option, later in _LATER.items():
-        if (value := getattr(arguments, option)) in later:
-            raise InputError(f"--{option} {value}: {later[value]} comes with a later release")
     study = study_of(arguments)
     use_data_dir(arguments)
     console = make_console()
@@ -136,8 +129,12 @@ def _train(
             directory,
             runner=arguments.runner,
             workers=arguments.workers,
+            address=arguments.address,
             sinks=[progress] if mirror is None else [progress, mirror],
             fuse=arguments.fuse,
+            devices=None if arguments.devices is None else [name.strip() for name in arguments.devices.split(",")],
+            patience=_patience(arguments),
+            wait=(lambda line: console.print(line, markup=False, soft_wrap=True)) if arguments.wait else None,
             meanwhile=meanwhile,
         )
     if outcome.num_trained == 0:
@@ -180,11 +177,28 @@ def _trial(arguments: argparse.Namespace) -> int:
     return SOME_FAILED if outcome.has_failed else DONE
 
 
+def _patience(arguments: argparse.Namespace) -> "Patience":
+    from .driver import Patience
+
+    if arguments.timeout is not None and not arguments.timeout > 0:
+        raise InputError(f"--timeout {arguments.timeout:g}: seconds above 0 are needed")
+    if arguments.retries < 0:
+        raise InputError(f"--retries {arguments.retries}: 0 or more is needed")
+    return Patience(
+        timeout_seconds=arguments.timeout, num_retries=arguments.retries, retry_errors=arguments.retry_errors
+    )
+
+
 def _status(arguments: argparse.Namespace) -> int:
     from .folder import LEDGER, is_in_use
     from .ledger import Ledger
     from .overview import print_status
 
+    if arguments.watch:
+        from .watch import watch
+
+        watch(arguments.directory, make_console())
+        return DONE
     with Ledger(arguments.directory / LEDGER, writable=False) as ledger:
         print_status(ledger, is_in_use(arguments.directory), make_console())
     return DONE
@@ -268,6 +282,11 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--runner", default="local", choices=["inline", "local", "ray"], help="default: %(default)s")
     run.add_argument("--workers", type=int, metavar="N", help="worker processes (default: one a GPU, or one a core)")
     run.add_argument(
+        "--address",
+        metavar="HOST:PORT",
+        help="of a Ray cluster's head, or auto (default: $RAY_ADDRESS, else Ray is started on this machine)",
+    )
+    run.add_argument(
         "--fuse",
         default="auto",
         choices=["auto", "always", "never"],
@@ -279,6 +298,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=["off", "offline", "online"],
         help="show trials in Weights & Biases while they train (default: %(default)s)",
     )
+    _add_patience(run)
     add_place(run)
     run.set_defaults(command=_run)
 
@@ -308,6 +328,10 @@ def _parser() -> argparse.ArgumentParser:
         plain = commands.add_parser(name, help=text)
         plain.add_argument("directory", type=Path, metavar="DIR", help="a study's folder, such as runs/quickstart")
         plain.set_defaults(command=command)
+        if name == "status":
+            plain.add_argument(
+                "--watch", action="store_true", help="stay, and show it anew, until the study is complete"
+            )
         if name == "report":
             plain.add_argument(
                 "other", type=Path, nargs="?", metavar="OTHER", help="another run of the study, to compare with"
@@ -319,6 +343,31 @@ def _parser() -> argparse.ArgumentParser:
     show.set_defaults(command=_show)
     add_wandb(commands)
     return parser
+
+
+def _add_patience(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--devices",
+        metavar="LIST",
+        help="GPUs as torch counts them, or UUIDs, as in 0,2,3; without GPUs, cores (default: all)",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        metavar="SECONDS",
+        help="how long a trial may train before it has failed; trials that are trained together have theirs together",
+    )
+    parser.add_argument(
+        "--retries",
+        type=int,
+        default=2,
+        metavar="N",
+        help="train again, up to so often, what was lost with its worker (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--retry-errors", action="store_true", help="also train again, as often, what the trial's own code raised in"
+    )
+    parser.add_argument("--wait", action="store_true", help="wait while another command uses the folder")
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .ranks import reads_whole
 from .trial import Correct
 
 DIGEST_BYTES = 8
@@ -133,7 +134,9 @@ class CorrectExamples(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Keep a byte an example, and digest the batch."""
-        self._is_one_loader = self._is_one_loader and dataloader_idx == 0 and trainer.world_size == 1
+        self._is_one_loader = self._is_one_loader and dataloader_idx == 0
+        if trainer.world_size > 1:  # each rank reads the whole test set, or else none knows which examples were right
+            self._is_one_loader = self._is_one_loader and reads_whole(trainer.test_dataloaders)
         said = correct_of(outputs, batch) if self._is_one_loader else {}
         self._tested.add(said)
         if said:

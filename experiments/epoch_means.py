@@ -4,7 +4,8 @@
 call, more than the rest of a small network's step. `EpochMeans` adds such values up itself, with the same weights in
 the same order of operations, and hands each mean to the real `self.log` once, at the end of the epoch, where callbacks
 and loggers find it as ever. A call that asks for anything else (a step value, another reduction, a progress bar, a
-synchronisation over devices, several dataloaders) goes to the real `self.log` unchanged.
+synchronisation over devices, several dataloaders) goes to the real `self.log` unchanged. With several devices the means
+are over all of them, as `sync_dist=True` would have it.
 """
 
 from collections.abc import Callable
@@ -12,6 +13,8 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+
+from .ranks import reads_whole
 
 _DEFAULTS = {
     "reduce_fx": "mean",
@@ -34,8 +37,8 @@ class EpochMeans(Callback):
         self._sums: dict[tuple[str, str], tuple[torch.Tensor, int]] = {}  # (train or eval, name) -> sum, weight
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Listen to the module's `log`, on one device only."""
-        if trainer.world_size == 1 and self._log is None:
+        """Listen to the module's `log`."""
+        if self._log is None:
             self._log = pl_module.log
             pl_module.log = self._note  # type: ignore[method-assign]
 
@@ -93,15 +96,15 @@ class EpochMeans(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the means of the training steps."""
-        self._publish("train")
+        self._publish(trainer, "train", is_whole=False)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the means of the validation steps."""
-        self._publish("eval")
+        self._publish(trainer, "eval", is_whole=reads_whole(trainer.val_dataloaders))
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the means of the test steps."""
-        self._publish("eval")
+        self._publish(trainer, "eval", is_whole=reads_whole(trainer.test_dataloaders))
 
     def _note(
         self,
@@ -132,12 +135,28 @@ class EpochMeans(Callback):
         total, weight = self._sums.get(key, (None, 0))
         self._sums[key] = (weighted if total is None else total + weighted, weight + batch_size)
 
-    def _publish(self, split: str) -> None:
+    def _publish(self, trainer: Trainer, split: str, *, is_whole: bool) -> None:
         """Hand the means on and start afresh."""
-        for key in [key for key in self._sums if key[0] == split]:
-            total, weight = self._sums.pop(key)
+        names = [name for of_split, name in self._sums if of_split == split]
+        sums = [self._sums.pop((split, name)) for name in names]
+        means = [total / weight for total, weight in sums]
+        if trainer.world_size > 1 and names:
+            means = _means_of_ranks(trainer, sums, means, is_whole=is_whole)
+        for name, mean in zip(names, means, strict=True):
             if self._log is not None:
-                self._log(key[1], total / weight, on_step=False, on_epoch=True, batch_size=1)
+                self._log(name, mean, on_step=False, on_epoch=True, batch_size=1)
+
+
+def _means_of_ranks(
+    trainer: Trainer, sums: list[tuple[torch.Tensor, int]], means: list[torch.Tensor], *, is_whole: bool
+) -> list[torch.Tensor]:
+    """The same means on every rank: over the examples of all, or where each read all of them, those of rank 0."""
+    if is_whole:
+        found: list[float] = trainer.strategy.broadcast([float(mean) for mean in means])
+        return [mean.new_tensor(value) for mean, value in zip(means, found, strict=True)]
+    rows = torch.stack([torch.stack([total.double(), total.double().new_tensor(weight)]) for total, weight in sums])
+    rows = trainer.strategy.reduce(rows.to(trainer.strategy.root_device), reduce_op="sum")
+    return [(row[0] / row[1]).to(mean.dtype) for row, mean in zip(rows, means, strict=True)]
 
 
 def _are_defaults(arguments: dict[str, Any]) -> bool:

@@ -3,6 +3,7 @@
 InputError                  the command ends with exit code 2 and this message, never a traceback
 ├── StudyError              a study file, with all its problems at once
 ├── DirectoryError          a study folder that cannot be used: missing, another study's, in use
+├── RunnerError             a runner that cannot be had: Ray not installed, a cluster that does not answer or is gone
 └── LedgerError             a ledger.sqlite that cannot be read: corrupt, not a ledger, from a newer version
     └── EmptyLedgerError    one that holds nothing yet, which `ablate run` fills
 """
@@ -18,6 +19,10 @@ class InputError(Exception):
 
 class DirectoryError(InputError):
     """A study folder that cannot be used."""
+
+
+class RunnerError(InputError):
+    """A runner that cannot be had, or is gone."""
 
 
 class LedgerError(InputError):

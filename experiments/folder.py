@@ -3,7 +3,7 @@
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from .ledger import Ledger
 from .study import Study
 
 LEDGER = "ledger.sqlite"
+_SECONDS_TO_LOCK = 0.5  # `is_in_use` of another command holds the lock for a moment
 HEADER = "# Written by `ablate run`; the ledger holds the same."
 
 
@@ -40,24 +41,24 @@ def check_folder(directory: Path, study: Study) -> None:
 
 
 @contextmanager
-def writing(directory: Path, wait_seconds: float = 0.0) -> Iterator[None]:
+def writing(
+    directory: Path, tell: Callable[[str], None] | None = None, *, wait_seconds: float = _SECONDS_TO_LOCK
+) -> Iterator[None]:
     """Hold the folder's lock, making the folder where it is missing; a killed command's lock is free at once.
 
     Arguments:
         directory: the study's folder.
-        wait_seconds: how long to wait for another command that holds it.
+        tell: wait while another command holds the folder, and tell this function which, whenever it is another one.
+        wait_seconds: without `tell`, how long to wait for another command that holds it.
 
     Raises:
         DirectoryError: when the folder cannot be written, or another command holds it; the message says which.
     """
-    lock_path = directory / "run.lock"
     holder_path = directory / "run.lock.json"
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(lock_path)
-        lock.acquire(timeout=wait_seconds)
-    except Timeout:
-        raise DirectoryError(f"{directory}: is in use by {_holder(holder_path)}; wait for it or stop it") from None
+        lock = FileLock(directory / "run.lock")
+        _acquire(lock, directory, tell, wait_seconds)
     except OSError as error:
         raise DirectoryError(f"{directory}: cannot be written: {error.strerror or error}") from error
     try:
@@ -66,6 +67,24 @@ def writing(directory: Path, wait_seconds: float = 0.0) -> Iterator[None]:
     finally:
         holder_path.unlink(missing_ok=True)
         lock.release()
+
+
+def _acquire(lock: FileLock, directory: Path, tell: Callable[[str], None] | None, wait_seconds: float) -> None:
+    told = ""
+    while True:
+        try:
+            lock.acquire(timeout=_SECONDS_TO_LOCK if tell else wait_seconds, poll_interval=0.05)
+        except Timeout:
+            holder = _holder(directory / "run.lock.json")
+            if tell is None:
+                raise DirectoryError(
+                    f"{directory}: is in use by {holder}; wait for it (`ablate run --wait` does) or stop it"
+                ) from None
+            if holder != told:
+                tell(f"{directory}: waiting for {holder}")
+                told = holder
+        else:
+            return
 
 
 def write_study_file(directory: Path, study: Study) -> None:

@@ -38,7 +38,7 @@ def config_id(config: Mapping[str, Any]) -> str:
     plain = copy.deepcopy(dict(config))
     trainer = {key: value for key, value in (plain.get("trainer") or {}).items() if key not in TRAINER_PLACEMENT}
     if "devices" in trainer:
-        trainer["devices"] = _num_devices(trainer["devices"])
+        trainer["devices"] = num_devices(trainer["devices"])
     plain["trainer"] = trainer
     data = plain.get("data") or {}
     data["init_args"] = {
@@ -58,8 +58,16 @@ def trial_id(config_id: str, seed: int) -> str:
     return _digest({"config": config_id, "seed": seed})
 
 
-def _num_devices(devices: Any) -> int:
-    """How many devices share one trial, which changes its arithmetic; which ones they are does not."""
+def num_devices(devices: Any) -> int:
+    """How many devices share one trial, which changes its arithmetic; which ones they are does not.
+
+    >>> [num_devices(devices) for devices in (2, [0, 3], "2", "0, 1", "auto", -1, None)]
+    [2, 2, 2, 2, 1, 1, 1]
+    """
+    if isinstance(devices, str) and "," in devices:
+        return len([name for name in devices.split(",") if name.strip()])
+    if isinstance(devices, str) and devices.strip().isdecimal():
+        devices = int(devices)
     if isinstance(devices, list):
         return len(devices)
     if isinstance(devices, int) and devices > 0:

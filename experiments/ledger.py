@@ -21,7 +21,7 @@ from typing import Any, Self
 from .errors import EmptyLedgerError, LedgerError
 from .identity import config_id
 from .schema import FIRST_WITH_FINGERPRINTS, FIRST_WITH_NOTES, FIRST_WITH_TESTED, MIGRATIONS, VERSION
-from .trial import FAILED, PENDING, RUNNING, STATUSES, Correct, Result, Trial
+from .trial import FAILED, FINISHED, PENDING, RUNNING, STATUSES, Correct, Result, Trial
 
 APPLICATION_ID = 0x41424C54  # "ABLT", so that `file` and we can tell a ledger from another SQLite file
 BUSY_SECONDS = 30  # how long to wait for a reader that holds the file
@@ -118,7 +118,11 @@ class Ledger:
             return int(self._scalar("SELECT count(*) FROM trials")) - int(before)
 
     def start(self, trial_id: str, versions: str) -> int:
-        """Note that a trial is being trained, as a new attempt with the versions of what trains it; its number."""
+        """Note that a trial is being trained, as a new attempt with the versions of what trains it; its number.
+
+        Unlike a result it may be lost when the machine loses power, so that no disk is waited for.
+        """
+        self._db.execute("PRAGMA synchronous = NORMAL")
         with self._transaction():
             self._db.execute("UPDATE trials SET status = ? WHERE trial_id = ?", (RUNNING, trial_id))
             self._db.execute(
@@ -127,7 +131,9 @@ class Ledger:
                 (_now(), versions, trial_id),
             )
             newest = "SELECT count(*) FROM attempts WHERE trial = (SELECT id FROM trials WHERE trial_id = ?)"
-            return int(self._db.execute(newest, (trial_id,)).fetchone()[0])
+            number = int(self._db.execute(newest, (trial_id,)).fetchone()[0])
+        self._db.execute("PRAGMA synchronous = FULL")
+        return number
 
     def record(self, results: Mapping[str, Result]) -> None:
         """Write the results of trials that were trained together, or of one, by id; when this returns all are on disk.
@@ -176,19 +182,34 @@ class Ledger:
             )
             return changed.rowcount
 
-    def separate(self, trial_id: str, reason: str) -> None:
-        """Note why a trial is trained alone though fusing was asked for; one that was running is pending again."""
+    def separate(self, reasons: Mapping[str, str]) -> None:
+        """Note why trials are trained alone though fusing was asked for; those that were running are pending again.
+
+        Arguments:
+            reasons: by trial id.
+        """
         with self._transaction():
-            self._db.execute(
-                "UPDATE attempts SET ended_at = ?, status = 'not fused', error = ? WHERE ended_at IS NULL AND "
-                "trial = (SELECT id FROM trials WHERE trial_id = ? AND status = ?) AND number = "
-                "(SELECT max(number) FROM attempts a WHERE a.trial = attempts.trial)",
-                (_now(), reason, trial_id, RUNNING),
-            )
-            self._db.execute(
-                "UPDATE trials SET why_alone = ?, status = ? WHERE trial_id = ? AND status IN (?, ?)",
-                (reason, PENDING, trial_id, PENDING, RUNNING),
-            )
+            for trial_id, reason in reasons.items():
+                self._put_back(trial_id, "not fused", reason)
+                self._db.execute(
+                    "UPDATE trials SET why_alone = ? WHERE trial_id = ? AND status = ?", (reason, trial_id, PENDING)
+                )
+
+    def again(self, trial_ids: Sequence[str], status: str, reason: str) -> None:
+        """Put running trials back to pending; the attempts end with this status, such as "lost", and this reason."""
+        with self._transaction():
+            for trial_id in trial_ids:
+                self._put_back(trial_id, status, reason)
+
+    def _put_back(self, trial_id: str, status: str, reason: str) -> None:
+        """End the attempt at a trial, which is pending then, where it is running."""
+        self._db.execute(
+            "UPDATE attempts SET ended_at = ?, status = ?, error = ? WHERE ended_at IS NULL AND "
+            "trial = (SELECT id FROM trials WHERE trial_id = ? AND status = ?) AND number = "
+            "(SELECT max(number) FROM attempts a WHERE a.trial = attempts.trial)",
+            (_now(), status, reason, trial_id, RUNNING),
+        )
+        self._db.execute("UPDATE trials SET status = ? WHERE trial_id = ? AND status = ?", (PENDING, trial_id, RUNNING))
 
     def release(self, trial_id: str | None = None) -> None:
         """Put running trials, or this one, back to pending: what a command does that is interrupted."""
@@ -248,6 +269,16 @@ class Ledger:
             )
             for row in rows
         ]
+
+    def expected_seconds(self) -> dict[str, float]:
+        """Trial id -> the mean seconds of its cell's finished trials; for planned trials that have not ended."""
+        with self._errors_named():
+            rows = self._db.execute(
+                "SELECT trial_id, mean FROM trials JOIN (SELECT cell AS of, avg(seconds) AS mean FROM trials "
+                "WHERE status = ? GROUP BY cell) ON cell = of WHERE planned AND status IN (?, ?)",
+                (FINISHED, PENDING, RUNNING),
+            ).fetchall()
+        return {trial_id: float(mean) for trial_id, mean in rows}
 
     def counts(self) -> dict[str, int]:
         """Planned trials by status; every status is a key."""
@@ -474,6 +505,8 @@ def _explained(error: sqlite3.DatabaseError) -> str:
     text = str(error)
     if "not a database" in text or "malformed" in text:
         return f"is damaged or not a ledger ({text}); restore it from a copy, or move it away and run the study again"
+    if "full" in text or "disk I/O" in text:
+        return f"cannot be written ({text}); free some space, then run the command again: what was recorded is kept"
     if "locked" in text:
         return f"is locked by another process ({text}); wait for it or stop it, then run the command again"
     if "unable to open" in text:

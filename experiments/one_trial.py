@@ -192,7 +192,7 @@ class _Begun:
 
 
 def _begin(study: Study, planned: Plan, trial: Trial, directory: Path, wait_seconds: float) -> _Begun:
-    with writing(directory, wait_seconds), Ledger(directory / LEDGER, writable=True) as ledger:
+    with writing(directory, wait_seconds=wait_seconds), Ledger(directory / LEDGER, writable=True) as ledger:
         check_folder(directory, study)  # again, now that no other command can change it
         check_data(ledger, planned, directory)
         before = ledger.planned_ids()
@@ -241,7 +241,7 @@ def _record(
 ) -> tuple[bool, dict[str, Any]]:
     try:
         with (
-            writing(directory, _MORE_FOR_RESULT * wait_seconds),
+            writing(directory, wait_seconds=_MORE_FOR_RESULT * wait_seconds),
             Ledger(directory / LEDGER, writable=True) as ledger,
         ):
             is_counted = ledger.record_attempt(trial.trial_id, attempt, result)
@@ -254,7 +254,7 @@ def _release(trial: Trial, directory: Path) -> None:
     """Best effort: what is not released looks like a trial that was cut off, which any call trains."""
     with (
         contextlib.suppress(InputError),
-        writing(directory, _LEAVING_SECONDS),
+        writing(directory, wait_seconds=_LEAVING_SECONDS),
         Ledger(directory / LEDGER, writable=True) as ledger,
     ):
         ledger.release(trial.trial_id)

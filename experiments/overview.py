@@ -63,10 +63,7 @@ def print_status(ledger: Ledger, is_in_use: bool, console: Console) -> None:
     content = ledger.study_content()
     counts = ledger.counts()
     console.print(f"[bold]{escape(content['name'])}[/bold]: {escape(content['question'])}")
-    total = sum(counts.values())
-    console.print(
-        ", ".join([f"{total} trials", *(f"{counts[status]} {status}" for status in STATUSES if counts[status])])
-    )
+    console.print(status_line(counts))
     if counts[RUNNING] and not is_in_use:
         console.print(
             "`ablate run` is not running: unless `ablate trial` trains them now, those trials were cut off, and "
@@ -75,6 +72,16 @@ def print_status(ledger: Ledger, is_in_use: bool, console: Console) -> None:
     if ledger.num_unplanned():
         console.print(f"{ledger.num_unplanned()} trials of earlier plans are kept and not counted")
     _print_cells(ledger.cells(), content["factors"], console)
+
+
+def status_line(counts: Mapping[str, int]) -> str:
+    """How many trials there are, and how many in each state that has some.
+
+    >>> status_line({"pending": 3, "running": 2, "finished": 4, "diverged": 0, "failed": 0})
+    '9 trials, 3 pending, 2 running, 4 finished'
+    """
+    states = [f"{counts[status]} {status}" for status in STATUSES if counts[status]]
+    return ", ".join([f"{sum(counts.values())} trials", *states])
 
 
 def trial_text(trial: Mapping[str, Any]) -> str:

@@ -106,6 +106,16 @@ class ProgressSink:
         self._counts["running"] -= 1
         self._show()
 
+    def again(self, trial: Trial, reason: str) -> None:
+        """See Sink."""
+        for trial_id in self._together.get(trial.trial_id, [trial.trial_id]):
+            self._parts.pop(trial_id, None)
+        if (line := reason.strip().splitlines()[-1]) not in self._told:
+            self._told.add(line)
+            self._console.print(f"trials that came to nothing begin again: {visible(line)}", markup=False, emoji=False)
+        self._counts["running"] -= 1
+        self._show()
+
     def ended(self, trial: Trial, result: Result) -> None:
         """See Sink."""
         self._parts.pop(trial.trial_id, None)

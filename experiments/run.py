@@ -9,16 +9,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .driver import Driver, Sink
+from .driver import Driver, Patience, Sink
 from .errors import InputError, choices, listed
 from .folder import LEDGER, check_folder, write_study_file, writing
 from .ledger import Ledger
-from .runners import Done, Event, InlineRunner, LocalRunner, Lost, Raised, Runner, Task
+from .runners import Done, Event, InlineRunner, LocalRunner, Lost, Raised, RayRunner, Runner, Task
 from .study import Study
 from .study_file import load_study
 from .trial import Group, Plan, Trial
 
-RUNNERS = ("local", "inline")
+RUNNERS = ("local", "inline", "ray")
+_TRIES_TO_PLAN = 3  # a worker that is lost meanwhile may be the machine's fault
 FUSE = ("auto", "always", "never")
 
 
@@ -37,8 +38,12 @@ def run(
     *,
     runner: str = "local",
     workers: int | None = None,
+    address: str | None = None,
     fuse: str = "auto",
     data_dir: str | Path | None = None,
+    devices: Sequence[str] | None = None,
+    patience: Patience | None = None,
+    wait: Callable[[str], None] | None = None,
     sinks: Sequence[Sink] = (),
     meanwhile: Callable[[], None] | None = None,
 ) -> Outcome:
@@ -47,14 +52,19 @@ def run(
     Arguments:
         study: a Study, or what `load_study` takes.
         directory: the study's folder; runs/<study> by default. A folder that has trials of this study is continued.
-        runner: local (worker processes, one a GPU or a core) or inline (this process).
+        runner: local (worker processes, one a GPU or a core), inline (this process) or ray (a cluster).
         workers: how many worker processes instead.
+        address: of a Ray cluster, HOST:PORT or "auto"; the environment variable RAY_ADDRESS by default, and without it
+            Ray is started on this machine and stopped at the end.
         fuse: auto trains trials together where they are built alike and it is faster, always makes it an error where
             one cannot be, never trains each by itself.
         data_dir: where data sets live; the environment variable ABLATE_DATA_DIR by default, else data/.
+        devices: which GPUs, or without any which cores, instead of all; the local runner's.
+        patience: with trials that take too long or whose worker is lost.
+        wait: wait while another command holds the folder, and tell this function which; None makes it an error.
         sinks: what else wants to know how it goes.
-        meanwhile: called once while the local runner imports torch, which takes seconds that this process spends
-            waiting; not called with another runner.
+        meanwhile: called once while worker processes import torch, which takes seconds that this process spends
+            waiting; not called with the inline runner.
 
     Raises:
         InputError: when the study, the folder or its ledger is wrong; nothing was written then. With fuse="always" also
@@ -68,11 +78,11 @@ def run(
     if fuse not in FUSE:
         raise InputError(f"--fuse {fuse!r} is not a way of fusing{choices(fuse, FUSE)}")
     check_folder(directory, study)
-    with make_runner(runner, study, workers) as places:
-        if meanwhile is not None and runner == "local":
+    with make_runner(runner, study, workers, devices, address) as places:
+        if meanwhile is not None and runner != "inline":
             meanwhile()
         planned = plan(study, places)
-        with writing(directory), Ledger(directory / LEDGER, writable=True) as ledger:
+        with writing(directory, wait), Ledger(directory / LEDGER, writable=True) as ledger:
             check_folder(directory, study)  # again, now that no other command can change it
             check_data(ledger, planned, directory)
             ledger.plan(study.name, study.to_dict(), planned.trials, planned.notes, planned.fingerprints)
@@ -81,7 +91,14 @@ def run(
                 sink.noted(planned.notes)
             groups = _pending(grouped(planned.trials, places, fuse), ledger)
             places.log_to(directory / "logs")
-            driver = Driver(ledger, directory.absolute() / "trials", sinks, versions(), must_fuse=fuse == "always")
+            driver = Driver(
+                ledger,
+                directory.absolute() / "trials",
+                sinks,
+                versions(),
+                must_fuse=fuse == "always",
+                patience=patience,
+            )
             driver.train(groups, places)
             return Outcome(directory=directory, counts=ledger.counts(), num_trained=driver.num_ended)
 
@@ -97,20 +114,37 @@ def check_data(ledger: Ledger, planned: Plan, directory: Path) -> None:
         )
 
 
-def make_runner(name: str, study: Study, workers: int | None = None) -> Runner:
+def make_runner(
+    name: str,
+    study: Study,
+    workers: int | None = None,
+    devices: Sequence[str] | None = None,
+    address: str | None = None,
+) -> Runner:
     """The runner of this name, warmed up for the study's classes.
 
     Raises:
-        InputError: when there is no such runner, or workers is below 1.
+        InputError: when there is no such runner, workers is below 1, a device is not there, or another runner than ray
+            has an address.
     """
     if name not in RUNNERS:
         raise InputError(f"--runner {name!r} is not a runner{choices(name, RUNNERS)}")
     if workers is not None and workers < 1:
         raise InputError(f"--workers {workers}: at least 1 is needed")
+    if address is not None and name != "ray":
+        raise InputError(f"--address {address}: only --runner ray has one")
+    if devices is not None and name != "local":
+        raise InputError(f"--devices {','.join(devices)}: only the local runner has devices to choose from")
     if name == "inline":
         return InlineRunner()
     ours = [f"experiments.{name}" for name in ("plan", "train", "fusing")]
-    return LocalRunner(workers, preload=[*ours, *_modules(study)])
+    preload = [*ours, *_modules(study)]
+    if name == "ray":
+        return RayRunner(address, workers, preload)
+    try:
+        return LocalRunner(workers, preload, devices)
+    except ValueError as error:
+        raise InputError(f"--devices {','.join(devices or ())}: {error}") from None
 
 
 def plan(study: Study, runner: Runner) -> Plan:
@@ -121,7 +155,7 @@ def plan(study: Study, runner: Runner) -> Plan:
     Raises:
         StudyError: with every problem of the study.
     """
-    planned: Plan = _asked(runner, Task(key="plan", function=_plan, argument=study))
+    planned: Plan = _asked(runner, Task(key="plan", function=_plan, argument=study, near_command=True))
     return planned
 
 
@@ -139,7 +173,8 @@ def grouped(trials: Sequence[Trial], runner: Runner, fuse: str) -> list[Group]:
     by_seed = sorted(trials, key=lambda trial: trial.seed)  # stable: pairs are complete early, and share their batches
     if fuse == "never":
         return [Group(trials=(trial,)) for trial in by_seed]
-    task = Task(key="group", function=_group, argument=(by_seed, runner.num_places, fuse == "auto"))
+    argument = (by_seed, runner.num_places, fuse == "auto")
+    task = Task(key="group", function=_group, argument=argument, near_command=True)
     groups: list[Group] = _asked(runner, task)
     alone = [group for group in groups if group.why_alone is not None]
     if fuse == "always" and alone:
@@ -162,7 +197,10 @@ def _pending(groups: Sequence[Group], ledger: Ledger) -> list[Group]:
 def _asked(runner: Runner, task: Task) -> Any:
     """The value of one task that has to succeed before anything is trained."""
     events: list[Event] = []
-    runner.run([task], events.append)
+    for _ in range(_TRIES_TO_PLAN):
+        runner.run([task], events.append)
+        if not isinstance(events[-1], Lost):
+            break
     last = events[-1]
     if isinstance(last, Done):
         return last.value

@@ -194,8 +194,9 @@ class PairedStreams(Callback):
         seed_global_generators(derive(self.seed, "init", "late"))
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The model's stream of this epoch begins."""
-        seed_global_generators(derive(self.seed, "dropout", trainer.current_epoch))
+        """The model's stream of this epoch begins, another on each device that the trial has."""
+        more = [trainer.global_rank] if trainer.global_rank else []
+        seed_global_generators(derive(self.seed, "dropout", trainer.current_epoch, *more))
 
     def read(self, loader_iter: Callable[[], Iterator[Any]], split: str) -> Iterator[Any]:
         """The batches of a loader, each fetched in the data's state."""

@@ -6,6 +6,7 @@ look at which test examples are right.
 """
 
 import logging
+import re
 import time
 import traceback
 import warnings
@@ -15,15 +16,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from .build import make_data, make_model, trainer_arguments
 from .correctness import CorrectExamples
 from .epoch_means import EpochMeans
+from .identity import num_devices
 from .own_loggers import OwnRuns, with_own_folders
+from .ranks import RankLostError, is_rank, share_loaders, train_in_ranks
 from .seeding import NamedDraws, PairedStreams, seed_global_generators
 from .trial import DIVERGED, FAILED, FINISHED, EpochEnded, Result, Trial, is_bad_loss
 
@@ -42,17 +48,27 @@ def train_trial(training: Training, emit: Emit) -> Result:
     """Train and test one trial. Whatever the user's code raises becomes a failed Result with its traceback.
 
     Raises:
-        KeyboardInterrupt: when the command is interrupted.
+        KeyboardInterrupt: when the command is interrupted, or this process is told to end.
+        RankLostError: when a trial has several devices, and the process of one of them is gone.
     """
+    started = time.perf_counter()
+    try:
+        if num_devices(training.trial.config["trainer"]["devices"]) > 1:
+            result = train_in_ranks(_train_with_own_loggers, training, training.trial, emit)
+        else:
+            result = _train_with_own_loggers(training, emit)
+    except RankLostError:
+        raise
+    except (Exception, SystemExit) as error:
+        if isinstance(error, SIGTERMException) or isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from error  # the Trainer turns Ctrl-C into exit(1), and SIGTERM into its own exit
+        result = Result(status=FAILED, error="".join(traceback.format_exception(error)))
+    return _timed(result, time.perf_counter() - started)
+
+
+def _train_with_own_loggers(training: Training, emit: Emit) -> Result:
     with OwnRuns() as runs:
-        started = time.perf_counter()
-        try:
-            result = _train(training, emit, runs)
-        except (Exception, SystemExit) as error:
-            if isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt):
-                raise KeyboardInterrupt from error  # the Trainer turns Ctrl-C into exit(1)
-            result = Result(status=FAILED, error="".join(traceback.format_exception(error)))
-        result = _timed(result, time.perf_counter() - started)
+        result = _train(training, emit, runs)
         runs.has_failed = result.status == FAILED
     return result
 
@@ -68,6 +84,8 @@ def _train(training: Training, emit: Emit, runs: OwnRuns) -> Result:
     streams = PairedStreams(trial.seed, model if data is None else data)
     watch = _Watch(trial.trial_id, recorder, emit)
     examples = CorrectExamples()
+    if is_rank():
+        share_loaders(model if data is None else data)
     trainer = _trainer(trial, training.directory, [EpochMeans(), streams, watch, examples], recorder)
     runs.loggers = trainer.loggers
     with warnings.catch_warnings():
@@ -90,7 +108,7 @@ def _train(training: Training, emit: Emit, runs: OwnRuns) -> Result:
         status=DIVERGED if diverged else FINISHED,
         metrics={} if diverged else metrics,
         epochs=tuple(recorder.epochs),
-        device=str(trainer.strategy.root_device),
+        device=_device(trainer),
         num_parameters=sum(parameter.numel() for parameter in model.parameters()),
         diverged_epoch=watch.diverged_epoch,
         correct=None if diverged else examples.correct,
@@ -106,19 +124,42 @@ def _trainer(trial: Trial, directory: Path, callbacks: list[Callback], recorder:
     if logger is True:
         logger = CSVLogger(directory / trial.trial_id)
     loggers = [] if logger in (None, False) else [logger] if isinstance(logger, Logger) else logger
-    if arguments["devices"] == "auto":
-        arguments["devices"] = 1
+    arguments["devices"] = _devices(arguments["devices"])
+    arguments["plugins"] = _with_environment(arguments["plugins"])
+    if isinstance(arguments["strategy"], str):  # the processes are there already: none is to be started, or forked
+        arguments["strategy"] = re.sub("_(spawn|fork|notebook)", "", arguments["strategy"])
     for name in ("enable_progress_bar", "enable_model_summary"):
         arguments[name] = bool(arguments[name])
     if arguments["enable_checkpointing"] is None:
         arguments["enable_checkpointing"] = any(isinstance(callback, Checkpoint) for callback in own)
     if arguments["num_sanity_val_steps"] is None:
         arguments["num_sanity_val_steps"] = 0
-    if arguments["default_root_dir"] is None:
-        arguments["default_root_dir"] = directory / trial.trial_id
+    arguments["default_root_dir"] = directory / trial.trial_id / (arguments["default_root_dir"] or "")
     arguments["callbacks"] = [*callbacks, *own]
     arguments["logger"] = [*(loggers if isinstance(loggers, list) else [loggers]), recorder]
     return Trainer(**arguments)
+
+
+def _devices(devices: Any) -> Any:
+    """How many of the devices that this process sees; the very ones where all of them are seen."""
+    if isinstance(devices, list) and all(isinstance(number, int) for number in devices):
+        return devices if max(devices, default=0) < torch.cuda.device_count() else len(devices)
+    return num_devices(devices)
+
+
+def _with_environment(plugins: Any) -> list[Any]:
+    """The Trainer's plugins, and one that keeps it from taking this process for a task of a SLURM or torchrun job.
+
+    It is within one, perhaps, but others have started the processes of a trial, and a job has many trials.
+    """
+    found = [] if plugins is None else plugins if isinstance(plugins, list) else [plugins]
+    has_own = any(isinstance(plugin, ClusterEnvironment) for plugin in found)
+    return found if has_own else [*found, LightningEnvironment()]
+
+
+def _device(trainer: Trainer) -> str:
+    device = trainer.strategy.root_device
+    return str(device) if trainer.world_size == 1 else f"{trainer.world_size} x {device.type}"
 
 
 def _has_test(model: LightningModule, data: LightningDataModule | None) -> bool:
@@ -248,10 +289,11 @@ class _Watch(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """One look at the sum an epoch, and at the losses that validation logged."""
-        is_finite = self._sum is None or bool(torch.isfinite(self._sum).all())
+        is_bad = self._sum is not None and not bool(torch.isfinite(self._sum).all())
         epochs = self._recorder.epochs
         logged = epochs[-1] if len(epochs) > trainer.current_epoch else {}
-        if is_finite and not any(is_bad_loss(name, value) for name, value in logged.items()):
+        is_bad = is_bad or any(is_bad_loss(name, value) for name, value in logged.items())
+        if not trainer.strategy.reduce_boolean_decision(is_bad, all=False):  # on any device
             return
         if self.diverged_epoch is None:
             self.diverged_epoch = trainer.current_epoch

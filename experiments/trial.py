@@ -123,3 +123,10 @@ class NotFused:
     """What comes back instead of results when a group cannot be trained together after all: it is trained alone."""
 
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartLost:
+    """What comes back instead of results when one of the processes that a trial needed is gone: as if all were."""
+
+    reason: str

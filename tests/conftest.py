@@ -1,5 +1,6 @@
 """What several tests need: the environment of one thread, real data where it is, and small studies."""
 
+import importlib.util
 import multiprocessing
 import os
 from pathlib import Path
@@ -15,6 +16,11 @@ multiprocessing.get_context("forkserver").set_forkserver_preload(
     ["experiments.train", "experiments.plan", "experiments.fusing", "lit_models", "datamodules"]
 )
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: workers and tests share few cores
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("ray") and importlib.util.find_spec("ray") is None:
+        pytest.skip("needs Ray: `uv sync --extra ray`")
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import ledger_growth
 import pytest
+import runners
 import yaml
 from commands import NAMES, Took, Work, command, extrapolated, printed_seconds, study_text, timed, why_not_run
 from ways import gpu_table, growth_table, ratios, spread, ways_table
@@ -119,7 +120,7 @@ def test_a_command_that_fails_ends_the_benchmark_with_what_it_printed():
 
 def test_ray_is_only_missed_where_it_is_missing(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert why_not_run("ray") == "not run: pip install 'ray[tune]', or uv sync --extra ray"
+    assert why_not_run("ray") == "not run: pip install 'ray[tune]', or uv sync --group tune"
     assert why_not_run("stock") is None
 
 
@@ -173,3 +174,20 @@ def test_the_table_of_ledgers_says_what_a_trial_costs():
         "| 1,000 | 3 | 0.25 | not known | 1.50 | 100 | 1.50 |",
         "| 3,000 | 9 | 0.25 | 1 | 3.00 (2.00 to 4.00) | 2 | 1.00 |",
     ]
+
+
+def test_what_running_costs_is_a_table_with_its_goals(capsys):
+    size = runners.Size(num_tasks=20, num_trials=40, num_cells=8, num_work_tasks=2, work=1000)
+    runners.main(["--repeats", "2"], size)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2] == "| what | goal | median (min to max) |"
+    assert len(lines) == 4 + len(runners.rows(size))
+    values = [float(line.split("|")[3].split("(")[0].replace(",", "")) for line in lines[4:]]
+    assert all(value >= 0 for value in values)
+    assert values[0] < 100
+    assert "check, resolve and add 80 trials of 8 cells, s | under 10" in lines[5]
+
+
+def test_a_driver_takes_in_what_ends_at_the_same_time_and_the_last_of_it():
+    for num_places in (1, 4, 7):
+        assert runners.driven(25, num_places) > 0  # and raises where a trial is missing in the ledger

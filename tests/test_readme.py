@@ -103,7 +103,13 @@ def test_every_command_and_option_is_in_the_table_and_none_else():
 
 
 @pytest.mark.parametrize(
-    "path", ["README.md", "CONTRIBUTING.md", "benchmarks/README.md", "docs/text.md", "docs/report.md", "docs/wandb.md"]
+    "path",
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "benchmarks/README.md",
+        *(f"docs/{name}.md" for name in ("cluster", "report", "text", "wandb")),
+    ],
 )
 def test_relative_links_lead_somewhere(path):
     text = (ROOT / path).read_text(encoding="utf-8")

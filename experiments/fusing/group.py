@@ -20,7 +20,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from experiments.build import resolved
-from experiments.identity import TRAINER_PLACEMENT
+from experiments.identity import TRAINER_PLACEMENT, num_devices
 
 from .findings import NotFusable
 from .layers import is_activation
@@ -101,14 +101,14 @@ def has_convolutions(model: LightningModule) -> bool:
 def _check_trainer(trainer: Mapping[str, Any]) -> None:
     if trainer.get("logger"):
         raise NotFusable("trainer.logger is set, and a logger is told of one trial at a time")
+    if num_devices(trainer.get("devices")) > 1:
+        raise NotFusable(f"trainer.devices is {trainer['devices']!r}: one trial on several devices is Lightning's own")
     defaults = resolved("trainer", {})
     for key, value in trainer.items():
         if key in _TRAINER_SHARED or key in TRAINER_PLACEMENT or value == defaults.get(key):
             continue
         raise NotFusable(f"trainer.{key} is {value!r}, which only the Lightning Trainer does")
     patience_of(trainer.get("callbacks"))
-    if trainer.get("devices") not in {"auto", None, 1, "1"}:
-        raise NotFusable(f"trainer.devices is {trainer['devices']!r}: one trial on several devices is Lightning's own")
     if trainer.get("precision") not in _PRECISIONS:
         raise NotFusable(f"trainer.precision is {trainer['precision']!r}")
     if not isinstance(trainer.get("max_epochs"), int) or trainer["max_epochs"] < 1:

@@ -12,11 +12,22 @@ from typing import Any, Protocol, Self
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One piece of work: `function(argument, emit)`, both importable or picklable. `key` names it in events."""
+    """One piece of work: `function(argument, emit)`, both importable or picklable. `key` names it in events.
+
+    timeout_seconds: how long it may work before its place is ended, which gives `TimedOut`; None for ever.
+        In a process of its own a task ends whatever it does. A task in the caller's own process (inline) is interrupted
+        where Python lets it be: on the main thread, not on Windows, and not inside native code that never returns.
+    num_places: how many places it takes at once, as one that trains on two devices takes two; a runner that has fewer
+        gives it all it has.
+    near_command: whether it had better run on the machine of the command, whose files it reads.
+    """
 
     key: str
     function: Callable[[Any, Callable[[Any], None]], Any]
     argument: Any
+    timeout_seconds: float | None = None
+    num_places: int = 1
+    near_command: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,16 +70,26 @@ class Lost:
     reason: str
 
 
-Event = Started | Said | Done | Raised | Lost
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimedOut:
+    """The task worked longer than its `timeout_seconds`, and its place was ended with it.
+
+    seconds: what it was given.
+    """
+
+    key: str
+    seconds: float
+
+
+Event = Started | Said | Done | Raised | Lost | TimedOut
 
 
 class Runner(Protocol):
-    """Runs tasks in places (processes, devices). Use it in a `with` block; leaving it stops everything at once.
+    """Runs tasks in places (processes, devices). Use it in a `with` block; leaving it stops everything at once."""
 
-    num_places: how many tasks are worked on at the same time.
-    """
-
-    num_places: int
+    @property
+    def num_places(self) -> int:
+        """How many tasks are worked on at the same time; a cluster's may change meanwhile."""
 
     def __enter__(self) -> Self: ...
 
@@ -80,8 +101,11 @@ class Runner(Protocol):
         """Work through the tasks and return when all have ended.
 
         A task is asked for only when a place is free, and only after `handle` has returned for everything that came
-        before. Each task gives Started, any number of Said, and exactly one of Done, Raised and Lost. What `handle`
-        raises, and KeyboardInterrupt, ends the run.
+        before. Each task gives Started, any number of Said, and exactly one of Done, Raised, Lost and TimedOut. What
+        `handle` raises, and KeyboardInterrupt, ends the run. `sys.exit` in a task is an error of the task like another.
+
+        An iterator of tasks that ends may go on later: a runner with several places asks again whenever something has
+        ended, so that a task that was lost finds a place while others are still being worked on.
         """
 
     def log_to(self, directory: Path) -> None:

@@ -8,27 +8,22 @@ import contextlib
 import multiprocessing
 import multiprocessing.forkserver
 import os
-import pickle
-import signal
-import sys
-import threading
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext, SpawnContext
-from multiprocessing.process import parent_process
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from .contract import Done, Event, Lost, Raised, Said, Started, Task
-from .devices import has_gpu_driver, num_cores, visible_gpus
+from .contract import Event, Lost, Said, Started, Task, TimedOut
+from .devices import Devices, find_devices, has_gpu_driver, usable_cores
+from .worker import Worker
 
 PRELOAD = "ABLATE_PRELOAD"  # in a fork server's environment: the modules that it imports, a comma in between
 
 # One thread a worker: two workers with two BLAS threads each on two cores are ten times slower. The NVML check keeps
 # torch.cuda.is_available() in the fork server from initialising CUDA, which no forked process could use afterwards.
-_ENVIRONMENT = {
+ENVIRONMENT = {
     **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"),
     "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
 }
@@ -36,7 +31,7 @@ _ENVIRONMENT = {
 # Glibc gives large blocks back to the system when they are freed, and a training step then pays for fresh pages at
 # every tensor of more than 32 MB: 31 instead of 18 ms a trial and step for fused ConvNets. A worker keeps what it once
 # had, in huge pages. Other C libraries ignore these; who has set one of them has decided.
-_ALLOCATOR = {
+ALLOCATOR = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(2**36),
     "MALLOC_TOP_PAD_": str(2**26),
@@ -48,16 +43,24 @@ class LocalRunner:
     """As many places as there are GPUs, or else cores.
 
     Arguments:
-        num_places: how many workers instead; on GPUs they take turns over the devices.
+        num_places: how many workers instead; they take turns over the devices.
         preload: modules that the fork server imports before it forks; one that cannot be imported is left out.
+        devices: which devices instead of all, see `find_devices`.
+
+    Raises:
+        ValueError: a device is not there.
     """
 
-    def __init__(self, num_places: int | None = None, preload: Sequence[str] = ()) -> None:
-        self._gpus = visible_gpus()
-        self._environment = _ENVIRONMENT | {name: os.environ.get(name, value) for name, value in _ALLOCATOR.items()}
+    def __init__(
+        self, num_places: int | None = None, preload: Sequence[str] = (), devices: Sequence[str] | None = None
+    ) -> None:
+        self._devices = find_devices(devices)
+        self._environment = ENVIRONMENT | {name: os.environ.get(name, value) for name, value in ALLOCATOR.items()}
         if not has_gpu_driver():
             self._environment["CUDA_VISIBLE_DEVICES"] = ""  # else torch's optimizers look for a driver at every step
-        self.num_places = num_places or len(self._gpus) or num_cores()
+        elif "CUDA_VISIBLE_DEVICES" not in os.environ:  # its numbers are nvidia-smi's then, which CUDA's are not always
+            self._environment["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
+        self.num_places = num_places or len(self._devices.gpus or self._devices.cores) or len(usable_cores())
         has_forkserver = "forkserver" in multiprocessing.get_all_start_methods()
         self._context: ForkServerContext | SpawnContext
         if has_forkserver:
@@ -67,7 +70,7 @@ class LocalRunner:
                 self._environment[PRELOAD] = ",".join(preload)
         else:  # Windows: each worker imports for itself
             self._context = multiprocessing.get_context("spawn")
-        self._workers: list[_Worker | None] = [None] * self.num_places
+        self._workers: list[Worker] = []
         self._log_directory: Path | None = None
 
     def __enter__(self) -> Self:
@@ -78,10 +81,8 @@ class LocalRunner:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        for worker in self._workers:
-            if worker is not None:
-                worker.stop()
-        self._workers = [None] * self.num_places
+        for worker in list(self._workers):
+            self._stop(worker)
 
     def log_to(self, directory: Path) -> None:
         """What tasks print goes to worker-0.log, worker-1.log, ... in this folder."""
@@ -90,149 +91,88 @@ class LocalRunner:
 
     def run(self, tasks: Iterable[Task], handle: Callable[[Event], None]) -> None:
         """See Runner.run."""
-        busy: dict[int, _Worker] = {}
+        busy: list[Worker] = []
         try:
             self._run(iter(tasks), handle, busy)
         finally:
-            for place, worker in busy.items():  # after an error: nobody will ask what these would have said
-                worker.stop()
-                self._workers[place] = None
+            for worker in busy:  # after an error: nobody will ask what these would have said
+                self._stop(worker)
 
-    def _run(self, waiting: Iterator[Task], handle: Callable[[Event], None], busy: "dict[int, _Worker]") -> None:
+    def _run(self, tasks: Iterator[Task], handle: Callable[[Event], None], busy: list[Worker]) -> None:
+        held: Task | None = None  # one that wants more places than are free
         while True:
-            for place in range(self.num_places):
-                if place not in busy and (task := next(waiting, None)) is not None:
-                    handle(Started(key=task.key))
-                    busy[place] = self._worker(place)
-                    busy[place].give(task, self._log_path(place))
+            while free := self._free_places(busy):
+                task = held if held is not None else next(tasks, None)
+                held = None
+                if task is None:
+                    break
+                num_places = min(task.num_places, self.num_places)
+                if num_places > len(free):
+                    held = task
+                    break
+                handle(Started(key=task.key))
+                try:
+                    worker = self._worker(tuple(free[:num_places]))
+                except (EOFError, ConnectionError) as error:
+                    handle(Lost(key=task.key, reason=f"no worker process could be started: {error}"))
+                    continue
+                busy.append(worker)
+                worker.give(task, self._log_path(worker))
             if not busy:
                 return
-            for place, event in self._events(busy):
+            for worker, event in _events(busy):
                 if not isinstance(event, Said):
-                    del busy[place]
-                if isinstance(event, Lost):
-                    self._workers[place] = None
+                    busy.remove(worker)
+                if isinstance(event, Lost | TimedOut):
+                    self._stop(worker)
                 handle(event)
 
-    def _worker(self, place: int) -> "_Worker":
-        worker = self._workers[place]
-        if worker is None or not worker.is_alive():
-            gpu = self._gpus[place % len(self._gpus)] if self._gpus else None
-            with _environment(self._environment):
-                worker = _Worker(self._context, gpu)
-            self._workers[place] = worker
+    def _free_places(self, busy: Sequence[Worker]) -> list[int]:
+        taken = {place for worker in busy for place in worker.places}
+        return [place for place in range(self.num_places) if place not in taken]
+
+    def _worker(self, places: tuple[int, ...]) -> Worker:
+        """The warm worker of these places, or a new one; others that have one of them leave its device's memory."""
+        for worker in [worker for worker in self._workers if not set(places).isdisjoint(worker.places)]:
+            if worker.places == places and worker.is_alive():
+                return worker
+            self._stop(worker)
+        with _environment(self._environment):
+            worker = self._new_worker(places)
+        self._workers.append(worker)
         return worker
 
-    def _log_path(self, place: int) -> Path | None:
-        return None if self._log_directory is None else self._log_directory / f"worker-{place}.log"
-
-    @staticmethod
-    def _events(busy: dict[int, "_Worker"]) -> list[tuple[int, Event]]:
-        """Wait for at least one worker, and take one event of each that has something to say."""
-        places: dict[Any, int] = {worker.connection: place for place, worker in busy.items()}
-        return [(places[ready], busy[places[ready]].take()) for ready in wait(list(places))]
-
-
-class _Worker:
-    """One warm process, seen from the command."""
-
-    def __init__(self, context: ForkServerContext | SpawnContext, gpu: str | None) -> None:
-        self.connection, theirs = context.Pipe()
-        self._key = ""
-        # Not a daemon, which may have no children: a DataLoader with workers has. It ends with the command anyway.
-        self._process = context.Process(target=_work, args=(theirs, gpu, list(sys.path)))
-        self._process.start()
-        theirs.close()
-
-    def is_alive(self) -> bool:
-        return self._process.is_alive()
-
-    def give(self, task: Task, log_path: Path | None) -> None:
-        self._key = task.key
-        with contextlib.suppress(BrokenPipeError):  # a worker that died while idle: `take` tells how
-            self.connection.send((task.function, task.argument, log_path))
-
-    def take(self) -> Event:
-        """The next event; the connection has one, or has ended with the process."""
+    def _new_worker(self, places: tuple[int, ...]) -> Worker:
         try:
-            kind, *content = self.connection.recv()
-        except (EOFError, OSError):  # OSError: it died in the middle of a message
-            self._process.join()
-            self.connection.close()
-            return Lost(key=self._key, reason=_how_it_ended(self._process.exitcode))
-        if kind == "said":
-            return Said(key=self._key, message=content[0])
-        if kind == "done":
-            return Done(key=self._key, value=content[0])
-        return Raised(key=self._key, error=content[0], traceback=content[1])
+            return Worker(self._context, places, self._devices_of(places))
+        except (EOFError, ConnectionError):  # the fork server was killed just then; there is another at the next try
+            return Worker(self._context, places, self._devices_of(places))
 
-    def stop(self) -> None:
-        self._process.kill()  # a trial in training is not worth waiting for: it will be trained again
-        self._process.join()
-        self.connection.close()
+    def _devices_of(self, places: tuple[int, ...]) -> Devices:
+        gpus, cores = self._devices.gpus, self._devices.cores
+        return Devices(
+            gpus=tuple(dict.fromkeys(gpus[place % len(gpus)] for place in places)) if gpus else (),
+            cores=tuple(dict.fromkeys(cores[place % len(cores)] for place in places)) if cores else (),
+        )
+
+    def _stop(self, worker: Worker) -> None:
+        worker.stop()
+        if worker in self._workers:
+            self._workers.remove(worker)
+
+    def _log_path(self, worker: Worker) -> Path | None:
+        return None if self._log_directory is None else self._log_directory / f"worker-{worker.places[0]}.log"
 
 
-def _work(connection: Connection, gpu: str | None, path: list[str]) -> None:
-    """What a worker process does until the command's end of the connection closes."""
-    # A DataLoader's workers start as they do anywhere else on this system: from a fork server each would import torch.
-    multiprocessing.set_start_method(None, force=True)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the command decides what it means
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    if gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-    sys.path[:] = path
-    log_path = None
+def _events(busy: Sequence[Worker]) -> list[tuple[Worker, Event]]:
+    """Wait for at least one worker, and take one event of each that has something to tell, or took too long."""
     while True:
-        try:
-            function, argument, wanted_log_path = connection.recv()
-        except (EOFError, ConnectionResetError):
-            return
-        except Exception as error:  # noqa: BLE001 -- the task's module cannot be imported here
-            connection.send(("raised", _sendable(error), traceback.format_exc()))
-            continue
-        if wanted_log_path is not None and wanted_log_path != log_path:
-            log_path = wanted_log_path
-            _print_to(log_path)
-        try:
-            value = function(argument, lambda message: connection.send(("said", message)))
-        except Exception as error:  # noqa: BLE001 -- told to the command as an event
-            connection.send(("raised", _sendable(error), traceback.format_exc()))
-        else:
-            connection.send(("done", value))
-
-
-def _end_with_parent() -> None:
-    """Do not outlive the command, however it ended: it would go on training for nobody."""
-    parent = parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
-
-
-def _print_to(path: Path) -> None:
-    """Send this process's standard output and error, of native code too, to the end of a file."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    with path.open("ab") as log:
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
-
-
-def _sendable(error: BaseException) -> BaseException:
-    """The error itself where it can be pickled and built again, else its text."""
-    try:
-        pickle.loads(pickle.dumps(error))  # noqa: S301 -- made here
-    except Exception:  # noqa: BLE001 -- anything may happen in a user's exception class
-        return RuntimeError(f"{type(error).__name__}: {error}")
-    return error
-
-
-def _how_it_ended(exit_code: int | None) -> str:
-    if exit_code is not None and exit_code < 0:
-        name = signal.Signals(-exit_code).name
-        hint = "; the kernel does this when memory runs out" if name == "SIGKILL" else ""
-        return f"the worker process was ended by {name}{hint}"
-    return f"the worker process ended by itself with exit code {exit_code}"
+        things: list[Any] = [thing for worker in busy for thing in (worker.connection, worker.sentinel)]
+        left = [seconds for worker in busy if (seconds := worker.seconds_left()) is not None]
+        wait(things, min(left, default=None))
+        events = [(worker, event) for worker in busy if (event := worker.take()) is not None]
+        if events:
+            return events
 
 
 @contextlib.contextmanager

@@ -114,7 +114,7 @@ class WandbSink:
         self._process.tell({"do": "alone", "trial_id": trial.trial_id, "run_id": self._agents_run})
         try:
             if place_of(self._directory, self.place.group) != self.place:
-                with writing(self._directory, WAIT_SECONDS):
+                with writing(self._directory, wait_seconds=WAIT_SECONDS):
                     remember(self._directory, self.place)
         except InputError as error:
             self._warn(str(error))
@@ -131,6 +131,10 @@ class WandbSink:
     def separated(self, trial: Trial, reason: str) -> None:
         """See Sink."""
         self._process.tell({"do": "separated", "trial_id": trial.trial_id})
+
+    def again(self, trial: Trial, reason: str) -> None:
+        """See Sink."""
+        self.separated(trial, reason)
 
     def ended(self, trial: Trial, result: Result) -> None:
         """See Sink."""

@@ -165,8 +165,25 @@ WRONG = [
     (("run", "mine.yaml", "--set", "x"), "ablate: --set x: write KEY=VALUE, as in --set trainer.max_epochs=2"),
     (("run", "mine.yaml", "--set", "trainer.max_epochs=["), "ablate: --set trainer.max_epochs: is not valid YAML"),
     (("run", "mine.yaml", "--set", "seeds=3"), "ablate: mine.yaml: --set seeds: 'seeds' is not a key of the config"),
-    (("run", "mine.yaml", "--runner", "ray"), "ablate: --runner ray: the Ray runner comes with a later release"),
+    (("run", "mine.yaml", "--address", "auto"), "ablate: --address auto: only --runner ray has one"),
     (("run", "mine.yaml", "--workers", "0"), "ablate: --workers 0: at least 1 is needed"),
+    (
+        ("run", "mine.yaml", "--devices", "x"),
+        "ablate: --devices x: 'x' is not there; without a GPU, devices are cores:",
+    ),
+    (("run", "mine.yaml", "--devices", ""), "ablate: --devices : '' is not there; without a GPU, devices are cores:"),
+    (
+        ("run", "mine.yaml", "--devices", "0", "--runner", "inline"),
+        "ablate: --devices 0: only the local runner has devices to choose from",
+    ),
+    (("run", "mine.yaml", "--timeout", "0"), "ablate: --timeout 0: seconds above 0 are needed"),
+    (("run", "mine.yaml", "--timeout", "nan"), "ablate: --timeout nan: seconds above 0 are needed"),
+    (("run", "mine.yaml", "--retries", "-1"), "ablate: --retries -1: 0 or more is needed"),
+    (
+        ("run", "mine.yaml", "--set", "trainer.default_root_dir=../x"),
+        "ablate: mine.yaml: base.trainer.default_root_dir: is '../x'; a folder within the trial's own is expected",
+    ),
+    (("status", "absent", "--watch"), "ablate: absent/ledger.sqlite: there is no ledger; `ablate run` makes one"),
     (("run", "mine.yaml", "--data-dir", "absent"), "ablate: --data-dir absent: is not a folder"),
     (
         ("check", "mine.yaml", "--pilot", "absent"),

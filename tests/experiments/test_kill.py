@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+import soak
 import yaml
 from small_study import small_study
 
@@ -117,3 +118,10 @@ def test_a_command_killed_again_and_again_at_random_moments_continues_to_the_sam
     )
     assert num_killed >= 6
     assert_same_as_uninterrupted(study_path, tmp_path, "never")
+
+
+@pytest.mark.slow
+def test_kills_of_any_of_the_commands_processes_lose_nothing(tmp_path):
+    killed = soak.soak(15, tmp_path, seed=1)
+    assert killed.total() == 15
+    assert killed["a worker"] > 0

@@ -33,6 +33,9 @@ class Notes:
     def separated(self, trial, reason):
         self.told.append(("separated", trial.trial_id, reason))
 
+    def again(self, trial, reason):
+        self.told.append(("again", trial.trial_id, reason))
+
     def ended(self, trial, result):
         self.told.append(("ended", trial.trial_id, result.status))
 
@@ -253,8 +256,11 @@ def test_a_worker_lost_with_a_group_costs_nothing_but_time(tmp_path):
     study = small_study(base=base, factors=factors, seeds=1)
     outcome, _ = train(study, tmp_path / "s", runner="local", workers=1, fuse="auto")
     assert outcome.counts["finished"] == 2
-    for row in rows_of(tmp_path / "s").values():
-        assert row["why_alone"] == "together they failed: the worker process ended by itself with exit code 3"
+    with Ledger(tmp_path / "s" / "ledger.sqlite", writable=False) as ledger:
+        for trial, row in rows_of(tmp_path / "s").items():
+            assert row["why_alone"] == "together they failed: the worker process ended by itself with exit code 3"
+            statuses = [attempt["status"] for attempt in ledger.trial(trial)["history"]]
+            assert statuses == ["lost", "lost", "not fused", "finished"]
 
 
 def nothing_was_written(directory):
@@ -303,7 +309,10 @@ def test_a_corrupt_ledger_is_left_alone(tmp_path):
 def test_a_folder_in_use_names_who_uses_it(tmp_path):
     with (
         writing(tmp_path / "s"),
-        pytest.raises(DirectoryError, match=r"s: is in use by process \d+ on .*; wait for it or stop it"),
+        pytest.raises(
+            DirectoryError,
+            match=r"s: is in use by process \d+ on .*; wait for it .`ablate run --wait` does. or stop it",
+        ),
     ):
         train(small_study(), tmp_path / "s")
     assert train(small_study(), tmp_path / "s")[0].num_trained == 4

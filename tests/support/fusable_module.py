@@ -1,6 +1,7 @@
 """A user's own module that trains functionally, with variations that keep it out of a group."""
 
 import os
+import time
 
 import lightning.pytorch as lightning
 import torch
@@ -121,3 +122,12 @@ class Recurrent(Fusable):
 
 class Points(UserData):
     """The data of UserModule: random_split, a shuffling DataLoader, noise at every reading."""
+
+
+class HangsInCompany(Fusable):
+    """Steps for ever, but only where trials are trained together."""
+
+    def training_step(self, batch, batch_idx):
+        if torch._C._functorch.maybe_current_level() is not None:
+            time.sleep(600)
+        return super().training_step(batch, batch_idx)

@@ -2,6 +2,8 @@
 
 import gc
 import os
+import pathlib
+import signal
 import sys
 import time
 
@@ -57,3 +59,80 @@ def slow(path, emit):
     time.sleep(1.5)
     with open(path, "a") as file:
         file.write("done\n")
+
+
+def meet(folder, emit):
+    """Ends only when two of these work at the same time; returns which node of a Ray cluster this one is on."""
+    node = ray_node(0, emit)
+    here = pathlib.Path(folder)
+    (here / str(os.getpid())).touch()
+    until = time.monotonic() + 60
+    while len(list(here.iterdir())) < 2 and time.monotonic() < until:
+        time.sleep(0.05)
+    return node, len(list(here.iterdir()))
+
+
+def ray_node(seconds, emit):
+    """Which node of a Ray cluster it is on."""
+    import ray
+
+    time.sleep(seconds)
+    return ray.get_runtime_context().get_node_id()
+
+
+def tell_and_wait(seconds, emit):
+    """Tells its process, and ends only after a while."""
+    emit(os.getpid())
+    time.sleep(seconds)
+    return "ended"
+
+
+def size(data, emit):
+    return len(data)
+
+
+def hang(argument, emit):
+    emit("before")
+    while True:
+        time.sleep(1)
+
+
+def exit_politely(code, emit):
+    sys.exit(code)
+
+
+def wait_for(seconds, emit):
+    time.sleep(seconds)
+
+
+def span(seconds, emit):
+    """When it began and when it ended, on a clock that all processes share."""
+    began = time.monotonic()
+    time.sleep(seconds)
+    return began, time.monotonic()
+
+
+def cores(argument, emit):
+    return os.sched_getaffinity(0)
+
+
+def die_with_child(argument, emit):
+    child = os.fork()
+    if child == 0:
+        time.sleep(60)
+        os._exit(0)
+    emit(child)
+    os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(30)
+
+
+def fork_and_return(number, emit):
+    os.fork()
+    emit("once")
+    return number
+
+
+def signal_itself(number, emit):
+    os.kill(os.getpid(), number)
+    time.sleep(0.2)
+    return "still there"

@@ -1,5 +1,6 @@
 """The contract of every runner, and what only workers can do."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -7,17 +8,39 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import tasks
 
-from experiments.runners import Done, InlineRunner, LocalRunner, Lost, Raised, Said, Started, Task
+from experiments.runners import (
+    Done,
+    InlineRunner,
+    LocalRunner,
+    Lost,
+    Raised,
+    RayRunner,
+    Said,
+    Started,
+    Task,
+    TimedOut,
+)
 
 RUNNERS = {"inline": InlineRunner, "local": lambda: LocalRunner(2)}
 
 
-@pytest.fixture(params=RUNNERS)
+@pytest.fixture(params=[*RUNNERS, pytest.param("ray", marks=pytest.mark.ray)])
 def runner(request):
+    if request.param == "ray":
+        yield request.getfixturevalue("ray_runner")
+        return
     with RUNNERS[request.param]() as runner:
+        yield runner
+
+
+@pytest.fixture(scope="module")
+def ray_runner():
+    """One for all tests: a Ray takes seconds to start."""
+    with RayRunner(num_places=2) as runner:
         yield runner
 
 
@@ -99,6 +122,82 @@ def test_a_runner_runs_again_after_an_error_of_the_handler(runner):
     assert [event.value for event in run(runner, (tasks.double, 5)) if isinstance(event, Done)] == [10]
 
 
+def test_a_task_that_takes_too_long_is_ended_and_costs_no_other_task(runner):
+    events = []
+    hanging = Task(key="0", function=tasks.hang, argument=None, timeout_seconds=0.5)
+    others = [
+        Task(key=str(number), function=tasks.double, argument=number, timeout_seconds=30) for number in range(1, 5)
+    ]
+    started = time.monotonic()
+    runner.run([hanging, *others], events.append)
+    assert time.monotonic() - started < 20
+    assert of(events, 0) == [Started(key="0"), Said(key="0", message="before"), TimedOut(key="0", seconds=0.5)]
+    assert [of(events, number)[-1].value for number in range(1, 5)] == [2, 4, 6, 8]
+    assert run(runner, (tasks.double, 5))[-1] == Done(key="0", value=10)
+
+
+def test_time_counts_from_when_a_task_begins_and_not_the_handling_of_its_events(runner):
+    def handle(event):
+        events.append(event)
+        if isinstance(event, Said):
+            time.sleep(0.4)
+
+    events = []
+    runner.run([Task(key="a", function=tasks.double, argument=1, timeout_seconds=5)], handle)
+    assert events[-1] == Done(key="a", value=2)
+
+
+def test_a_task_that_leaves_by_sys_exit_has_raised(runner):
+    events = run(runner, (tasks.exit_politely, 3), (tasks.double, 1))
+    assert isinstance(of(events, 0)[-1], Raised)
+    assert isinstance(of(events, 0)[-1].error, SystemExit)
+    assert of(events, 1)[-1] == Done(key="1", value=2)
+
+
+def test_an_iterator_of_tasks_that_had_none_is_asked_again_when_something_has_ended():
+    class Again:
+        """Gives the first task, nothing while that runs, and the second because of it."""
+
+        def __init__(self):
+            self.ready = ["first", "other"]
+
+        def __iter__(self):
+            return self
+
+        def __next__(self):
+            if not self.ready:
+                raise StopIteration
+            return Task(key=self.ready.pop(0), function=tasks.wait_for, argument=0.3)
+
+    def handle(event):
+        ended.append((event.key, time.monotonic()))
+        if isinstance(event, Done) and event.key == "first":
+            again.ready.append("second")
+
+    again, ended = Again(), []
+    with LocalRunner(2) as runner:
+        runner.run(again, handle)
+    assert {key for key, _ in ended} == {"first", "other", "second"}
+
+
+def test_a_task_that_takes_two_places_has_them_and_no_other_runs_beside_it():
+    spans = {}
+
+    def handle(event):
+        if isinstance(event, Done):
+            spans[event.key] = event.value
+
+    ones = [Task(key=f"one-{number}", function=tasks.span, argument=0.2) for number in range(4)]
+    two = Task(key="two", function=tasks.span, argument=0.2, num_places=2)
+    three = Task(key="three", function=tasks.span, argument=0.2, num_places=3)  # more than there are: all
+    with LocalRunner(2) as runner:
+        runner.run([ones[0], ones[1], two, ones[2], ones[3], three], handle)
+    assert len(spans) == 6
+    for wide in ("two", "three"):
+        began, ended = spans[wide]
+        assert all(other[1] <= began or other[0] >= ended for key, other in spans.items() if key != wide)
+
+
 def test_a_runner_runs_again(runner):
     assert run(runner, (tasks.double, 1))[-1] == Done(key="0", value=2)
     assert run(runner, (tasks.double, 2))[-1] == Done(key="0", value=4)
@@ -122,6 +221,50 @@ def test_each_worker_has_a_gpu_of_its_own(monkeypatch):
         events = run(runner, *[(tasks.threads_and_gpus, None)] * 6)
         assert runner.num_places == 2
     assert {event.value[1] for event in events if isinstance(event, Done)} <= {"3", "5"}
+
+
+def test_a_task_of_two_places_sees_both_gpus_and_chosen_devices_are_the_only_ones(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5,MIG-7")
+    with LocalRunner(devices=["0", "MIG-7"]) as runner:
+        assert runner.num_places == 2
+        events = []
+        wide = Task(key="w", function=tasks.threads_and_gpus, argument=None, num_places=2)
+        narrow = [Task(key=str(number), function=tasks.threads_and_gpus, argument=None) for number in range(6)]
+        runner.run([wide, *narrow], events.append)
+    values = {event.key: event.value[1] for event in events if isinstance(event, Done)}
+    assert values.pop("w") == "3,MIG-7"
+    assert set(values.values()) <= {"3", "MIG-7"}
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system binds no process to a core")
+def test_without_gpus_devices_are_cores_that_workers_are_bound_to():
+    core = max(os.sched_getaffinity(0))
+    with LocalRunner(devices=[str(core)]) as runner:
+        assert runner.num_places == 1
+        assert run(runner, (tasks.cores, None))[-1].value == {core}
+    assert len(os.sched_getaffinity(0)) >= 1
+
+
+def test_a_worker_that_dies_while_a_child_of_it_lives_on_is_seen_to_be_gone(local):
+    started = time.monotonic()
+    events = run(local, (tasks.die_with_child, None), (tasks.double, 1))
+    assert time.monotonic() - started < 15
+    assert isinstance(of(events, 0)[-1], Lost)
+    (said,) = [event for event in of(events, 0) if isinstance(event, Said)]
+    time.sleep(0.2)
+    with contextlib.suppress(psutil.NoSuchProcess):  # its child ended with it; nobody may have collected it yet
+        assert psutil.Process(said.message).status() == psutil.STATUS_ZOMBIE
+
+
+def test_what_a_forked_child_returns_is_not_taken_for_the_tasks(local):
+    events = run(local, (tasks.fork_and_return, 7), (tasks.double, 1), (tasks.double, 2))
+    assert [type(event) for event in of(events, 0)] == [Started, Said, Done]
+    assert [of(events, key)[-1].value for key in range(3)] == [7, 2, 4]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_signals_that_a_whole_job_gets_are_the_commands_affair(local, number):
+    assert run(local, (tasks.signal_itself, number))[-1] == Done(key="0", value="still there")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,281 @@
+"""Tasks as Ray tasks: on a cluster, or on a Ray of this machine that lives as long as the runner.
+
+This process does not talk to Ray itself: when a cluster's head is gone, Ray ends the process that was connected to it
+by force, and nothing could be said or recorded any more. Another process (ray_process.py) is connected, does what this
+one writes to it, and what it hears comes back. It also keeps what Ray prints off the terminal.
+"""
+
+import contextlib
+import importlib.util
+import os
+import pickle
+import queue
+import secrets
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from experiments.errors import RunnerError
+
+from .contract import Done, Event, Lost, Raised, Said, Started, Task, TimedOut
+from .devices import find_devices, has_gpu_driver, usable_cores
+from .local import ALLOCATOR, ENVIRONMENT
+
+_CONNECT_SECONDS = 90.0  # a Ray of this machine starts in 7 s, and in half a minute where other work is done
+_STOP_SECONDS = 15.0
+_BIG_BYTES = 64 * 1024  # an argument from this size on is kept for the next task, which often has the same one
+_GONE = "RAY_gcs_rpc_server_reconnect_timeout_s"  # Ray waits a minute for a head that does not answer
+_NOTHING = object()
+_HOW_TO_INSTALL = '`uv sync --extra ray` in a checkout, or `pip install "ablation-suite[ray]"`'
+
+
+class RayRunner:
+    """As many places as the cluster has GPUs, or else CPUs, which may change meanwhile.
+
+    Arguments:
+        address: HOST:PORT of the head of a cluster that this machine belongs to, or "auto" to find the one running
+            here; by default the environment variable RAY_ADDRESS, and without it a Ray of this machine alone, which
+            is stopped at the end and listens on the loopback address only.
+        num_places: how many places instead, though the cluster may have fewer now: what has none waits in Ray.
+        preload: modules that workers import first; those that are not installed are sent to the cluster's machines.
+
+    Raises:
+        RunnerError: from the first use on, when Ray is not installed, the address is wrong, or the cluster is gone.
+    """
+
+    def __init__(self, address: str | None = None, num_places: int | None = None, preload: Sequence[str] = ()) -> None:
+        if importlib.util.find_spec("ray") is None:
+            raise RunnerError(f"--runner ray needs Ray, which is not installed: {_HOW_TO_INSTALL}")
+        self._address = address or os.environ.get("RAY_ADDRESS") or None
+        self._wanted_places = num_places
+        self._preload = list(preload)
+        self._log_directory: Path | None = None
+        self._process: _RayProcess | None = None
+        self._last_big: Any = _NOTHING
+        self._num_given = 0
+
+    def __enter__(self) -> Self:
+        """The connection begins, and the caller need not wait for it."""
+        self._process = _RayProcess(self._settings(), self._address)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._process is not None:
+            self._process.stop()
+        self._process = None
+        self._last_big = _NOTHING
+
+    @property
+    def num_places(self) -> int:
+        """How many tasks are worked on at once, now; at least 1, though a cluster may be without for a while."""
+        return self._wanted_places or max(1, self._connected().num_places)
+
+    def log_to(self, directory: Path) -> None:
+        """What tasks print goes to worker-HOST-PID.log in this folder where a worker sees it, else to Ray's logs."""
+        directory.mkdir(parents=True, exist_ok=True)
+        self._log_directory = directory.absolute()
+
+    def run(self, tasks: Iterable[Task], handle: Callable[[Event], None]) -> None:
+        """See Runner.run."""
+        busy: dict[int, Task] = {}
+        try:
+            self._run(iter(tasks), handle, busy)
+        finally:
+            if busy and self._process is not None:  # after an error: nobody will ask what these would have said
+                self._process.drop()
+
+    def _run(self, waiting: Iterator[Task], handle: Callable[[Event], None], busy: dict[int, Task]) -> None:
+        process = self._connected()
+        while True:
+            while (
+                sum(task.num_places for task in busy.values()) < self.num_places
+                and (task := next(waiting, None)) is not None
+            ):
+                self._num_given += 1
+                busy[self._num_given] = task
+                self._give(process, self._num_given, task)
+            if not busy:
+                return
+            heard = process.hear()
+            if heard[0] == "places":
+                continue
+            event = _event(heard, busy[heard[1]].key)
+            if not isinstance(event, Started | Said):
+                del busy[heard[1]]
+            handle(event)
+
+    def _give(self, process: "_RayProcess", number: int, task: Task) -> None:
+        logs = None if self._log_directory is None else _mark(self._log_directory)
+        argument: bytes | None = None  # the same as the last big one
+        if task.argument is not self._last_big:
+            argument = pickle.dumps(task.argument)
+            if len(argument) >= _BIG_BYTES:
+                self._last_big = task.argument
+        options = {
+            "timeout": task.timeout_seconds,
+            "num_places": task.num_places,
+            "near": task.near_command,
+            "logs": logs,
+        }
+        process.tell("give", number, pickle.dumps(task.function), argument, options)
+
+    def _connected(self) -> "_RayProcess":
+        if self._process is None:
+            raise RuntimeError("a RayRunner is used in a `with` block")
+        self._process.connect()
+        return self._process
+
+    def _settings(self) -> dict[str, Any]:
+        num_gpus = len(find_devices(None).gpus) if has_gpu_driver() else 0
+        environment = ENVIRONMENT | {name: os.environ.get(name, value) for name, value in ALLOCATOR.items()}
+        return {
+            "address": self._address,
+            "num_cpus": self._wanted_places or max(len(usable_cores()), num_gpus),
+            "num_gpus": num_gpus,
+            "num_places": self._wanted_places,
+            "environment": environment
+            | {name: value for name, value in os.environ.items() if name.startswith("ABLATE_")},
+            "preload": self._preload,
+            "directory": _mark(Path.cwd()),
+            "sys_path": [str(Path(entry).absolute()) for entry in sys.path],
+        }
+
+
+def _mark(directory: Path) -> tuple[str, int]:
+    """A folder, and what tells whether another machine has the same one under this path."""
+    return str(directory), directory.stat().st_ino
+
+
+def _event(heard: tuple[Any, ...], key: str) -> Event:
+    kind, _, *content = heard
+    if kind == "started":
+        return Started(key=key)
+    if kind == "lost":
+        return Lost(key=key, reason=content[0])
+    if kind == "timed out":
+        return TimedOut(key=key, seconds=content[0])
+    value = pickle.loads(content[0])  # noqa: S301 -- written by our own worker
+    if kind == "said":
+        return Said(key=key, message=value)
+    if kind == "done":
+        return Done(key=key, value=value)
+    return Raised(key=key, error=value, traceback=content[1])
+
+
+class _RayProcess:
+    """The process that is connected to Ray, seen from the command: pickled tuples, a pipe each way."""
+
+    def __init__(self, settings: dict[str, Any], address: str | None) -> None:
+        self.num_places = 0
+        self._address = address
+        self._is_connected = False
+        self._dropped = 0
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 -- what Ray prints, for an error's message
+        environment = os.environ | {
+            "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # under `uv run`, Ray would build an environment on each machine
+            "RAY_USAGE_STATS_ENABLED": "0",
+            _GONE: os.environ.get(_GONE, "20"),
+            "PYTHONPATH": os.pathsep.join(settings["sys_path"]),
+        }
+        if address is None:
+            # All of this Ray's processes take its environment over. The name is Ray's; what it does on any system is
+            # to keep a Ray to the loopback address. The token keeps the machine's other users out.
+            environment |= settings["environment"] | {
+                "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+                "RAY_AUTH_MODE": "token",
+                "RAY_AUTH_TOKEN": secrets.token_hex(32),
+            }
+            environment.pop("RAY_ADDRESS", None)
+            if not settings["num_gpus"]:
+                environment["CUDA_VISIBLE_DEVICES"] = ""
+        self._process = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-c", f"from {__package__}.ray_process import main; main()"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            env=environment,
+            start_new_session=True,  # Ctrl-C reaches the command, which decides what it means
+        )
+        # A thread reads, so that an interrupt in the middle of a message cannot lose half of it. What it holds is
+        # bounded: who is slow in handling events slows the other process down.
+        self._heard: queue.Queue[tuple[Any, ...] | None] = queue.Queue(maxsize=1000)
+        threading.Thread(target=self._read, daemon=True).start()
+        self.tell("settings", settings)
+
+    def connect(self) -> None:
+        """Wait until the cluster has answered."""
+        if not self._is_connected:
+            self._is_connected = self.hear(_CONNECT_SECONDS)[0] == "places"
+
+    def tell(self, *words: Any) -> None:
+        """Send a message; when nobody listens any more, `hear` will say why."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            pickle.dump(words, self._process.stdin)
+            self._process.stdin.flush()
+
+    def hear(self, seconds: float | None = None) -> tuple[Any, ...]:
+        """The next message."""
+        try:
+            heard = self._heard.get(timeout=seconds)
+        except queue.Empty:
+            raise RunnerError(f"{self._name()} did not answer within {seconds:g} s{self._said()}") from None
+        if heard is None:
+            self._heard.put(None)
+            raise RunnerError(
+                f"{self._name()} is gone; what had ended is recorded, and the same command continues with any runner"
+                f"{self._said()}"
+            )
+        if heard[0] == "failed":
+            raise RunnerError(f"{self._name()}: {heard[1]}")
+        if heard[0] == "places":
+            self.num_places = heard[1]
+        return heard
+
+    def drop(self) -> None:
+        """Have everything that was given ended by force, and forget what it said meanwhile."""
+        self._dropped += 1
+        self.tell("drop", self._dropped)
+        with contextlib.suppress(RunnerError):
+            while self.hear(_STOP_SECONDS)[:2] != ("dropped", self._dropped):
+                pass
+
+    def stop(self) -> None:
+        """End the process, and with it a Ray that it started; what it still works on is ended by force."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        until = time.monotonic() + _STOP_SECONDS
+        try:
+            while self._process.poll() is None and time.monotonic() < until:
+                with contextlib.suppress(queue.Empty):  # it may be waiting for somebody to hear it
+                    self._heard.get(timeout=0.05)
+        finally:
+            self._process.kill()
+            self._process.wait()
+            self._log.close()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        with self._process.stdout as pipe:
+            while True:
+                try:
+                    self._heard.put(pickle.load(pipe))  # noqa: S301 -- our own process
+                except Exception:  # noqa: BLE001 -- it ended, perhaps in the middle of a message
+                    self._heard.put(None)
+                    return
+
+    def _name(self) -> str:
+        return "the Ray of this machine" if self._address is None else f"the Ray cluster at {self._address}"
+
+    def _said(self) -> str:
+        """The last line that Ray printed, if any."""
+        self._log.seek(0)
+        lines = self._log.read().decode(errors="replace").strip().splitlines()
+        return f"\nRay said: {lines[-1]}" if lines else ""

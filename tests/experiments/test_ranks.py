@@ -1,0 +1,142 @@
+"""One trial over several devices: two processes on the CPU, joined by gloo, and one result."""
+
+import pytest
+from small_study import small_study
+
+from experiments import Ledger, parse_study, run
+from experiments.driver import Patience
+
+
+def ranked(fault="", folder="", devices=2, strategy="ddp", lrs=(0.1, 0.2), seeds=1, **trainer):
+    base = {
+        "model": {"class_path": "ranked_module.Ranked", "init_args": {"fault": fault, "folder": str(folder)}},
+        "data": {"class_path": "ranked_module.Points"},
+        "trainer": {"max_epochs": 2, "accelerator": "cpu", "devices": devices, "strategy": strategy} | trainer,
+    }
+    factors = {"lr": {"key": "model.init_args.lr", "levels": list(lrs)}}
+    metric = {"name": "test/loss", "goal": "min"}
+    return parse_study(small_study(base=base, factors=factors, seeds=seeds, metric=metric), name="ranked")
+
+
+def digits(devices, batch_size, **trainer):
+    """Digits whose first 20 steps read the same examples on one device and, in batches half as large, on two."""
+    study = small_study(seeds=2)
+    study["base"]["model"]["init_args"]["optimizer"] = {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.1}}
+    study["base"]["data"]["init_args"]["batch_size"] = batch_size
+    study["base"]["trainer"] |= {
+        "max_epochs": 2,
+        "limit_train_batches": 20,
+        "precision": "64-true",
+        "devices": devices,
+        "strategy": "ddp" if devices > 1 else "auto",
+    } | trainer
+    return parse_study(study, name="digits")
+
+
+def trials_of(directory):
+    with Ledger(directory / "ledger.sqlite", writable=False) as ledger:
+        return [ledger.trial(row["trial_id"]) for row in ledger.trials()]
+
+
+class Epochs:
+    """A sink that notes the epochs that it is told."""
+
+    def __init__(self):
+        self.told = []
+
+    def epoch_ended(self, trial, event):
+        self.told.append((trial.trial_id, event.epoch))
+
+    def __getattr__(self, name):
+        return lambda *args: None
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn", "auto"])
+def test_each_trial_of_a_sweep_has_one_result_and_not_one_a_rank(strategy, tmp_path):
+    sink = Epochs()
+    outcome = run(ranked(strategy=strategy), tmp_path / "s", workers=2, sinks=[sink])
+    assert outcome.counts["finished"] == outcome.num_trained == 2
+    for trial in trials_of(tmp_path / "s"):
+        assert trial["device"] == "2 x cpu"
+        assert trial["why_alone"] == "trainer.devices is 2: one trial on several devices is Lightning's own"
+        assert [attempt["status"] for attempt in trial["history"]] == ["finished"]
+        assert trial["num_parameters"] == 5
+        assert [told for told in sink.told if told[0] == trial["trial_id"]] == [
+            (trial["trial_id"], 0),
+            (trial["trial_id"], 1),
+        ]
+
+
+def test_metrics_are_over_all_examples_once(tmp_path):
+    run(ranked(), tmp_path / "s", workers=2)
+    for trial in trials_of(tmp_path / "s"):
+        metrics = trial["metrics"]
+        assert metrics["val/count"] == 12  # a rank's half would be 6, and a sum over both 24
+        assert metrics["val/rank"] == 0  # the model that is judged is rank 0's
+        assert metrics["train/examples"] == 4  # 40 examples in 10 batches of 4, 5 a rank
+
+
+@pytest.mark.slow
+def test_two_devices_train_as_one_does_with_batches_twice_as_large(tmp_path):
+    """DDP's mean of the ranks' gradients is the gradient of both batches together, when they are the same examples."""
+    run(digits(devices=2, batch_size=8), tmp_path / "two", workers=2)
+    run(digits(devices=1, batch_size=16, strategy="auto"), tmp_path / "one", workers=2, fuse="never")
+    two, one = trials_of(tmp_path / "two"), trials_of(tmp_path / "one")
+    assert len(two) == len(one) == 4
+    for of_two, of_one in zip(two, one, strict=True):
+        assert (of_two["levels"], of_two["seed"]) == (of_one["levels"], of_one["seed"])
+        assert of_two["metrics"] == pytest.approx(of_one["metrics"], rel=1e-9)
+        assert of_two["epochs"] == [pytest.approx(epoch, rel=1e-9) for epoch in of_one["epochs"]]
+        assert of_two["correct"] == of_one["correct"]
+        assert of_two["trial_id"] != of_one["trial_id"]
+
+
+def test_an_error_in_any_rank_is_the_trials_error(tmp_path):
+    outcome = run(ranked("raise", lrs=(0.1, 0.2)), tmp_path / "s", workers=2)
+    assert outcome.counts["failed"] == 2
+    for trial in trials_of(tmp_path / "s"):
+        assert trial["error"].rstrip().endswith("ValueError: the last rank's own error")
+        assert len(trial["history"]) == 1
+
+
+def test_a_loss_that_is_not_finite_on_any_device_is_a_diverged_trial(tmp_path):
+    outcome = run(ranked("nan", max_epochs=4), tmp_path / "s", workers=2)
+    assert outcome.counts["diverged"] == 2
+    assert {trial["diverged_epoch"] for trial in trials_of(tmp_path / "s")} == {1}
+
+
+def test_a_rank_that_is_killed_is_a_lost_trial_which_is_trained_again(tmp_path):
+    (tmp_path / "armed").touch()
+    outcome = run(ranked("kill", tmp_path), tmp_path / "s", workers=2)
+    assert outcome.counts["finished"] == 2
+    histories = [trial["history"] for trial in trials_of(tmp_path / "s")]
+    assert sorted([attempt["status"] for attempt in history] for history in histories) == [
+        ["finished"],
+        ["lost", "finished"],
+    ]
+    (lost,) = [attempt for history in histories for attempt in history if attempt["status"] == "lost"]
+    assert lost["error"] == "process 1 of 2 that trained one trial was ended by SIGKILL"
+
+
+def test_a_trial_over_devices_that_takes_too_long_ends_with_all_its_processes(tmp_path):
+    outcome = run(
+        ranked(max_epochs=100_000, lrs=(0.1, 0.2)), tmp_path / "s", workers=2, patience=Patience(timeout_seconds=4)
+    )
+    assert outcome.counts["failed"] == 2
+    assert {trial["error"] for trial in trials_of(tmp_path / "s")} == {"took longer than the 4 s that --timeout gives"}
+
+
+@pytest.mark.slow
+def test_a_job_of_slurm_or_torchrun_is_not_taken_for_the_trials_own(tmp_path, monkeypatch):
+    """Lightning would wait for tasks that SLURM never starts, or refuse another number of devices than of tasks."""
+    for name, value in {
+        "SLURM_NTASKS": "4",
+        "SLURM_JOB_NAME": "sweep",
+        "SLURM_PROCID": "0",
+        "SLURM_JOB_ID": "7",
+    }.items():
+        monkeypatch.setenv(name, value)
+    for devices in (1, 2):
+        study = ranked(devices=devices, strategy="auto")
+        outcome = run(study, tmp_path / f"s{devices}", runner="inline", fuse="never")
+        assert outcome.counts["finished"] == 2

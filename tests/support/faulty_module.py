@@ -1,0 +1,105 @@
+"""A user's module to which something happens in the middle of its second epoch, as long as a file says so."""
+
+import ctypes
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+from user_module import UserModule
+
+
+class Faulty(UserModule):
+    """`fault` happens while `folder`/armed exists; a fault that ends in _once happens to one trial only, and once."""
+
+    def __init__(self, fault: str = "", folder: str = "", width: int = 6):
+        super().__init__(width=width)
+        self.fault = fault
+        self.folder = Path(folder)
+
+    def training_step(self, batch, batch_idx):
+        if self.fault and self.current_epoch == 1 and batch_idx == 1 and (self.folder / "armed").exists():
+            name = self.fault.removesuffix("_once")
+            if name == self.fault or self._is_first(name):
+                getattr(self, f"_{name}")()
+        return super().training_step(batch, batch_idx)
+
+    def _is_first(self, name):
+        try:
+            (self.folder / f"fired-{name}").touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        return True
+
+    def _kill(self):
+        os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(30)
+
+    def _kill_with_child(self):
+        """The child inherits all that is open, and lives on."""
+        if os.fork() == 0:
+            time.sleep(60)
+            os._exit(0)
+        self._kill()
+
+    def _segfault(self):
+        ctypes.string_at(0)
+
+    def _raise(self):
+        raise RuntimeError("the user's own error")
+
+    def _hang(self):
+        time.sleep(600)
+
+    def _spin(self):
+        while True:
+            pass
+
+    def _exit(self):
+        sys.exit("enough")
+
+    def _leave(self):
+        os._exit(0)
+
+    def _fork(self):
+        """The child goes on as if it were the trial."""
+        os.fork()
+
+    def _print(self):
+        print("a line" * 10_000)
+        os.write(1, bytes(range(256)) * 100)
+        os.write(2, b"to the other\n")
+        subprocess.run(["echo", "from a child"], check=True)
+
+    def _memory(self):
+        """Without the means to have more."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+        now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (now + 2**26, hard))
+        try:
+            self.eaten = [bytearray(2**24) for _ in range(64)]
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+    def _eat(self):
+        """Until somebody ends it: up to 2 GB."""
+        (self.folder / "eater").write_text(str(os.getpid()))
+        self.eaten = []
+        while len(self.eaten) < 128:
+            self.eaten.append(torch.ones(2**22))
+            time.sleep(0.02)
+
+
+class SlowlyPaired(UserModule):
+    """Takes `seconds` an epoch, so that there is time to do something to it."""
+
+    def __init__(self, seconds: float = 0.1, width: int = 6):
+        super().__init__(width=width)
+        self.seconds = seconds
+
+    def on_train_epoch_start(self):
+        time.sleep(self.seconds)
