@@ -1,6 +1,7 @@
 """What is varied, and getting it trained: studies, designs, pairing, runners and the ledger."""
 
 from .design import Cell, cells_of
+from .driver import Patience
 from .errors import DirectoryError, InputError, LedgerError, Problem, StudyError
 from .ledger import Ledger
 from .one_trial import TrialOutcome, find_trial, run_trial
@@ -23,6 +24,7 @@ __all__ = [
     "Level",
     "Metric",
     "Outcome",
+    "Patience",
     "Problem",
     "Result",
     "Study",

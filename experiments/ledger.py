@@ -122,8 +122,7 @@ class Ledger:
 
         Unlike a result it may be lost when the machine loses power, so that no disk is waited for.
         """
-        self._db.execute("PRAGMA synchronous = NORMAL")
-        with self._transaction():
+        with self._not_waiting_for_the_disk(), self._transaction():
             self._db.execute("UPDATE trials SET status = ? WHERE trial_id = ?", (RUNNING, trial_id))
             self._db.execute(
                 "INSERT INTO attempts (trial, number, started_at, versions) SELECT t.id, "
@@ -131,9 +130,7 @@ class Ledger:
                 (_now(), versions, trial_id),
             )
             newest = "SELECT count(*) FROM attempts WHERE trial = (SELECT id FROM trials WHERE trial_id = ?)"
-            number = int(self._db.execute(newest, (trial_id,)).fetchone()[0])
-        self._db.execute("PRAGMA synchronous = FULL")
-        return number
+            return int(self._db.execute(newest, (trial_id,)).fetchone()[0])
 
     def record(self, results: Mapping[str, Result]) -> None:
         """Write the results of trials that were trained together, or of one, by id; when this returns all are on disk.
@@ -481,6 +478,14 @@ class Ledger:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
+
+    @contextmanager
+    def _not_waiting_for_the_disk(self) -> Iterator[None]:
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        try:
+            yield
+        finally:
+            self._db.execute("PRAGMA synchronous = FULL")
 
     @contextmanager
     def _errors_named(self) -> Iterator[None]:

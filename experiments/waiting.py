@@ -21,7 +21,7 @@ class Waiting:
 
     A trial's time is the mean of its cell's finished trials, in this or an earlier command; one of a cell that was
     never trained is taken to last as long as others with as many epochs. The number of parameters is no guide: a
-    ConvNet of 29,000 takes eight times as long an epoch as a perceptron of 68,000 (benchmarks/README.md).
+    ConvNet of 18,000 takes eight times as long an epoch as a perceptron of 68,000 (benchmarks/README.md).
 
     Arguments:
         groups: in the order of the plan.

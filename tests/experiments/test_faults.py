@@ -16,8 +16,7 @@ import pytest
 import yaml
 from small_study import small_study
 
-from experiments import Ledger, LedgerError, ledger, parse_study, run
-from experiments.driver import Patience
+from experiments import Ledger, LedgerError, Patience, ledger, parse_study, run
 
 QUICK = Patience(num_retries=1)
 

@@ -380,3 +380,63 @@ def test_the_bits_of_ten_thousand_examples_take_little_more_than_their_bytes(tmp
             ledger.record({trial.trial_id: replace(finished(), correct=correct) for trial in trials})
         sizes[correct is None] = path.stat().st_size
     assert 1250 < (sizes[False] - sizes[True]) / 200 < 1500
+
+
+def test_a_lost_trial_is_pending_again_and_its_attempt_stays(ledger):
+    one, other = make_trial("relu"), make_trial("tanh")
+    planned(ledger, one, other)
+    for trial in (one, other):
+        ledger.start(trial.trial_id, "{}")
+    ledger.again([one.trial_id, other.trial_id], "lost", "the worker process was ended by SIGKILL")
+    assert ledger.counts()["pending"] == 2
+    ledger.start(one.trial_id, "{}")
+    ledger.record({one.trial_id: finished()})
+    history = ledger.trial(one.trial_id)["history"]
+    assert [(attempt["status"], attempt["error"]) for attempt in history] == [
+        ("lost", "the worker process was ended by SIGKILL"),
+        ("finished", None),
+    ]
+    assert all(attempt["ended_at"] for attempt in history)
+
+
+def test_putting_back_what_has_ended_or_never_began_changes_nothing(ledger):
+    one, other = make_trial("relu"), make_trial("tanh")
+    planned(ledger, one, other)
+    ledger.start(one.trial_id, "{}")
+    ledger.record({one.trial_id: finished()})
+    ledger.again([one.trial_id, other.trial_id], "lost", "no")
+    assert (ledger.counts()["finished"], ledger.counts()["pending"]) == (1, 1)
+    assert [attempt["status"] for attempt in ledger.trial(one.trial_id)["history"]] == ["finished"]
+    assert ledger.trial(other.trial_id)["history"] == []
+
+
+def test_trials_are_separated_at_once_and_those_that_ran_are_pending(ledger):
+    one, other = make_trial("relu"), make_trial("tanh")
+    planned(ledger, one, other)
+    ledger.start(one.trial_id, "{}")
+    ledger.separate({one.trial_id: "it draws", other.trial_id: "it is alone"})
+    assert {row["trial_id"]: row["why_alone"] for row in ledger.trials()} == {
+        one.trial_id: "it draws",
+        other.trial_id: "it is alone",
+    }
+    assert ledger.counts()["pending"] == 2
+    assert [attempt["status"] for attempt in ledger.trial(one.trial_id)["history"]] == ["not fused"]
+
+
+def test_a_trial_is_expected_to_take_what_its_cell_took(ledger):
+    trials = [make_trial("relu", seed) for seed in range(3)] + [make_trial("tanh", 0), make_trial("elu", 0)]
+    planned(ledger, *trials)
+    for trial, seconds in zip(trials[:2], (2.0, 4.0), strict=True):
+        ledger.start(trial.trial_id, "{}")
+        ledger.record({trial.trial_id: replace(finished(), seconds=seconds)})
+    ledger.start(trials[3].trial_id, "{}")
+    ledger.record({trials[3].trial_id: FAILED})  # how long it takes to fail says nothing
+    assert ledger.expected_seconds() == {trials[2].trial_id: 3.0}
+
+
+def test_a_result_is_waited_for_and_a_beginning_is_not(ledger):
+    """Only results need to survive a power failure; a beginning that is lost is a trial that is trained again."""
+    trial = make_trial()
+    planned(ledger, trial)
+    ledger.start(trial.trial_id, "{}")
+    assert ledger._db.execute("PRAGMA synchronous").fetchone()[0] == 2  # FULL

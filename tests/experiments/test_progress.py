@@ -38,3 +38,24 @@ def test_the_time_left_counts_an_epoch_of_a_group_for_all_its_trials(monkeypatch
     alone = said([Group(trials=(trial,)) for trial in trials], trials[:1], monkeypatch)[-1]
     assert together == "0/20 trials done, 20 running, about 30 s left"
     assert alone == "0/20 trials done, 20 running, about 19 min 30 s left"
+
+
+def test_what_begins_again_no_longer_counts_as_trained_and_why_is_told_once(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+    text = io.StringIO()
+    one, other = trials_of(2)
+    counts = {"pending": 2, "finished": 0, "diverged": 0, "failed": 0}
+    with ProgressSink(Console(file=text, width=100)) as sink:
+        sink.planned(counts, [Group(trials=(one, other), is_fused=True)], 1)
+        for trial in (one, other):
+            sink.started(trial)
+        now[0] = 10.0
+        sink.epoch_ended(one, EpochEnded(trial_id=one.trial_id, epoch=0, metrics={}))
+        for trial in (one, other):
+            sink.again(trial, "Traceback ...\nthe worker process was ended by SIGKILL")
+    lines = text.getvalue().splitlines()
+    assert "0/2 trials done, 2 running, about 10 s left" in lines
+    assert lines.count("trials that came to nothing begin again: the worker process was ended by SIGKILL") == 1
+    assert lines[-1] == "0/2 trials done"

@@ -3,8 +3,7 @@
 import pytest
 from small_study import small_study
 
-from experiments import Ledger, parse_study, run
-from experiments.driver import Patience
+from experiments import Ledger, Patience, parse_study, run
 
 
 def ranked(fault="", folder="", devices=2, strategy="ddp", lrs=(0.1, 0.2), seeds=1, **trainer):

@@ -129,12 +129,18 @@ def test_a_second_run_that_waits_says_for_whom_and_goes_on_when_the_folder_is_fr
 
 @pytest.mark.slow
 def test_two_commands_and_a_watcher_in_terminals_of_their_own(tmp_path):
-    study = small_study(seeds=8)
-    study["base"]["trainer"]["max_epochs"] = 3
+    base = {
+        "model": {"class_path": "faulty_module.SlowlyPaired", "init_args": {"seconds": 0.5}},
+        "data": {"class_path": "user_module.UserData"},
+        "trainer": {"max_epochs": 3, "accelerator": "cpu"},
+    }
+    factors = {"width": {"key": "model.init_args.width", "levels": [4, 6]}}
+    study = small_study(base=base, factors=factors, seeds=20, metric={"name": "test/loss", "goal": "min"})
     (tmp_path / "twice.yaml").write_text(yaml.safe_dump(study))
     line = [sys.executable, "-m", "experiments.cli"]
     training = [*line, "run", "twice.yaml", "--out", "s", "--fuse", "never", "--wait"]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    tests = Path(__file__).parents[1]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tests.parent), str(tests / "support")])}
 
     def start(arguments, **options):
         return subprocess.Popen(
@@ -150,7 +156,7 @@ def test_two_commands_and_a_watcher_in_terminals_of_their_own(tmp_path):
     first = start(training)
     while not (tmp_path / "s" / "logs").exists() and first.poll() is None:
         time.sleep(0.05)
-    second = start([*training, "--seeds", "9"])
+    second = start([*training, "--seeds", "21"])
     master, slave = pty.openpty()
     watcher = subprocess.Popen([*line, "status", "s", "--watch"], cwd=tmp_path, env=environment, stdout=slave)
     os.close(slave)
@@ -164,5 +170,5 @@ def test_two_commands_and_a_watcher_in_terminals_of_their_own(tmp_path):
     assert (first.communicate(timeout=200)[0] is not None, first.returncode, second.returncode) == (True, 0, 0)
     assert b"finished" in seen
     with Ledger(tmp_path / "s" / "ledger.sqlite", writable=False) as ledger:
-        assert ledger.counts()["finished"] == 18
+        assert ledger.counts()["finished"] == 42
         assert {row["attempts"] for row in ledger.trials()} == {1}
