@@ -64,7 +64,7 @@ def test_reports_never_imports_torch_and_of_experiments_only_what_is_pure():
 @pytest.mark.parametrize(
     ("module", "place"),
     [
-        ("sqlite3", {"experiments/ledger.py"}),
+        ("sqlite3", {"experiments/ledger_file.py", "experiments/ledger_reading.py"}),
         ("jsonargparse", {"experiments/build.py"}),
         ("multiprocessing", {"experiments/runners/local.py", "experiments/runners/worker.py"}),
         ("wandb", {f"reports/wandb/{name}.py" for name in ("client", "offline", "saving")}),

@@ -7,7 +7,7 @@ import pytest
 
 from experiments import Correct, Ledger, LedgerError, Result, Trial
 from experiments.identity import config_id, trial_id
-from experiments.ledger import APPLICATION_ID
+from experiments.ledger_file import APPLICATION_ID
 from experiments.schema import MIGRATIONS, VERSION
 
 
