@@ -16,7 +16,7 @@ import pytest
 import yaml
 from small_study import small_study
 
-from experiments import Ledger, LedgerError, Patience, ledger, parse_study, run
+from experiments import Ledger, LedgerError, Patience, ledger, ledger_file, parse_study, run
 
 QUICK = Patience(num_retries=1)
 
@@ -267,7 +267,7 @@ def assert_as_if_nothing_had_happened_after_more(study, tmp_path):
 
 
 def test_a_ledger_that_another_process_keeps_locked_ends_the_run_with_a_message(tmp_path, monkeypatch):
-    monkeypatch.setattr(ledger, "BUSY_SECONDS", 1.0)
+    monkeypatch.setattr(ledger_file, "BUSY_SECONDS", 1.0)
     study = faulty(tmp_path, "raise")
     code = (
         "import sqlite3, sys\n"
