@@ -31,7 +31,7 @@ def add_wandb(commands: Any) -> None:
         parser.add_argument(
             "--wandb",
             choices=["offline", "online"],
-            help="files in DIR/wandb, or the server (default: as the study was run, else online)",
+            help="files in DIR/wandb, or the server (default: as last time for this folder, else online)",
         )
         add_place(parser)
         parser.set_defaults(command=command)
@@ -107,7 +107,7 @@ def _push(arguments: argparse.Namespace) -> int:
     where = pushed.url if place.mode == ONLINE and pushed.url else arguments.directory / "wandb"
     report = " and the report" if pushed.has_report else ""
     console.print(
-        f"{_runs(len(pushed.written))}{report} written, {pushed.num_there} were there already: {where}",
+        f"wrote {_runs(len(pushed.written))}{report}; {_runs(pushed.num_there)} there already, whole: {where}",
         markup=False,
         soft_wrap=True,
     )
@@ -139,7 +139,9 @@ def _verify(arguments: argparse.Namespace) -> int:
     if len(differ) > _MOST_SHOWN:
         console.print(f"- and {len(differ) - _MOST_SHOWN} more")
     if differ:
-        console.print(f"`ablate wandb push {arguments.directory}` writes them again", markup=False, soft_wrap=True)
+        console.print(
+            f"`ablate wandb push {arguments.directory}` writes what is missing or differs", markup=False, soft_wrap=True
+        )
     return SOME_DIFFER if differ else DONE
 
 

@@ -166,12 +166,18 @@ class Ledger(LedgerReader):
         )
         self._db.execute("UPDATE trials SET status = ? WHERE trial_id = ? AND status = ?", (PENDING, trial_id, RUNNING))
 
-    def release(self, trial_id: str | None = None) -> None:
-        """Put running trials, or this one, back to pending: what a command does that is interrupted."""
+    def release(self, trial_id: str | None = None, attempt: int | None = None) -> None:
+        """Put running trials back to pending: what a command does that is interrupted.
+
+        Arguments:
+            trial_id: this one only.
+            attempt: and only if no later attempt at it has begun.
+        """
         with self._transaction():
             self._db.execute(
-                "UPDATE trials SET status = ? WHERE status = ? AND ? IN (trial_id, '')",
-                (PENDING, RUNNING, trial_id or ""),
+                "UPDATE trials SET status = ? WHERE status = ? AND ? IN (trial_id, '') "
+                "AND ? IN (0, (SELECT count(*) FROM attempts WHERE trial = trials.id))",
+                (PENDING, RUNNING, trial_id or "", attempt or 0),
             )
 
     def _record(self, trial_id: str, result: Result) -> None:

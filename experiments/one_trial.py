@@ -95,7 +95,7 @@ def run_trial(
             result = _trained(chosen, directory, runner, sinks)
             is_counted, row = _record(chosen, begun.attempt, result, directory, wait_seconds)
         except BaseException:
-            _release(chosen, directory)
+            _release(chosen, begun.attempt, directory)
             raise
     if is_counted:
         for sink in sinks:
@@ -116,13 +116,14 @@ def find_trial(trials: Sequence[Trial], text: str, study: Study, directory: Path
     Raises:
         InputError: when no trial or more than one is meant; the message says which trials there are.
     """
-    wanted = text.strip().removeprefix("trial=").strip("'\"")
-    if len(wanted) < _SHORTEST:
+    wanted = _unquoted(text.strip().removeprefix("trial="))
+    if len(wanted) < _SHORTEST and "=" not in wanted:
         raise InputError(
             f"TRIAL {text!r}: is too short for the beginning of an id, of which {_SHORTEST} characters are needed. "
             f"Levels and a seed do as well: {_example(trials[0])!r}"
         )
     found = [trial for trial in trials if trial.trial_id.startswith(wanted)]
+    found = found or [trial for trial in trials if wanted in {str(trial), _example(trial)}]
     if not found and "=" in wanted:
         found = _of_levels(trials, wanted, study)
     if len(found) == 1:
@@ -170,7 +171,17 @@ def _level(trial: Trial, factor: str) -> str:
 
 
 def _example(trial: Trial) -> str:
-    return str(trial).replace(", ", ",")
+    return ",".join([*(f"{factor}={level}" for factor, level in trial.levels.items()), f"seed={trial.seed}"])
+
+
+def _unquoted(text: str) -> str:
+    """A text without quotes that are around all of it, as a sweep has them around an id that reads as a number.
+
+    >>> [_unquoted(text) for text in ("'12e45'", "a='q'", "x")]
+    ['12e45', "a='q'", 'x']
+    """
+    is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
+    return text[1:-1] if is_quoted else text
 
 
 def _is_of_folder(prefix: str, directory: Path) -> bool:
@@ -250,11 +261,11 @@ def _record(
         raise DirectoryError(f"{trial.trial_id} ended as {result.status} but is not recorded: {error}") from error
 
 
-def _release(trial: Trial, directory: Path) -> None:
+def _release(trial: Trial, attempt: int, directory: Path) -> None:
     """Best effort: what is not released looks like a trial that was cut off, which any call trains."""
     with (
         contextlib.suppress(InputError),
         writing(directory, wait_seconds=_LEAVING_SECONDS),
         Ledger(directory / LEDGER, writable=True) as ledger,
     ):
-        ledger.release(trial.trial_id)
+        ledger.release(trial.trial_id, attempt)

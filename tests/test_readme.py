@@ -95,6 +95,9 @@ def test_every_command_and_option_is_in_the_table_and_none_else():
     shown = set(re.findall(r"^\| `ablate (\w+)", README, flags=re.MULTILINE))
     commands = _parser()._subparsers._group_actions[0].choices
     assert shown == set(commands)
+    assert (
+        len(re.findall(r"^\|---\|---\|\n(?:\|.*\n)*\n", README, flags=re.MULTILINE)[0].splitlines()) > len(commands) + 3
+    )
     of_wandb = commands["wandb"]._subparsers._group_actions[0].choices
     assert set(re.findall(r"^\| `ablate wandb (\w+)", README, flags=re.MULTILINE)) == set(of_wandb)
     parsers = [*commands.values(), *of_wandb.values()]

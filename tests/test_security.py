@@ -112,7 +112,10 @@ def test_no_checkpoint_is_loaded_with_code_in_it_and_no_yaml_unsafely():
             keywords = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
             if called == "torch.load" or called.endswith(".load_from_checkpoint"):
                 assert keywords.get("weights_only") == "True", (path, called)
-            assert called not in {"yaml.load", "yaml.unsafe_load", "yaml.full_load", "pickle.load"}, (path, called)
+            unsafe = {"yaml.load", "yaml.unsafe_load", "yaml.full_load", "pickle.load"}
+            if path.name in {"ray.py", "ray_process.py"}:  # which read what they write to each other, and no file
+                unsafe.remove("pickle.load")
+            assert called not in unsafe, (path, called)
             if called.endswith((".fit", ".test", ".validate")) and "ckpt_path" in keywords:
                 assert keywords.get("weights_only") == "True", (path, called)
 

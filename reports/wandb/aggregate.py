@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 TABLES = ("cells", "contrasts", "claims", "interactions", "shares")  # of report.json, those with rows
 FILES = ("index.html", "report.md", "tables.tex", "trials.csv", "contrasts.csv", "report.json")
+_LONGEST_NAME = 100  # of what a group gives to the name of an artifact, which has up to 128 characters
 _MOST_ROWS = 10_000  # of a table that W&B shows
 
 
@@ -70,12 +71,14 @@ def report_tables(directory: Path) -> dict[str, tuple[list[str], list[list[Any]]
 
 
 def artifact_name(place: Place) -> str:
-    """The name of the artifact that holds the report: the group, in the letters that W&B takes.
+    """The name of the artifact that holds the report: the group in the letters that W&B takes, and a hash where that
+    is not the group itself.
 
-    >>> artifact_name(Place(group="depth & width"))
-    'report-depth-width'
+    >>> artifact_name(Place(group="depth")), artifact_name(Place(group="depth & width"))
+    ('report-depth', 'report-depth-width-82a2494d40')
     """
-    return f"report-{re.sub(r'[^A-Za-z0-9_.]+', '-', place.group).strip('-') or 'study'}"
+    plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", place.group).strip("-")[:_LONGEST_NAME]
+    return place.report_id if not plain else f"report-{plain}" + ("" if plain == place.group else f"-{place.digest}")
 
 
 def _document(directory: Path) -> dict[str, Any]:

@@ -122,15 +122,17 @@ class Beside:
     def _read(self) -> None:
         stream = self._process.stdout
         assert stream is not None
-        for line in stream:
+        try:
+            for line in stream:
+                with self._said:
+                    self._num_said += 1
+                    self._said.notify_all()
+                    self._hear(json.loads(line))
+        finally:  # also where the warning cannot be printed
+            stream.close()
             with self._said:
-                self._hear(json.loads(line))
-                self._num_said += 1
+                self.has_ended = True
                 self._said.notify_all()
-        stream.close()
-        with self._said:
-            self.has_ended = True
-            self._said.notify_all()
 
 
 def ask(module: str, arguments: Sequence[str], patience_seconds: float = PATIENCE_SECONDS) -> list[Mapping[str, Any]]:

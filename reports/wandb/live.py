@@ -32,6 +32,7 @@ _NOT_OURS = (  # variables that name one run: another one's, when this command w
     "WANDB_NAME",
     "WANDB_RESUME",
     "WANDB_RUN_GROUP",
+    "WANDB_SERVICE",
 )
 _OF_AN_AGENT = ("WANDB_RUN_ID", "WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH")
 
@@ -82,7 +83,7 @@ class WandbSink:
         try:
             if not self._process.wait_for_end(lambda: longest if self.problem is None else AFTER_PROBLEM_SECONDS):
                 self._warn("took nothing more for a long time")
-            elif self._process.end() != 0:
+            elif self._process.end() != 0 and self._is_ready:  # else the command has said so, and did not begin
                 self._warn(f"its process ended early{self._process.last_words()}")
         finally:
             self._process.end()

@@ -28,7 +28,7 @@ from experiments.ledger import Ledger
 
 from .beside import leave, told_on_stdout
 from .place import ONLINE, Place
-from .runs import RunContent, run_of
+from .runs import RunContent, row_of, run_of
 
 if TYPE_CHECKING:
     from .client import OpenRun
@@ -74,7 +74,7 @@ class Mirror:
 
     def epoch(self, trial_id: str, epoch: int, metrics: dict[str, float]) -> None:
         """An epoch of it is over."""
-        self._do(trial_id, lambda: self._log(trial_id, {"epoch": epoch, **metrics}))
+        self._do(trial_id, lambda: self._log(trial_id, row_of(epoch, metrics)))
 
     def separated(self, trial_id: str) -> None:
         """It begins again later, so what it logged is void."""
@@ -233,8 +233,9 @@ def _follow(lines: Iterable[str], directory: Path, place: Place, tell: Tell) -> 
                 lock_name, agents_run = message["trial_id"], message["run_id"]
                 continue
             if mirror is None:
-                if not _holds(directory / "wandb" / f"{lock_name}.lock", stack):
-                    tell({"problem": f"another command writes to {directory / 'wandb'}"})
+                why_not = _why_not_held(directory / "wandb" / f"{lock_name}.lock", stack)
+                if why_not is not None:
+                    tell({"problem": why_not})
                     return True
                 mirror = Mirror(directory, place, tell, agents_run)
                 stack.callback(mirror.close)
@@ -242,16 +243,18 @@ def _follow(lines: Iterable[str], directory: Path, place: Place, tell: Tell) -> 
     return mirror is None or mirror.is_well
 
 
-def _holds(path: Path, stack: contextlib.ExitStack) -> bool:
+def _why_not_held(path: Path, stack: contextlib.ExitStack) -> str | None:
     """Hold the folder's runs or one of them, waiting for the mirror of a command that was killed a moment ago."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=float(os.environ.get(_LOCK_SECONDS, "30")))
     except Timeout:
-        return False
+        return f"another command writes to {path.parent}"
+    except OSError as error:
+        return f"{path.parent} cannot be written ({error.strerror or error})"
     stack.callback(lock.release)
-    return True
+    return None
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from reports.report import Report
 
 from .board import GROUP, JOB_TYPE, SEED, Key, Plot, Runs, factor_key
 from .place import Place
-from .runs import AGGREGATE, TRAIN, factor_keys
+from .runs import AGGREGATE, TRAIN, factor_keys, metric_key
 
 EPOCH = "epoch"
 STATUS, SECONDS = ("summary", "trial/status"), ("summary", "trial/seconds")
@@ -39,16 +39,16 @@ def metrics_of(report: Report) -> Metrics:
     logged = [_metric(report, column) for column in report.curves.columns if column not in known]
     columns = list(report.trials.columns)
     finals = [_metric(report, column) for column in columns[columns.index("backend") + 1 : columns.index("seconds")]]
-    split, _, rest = study.metric.name.partition("/")
+    own = metric_key(study.metric.name)
+    split, _, rest = own.partition("/")
 
     def nearness(name: str) -> tuple[bool, bool, bool]:
         is_namesake = bool(rest) and split in _SPLITS and name.partition("/")[2] == rest
-        return name != study.metric.name, not is_namesake, name.partition("/")[0] not in VALIDATION
+        return name != own, not is_namesake, name.partition("/")[0] not in VALIDATION
 
-    named = [name for name in logged if name != EPOCH]  # a row's number of the epoch has its key
     return Metrics(
-        epochs=tuple(sorted((name for name in named if not is_inside(name)), key=nearness)),
-        inside=tuple(name for name in named if is_inside(name)),
+        epochs=tuple(sorted((name for name in logged if not is_inside(name)), key=nearness)),
+        inside=tuple(name for name in logged if is_inside(name)),
         finals=tuple(sorted(finals, key=nearness)),
     )
 
@@ -82,13 +82,13 @@ def training_runs(report: Report, place: Place, *, with_tables: bool = False) ->
         with_tables: with the run that holds the tables, for a view that has one run set.
     """
     keys = tuple(key_of(report, factor) for factor in report.study.factors)
-    metric = report.study.metric
+    metric, goal = metric_key(report.study.metric.name), report.study.metric.goal
     return Runs(
         name="Trials",
         where=((GROUP, (place.group,)), (JOB_TYPE, (TRAIN, AGGREGATE) if with_tables else (TRAIN,))),
         grouping=keys,
-        columns=(*keys, SEED, ("summary", metric.name), STATUS, SECONDS),
-        order=(("summary", metric.name), metric.goal == "min"),
+        columns=(*keys, SEED, ("summary", metric), STATUS, SECONDS),
+        order=(("summary", metric), goal == "min"),
     )
 
 
@@ -151,7 +151,7 @@ def _plots(
 ) -> list[Plot]:
     most = min(max(_FEWEST_RUNS, len(report.trials)), _MOST_RUNS)
     bars = [
-        Plot(title=f"{metric} {by_what}: mean and SD, {runs}", metric=metric, over=None, by=by, most_runs=most)
+        Plot(title=f"final {metric} {by_what}: mean and SD, {runs}", metric=metric, over=None, by=by, most_runs=most)
         for metric in ([] if final is None else [final])
     ]
     return bars + [
@@ -166,6 +166,6 @@ def _span(counts: Iterable[int]) -> str:
 
 
 def _metric(report: Report, column: str) -> str:
-    """The name that a column of the frames had when it was logged."""
+    """The key in W&B of a metric whose column in the frames this is."""
     plain = column.removesuffix(" (metric)")
-    return plain if metric_column(report.study, plain) == column else column
+    return metric_key(plain if metric_column(report.study, plain) == column else column)

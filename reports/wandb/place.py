@@ -41,12 +41,17 @@ class Place:
         >>> place.run_id("52c5d6a0cd826b15"), place.run_id("52c5d6a0cd826b15", 2)
         ('52c5d6a0cd826b15-ed4f0b24c4', '52c5d6a0cd826b15-ed4f0b24c4-r2')
         """
-        return f"{trial_id}-{_digest(self.group)}" + (f"-r{attempt}" if attempt > 1 else "")
+        return f"{trial_id}-{self.digest}" + (f"-r{attempt}" if attempt > 1 else "")
 
     @property
     def report_id(self) -> str:
         """The id of the run that holds the study's tables and its report."""
-        return f"report-{_digest(self.group)}"
+        return f"report-{self.digest}"
+
+    @property
+    def digest(self) -> str:
+        """A hash of the group."""
+        return _digest(self.group)
 
     def to_dict(self) -> dict[str, Any]:
         """The place as plain data, as it stands in the file."""

@@ -89,9 +89,11 @@ def _raise_what_failed(sink: WandbSink, missing: list[str], *, has_report: bool,
     if sink.problem is None:
         return
     num_lacking = len(set(missing) - set(sink.written))
-    report = "" if not has_report or "report" in sink.written else " and the report"
+    lacking = [f"{num_lacking} of {len(missing)} runs"] if num_lacking else []
+    lacking += ["the report"] if has_report and "report" not in sink.written else []
+    taken = f"{' and '.join(lacking)} not taken" if lacking else "all runs were taken"
     offline = "" if place.mode == OFFLINE else "; `--wandb offline` writes files that need no network"
     raise InputError(
-        f"W&B: {sink.problem}; {num_lacking} of {len(missing)} runs{report} were not taken. The same command goes on "
+        f"W&B: {sink.problem}; {taken}. The same command goes on "
         f"from there{offline}. The ledger in {directory} is as it was"
     )

@@ -65,14 +65,32 @@ def run_of(trial: Mapping[str, Any], study_name: str, place: Place) -> RunConten
         },
         rows=None
         if trial["status"] == FAILED
-        else tuple({"epoch": epoch, **metrics} for epoch, metrics in enumerate(trial["epochs"])),
+        else tuple(row_of(epoch, metrics) for epoch, metrics in enumerate(trial["epochs"])),
         summary={
             **{f"trial/{key}": trial[key] for key in _OF_TRIAL if trial[key] is not None},
-            **{name: value for name, value in trial["metrics"].items() if not math.isnan(value)},
+            **{metric_key(name): value for name, value in trial["metrics"].items() if not math.isnan(value)},
         },
         exit_code=1 if trial["status"] == FAILED else 0,
         attempt=len(trial["history"]),
     )
+
+
+def row_of(epoch: int, metrics: Mapping[str, float]) -> dict[str, float]:
+    """What an epoch, from 0, is in the history.
+
+    >>> row_of(2, {"val/acc": 0.5, "epoch": 7.0})
+    {'epoch': 2, 'val/acc': 0.5, 'epoch (metric)': 7.0}
+    """
+    return {"epoch": epoch, **{metric_key(name): value for name, value in metrics.items()}}
+
+
+def metric_key(name: str) -> str:
+    """The key of a metric: its name, unless W&B (what begins with _) or this suite has that key itself.
+
+    >>> [metric_key(name) for name in ("val/acc", "_step", "epoch", "trial/status")]
+    ['val/acc', '_step (metric)', 'epoch (metric)', 'trial/status (metric)']
+    """
+    return f"{name} (metric)" if name == "epoch" or name.startswith(("_", "trial/")) else name
 
 
 def factor_keys(factors: Iterable[str]) -> dict[str, str]:

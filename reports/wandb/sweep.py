@@ -13,6 +13,7 @@ from experiments.study import Study
 from experiments.trial import Trial
 
 from .place import LONGEST_NAME, ONLINE, Place
+from .runs import metric_key
 
 HEADER = "# Written by `ablate wandb sweep`."
 _HOW = """\
@@ -40,7 +41,7 @@ def sweep_text(study: Study, trials: Sequence[Trial], place: Place, command: Seq
         "project": place.project,
         **({"entity": place.entity} if place.entity is not None else {}),
         "method": "grid",
-        "metric": {"name": study.metric.name, "goal": _GOALS[study.metric.goal]},
+        "metric": {"name": metric_key(study.metric.name), "goal": _GOALS[study.metric.goal]},
         "command": list(command),
     }
     by_seed = sorted(trials, key=lambda trial: trial.seed)  # stable: pairs are complete early

@@ -79,7 +79,7 @@ def difference_of(content: RunContent, place: Place, found: WrittenRun) -> str |
         ("job type", content.job_type, found.job_type),
         ("name", content.name, found.name),
         ("configuration", content.config, _unquoted(found.config)),
-        ("summary", content.summary, _ours(found.summary, content.summary)),
+        ("summary", content.summary, found.summary),
     )
     if found.exit_code is None:
         return "was never ended"
@@ -97,11 +97,6 @@ def difference_of(content: RunContent, place: Place, found: WrittenRun) -> str |
     return None
 
 
-def _ours(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A summary without what W&B itself summarises: the last values of metrics that begin with _."""
-    return {key: value for key, value in found.items() if not key.startswith("_") or key in wanted}
-
-
 def _unquoted(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """A run of a sweep has the trial's id as the sweep gives it, which is in quotes where it reads as a number."""
     return {**config, "trial": str(config["trial"]).strip("'")} if "trial" in config else config
@@ -109,7 +104,7 @@ def _unquoted(config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _in_files(directory: Path) -> list[WrittenRun]:
     runs = []
-    for folder in sorted((directory / "wandb").glob("*run-*-*")):
+    for folder in sorted((directory / "wandb").glob("offline-run-*-*")):
         if folder.is_dir():
             run = read_run(folder)
             run.run_id = run.run_id or folder.name.split("-", 3)[-1]  # of a run of which nothing reached the disk

@@ -75,7 +75,7 @@ def workspace_view(workspace: Workspace, name: str, project: str, entity: str | 
         runset_settings=ws.RunsetSettings(pinned_columns=list(map(_column, workspace.runs.columns))),
     )
     view = made._to_model()  # noqa: SLF001 -- there is no public way to a view that is not saved
-    view.name, view.display_name = url_name(name), _plain(workspace.title)
+    view.name, view.display_name = url_name(name), _plain(workspace.title)[:LONGEST_NAME]
     part = view.spec.section
     part.settings.x_axis, part.settings.max_runs = "epoch", _most_runs(workspace)
     _complete(part.run_sets[0], workspace.runs, name)

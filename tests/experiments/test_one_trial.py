@@ -238,6 +238,19 @@ def test_a_level_may_have_commas_and_equals_signs_in_its_name(study_path):
     study = load_study(study_path)
     trials = plan_trials(study)
     assert find_trial(trials, "width=6=six,size=8,seed=0", study).levels == {"width": "6=six", "size": "8"}
+    with pytest.raises(InputError, match="Levels and a seed do as well: 'size=8,width=4, width=four,seed=0'"):
+        find_trial(trials, "12", study)
+    assert find_trial(trials, "size=8,width=4, width=four,seed=0", study) is trials[0]
+
+
+def test_short_names_and_quotes_are_levels_too(study_path):
+    content = yaml.safe_load(study_path.read_text())
+    content["factors"] = {"a": {"key": "model.init_args.width", "levels": {"'q'": 4, "z": 6}}}
+    study_path.write_text(yaml.safe_dump(content | {"seeds": 1}))
+    study = load_study(study_path)
+    quoted, plain = plan_trials(study)
+    assert find_trial([quoted, plain], "a=z", study) is plain
+    assert find_trial([quoted, plain], "seed=0,a='q'", study) is quoted
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ def test_a_factor_has_a_section_of_a_bar_and_curves_that_average_the_runs_of_a_l
     shared = {"groupBy": "factors.value.activation", "groupAgg": "mean", "groupArea": "stddev", "aggregate": True}
     assert all(panel["config"] | shared == panel["config"] for panel in panels)
     assert {panel["config"]["xAxis"] for panel in panels[1:]} == {"epoch"}
-    assert panels[0]["config"]["chartTitle"] == "test/acc by activation: mean and SD, 10 runs a level"
+    assert panels[0]["config"]["chartTitle"] == "final test/acc by activation: mean and SD, 10 runs a level"
     assert all(panel["config"]["limit"] == 30 for panel in panels)  # W&B shows ten runs where nothing is said
     assert not sections["By activation"]["localPanelSettings"]["useRunsTableGroupingInPanels"]
 

@@ -156,6 +156,16 @@ def test_two_mirrors_of_one_folder_do_not_write_at_once(directory, monkeypatch):
         assert "another command writes to" in second.problem
 
 
+def test_a_folder_that_cannot_be_begun_is_told_once_and_a_process_that_cannot_start_is_an_error(directory, monkeypatch):
+    (directory / "mirror").mkdir()
+    (directory / "mirror" / "wandb.py").write_text("raise ImportError('no such wandb')")
+    monkeypatch.syspath_prepend(directory / "mirror")
+    sink = WandbSink(directory, PLACE, Console(width=400))
+    with pytest.raises(InputError, match=r"wandb could not be started .*no such wandb"), sink:
+        sink.wait_until_ready()
+    assert sink.problem is None
+
+
 def test_variables_of_another_run_are_not_taken_over(directory, monkeypatch):
     for name in ("WANDB_RUN_ID", "WANDB_NAME", "WANDB_RUN_GROUP", "WANDB_JOB_TYPE", "WANDB_SWEEP_ID"):
         monkeypatch.setenv(name, "theirs")
@@ -178,7 +188,7 @@ def test_a_failed_trial_has_its_traceback_and_odd_names_and_values_arrive(tmp_pa
     error = "Traceback (most recent call last):\n" + "  line\n" * 20_000 + "ValueError: ünï"
     results = [
         make_result(status=FAILED, error=error),
-        make_result(1e-320, epochs=({"a.b/c": float("inf"), "_own": 1.0, "x" * 300: -0.0},)),
+        make_result(1e-320, epochs=({"a.b/c": float("inf"), "_own": 1.0, "x" * 300: -0.0, "epoch": 7.0},)),
         make_result(0.1 + 0.2, epochs=()),
     ]
     order = dict(zip(levels, results, strict=True))
@@ -189,6 +199,8 @@ def test_a_failed_trial_has_its_traceback_and_odd_names_and_values_arrive(tmp_pa
     assert sink.problem is None
     differences = [run.difference for run in verify(directory, PLACE)]
     assert differences == [None] * 3
+    (row,) = run_of_file(directory, make_trials(study)[1]).rows
+    assert (row["epoch"], row["epoch (metric)"], row["_own (metric)"]) == (0, 7, 1)
     run = run_of_file(directory, make_trials(study)[0])
     assert run.config["factors"] == {"lr_x y_z": "a"}
     assert run.summary["trial/error"] == error

@@ -126,7 +126,7 @@ def test_an_online_study_is_seen_while_it_trains_and_is_the_ledger_afterwards(se
     assert "4 of 4 runs on the server agree with the ledger" in ablate(server, "wandb", "verify", "runs/mine")
     rows = {key: len(run.history) for key, run in server.runs.items()}
     out = ablate(server, "wandb", "push", "runs/mine")
-    assert "0 runs and the report written, 4 were there already" in out
+    assert "wrote 0 runs and the report; 4 runs there already" in out
     assert {key: len(run.history) for key, run in server.runs.items()} == rows
     assert differences(server) == []
 
@@ -140,7 +140,7 @@ def test_the_report_of_an_online_study_is_an_artifact_and_its_tables_are_in_its_
     assert run.summary["tables/contrasts"]["nrows"] == 1
     (artifact,) = [artifact for artifact in server.artifacts if artifact.type == "report"]
     assert artifact.state == "COMMITTED"
-    assert artifact.collection == "report-second-try"
+    assert artifact.collection == f"report-second-try-{place.digest}"
     folder = Path("runs/mine/report")
     assert artifact.files == {
         name: (folder / name).read_bytes()
@@ -159,7 +159,7 @@ def test_an_offline_study_is_uploaded_by_wandb_sync_or_by_push(server):
     subprocess.run(command, env=environment, capture_output=True, check=True, timeout=120)
     assert differences(server) == []
     rows = {key: len(run.history) for key, run in server.runs.items()}
-    assert "0 runs and the report written" in ablate(server, "wandb", "push", "runs/mine", "--wandb", "online")
+    assert "wrote 0 runs and the report" in ablate(server, "wandb", "push", "runs/mine", "--wandb", "online")
     assert {key: len(run.history) for key, run in server.runs.items()} == rows
     assert [artifact.version for artifact in server.artifacts if artifact.type == "report"] == [0]
 
@@ -205,7 +205,7 @@ def test_a_server_that_fails_costs_no_trial_and_one_warning_and_push_makes_the_r
         assert "the study goes on without it, and `ablate wandb push runs/mine` makes the runs afterwards" in out
         assert statuses() == {"finished": 4}
         assert "ablate: W&B: " in ablate(server, "wandb", "push", "runs/mine", code=2)
-    assert "4 runs and the report written, 0 were there" in ablate(server, "wandb", "push", "runs/mine")
+    assert "wrote 4 runs and the report; 0 runs there" in ablate(server, "wandb", "push", "runs/mine")
     assert differences(server) == []
 
 
@@ -253,7 +253,7 @@ def test_push_mends_what_lost_rows_was_deleted_or_stands_twice(either_server):
     assert "has 2 rows, not 3" in out
     assert "is missing" in out
     assert "is there 2 times" in out
-    assert "2 runs and the report written, 2 were there already" in ablate(server, "wandb", "push", "runs/mine")
+    assert "wrote 2 runs and the report; 2 runs there already" in ablate(server, "wandb", "push", "runs/mine")
     assert differences(server) == []
     assert whole in server.runs
     assert lost not in server.runs

@@ -81,3 +81,12 @@ def test_a_name_fits_wandb_and_ends_with_the_seed(tmp_path, length):
     assert name.startswith("x=bbb")
     assert name.endswith(", seed=3")
     assert len(name) == min(len(f"x={level}, seed=3"), 128)
+
+
+def test_metrics_with_names_that_are_taken_stand_under_others(tmp_path):
+    names = ("epoch", "_step", "_runtime", "_wandb", "trial/status")
+    values = dict.fromkeys(names, 0.25)
+    run = run_content(tmp_path, make_result(epochs=(values,), metrics=values))
+    keys = {f"{name} (metric)": 0.25 for name in names}
+    assert run.rows == ({"epoch": 0} | keys,)
+    assert run.summary.items() >= (keys | {"trial/status": "finished"}).items()
