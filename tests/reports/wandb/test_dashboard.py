@@ -429,6 +429,7 @@ def test_another_group_has_a_dashboard_of_its_own(directory, server):
     ]
 
 
+@pytest.mark.slow
 def test_who_is_not_logged_in_is_told_how(directory, server):
     done = dashboard(directory, environment=server.environment(), WANDB_API_KEY="")
     assert done.returncode == 2
@@ -439,6 +440,7 @@ def test_who_is_not_logged_in_is_told_how(directory, server):
     assert server.views == []
 
 
+@pytest.mark.slow
 def test_a_rejected_key_is_told(directory, server):
     with server.rejecting_key():
         done = dashboard(directory, environment=server.environment())

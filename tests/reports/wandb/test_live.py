@@ -116,6 +116,7 @@ with WandbSink(Path(sys.argv[1]), place, Console()) as sink:
     assert (run.exit_code, len(run.rows)) == (1, 1)
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_is_one_warning(directory, capsys):
     trial = make_trials(STUDY)[0]
     result = make_result(0.9, epochs=EPOCHS)
@@ -143,6 +144,7 @@ def test_a_folder_that_cannot_be_written_is_one_warning_that_says_what_to_do(dir
     assert f"the study goes on without it, and `ablate wandb push {directory}` makes the runs afterwards" in out
 
 
+@pytest.mark.slow
 def test_two_mirrors_of_one_folder_do_not_write_at_once(directory, monkeypatch):
     monkeypatch.setenv("ABLATE_WANDB_LOCK_SECONDS", "0.5")
     trial = make_trials(STUDY)[0]
@@ -166,6 +168,7 @@ def test_a_folder_that_cannot_be_begun_is_told_once_and_a_process_that_cannot_st
     assert sink.problem is None
 
 
+@pytest.mark.slow
 def test_variables_of_another_run_are_not_taken_over(directory, monkeypatch):
     for name in ("WANDB_RUN_ID", "WANDB_NAME", "WANDB_RUN_GROUP", "WANDB_JOB_TYPE", "WANDB_SWEEP_ID"):
         monkeypatch.setenv(name, "theirs")
@@ -225,6 +228,7 @@ def test_without_wandb_or_with_an_old_one_the_version_that_is_needed_is_told(mon
     assert message in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_trial_is_a_run_once(directory):
     """The same trial told twice, as a push beside a study would, is still one run."""
     trial: Trial = make_trials(STUDY)[0]

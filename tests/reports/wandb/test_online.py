@@ -332,6 +332,7 @@ def test_the_commands_of_the_readme_leave_runs_a_workspace_and_a_report(server):
     assert len(server.runs) == 31
 
 
+@SLOW
 def test_bad_input_is_told_before_anything_trains(server):
     out = ablate(server, "run", "mine.yaml", "--wandb", "online", code=2, WANDB_API_KEY="")
     assert "ablate: --wandb online: there is no API key for Weights & Biases; `wandb login` stores one" in out

@@ -6,6 +6,8 @@ import math
 import pytest
 from wandb_clients import run_python, run_wandb
 
+pytestmark = pytest.mark.slow  # what the tests of W&B stand on, which fail when it does
+
 PREAMBLE = """
 import sys
 import wandb

@@ -14,6 +14,8 @@ from wandb_graphql import execute, parse
 from wandb_server import KEY, WandbServer
 from wandb_store import StoredRun
 
+pytestmark = pytest.mark.slow  # what the tests of W&B stand on, which fail when it does
+
 
 def ask(server, query, variables=None, key=KEY):
     """The status and the content of a GraphQL request."""

@@ -10,6 +10,8 @@ from wandb_graphql import GraphqlError
 from wandb_server import WandbServer
 from wandb_sweeps import grid_points
 
+pytestmark = pytest.mark.slow  # what the tests of W&B stand on, which fail when it does
+
 LOGGED = """
 import json
 import wandb
