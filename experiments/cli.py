@@ -33,7 +33,7 @@ _FAILURES_SHOWN = 3
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     arguments = _parser().parse_args(argv)
-    sys.path.insert(0, os.getcwd())  # noqa: PTH109 -- as `python -m` does, so that a user's own module.Class is found
+    _look_in_current_folder()
     for name in ("SIGTERM", "SIGHUP"):  # a cluster's request, a closed terminal
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), _interrupt)
@@ -49,6 +49,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
+
+
+def _look_in_current_folder() -> None:
+    """Find a user's own module.Class, as `python -m` does; but a folder reports/ of theirs does not hide ours.
+
+    In a checkout our packages are found last otherwise, after any folder of the same name.
+    """
+    ours = Path(__file__).resolve().parents[1]
+    is_checkout = (ours / "pyproject.toml").exists()
+    sys.path[:0] = [*([str(ours)] if is_checkout else []), os.getcwd()]  # noqa: PTH109
 
 
 def _interrupt(number: int, frame: Any) -> NoReturn:  # noqa: ARG001 -- the form of a signal handler

@@ -53,9 +53,17 @@ def add_wandb(commands: Any) -> None:
 
 def add_place(parser: argparse.ArgumentParser) -> None:
     """Add the options that say where runs go."""
-    parser.add_argument("--wandb-project", metavar="NAME", help="default: $WANDB_PROJECT, else ablation-suite")
-    parser.add_argument("--wandb-entity", metavar="NAME", help="user or team (default: $WANDB_ENTITY, else your own)")
-    parser.add_argument("--wandb-group", metavar="NAME", help="the group of the study's runs (default: its name)")
+    parser.add_argument(
+        "--wandb-project",
+        metavar="NAME",
+        help="default: as last time for this folder, else $WANDB_PROJECT, else ablation-suite",
+    )
+    parser.add_argument(
+        "--wandb-entity", metavar="NAME", help="user or team (default: as last time, else $WANDB_ENTITY, else your own)"
+    )
+    parser.add_argument(
+        "--wandb-group", metavar="NAME", help="the group of the study's runs (default: as last time, else its name)"
+    )
 
 
 def mirror_of(
@@ -82,8 +90,10 @@ def print_mirrored(mirror: "WandbSink", directory: Path, counts: dict[str, int],
     """Where the runs are, and whether trials that ended earlier may lack one."""
     from reports.wandb import ONLINE
 
-    if mirror.problem is not None:
-        return  # told when it happened
+    if mirror.problem is not None:  # told when it happened, which is above the report
+        line = f"W&B lacks runs of this study: `ablate wandb push {directory}` makes them"
+        console.print(line, markup=False, soft_wrap=True)
+        return
     where = mirror.url if mirror.place.mode == ONLINE and mirror.url else directory / "wandb"
     trials = [trial for trial in mirror.written if trial != "report"]
     console.print(f"W&B: {_runs(len(trials))} and the report in {where}", markup=False, soft_wrap=True)
@@ -111,6 +121,8 @@ def _push(arguments: argparse.Namespace) -> int:
         markup=False,
         soft_wrap=True,
     )
+    if pushed.num_removed:
+        console.print(f"removed {_runs(pushed.num_removed)} of earlier plans, which the ledger keeps")
     if ended < total:
         console.print(
             f"the study is not finished ({ended} of {total} trials have ended), and its report in W&B says so",
@@ -129,7 +141,7 @@ def _verify(arguments: argparse.Namespace) -> int:
     differ = [run for run in checked if run.difference is not None]
     where = "on the server" if place.mode == ONLINE else f"in {arguments.directory / 'wandb'}"
     console.print(
-        f"{len(checked) - len(differ)} of {_runs(len(checked))} {where} agree with the ledger in rows, configuration "
+        f"{len(checked) - len(differ)} of {len(checked)} runs {where} agree with the ledger in rows, configuration "
         "and summary",
         markup=False,
         soft_wrap=True,

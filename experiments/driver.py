@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from .errors import InputError, LedgerError
 from .ledger import Ledger
 from .runners import Done, Event, Lost, Raised, Runner, Said, Started, Task, TimedOut
+from .told import ToldEpochs
 from .trial import FAILED, EpochEnded, Group, NotFused, PartLost, Result, Trial
 from .waiting import Waiting, places_of
 
@@ -90,6 +91,7 @@ class Driver:
         self._some_take_several = False
         self._running: dict[str, Group] = {}
         self._unwritten: list[tuple[Trial, Result]] = []
+        self._told = ToldEpochs()
         self._num_tries: Counter[tuple[str, ...]] = Counter()  # those that came to nothing, by the trials of a group
 
     def train(self, groups: Sequence[Group], runner: Runner) -> None:
@@ -128,6 +130,7 @@ class Driver:
             self._started(group)
         elif isinstance(event, Said):
             (trial,) = (trial for trial in group.trials if trial.trial_id == event.message.trial_id)
+            self._told.add(event.message)
             for sink in self._sinks:
                 sink.epoch_ended(trial, event.message)
         else:
@@ -152,10 +155,12 @@ class Driver:
     def _started(self, group: Group) -> None:
         for trial in group.trials:
             self._ledger.start(trial.trial_id, self._versions)
+            self._told.begin(trial.trial_id)
             for sink in self._sinks:
                 sink.started(trial)
 
     def _ended(self, group: Group, results: Sequence[tuple[Trial, Result]]) -> None:
+        results = [(trial, self._told.completed(trial.trial_id, result)) for trial, result in results]
         (_, first), *others = results
         may_again = not others and first.status == FAILED and self._patience.retry_errors
         if not (may_again and self._again(group, FAILED, first.error or "")):

@@ -108,6 +108,11 @@ class LedgerReader(LedgerFile):
         with self._errors_named():
             return {row["trial_id"] for row in self._db.execute("SELECT trial_id FROM trials WHERE planned")}
 
+    def unplanned_ids(self) -> set[str]:
+        """The trials of earlier plans."""
+        with self._errors_named():
+            return {row["trial_id"] for row in self._db.execute("SELECT trial_id FROM trials WHERE NOT planned")}
+
     def num_unplanned(self) -> int:
         """How many trials of earlier plans are kept in the file without being part of the present one."""
         return int(self._scalar("SELECT count(*) FROM trials WHERE NOT planned"))

@@ -21,6 +21,7 @@ from .run import check_data, make_runner, plan, versions
 from .runners import Done, Event, Raised, Said, Started, Task
 from .study import Study
 from .study_file import load_study
+from .told import ToldEpochs
 from .trial import FAILED, PENDING, RUNNING, Group, Plan, Result, Trial
 
 WAIT_SECONDS = 60.0  # for others, who hold the lock for less than a second each, to plan or record
@@ -227,12 +228,14 @@ def _begin(study: Study, planned: Plan, trial: Trial, directory: Path, wait_seco
 
 def _trained(trial: Trial, directory: Path, runner: Any, sinks: Sequence[Sink]) -> Result:
     outcome: list[Event] = []
+    told = ToldEpochs()
 
     def handle(event: Event) -> None:
         if isinstance(event, Started):
             for sink in sinks:
                 sink.started(trial)
         elif isinstance(event, Said):
+            told.add(event.message)
             for sink in sinks:
                 sink.epoch_ended(trial, event.message)
         else:
@@ -242,9 +245,9 @@ def _trained(trial: Trial, directory: Path, runner: Any, sinks: Sequence[Sink]) 
     runner.run([Task(key=trial.trial_id, function=train_group, argument=argument)], handle)
     (event,) = outcome
     if isinstance(event, Done):
-        result: Result = dict(event.value)[trial.trial_id]
-        return result
-    return Result(status=FAILED, error=event.traceback if isinstance(event, Raised) else repr(event))
+        return told.completed(trial.trial_id, dict(event.value)[trial.trial_id])
+    error = event.traceback if isinstance(event, Raised) else repr(event)
+    return told.completed(trial.trial_id, Result(status=FAILED, error=error))
 
 
 def _record(

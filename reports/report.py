@@ -101,6 +101,7 @@ def build_report(directory: str | Path) -> Report:
         num_unplanned = ledger.num_unplanned()
         on_data = [f"Data: {note}" for note in ledger.notes()]
     outcomes = outcomes_of(study, trials)
+    ended = curves[~curves["trial_id"].isin(set(trials.loc[trials["status"] == FAILED, "trial_id"]))]  # not cut off
     contrasts = contrast_table(study, outcomes)
     shares, why_no_shares = share_table(study, outcomes)
     return Report(
@@ -114,8 +115,8 @@ def build_report(directory: str | Path) -> Report:
         interactions=interaction_table(study, outcomes),
         shares=shares,
         outcome_rates=outcome_rates(outcomes),
-        bands=band_table(study, outcomes, curves),
-        thresholds=threshold_table(study, outcomes, curves),
+        bands=band_table(study, outcomes, ended),
+        thresholds=threshold_table(study, outcomes, ended),
         crossed=crossed,
         scope=scope_line(study),
         notes=(

@@ -45,7 +45,7 @@ class Beside:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 -- closed in `close`
         path = os.pathsep.join(str(Path(folder or ".").absolute()) for folder in sys.path)
         self._process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-m", module, *arguments],
+            [sys.executable, "-P", "-m", module, *arguments],  # -P: not the current folder first, but our own path
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

@@ -6,6 +6,7 @@ is what the ledger says, and a trial that diverged has no final metrics there ei
 """
 
 import json
+import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -21,6 +22,18 @@ from .runs import TRAIN, RunContent
 FOLDER = "wandb"  # in a study's folder, where W&B keeps its files
 INIT_SECONDS = 30.0  # until a server that does not answer is given up
 FINISH_SECONDS = 60.0  # until what a run has not uploaded is left to `ablate wandb push`
+
+
+def check_settings() -> None:
+    """Make sure that W&B's client takes its variables and settings files.
+
+    Raises:
+        InputError: when one of them is wrong, with what the client says of it.
+    """
+    try:
+        wandb.Settings().update_from_env_vars(dict(os.environ))
+    except ValueError as error:
+        raise InputError(f"--wandb: a variable WANDB_... is not as it must be: {first_line(error)}") from error
 
 
 def check_login() -> None:
@@ -179,12 +192,16 @@ def group_of(place: Place) -> Iterator[Any]:
 
 def is_wandb_error(error: Exception) -> bool:
     """Whether an error is of W&B or of the network, and not of this suite."""
-    return isinstance(error, wandb.errors.Error | OSError | ValueError | TimeoutError)
+    of_wandb = type(error).__module__.partition(".")[0] == "wandb"  # not all of them have one class in common
+    return of_wandb or isinstance(error, OSError | ValueError | TimeoutError)
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of W&B's says, in one line."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """What an error of W&B's says, in one line, with how to mend a key that is refused."""
+    lines = (str(error).strip() or type(error).__name__).splitlines()
+    text = " ".join(map(str.strip, lines[:3])) if "validation error" in lines[0] else lines[0]
+    is_refused = any(word in text for word in ("401", "403", "permission denied", "not logged in"))
+    return f"{text.rstrip(';.')}; `wandb login --relogin` stores another key" if is_refused else text.rstrip(";.")
 
 
 def text_of(row: Mapping[str, Any]) -> str:

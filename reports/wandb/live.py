@@ -25,6 +25,7 @@ from .place import Place, place_of, remember
 SMALLEST = "0.28.1"  # earlier releases deadlock after a fork
 WAIT_SECONDS = 60.0  # for others who share the folder, and hold its lock for less than a second each
 START_SECONDS = 60.0  # for importing wandb on a busy machine
+_SILENT_SECONDS = 3.0  # of waiting before it is told
 AFTER_PROBLEM_SECONDS = 30.0  # of patience once something went wrong
 INTERRUPTED_SECONDS = 15.0  # of patience with somebody who pressed Ctrl-C
 _NOT_OURS = (  # variables that name one run: another one's, when this command was started inside it
@@ -66,7 +67,8 @@ class WandbSink:
         self._is_one_of_many = is_one_of_many
         self._agents_run = agents_run_id() if is_one_of_many else None
         left_out = _NOT_OURS if self._agents_run else (*_NOT_OURS, *_OF_AN_AGENT)
-        own = {"WANDB_DATA_DIR": str(directory.absolute() / "wandb")}  # copies of artifacts, until they are uploaded
+        folder = directory.absolute() / "wandb"  # copies of artifacts until they are uploaded, and W&B's own logs
+        own = {"WANDB_DATA_DIR": str(folder), "WANDB_CACHE_DIR": str(folder / "cache")}
         self._environment = own | {name: value for name, value in os.environ.items() if name not in left_out}
         self._refused: str | None = None
         self._is_ready = False
@@ -80,6 +82,13 @@ class WandbSink:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         longest = PATIENCE_SECONDS if kind is None else INTERRUPTED_SECONDS
         self._process.tell_no_more()
+        self._process.wait_for(lambda: False, _SILENT_SECONDS)
+        if not self._process.has_ended and self._console is not None:
+            self._console.print(
+                f"waiting for W&B; Ctrl-C leaves the rest to `ablate wandb push {self._directory}`",
+                markup=False,
+                soft_wrap=True,
+            )
         try:
             if not self._process.wait_for_end(lambda: longest if self.problem is None else AFTER_PROBLEM_SECONDS):
                 self._warn("took nothing more for a long time")

@@ -115,7 +115,9 @@ class Mirror:
             self._num_problems += 1
             self.is_well = False
             self._open.pop(key, None)
-            self._tell({"problem": (str(error).strip() or type(error).__name__).splitlines()[0]})
+            from .client import first_line
+
+            self._tell({"problem": first_line(error)})
 
     # ---- one run -------------------------------------------------------------------------------------------------
 
@@ -140,12 +142,12 @@ class Mirror:
 
         content = self._content(trial_id)
         run = self._open.get(trial_id)
-        if run is not None and content.rows is not None:
+        if run is not None:
             texts = [text_of(row) for row in content.rows[: len(run.rows)]]
             if run.rows != texts:  # what was told of it is not what was recorded
                 self._give_up(trial_id)
         run = self._open.pop(trial_id, None) or self._opened(content, taken=[*replaces])
-        for row in (content.rows or ())[len(run.rows) :]:
+        for row in content.rows[len(run.rows) :]:
             run.log(row)
         run.finish(content.summary, content.exit_code)
         earlier = [self._place.run_id(trial_id, attempt) for attempt in range(1, content.attempt)]
@@ -209,8 +211,9 @@ def main(directory: Path, place: Place) -> None:
     """Read lines until there are no more, and end."""
     tell = told_on_stdout()
     try:
-        from .client import check_login
+        from .client import check_login, check_settings
 
+        check_settings()
         if place.mode == ONLINE:
             check_login()
     except InputError as error:

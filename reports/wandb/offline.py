@@ -23,6 +23,7 @@ class WrittenRun:
 
     config, rows, summary: without W&B's own keys.
     exit_code: None for a run that was never ended.
+    unreadable: why it, or the rest of it, cannot be read; None where it can.
     """
 
     run_id: str = ""
@@ -35,6 +36,7 @@ class WrittenRun:
     summary: dict[str, Any] = field(default_factory=dict)
     artifacts: list[str] = field(default_factory=list)
     exit_code: int | None = None
+    unreadable: str | None = None
 
     @property
     def trial_id(self) -> str:
@@ -44,12 +46,16 @@ class WrittenRun:
 
 def read_run(folder: Path) -> WrittenRun:
     """The run whose files are in this folder; an empty one where nothing of it reached the disk."""
+    from google.protobuf.message import DecodeError
     from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]  # made when it is imported
 
     written = WrittenRun()
     for path in folder.glob("run-*.wandb"):
-        for content in _records(path.read_bytes()):
-            _take(written, Record.FromString(content))
+        try:
+            for content in _records(path.read_bytes()):
+                _take(written, Record.FromString(content))
+        except (DecodeError, ValueError, OSError) as error:  # damaged: what comes after it cannot be trusted
+            written.unreadable = str(error)
     return written
 
 

@@ -88,7 +88,7 @@ def place_of(
         group=group or remembered.get("group") or _short(study_name),
         mode=mode or remembered.get("mode") or ONLINE,
     )
-    _check_project(place.project)
+    _check_project(place.project, "--wandb-project" if project or remembered.get("project") else "WANDB_PROJECT")
     if len(place.group) > LONGEST_NAME:
         raise InputError(f"--wandb-group: has {len(place.group)} characters; W&B takes up to {LONGEST_NAME}")
     return place
@@ -128,14 +128,14 @@ def _remembered(path: Path) -> dict[str, Any]:
     return plain
 
 
-def _check_project(project: str) -> None:
+def _check_project(project: str, source: str) -> None:
     found = _REFUSED.search(project)
     accepted = f"up to {LONGEST_NAME} characters without / \\ # ? % :"
     if found is not None:
         where = f"{project!r} holds {found[0]!r}"
-        raise InputError(f"--wandb-project {where}, which W&B refuses in the name of a project; accepted: {accepted}")
+        raise InputError(f"{source} {where}, which W&B refuses in the name of a project; accepted: {accepted}")
     if len(project) > LONGEST_NAME:
-        raise InputError(f"--wandb-project: has {len(project)} characters; accepted: {accepted}")
+        raise InputError(f"{source}: has {len(project)} characters; accepted: {accepted}")
 
 
 def _short(name: str) -> str:

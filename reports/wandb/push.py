@@ -17,6 +17,7 @@ class Pushed:
     """What a push did.
 
     written: the trials whose runs were made now.
+    num_removed: how many runs of earlier plans were removed.
     num_there: how many trials W&B had whole before.
     counts: planned trials by status.
     has_report: whether there is a run with the study's report; not before a trial has finished.
@@ -24,6 +25,7 @@ class Pushed:
     """
 
     written: tuple[str, ...]
+    num_removed: int
     num_there: int
     counts: dict[str, int]
     has_report: bool
@@ -48,10 +50,13 @@ def push(directory: Path, place: Place) -> Pushed:
     with WandbSink(directory, place, console=None) as sink:
         sink.wait_until_ready()
         checked = verify(directory, place)
-        missing = [run.trial_id for run in checked if _is_to_be_written(run)]
+        planned = [run for run in checked if run.is_planned]
+        missing = [run.trial_id for run in planned if _is_to_be_written(run)]
         remember(directory, place)
         for run in checked:
-            if _is_to_be_written(run):
+            if not run.is_planned:
+                sink.remove(run.trial_id, run.others)
+            elif _is_to_be_written(run):
                 sink.send_trial(run.trial_id, replaces=[*run.whole, *run.others])
             elif run.difference is not None:
                 sink.remove(run.trial_id, [*run.whole[1:], *run.others])
@@ -61,7 +66,8 @@ def push(directory: Path, place: Place) -> Pushed:
     _raise_what_failed(sink, missing, has_report=has_report, directory=directory, place=place)
     return Pushed(
         written=tuple(missing),
-        num_there=len(checked) - len(missing),
+        num_removed=sum(len(run.others) for run in checked if not run.is_planned),
+        num_there=len(planned) - len(missing),
         counts=counts,
         has_report=has_report,
         url=sink.url,

@@ -53,6 +53,14 @@ def main(place: Place) -> None:
 
 
 def _read(run: Any) -> WrittenRun:
+    from .client import first_line, is_wandb_error
+
+    try:
+        rows, unreadable = [_without_own(row) for row in run.scan_history()], None
+    except Exception as error:
+        if not is_wandb_error(error):
+            raise
+        rows, unreadable = [], first_line(error)  # one run must not keep the others from being compared
     return WrittenRun(
         run_id=run.id,
         name=run.name,
@@ -60,9 +68,10 @@ def _read(run: Any) -> WrittenRun:
         job_type=run.job_type or "",
         project=run.project,
         config=_without_own(run.config),
-        rows=[_without_own(row) for row in run.scan_history()],
+        rows=rows,
         summary=_without_own(run.summary_metrics),
         exit_code=_STATES.get(run.state),
+        unreadable=unreadable,
     )
 
 

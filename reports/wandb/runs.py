@@ -27,8 +27,7 @@ class RunContent:
     """A run, whole: what W&B is to hold of it.
 
     attempt: which attempt at its trial it is, from 1.
-    rows: the history, a row an epoch, in order; None for a trial that failed, whose epochs the ledger does not keep:
-        the run then has those that were told while it trained.
+    rows: the history, a row an epoch, in order.
     exit_code: 0, or 1 for a trial that failed.
     """
 
@@ -36,7 +35,7 @@ class RunContent:
     name: str
     job_type: str
     config: Mapping[str, Any]
-    rows: tuple[Mapping[str, Any], ...] | None = ()
+    rows: tuple[Mapping[str, Any], ...] = ()
     summary: Mapping[str, Any]
     exit_code: int = 0
     attempt: int = 1
@@ -63,11 +62,10 @@ def run_of(trial: Mapping[str, Any], study_name: str, place: Place) -> RunConten
             "factors": levels,
             **trial["config"],
         },
-        rows=None
-        if trial["status"] == FAILED
-        else tuple(row_of(epoch, metrics) for epoch, metrics in enumerate(trial["epochs"])),
+        rows=tuple(row_of(epoch, metrics) for epoch, metrics in enumerate(trial["epochs"])),
         summary={
             **{f"trial/{key}": trial[key] for key in _OF_TRIAL if trial[key] is not None},
+            "trial/attempts": len(trial["history"]),
             **{metric_key(name): value for name, value in trial["metrics"].items() if not math.isnan(value)},
         },
         exit_code=1 if trial["status"] == FAILED else 0,

@@ -15,6 +15,7 @@ from .reading import runs_on_server
 from .runs import ENDED, RunContent, run_of
 
 MISSING = "is missing"
+UNPLANNED = "is of an earlier plan"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +25,7 @@ class Checked:
     difference: the first thing in which W&B and the ledger differ; None where W&B has it once and whole.
     whole: the ids of its runs that agree with the ledger.
     others: the ids of its other runs.
+    is_planned: whether the trial is of the present plan; else W&B has it from an earlier one, and would average it in.
     """
 
     trial_id: str
@@ -31,10 +33,12 @@ class Checked:
     difference: str | None
     whole: tuple[str, ...]
     others: tuple[str, ...]
+    is_planned: bool = True
 
 
 def verify(directory: Path, place: Place) -> list[Checked]:
-    """Every planned trial that has ended, in the order of the plan, checked against what W&B holds.
+    """Every planned trial that has ended, in the order of the plan, checked against what W&B holds; and what W&B holds
+    of trials that the ledger keeps from earlier plans.
 
     Offline, that is the files in DIR/wandb; online, what the server answers. A run is found by the trial that its
     configuration names.
@@ -53,7 +57,17 @@ def verify(directory: Path, place: Place) -> list[Checked]:
     with Ledger(directory / "ledger.sqlite", writable=False) as ledger:
         study_name = ledger.study_name() or place.group
         trials = [ledger.trial(trial["trial_id"]) for trial in ledger.trials() if trial["status"] in ENDED]
-    return [_checked(run_of(trial, study_name, place), place, found.get(trial["trial_id"], [])) for trial in trials]
+        earlier = sorted(ledger.unplanned_ids() & found.keys())
+    return [
+        *(_checked(run_of(trial, study_name, place), place, found.get(trial["trial_id"], [])) for trial in trials),
+        *(_of_an_earlier_plan(trial_id, found[trial_id]) for trial_id in earlier),
+    ]
+
+
+def _of_an_earlier_plan(trial_id: str, found: list[WrittenRun]) -> Checked:
+    ids = tuple(run.run_id for run in found)
+    name = found[0].name
+    return Checked(trial_id=trial_id, name=name, difference=UNPLANNED, whole=(), others=ids, is_planned=False)
 
 
 def _checked(content: RunContent, place: Place, found: list[WrittenRun]) -> Checked:
@@ -74,27 +88,32 @@ def _checked(content: RunContent, place: Place, found: list[WrittenRun]) -> Chec
 
 def difference_of(content: RunContent, place: Place, found: WrittenRun) -> str | None:
     """The first thing in which a run differs from what it should be, as a phrase; None where it is whole."""
+    return next(_differences(content, place, found), None)
+
+
+def _differences(content: RunContent, place: Place, found: WrittenRun) -> Iterator[str]:
+    if found.unreadable is not None:
+        yield f"cannot be read ({found.unreadable})"
+    if found.exit_code is None:
+        yield "was never ended"
+    if len(found.rows) != len(content.rows):
+        yield f"has {len(found.rows)} rows, not {len(content.rows)}"
+    for number, (wanted, row) in enumerate(zip(content.rows, found.rows, strict=False)):
+        if what := _first_difference(wanted, row):
+            yield f"row {number}: {what}"
     expected: tuple[tuple[str, Any, Any], ...] = (
+        ("project", place.project, found.project),
         ("group", place.group, found.group),
         ("job type", content.job_type, found.job_type),
         ("name", content.name, found.name),
         ("configuration", content.config, _unquoted(found.config)),
         ("summary", content.summary, found.summary),
     )
-    if found.exit_code is None:
-        return "was never ended"
-    rows = found.rows if content.rows is None else content.rows
-    if len(found.rows) != len(rows):
-        return f"has {len(found.rows)} rows, not {len(rows)}"
-    for number, (wanted, row) in enumerate(zip(rows, found.rows, strict=True)):
-        if what := _first_difference(wanted, row):
-            return f"row {number}: {what}"
-    for label, wanted, value in expected:
-        if what := _first_difference(wanted, value):
-            return f"{label}{': ' if isinstance(wanted, Mapping) else ' '}{what}"
+    for label, whole, value in expected:
+        if what := _first_difference(whole, value):
+            yield f"{label}{': ' if isinstance(whole, Mapping) else ' '}{what}"
     if (found.exit_code != 0) != (content.exit_code != 0):
-        return f"ended with exit code {found.exit_code}, not {content.exit_code}"
-    return None
+        yield f"ended with exit code {found.exit_code}, not {content.exit_code}"
 
 
 def _unquoted(config: Mapping[str, Any]) -> Mapping[str, Any]:

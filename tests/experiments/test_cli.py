@@ -40,6 +40,17 @@ def first_trial(study="mine"):
     return Path(f"runs/{study}/report/trials.csv").read_text().splitlines()[1].split(",")[0]
 
 
+def test_a_folder_of_the_users_does_not_hide_a_package_of_ours(tmp_path):
+    for name in ("reports", "experiments"):
+        (tmp_path / name).mkdir()
+    script = Path(sys.executable).with_name("ablate")
+    words = [script, "run", "mine.yaml", "--wandb", "offline"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Written to runs/mine/report" in done.stdout
+    assert "W&B: 4 runs and the report in runs/mine/wandb" in done.stdout
+
+
 def test_list_names_every_shipped_study_with_its_question(capsys):
     code, out, _ = ablate(capsys, "list")
     assert code == 0

@@ -9,6 +9,7 @@ from small_study import small_study
 
 from experiments import DirectoryError, InputError, Ledger, LedgerError, StudyError, load_study, parse_study, run
 from experiments.folder import writing
+from reports import build_report
 
 
 class Notes:
@@ -65,6 +66,27 @@ def test_every_trial_is_trained_once_and_told_in_order(tmp_path):
     statuses, metrics = results(tmp_path / "s")
     assert set(statuses.values()) == {"finished"}
     assert {name for _, name in metrics} == {f"{s}/{m}" for s in ("train", "val", "test") for m in ("loss", "acc")}
+
+
+def test_a_trial_that_fails_keeps_the_epochs_that_it_told(tmp_path):
+    study = {
+        "question": "?",
+        "base": {
+            "model": {"class_path": "user_module.UserModule"},
+            "data": {"class_path": "user_module.UserData"},
+            "trainer": {"max_epochs": 3, "accelerator": "cpu"},
+        },
+        "factors": {"fails": {"key": "model.init_args.fails", "levels": ["", "raises"]}},  # in its second epoch
+        "seeds": 2,
+        "metric": {"name": "test/loss", "goal": "min"},
+    }
+    train(study, tmp_path / "s")
+    with Ledger(tmp_path / "s" / "ledger.sqlite", writable=False) as ledger:
+        trials = [ledger.trial(row["trial_id"]) for row in ledger.trials()]
+    assert [(trial["status"], len(trial["epochs"])) for trial in trials] == [("finished", 3)] * 2 + [("failed", 1)] * 2
+    assert "train/loss" in trials[-1]["epochs"][0]
+    report = build_report(tmp_path / "s")
+    assert (report.bands["n"] == 0).all()
 
 
 def test_both_runners_give_the_same_bits(tmp_path):

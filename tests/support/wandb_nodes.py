@@ -133,7 +133,7 @@ class WandbNodes:
         def pages(arguments: dict[str, Any]) -> list[str]:
             low, high = arguments.get("minStep") or 0, arguments.get("maxStep")
             inside = [
-                line
+                _as_json(line)
                 for number, line in enumerate(history)
                 if low <= (step := json.loads(line).get("_step", number)) and (high is None or step < high)
             ]
@@ -238,6 +238,12 @@ def _selected(rows: list[dict[str, Any]], spec: dict[str, Any]) -> list[dict[str
     inside = [row for row in rows if low <= row.get("_step", 0) and (high is None or row.get("_step", 0) <= high)]
     whole = [{key: row[key] for key in keys} if keys else row for row in inside if all(key in row for key in keys)]
     return _sampled(whole, spec.get("samples"))
+
+
+def _as_json(line: str) -> str:
+    """A line as queries answer it: clients write NaN and infinities bare, and could not read them so."""
+    words = {"NaN": "NaN", "Infinity": "Infinity", "-Infinity": "-Infinity"}
+    return json.dumps(json.loads(line, parse_constant=words.__getitem__))
 
 
 def _sampled(rows: list[Any], num_samples: int | None) -> list[Any]:

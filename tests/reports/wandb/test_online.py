@@ -90,6 +90,7 @@ def as_written(run):
         name=run.name,
         group=run.group,
         job_type=run.job_type,
+        project=run.project,
         config=without_own(run.config),
         rows=[without_own(row) for row in run.history],
         summary=without_own(run.summary),
@@ -182,6 +183,7 @@ def test_trials_that_fail_and_diverge_are_ended_runs_that_say_so(server):
     ablate(server, "run", "mine.yaml", "--wandb", "online", code=1)
     assert statuses() == {"finished": 1, "failed": 1, "diverged": 1}
     assert differences(server) == []
+    assert "3 of 3 runs on the server agree" in ablate(server, "wandb", "verify", "runs/mine")  # NaN among the rows
     states = {run.name: run.state for run in server.runs.values()}
     assert states["fails=raising, seed=0"] == "failed"
     assert states["fails=diverging, seed=0"] == states["fails=good, seed=0"] == "finished"
@@ -340,6 +342,9 @@ def test_bad_input_is_told_before_anything_trains(server):
     out = ablate(server, "run", "mine.yaml", "--wandb", "online", "--wandb-project", "a/b", code=2)
     assert "ablate: --wandb-project 'a/b' holds '/', which W&B refuses in the name of a project" in out
     assert not Path("runs").exists()
+    out = ablate(server, "run", "mine.yaml", "--wandb", "offline", code=2, WANDB_BASE_URL="notaurl")
+    assert "ablate: --wandb: a variable WANDB_... is not as it must be: " in out
+    assert "base_url" in out
     out = ablate(server, "wandb", "push", "runs/none", code=2)
     assert "there is no ledger" in out
     assert server.requests == []

@@ -50,6 +50,12 @@ def test_a_project_that_wandb_refuses_is_an_error_that_names_the_character(tmp_p
     )
 
 
+def test_a_variable_that_names_a_project_that_wandb_refuses_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_PROJECT", "a/b")
+    with pytest.raises(InputError, match=r"^WANDB_PROJECT 'a/b' holds '/', which W&B refuses"):
+        place_of(tmp_path, "depth")
+
+
 def test_long_names_are_refused_or_for_a_study_cut_to_a_name_of_its_own(tmp_path):
     with pytest.raises(InputError, match="--wandb-project: has 129 characters; accepted: up to 128"):
         place_of(tmp_path, "depth", project="p" * 129)

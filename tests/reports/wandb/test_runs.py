@@ -50,6 +50,7 @@ def test_rows_are_epochs_at_their_number_and_the_summary_is_the_ledger_s(tmp_pat
         "trial/backend": "lightning",
         "trial/device": "",
         "trial/num_parameters": 10,
+        "trial/attempts": 1,
     }
     assert run.exit_code == 0
 
@@ -64,9 +65,9 @@ def test_a_diverged_trial_ends_well_without_final_metrics(tmp_path):
 
 
 def test_a_failed_trial_ends_badly_with_its_traceback(tmp_path):
-    run = run_content(tmp_path, make_result(status=FAILED))
+    run = run_content(tmp_path, make_result(status=FAILED, epochs=({"val/acc": 0.5},)))
     assert run.exit_code == 1
-    assert run.rows is None
+    assert run.rows == ({"epoch": 0, "val/acc": 0.5},)
     assert run.summary["trial/error"] == "Traceback: RuntimeError: boom"
 
 

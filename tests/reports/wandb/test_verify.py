@@ -30,6 +30,7 @@ def written(**changes):
         "run_id": "r",
         "name": "x=a, seed=0",
         "group": "activations",
+        "project": "ablation-suite",
         "job_type": "train",
         "config": {"seed": 0, "model": {"sizes": [1, 2], "init": None}},
         "rows": [{"epoch": 0, "loss": "NaN"}, {"epoch": 1, "loss": 0.25}],
@@ -55,6 +56,8 @@ def test_a_whole_run_has_no_difference():
         ({"summary": {"test/acc": 0.5000001}}, "summary: test/acc is 0.5000001, not 0.5"),
         ({"summary": {}}, "summary: test/acc is missing"),
         ({"summary": {"test/acc": 0.5, "val/acc": 1}}, "summary: val/acc is there, and not in the ledger"),
+        ({"project": "other"}, "project is 'other', not 'ablation-suite'"),
+        ({"unreadable": "why"}, "cannot be read (why)"),
         ({"group": "other"}, "group is 'other', not 'activations'"),
         ({"job_type": ""}, "job type is '', not 'train'"),
         ({"name": "other"}, "name is 'other', not 'x=a, seed=0'"),
@@ -150,6 +153,38 @@ def test_our_reader_reads_what_wandb_s_own_does(pushed):
     plain = [{key: value for key, value in row.items() if not key.startswith("_")} for row in rows]
     assert read_run(folder).rows == plain
     assert len(plain) == 200
+
+
+def test_a_damaged_file_is_a_difference_that_a_push_mends(pushed):
+    directory, _ = pushed
+    folder = min(path for path in (directory / "wandb").glob("offline-run-*") if "report" not in path.name)
+    path = next(folder.glob("*.wandb"))
+    content = bytearray(path.read_bytes())
+    for place in range(30, 3000, 7):
+        content[place] ^= 0x5A
+    path.write_bytes(content)
+    assert sum(run.difference is not None for run in verify(directory, PLACE)) == 1
+    assert len(push(directory, PLACE).written) == 1
+    assert [run.difference for run in verify(directory, PLACE)] == [None] * 5
+
+
+def test_runs_of_earlier_plans_are_told_and_removed_and_files_of_online_runs_are_no_offline_ones(pushed):
+    directory, _ = pushed
+    measure = lambda levels, seed: make_result(0.5)  # noqa: E731
+    make_ledger(directory, one_factor(seeds=1), measure)
+    differences = [run.difference for run in verify(directory, PLACE)]
+    assert differences == [None] * 2 + ["is of an earlier plan"] * 3
+    done = push(directory, PLACE)
+    assert (done.written, done.num_there, done.num_removed) == ((), 2, 3)
+    assert [run.difference for run in verify(directory, PLACE)] == [None] * 2
+    for folder in (directory / "wandb").glob("offline-run-*"):
+        folder.rename(folder.with_name(folder.name.removeprefix("offline-")))
+    assert [run.difference for run in verify(directory, PLACE)] == ["is missing"] * 2
+    elsewhere = Place(group="activations", mode=OFFLINE, project="other")
+    push(directory, PLACE)
+    assert [run.difference for run in verify(directory, elsewhere)] == ["project is 'ablation-suite', not 'other'"] * 2
+    assert len(push(directory, elsewhere).written) == 2
+    assert [run.difference for run in verify(directory, elsewhere)] == [None] * 2
 
 
 def test_a_folder_without_anything_readable_is_an_empty_run(tmp_path):
