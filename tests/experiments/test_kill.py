@@ -6,11 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import soak
 import yaml
 from small_study import small_study
+from waiting_module import waiting_study
 
 from experiments import Ledger, load_study, run
 
@@ -37,7 +39,10 @@ def start(study_path, directory, fuse):
         "--fuse",
         fuse,
     ]
-    return subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1] / "support")}
+    return subprocess.Popen(
+        arguments, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+    )
 
 
 def kill_after(study_path, directory, num_more, seconds, fuse="never"):
@@ -93,16 +98,17 @@ def test_a_command_killed_while_it_trains_continues_to_the_same_results(study_pa
 
 
 @pytest.mark.slow
-def test_a_command_killed_while_it_trains_groups_trains_the_same_groups_again(study_path, tmp_path):
-    directory = tmp_path / "killed"
+def test_a_command_killed_while_it_trains_groups_trains_the_same_groups_again(tmp_path):
+    study_path, directory = tmp_path / "killed.yaml", tmp_path / "killed"
+    study_path.write_text(yaml.safe_dump(waiting_study(tmp_path, seeds=8, first_goes=True)))
     command = start(study_path, directory, "auto")
-    while not (directory / "logs" / "worker-1.log").exists():
+    while command.poll() is None and not (num_done(directory) and list(tmp_path.glob("waits-*"))):
         time.sleep(0.02)
-    time.sleep(1.5)  # the groups are in training; each ends as a whole
-    os.kill(command.pid, signal.SIGKILL)
-    command.communicate()
-    with Ledger(directory / "ledger.sqlite", writable=False) as ledger:
-        assert ledger.counts()["finished"] in {0, 8}
+    command.kill()
+    _, err = command.communicate()
+    assert command.returncode == -signal.SIGKILL, err
+    assert num_done(directory) == 8  # a group ends as a whole; the other one is in training
+    (tmp_path / "go").touch()
     assert_same_as_uninterrupted(study_path, tmp_path, "auto")
 
 

@@ -1,9 +1,11 @@
 """A user's module that trains only when it is told to, so that tests have several processes in training at once."""
 
+import contextlib
 import os
 import time
 from pathlib import Path
 
+from fusable_module import Fusable
 from user_module import UserModule
 
 
@@ -18,3 +20,51 @@ class Waits(UserModule):
         (self.folder / f"began-{os.getpid()}").touch()
         while not (self.folder / "go").exists():
             time.sleep(0.02)
+
+
+class WaitsInAnEpoch(Fusable):
+    """Trained alone or in a group, stays in its second epoch until there is a file `go` in the folder.
+
+    With `first_goes`, the first process that comes there does not wait. A file `waits-<process>` says who does.
+    """
+
+    def __init__(self, folder: str, lr: float = 0.1, first_goes: bool = False):
+        super().__init__(lr=lr)
+        self.folder = Path(folder)
+        self.first_goes = first_goes
+
+    def training_step(self, batch, batch_idx):
+        if self.current_epoch == 1:
+            self._wait()
+        return super().training_step(batch, batch_idx)
+
+    def test_step(self, batch, batch_idx):
+        x, y = batch
+        return {"correct": (self.net(x).squeeze(1) - y).abs() < 0.5}
+
+    def _wait(self):
+        first = self.folder / "first"
+        if self.first_goes:
+            with contextlib.suppress(FileExistsError), first.open("x") as file:
+                file.write(str(os.getpid()))
+            if first.read_text() == str(os.getpid()):
+                return
+        (self.folder / f"waits-{os.getpid()}").touch()
+        while not (self.folder / "go").exists():
+            time.sleep(0.02)
+
+
+def waiting_study(folder, max_epochs=3, seeds=2, **arguments):
+    """A study of `WaitsInAnEpoch`: learning rates, which share a loop."""
+    model = {"class_path": "waiting_module.WaitsInAnEpoch", "init_args": {"folder": str(folder), **arguments}}
+    return {
+        "question": "Does the learning rate matter?",
+        "base": {
+            "model": model,
+            "data": {"class_path": "user_module.UserData"},
+            "trainer": {"max_epochs": max_epochs, "accelerator": "cpu"},
+        },
+        "factors": {"lr": {"key": "model.init_args.lr", "levels": [0.05, 0.1], "reference": 0.1}},
+        "seeds": seeds,
+        "metric": {"name": "val/loss", "goal": "min"},
+    }

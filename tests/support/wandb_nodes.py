@@ -142,7 +142,8 @@ class WandbNodes:
         def sampled(arguments: dict[str, Any]) -> list[list[Node]]:
             specs = arguments["specs"]
             specs = [specs] if isinstance(specs, str) else specs  # GraphQL takes one for a list of one
-            return [_selected(run.history, json.loads(spec)) for spec in specs]
+            rows = [json.loads(_as_json(line)) for line in history]
+            return [_selected(rows, json.loads(spec)) for spec in specs]
 
         return {
             "__typename": "Run",
@@ -186,7 +187,10 @@ class WandbNodes:
             },
             "history": pages,
             "sampledHistory": sampled,
-            "parquetHistory": lambda _: {"parquetUrls": [], "liveData": run.history},
+            "parquetHistory": lambda _: {
+                "parquetUrls": [],
+                "liveData": [json.loads(_as_json(line)) for line in history],
+            },
             "files": lambda arguments: self.artifacts.files(run.files, arguments),
             "fileCount": len(run.files),
         } | self.artifacts.of_run(run)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 from small_study import small_study
+from waiting_module import waiting_study
 from wandb_server import WandbServer
 
 from experiments import Ledger
@@ -110,16 +111,16 @@ def statuses(directory="runs/mine"):
 @SLOW
 @pytest.mark.parametrize("fuse", ["auto", "never"])
 def test_an_online_study_is_seen_while_it_trains_and_is_the_ledger_afterwards(server, fuse):
-    write_study(max_epochs=100)
+    Path("mine.yaml").write_text(yaml.safe_dump(waiting_study(Path.cwd(), max_epochs=4)))
     often = {"WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "0.2"}  # seconds; W&B's client sends every 15
     process = start(server, "run", "mine.yaml", "--wandb", "online", "--fuse", fuse, **often)
-    seen = []
-    while process.poll() is None:
-        seen += [len(run.history) for run in list(server.runs.values()) if run.state == "running"]
+    while process.poll() is None and not any(run.history for run in list(server.runs.values())):
         time.sleep(0.05)
-    out, err = process.communicate()
+    seen = [(run.state, len(run.history)) for run in list(server.runs.values()) if run.history]
+    assert set(seen) == {("running", 1)}, process.communicate()  # epoch by epoch, not all at the end
+    Path("go").touch()
+    out, err = process.communicate(timeout=400)
     assert process.returncode == 0, out + err
-    assert any(0 < num_rows < 100 for num_rows in seen)  # epoch by epoch, not all at the end
     assert f"W&B: 4 runs and the report in {server.url}/loopback/ablation-suite" in out
     assert differences(server) == []
     with ledger() as opened:
