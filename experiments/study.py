@@ -88,6 +88,9 @@ class Study:
 
     folds: K, where seed s trains fold s mod K of the data module's K-fold cross-validation; None where each seed is a
         training of its own.
+    chapter: the chapter of a course that it belongs to, as `ablate list` groups studies; None for none.
+    minutes: how long the whole study is expected to take on two cores; None where nobody has said.
+        Neither is part of a trial's identity.
     source: the file it came from, for messages.
     """
 
@@ -101,6 +104,8 @@ class Study:
     exclude: tuple[Mapping[str, tuple[str, ...]], ...] = ()
     claims: tuple[Claim, ...] = ()
     folds: int | None = None
+    chapter: str | None = None
+    minutes: float | None = None
     source: str = field(default="study", compare=False)
 
     def factor(self, name: str) -> Factor:
@@ -128,7 +133,11 @@ class Study:
 
     def to_dict(self) -> dict[str, Any]:
         """The study as plain data; `parse_study` of it gives the study back."""
-        plain: dict[str, Any] = {"name": self.name, "question": self.question, "base": dict(self.base)}
+        plain: dict[str, Any] = {"name": self.name, "question": self.question}
+        plain |= {
+            key: value for key, value in (("chapter", self.chapter), ("minutes", self.minutes)) if value is not None
+        }
+        plain["base"] = dict(self.base)
         plain["factors"] = {
             factor.name: {
                 "levels": {level.name: dict(level.changes) for level in factor.levels},

@@ -4,7 +4,6 @@ Pure data, no torch: what can be said of a file without importing the user's cla
 themselves accept is checked in build.py.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -16,17 +15,20 @@ from ruamel.yaml.error import YAMLError
 from .errors import InputError, Problem, StudyError, choices, listed
 from .keys import KeyPathError, with_changes
 from .plain_data import not_plain_section
-from .study import DESIGNS, GOALS, LARGEST_SEED, SECTIONS, Claim, Factor, Level, Metric, Study, value_name
+from .study import DESIGNS, LARGEST_SEED, SECTIONS, Factor, Level, Study, value_name
+from .study_claims import read_claims
+from .study_reader import StudyReader
 
 DEFAULT_SEEDS = 5
 FEWEST_FOLDS = 2
-_INTERACTION_KEYS = ("more_under", "than_under")
+LONGEST_CHAPTER = 40  # characters: a heading of `ablate list`
 
 _REPORT_COLUMNS = (
     *("trial_id", "seed", "status", "backend", "seconds", "num_parameters", "diverged_epoch", "attempts"),
     *("epoch", "metric", "context"),
 )
 _STUDY_KEYS = ("name", "question", "base", "factors", "design", "exclude", "folds", "seeds", "metric", "claims")
+_STUDY_KEYS += ("chapter", "minutes")
 
 
 def shipped_studies() -> dict[str, str]:
@@ -104,16 +106,13 @@ def parse_study(
     return _Parser(source, name).study(content, changes or {})
 
 
-class _Parser:
+class _Parser(StudyReader):
     """Reads one study and collects what is wrong with it on the way."""
 
     def __init__(self, source: str, name: str) -> None:
+        super().__init__()
         self.source = source
         self.name = name
-        self.problems: list[Problem] = []
-
-    def wrong(self, where: str, what: str) -> None:
-        self.problems.append(Problem(where=where, what=what))
 
     def study(self, content: Any, changes: Mapping[str, Any]) -> Study:
         if not isinstance(content, dict):
@@ -146,8 +145,10 @@ class _Parser:
             seeds=self.seeds(content.get("seeds", folds or DEFAULT_SEEDS)),
             metric=self.metric(content.get("metric", {"name": ""})),
             exclude=self.exclude(content.get("exclude") or [], factors),
-            claims=self.claims(content.get("claims") or {}, factors, content.get("design", "full")),
+            claims=read_claims(self, content.get("claims") or {}, factors, content.get("design", "full")),
             folds=folds,
+            chapter=self.chapter(content.get("chapter")),
+            minutes=self.positive("minutes", content.get("minutes"), "a positive number of minutes"),
             source=self.source,
         )
         if not set(study.name).isdisjoint("/\\\0") or study.name in {"", ".", ".."}:
@@ -156,22 +157,13 @@ class _Parser:
             raise StudyError(self.source, self.problems)
         return study
 
-    def only_keys(self, where: str, mapping: Mapping[Any, Any], accepted: Sequence[str]) -> None:
-        for key in mapping:
-            if key not in accepted:
-                path = f"{where}.{key}" if where else str(key)
-                self.wrong(path, f"is not a key here{choices(key, accepted)}")
-
-    def text(self, where: str, value: Any) -> str:
-        if isinstance(value, str):
-            return " ".join(value.split())
-        self.wrong(where, f"is {value!r}; a text is expected")
-        return ""
-
-    def one_of(self, where: str, value: Any, accepted: Sequence[str]) -> str:
-        if value not in accepted:
-            self.wrong(where, f"is {value!r}{choices(value, accepted)}")
-        return str(value)
+    def chapter(self, value: Any) -> str | None:
+        if value is None:
+            return None
+        chapter = self.text("chapter", value)
+        if isinstance(value, str) and not 0 < len(chapter) <= LONGEST_CHAPTER:
+            self.wrong("chapter", f"is {value!r}; a short text, of 1 to {LONGEST_CHAPTER} characters, is expected")
+        return chapter
 
     def base(self, value: Any, changes: Mapping[str, Any]) -> dict[str, Any]:
         if not isinstance(value, dict):
@@ -317,21 +309,6 @@ class _Parser:
                 self.wrong("seeds", f"{seed!r} is there twice")
         return tuple(value)
 
-    def metric(self, value: Any, where: str = "metric") -> Metric:
-        if not isinstance(value, dict):
-            self.wrong(where, f"is {value!r}; {{name, goal, margin}} is expected")
-            return Metric(name="")
-        self.only_keys(where, value, ("name", "goal", "margin"))
-        if "name" not in value:
-            self.wrong(f"{where}.name", "is missing; a metric that the model logs, such as test/acc")
-        goal = self.one_of(f"{where}.goal", value.get("goal", "max"), GOALS)
-        margin = value.get("margin")
-        is_number = isinstance(margin, int | float) and not isinstance(margin, bool) and math.isfinite(margin)
-        if margin is not None and not (is_number and margin > 0):
-            self.wrong(f"{where}.margin", f"is {margin!r}; a positive number in the metric's unit is expected")
-            margin = None
-        return Metric(name=self.text(f"{where}.name", value.get("name", "")), goal=goal, margin=margin)
-
     def exclude(self, value: Any, factors: Sequence[Factor]) -> tuple[Mapping[str, tuple[str, ...]], ...]:
         if not isinstance(value, list):
             self.wrong("exclude", f"is {value!r}; a list of {{factor: level}} is expected")
@@ -348,90 +325,6 @@ class _Parser:
                 rule[str(name)] = tuple(self.level_of(f"{where}.{name}", factors, name, level) for level in wanted)
             rules.append(rule)
         return tuple(rules)
-
-    def claims(self, value: Any, factors: Sequence[Factor], design: Any) -> tuple[Claim, ...]:
-        if not isinstance(value, dict):
-            self.wrong("claims", f"is {value!r}; a mapping of name to {{factor, better, than, says}} is expected")
-            return ()
-        claims = []
-        for name, entry in value.items():
-            where = f"claims.{name}"
-            if not isinstance(entry, dict):
-                self.wrong(where, f"is {entry!r}; {{factor, better, than, says}} is expected")
-                continue
-            self.only_keys(where, entry, ("factor", "better", "than", "says", "more_under", "than_under", "metric"))
-            missing = [key for key in ("factor", "better", "than", "says") if key not in entry]
-            for key in missing:
-                self.wrong(f"{where}.{key}", "is missing")
-            if missing:
-                continue
-            better, than = (
-                self.level_of(f"{where}.{key}", factors, entry["factor"], entry[key]) for key in ("better", "than")
-            )
-            if better == than:
-                self.wrong(where, f"compares {better!r} with itself")
-            under, than_under = self.interaction(where, entry, factors, design)
-            claims.append(
-                Claim(
-                    name=str(name),
-                    factor=str(entry["factor"]),
-                    better=better,
-                    than=than,
-                    says=self.text(f"{where}.says", entry["says"]),
-                    under=under,
-                    than_under=than_under,
-                    metric=self.metric(entry["metric"], f"{where}.metric") if "metric" in entry else None,
-                )
-            )
-        return tuple(claims)
-
-    def interaction(
-        self, where: str, entry: Mapping[str, Any], factors: Sequence[Factor], design: Any
-    ) -> tuple[tuple[str, str] | None, tuple[str, str] | None]:
-        """The two cells of another factor that a claim on an interaction compares; None twice for other claims."""
-        given = [key for key in _INTERACTION_KEYS if key in entry]
-        if not given:
-            return None, None
-        for key in _INTERACTION_KEYS:
-            if key not in entry:
-                self.wrong(f"{where}.{key}", f"is missing; {given[0]} is compared with it")
-        cells = [self.one_level(f"{where}.{key}", entry[key], factors) for key in given]
-        if len(given) < len(_INTERACTION_KEYS) or None in cells:
-            return None, None
-        under, than_under = cells
-        if under is not None and than_under is not None:
-            if under[0] != than_under[0]:
-                self.wrong(
-                    where, f"more_under names {under[0]!r} and than_under {than_under[0]!r}; one factor is needed"
-                )
-            elif under == than_under:
-                self.wrong(where, f"compares {under[0]}={under[1]} with itself")
-            elif under[0] == entry["factor"]:
-                self.wrong(f"{where}.more_under", f"names the claim's own factor {under[0]!r}; another one is needed")
-            elif design == "one_at_a_time":
-                self.wrong(where, "is on an interaction, which the one_at_a_time design cannot estimate; use full")
-        return under, than_under
-
-    def one_level(self, where: str, value: Any, factors: Sequence[Factor]) -> tuple[str, str] | None:
-        """One factor with one level, as in {activation: relu}."""
-        if not isinstance(value, dict) or len(value) != 1:
-            self.wrong(where, f"is {value!r}; one {{factor: level}} is expected")
-            return None
-        ((name, level),) = value.items()
-        return str(name), self.level_of(f"{where}.{name}", factors, name, level)
-
-    def level_of(self, where: str, factors: Sequence[Factor], factor_name: Any, level: Any) -> str:
-        names = [factor.name for factor in factors]
-        if factor_name not in names:
-            problem = f"{factor_name!r} is not a factor{choices(factor_name, names, 'factors')}"
-            if not any(known.what == problem for known in self.problems):
-                self.wrong(where, problem)
-            return value_name(level)
-        accepted = factors[names.index(factor_name)].level_names
-        if value_name(level) not in accepted:
-            known = choices(level, accepted, "levels")
-            self.wrong(where, f"{value_name(level)!r} is not a level of {factor_name}{known}")
-        return value_name(level)
 
 
 def _set_alone(level: Level) -> Mapping[str, Any]:

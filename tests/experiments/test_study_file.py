@@ -42,6 +42,15 @@ def test_plain_data_of_a_study_gives_the_study_back():
     assert parse_study(study.to_dict()) == study
 
 
+def test_chapter_and_minutes_are_read_written_and_may_be_left_out():
+    study = parse_study(small_study(chapter="  Activations\n", minutes=0.5))
+    assert (study.chapter, study.minutes) == ("Activations", 0.5)
+    assert parse_study(study.to_dict()) == study
+    plain = parse_study(small_study())
+    assert (plain.chapter, plain.minutes) == (None, None)
+    assert {"chapter", "minutes"}.isdisjoint(plain.to_dict())
+
+
 def test_the_reference_is_the_first_level_where_none_is_named():
     content = small_study()
     del content["factors"]["activation"]["reference"]
@@ -71,6 +80,15 @@ def test_every_shipped_study_parses_and_asks_a_question(name):
 HOLDS_ITSELF: list = []
 HOLDS_ITSELF.append(HOLDS_ITSELF)
 WRONG = [
+    ({"chapter": 3}, "chapter: is 3; a text is expected"),
+    ({"chapter": " "}, "chapter: is ' '; a short text, of 1 to 40 characters, is expected"),
+    ({"chapter": "x" * 41}, f"chapter: is '{'x' * 41}'; a short text, of 1 to 40 characters, is expected"),
+    ({"minutes": 0}, "minutes: is 0; a positive number of minutes is expected"),
+    ({"minutes": -1.5}, "minutes: is -1.5; a positive number of minutes is expected"),
+    ({"minutes": True}, "minutes: is True; a positive number of minutes is expected"),
+    ({"minutes": float("inf")}, "minutes: is inf; a positive number of minutes is expected"),
+    ({"minutes": "ten"}, "minutes: is 'ten'; a positive number of minutes is expected"),
+    ({"chaptr": "Text"}, "chaptr: is not a key here; did you mean 'chapter'?"),
     ({"seeds": 0}, "seeds: is 0; at least 1 is needed"),
     ({"seeds": -3}, "seeds: is -3; at least 1 is needed"),
     ({"seeds": True}, "seeds: is True; a number of seeds or a list of seeds is expected"),
@@ -290,7 +308,22 @@ def test_a_change_outside_the_configuration_is_refused():
         lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
         max_leaves=8,
     ),
-    st.sampled_from(["name", "question", "base", "factors", "design", "exclude", "folds", "seeds", "metric", "claims"]),
+    st.sampled_from(
+        [
+            "name",
+            "question",
+            "base",
+            "factors",
+            "design",
+            "exclude",
+            "folds",
+            "seeds",
+            "metric",
+            "claims",
+            "chapter",
+            "minutes",
+        ]
+    ),
 )
 def test_whatever_stands_under_a_key_it_parses_or_is_a_study_error(value, key):
     content = copy.deepcopy(small_study())
