@@ -57,6 +57,9 @@ class Metric:
 class Claim:
     """A sentence put to the test: level `better` of a factor against level `than`.
 
+    is_equality: the claim is that the two differ by less than the metric's margin, and not that one is better.
+    where: (factor, level) of other factors: the claim is on the cells that have these levels, and not on the mean over
+        all of them.
     under, than_under: where given, (factor, level) of another factor each: the claim is then on the interaction, that
         `better` gains more against `than` under the first than under the second.
     metric: what decides this claim; None for the study's.
@@ -67,13 +70,18 @@ class Claim:
     better: str
     than: str
     says: str
+    is_equality: bool = False
+    where: tuple[tuple[str, str], ...] = ()
     under: tuple[str, str] | None = None
     than_under: tuple[str, str] | None = None
     metric: Metric | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The claim as plain data of a study file, without its name."""
-        plain: dict[str, Any] = {"factor": self.factor, "better": self.better, "than": self.than}
+        keys = ("equal", "to") if self.is_equality else ("better", "than")
+        plain: dict[str, Any] = {"factor": self.factor, **dict(zip(keys, (self.better, self.than), strict=True))}
+        if self.where:
+            plain["where"] = dict(self.where)
         for key, cell in (("more_under", self.under), ("than_under", self.than_under)):
             if cell is not None:
                 plain[key] = dict([cell])

@@ -1,17 +1,32 @@
-"""The claims of a study file: that a level is better than another, or more so in one of two contexts."""
+"""The claims of a study file: that a level is better than another or equal to it, in some cells or in all.
+
+`better` and `than` name two levels, or `equal` and `to`; `where` the levels of other factors; `more_under` and
+`than_under` two contexts, of which the first is to make more of the difference.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .study import Claim, Factor
+from .study import Claim, Factor, Metric
 from .study_reader import StudyReader
 
-_NEEDED = ("factor", "better", "than", "says")
+_BETTER, _EQUAL = ("better", "than"), ("equal", "to")
+_NEEDED = ("factor", *_BETTER, "says")
 _INTERACTION_KEYS = ("more_under", "than_under")
 
 
-def read_claims(reader: StudyReader, value: Any, factors: Sequence[Factor], design: Any) -> tuple[Claim, ...]:
-    """The claims, from a mapping of name to {factor, better, than, says}; the reader notes what is wrong."""
+def read_claims(
+    reader: StudyReader, value: Any, factors: Sequence[Factor], design: Any, metric: Metric | None
+) -> tuple[Claim, ...]:
+    """The claims, from a mapping of name to {factor, better, than, says}; the reader notes what is wrong.
+
+    Arguments:
+        reader: notes what is wrong.
+        value: what the file gives.
+        factors: of the study.
+        design: of the study, as the file gives it.
+        metric: of the study, as far as it could be read.
+    """
     if not isinstance(value, dict):
         reader.wrong("claims", f"is {value!r}; a mapping of name to {{factor, better, than, says}} is expected")
         return ()
@@ -21,28 +36,40 @@ def read_claims(reader: StudyReader, value: Any, factors: Sequence[Factor], desi
         if not isinstance(entry, dict):
             reader.wrong(where, f"is {entry!r}; {{factor, better, than, says}} is expected")
             continue
-        reader.only_keys(where, entry, (*_NEEDED, *_INTERACTION_KEYS, "metric"))
-        missing = [key for key in _NEEDED if key not in entry]
+        reader.only_keys(where, entry, (*_NEEDED, *_EQUAL, *_INTERACTION_KEYS, "where", "metric"))
+        is_equality = any(key in entry for key in _EQUAL)
+        levels = _EQUAL if is_equality else _BETTER
+        if is_equality and any(key in entry for key in _BETTER):
+            reader.wrong(where, "says both better and equal; {better, than} or {equal, to} is expected")
+            continue
+        missing = [key for key in ("factor", *levels, "says") if key not in entry]
         for key in missing:
             reader.wrong(f"{where}.{key}", "is missing")
         if missing:
             continue
-        better, than = (
-            reader.level_of(f"{where}.{key}", factors, entry["factor"], entry[key]) for key in ("better", "than")
-        )
-        if better == than:
-            reader.wrong(where, f"compares {better!r} with itself")
+        one, other = (reader.level_of(f"{where}.{key}", factors, entry["factor"], entry[key]) for key in levels)
+        if one == other:
+            reader.wrong(where, f"compares {one!r} with itself")
+        own_metric = reader.metric(entry["metric"], f"{where}.metric") if "metric" in entry else None
+        margin = metric.margin if own_metric is None and metric is not None else own_metric and own_metric.margin
+        if is_equality and margin is None:
+            reader.wrong(where, "is on equality, and its metric names no margin within which levels are equal")
         under, than_under = _interaction(reader, where, entry, factors, design)
+        taken = [str(entry["factor"])] + ([] if under is None else [under[0]])
         claims.append(
             Claim(
                 name=str(name),
                 factor=str(entry["factor"]),
-                better=better,
-                than=than,
+                better=one,
+                than=other,
                 says=reader.text(f"{where}.says", entry["says"]),
+                is_equality=is_equality,
+                where=_where(reader, f"{where}.where", entry["where"], factors, design, taken)
+                if "where" in entry
+                else (),
                 under=under,
                 than_under=than_under,
-                metric=reader.metric(entry["metric"], f"{where}.metric") if "metric" in entry else None,
+                metric=own_metric,
             )
         )
     return tuple(claims)
@@ -72,6 +99,23 @@ def _interaction(
         elif design == "one_at_a_time":
             reader.wrong(where, "is on an interaction, which the one_at_a_time design cannot estimate; use full")
     return under, than_under
+
+
+def _where(
+    reader: StudyReader, where: str, value: Any, factors: Sequence[Factor], design: Any, taken: Sequence[str]
+) -> tuple[tuple[str, str], ...]:
+    """Levels of other factors, as in {depth: 8}; those that the claim compares already are `taken`."""
+    if not isinstance(value, dict) or not value:
+        reader.wrong(where, f"is {value!r}; a mapping of factor to level is expected")
+        return ()
+    levels = []
+    for name, level in value.items():
+        if str(name) in taken:
+            reader.wrong(where, f"names {str(name)!r}, which the claim compares already; another factor is needed")
+        levels.append((str(name), reader.level_of(f"{where}.{name}", factors, name, level)))
+    if design == "one_at_a_time":
+        reader.wrong(where, "names a cell that the one_at_a_time design lacks; use full")
+    return tuple(levels)
 
 
 def _one_level(reader: StudyReader, where: str, value: Any, factors: Sequence[Factor]) -> tuple[str, str] | None:

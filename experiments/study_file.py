@@ -27,7 +27,18 @@ _REPORT_COLUMNS = (
     *("trial_id", "seed", "status", "backend", "seconds", "num_parameters", "diverged_epoch", "attempts"),
     *("epoch", "metric", "context"),
 )
-_STUDY_KEYS = ("name", "question", "base", "factors", "design", "exclude", "folds", "seeds", "metric", "claims")
+_STUDY_KEYS: tuple[str, ...] = (
+    "name",
+    "question",
+    "base",
+    "factors",
+    "design",
+    "exclude",
+    "folds",
+    "seeds",
+    "metric",
+    "claims",
+)
 _STUDY_KEYS += ("chapter", "minutes")
 
 
@@ -69,9 +80,10 @@ def load_study(
         name = str(name_or_path)
         text, source = shipped[name], f"studies/{name}.yaml"
     else:
+        hint = choices(name_or_path, shipped, "shipped")
         raise InputError(
-            f"there is no study {str(name_or_path)!r}{choices(name_or_path, shipped, 'shipped')}. "
-            "A study of your own is a path that ends in .yaml."
+            f"there is no study {str(name_or_path)!r}{hint}{'' if hint.endswith('?') else '.'} `ablate list` shows the "
+            "shipped ones; a study of your own is a path that ends in .yaml."
         )
     content = parse_yaml(text, source)
     if seeds is not None and isinstance(content, dict):
@@ -136,6 +148,7 @@ class _Parser(StudyReader):
         self.keys_that_factors_vary(factors, changes)
         self.keys_that_lead_nowhere(base, factors)
         folds = self.folds(content.get("folds"), base, factors, changes)
+        metric = self.metric(content.get("metric", {"name": ""}))
         study = Study(
             name=self.text("name", content.get("name", self.name)),
             question=self.text("question", content.get("question", "")),
@@ -143,9 +156,9 @@ class _Parser(StudyReader):
             factors=factors,
             design=self.one_of("design", content.get("design", "full"), DESIGNS),
             seeds=self.seeds(content.get("seeds", folds or DEFAULT_SEEDS)),
-            metric=self.metric(content.get("metric", {"name": ""})),
+            metric=metric,
             exclude=self.exclude(content.get("exclude") or [], factors),
-            claims=read_claims(self, content.get("claims") or {}, factors, content.get("design", "full")),
+            claims=read_claims(self, content.get("claims") or {}, factors, content.get("design", "full"), metric),
             folds=folds,
             chapter=self.chapter(content.get("chapter")),
             minutes=self.positive("minutes", content.get("minutes"), "a positive number of minutes"),

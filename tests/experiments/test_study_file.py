@@ -266,7 +266,9 @@ def test_a_file_that_is_no_study_says_so(tmp_path, monkeypatch, text, message):
 
 
 def test_an_unknown_study_names_the_nearest():
-    with pytest.raises(InputError, match=r"there is no study 'quickstrat'; did you mean 'quickstart'\? shipped: "):
+    with pytest.raises(
+        InputError, match=r"there is no study 'quickstrat'; did you mean 'quickstart'\? .*`ablate list`"
+    ):
         load_study("quickstrat")
 
 
@@ -401,3 +403,58 @@ def test_a_claim_on_an_interaction_needs_the_full_design():
     assert problems(claim_of() | {"design": "one_at_a_time"}) == [
         "claims.c: is on an interaction, which the one_at_a_time design cannot estimate; use full"
     ]
+
+
+def test_claims_in_some_cells_and_on_equality_are_read_and_written():
+    content = claim_of(more_under=None, than_under=None, where={"size": "large"})
+    content["claims"]["same"] = {
+        "factor": "activation",
+        "equal": "relu",
+        "to": "tanh",
+        "metric": {"name": "train/loss", "goal": "min", "margin": 0.01},
+        "says": "Either will do",
+    }
+    study = parse_study(content)
+    one, same = study.claims
+    assert (one.where, one.is_equality) == ((("size", "large"),), False)
+    assert (same.better, same.than, same.where, same.is_equality) == ("relu", "tanh", (), True)
+    assert parse_study(study.to_dict()) == study
+    assert study.to_dict()["claims"] == content["claims"]
+
+
+EQUAL = {"more_under": None, "than_under": None, "better": None, "than": None, "equal": "relu", "to": "tanh"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"where": {}}, "claims.c.where: is {}; a mapping of factor to level is expected"),
+        ({"where": "large"}, "claims.c.where: is 'large'; a mapping of factor to level is expected"),
+        (
+            {"where": {"activation": "relu"}},
+            "claims.c.where: names 'activation', which the claim compares already; another factor is needed",
+        ),
+        (
+            {"where": {"size": "large"}},
+            "claims.c.where: names 'size', which the claim compares already; another factor is needed",
+        ),
+        (
+            {"where": {"size": "larg"}},
+            "claims.c.where.size: 'larg' is not a level of size; did you mean 'large'? levels: small, large",
+        ),
+        (EQUAL | {"to": None}, "claims.c.to: is missing"),
+        (EQUAL | {"to": "relu"}, "claims.c: compares 'relu' with itself"),
+        (EQUAL | {"better": "relu"}, "claims.c: says both better and equal; {better, than} or {equal, to} is expected"),
+        (
+            EQUAL | {"metric": {"name": "train/loss"}},
+            "claims.c: is on equality, and its metric names no margin within which levels are equal",
+        ),
+    ],
+)
+def test_each_mistake_in_a_claim_in_some_cells_or_on_equality_is_told(changes, message):
+    assert any(problem.startswith(message) for problem in problems(claim_of(**changes)))
+
+
+def test_a_claim_in_some_cells_needs_the_full_design():
+    content = claim_of(more_under=None, than_under=None, where={"size": "large"}) | {"design": "one_at_a_time"}
+    assert problems(content) == ["claims.c.where: names a cell that the one_at_a_time design lacks; use full"]

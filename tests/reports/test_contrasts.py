@@ -428,3 +428,61 @@ def test_claims_on_several_metrics_are_one_family():
     table = claim_table(study, outcomes_of(study, trials), trials)
     assert table["num_comparisons"].tolist() == [3, 3, 3]
     assert table["finding"].tolist() == ["undecided", "practically equal", "undecided"]
+
+
+def claim_where(score, **claim):
+    """A claim on the activation in a grid of activations and initialisations."""
+    claim = {"factor": "activation", "better": "relu", "than": "sigmoid", "says": "ReLU helps."} | claim
+    study = make_study(claims={"c": {key: value for key, value in claim.items() if value is not None}})
+    trials = trials_of(study, lambda levels, seed: noisy(levels, seed) / 100 + score(levels))
+    return study, trials, row(claim_table(study, outcomes_of(study, trials), trials), claim="c")
+
+
+def test_a_claim_in_some_cells_looks_at_no_other():
+    def helps_under_he(levels):
+        return {("relu", "he"): 0.2, ("relu", "xavier"): -0.3}.get((levels["activation"], levels["init"]), 0.0)
+
+    study, trials, found = claim_where(helps_under_he, where={"init": "he"})
+    assert (found["finding"], found["context"], found["num_contexts"]) == ("supported", "init=he", 1)
+    simple = contrasts_of(study, trials)
+    expected = row(simple[simple["context"] == "init=he"], factor="activation", level="relu")
+    assert found["mean_difference"] == pytest.approx(expected["mean_difference"], rel=1e-12)
+    assert found["p_value"] == pytest.approx(expected["p_value"], rel=1e-12)
+    assert found["answer"].startswith(
+        "ReLU helps (c). activation (init=he): relu improves test/acc against sigmoid: +0."
+    )
+    assert claim_where(helps_under_he, where={"init": "xavier"})[2]["finding"] == "contradicted"
+
+
+def test_a_claim_in_cells_that_the_design_lacks_is_undecided():
+    claim = {
+        "factor": "activation",
+        "better": "relu",
+        "than": "sigmoid",
+        "where": {"init": "he"},
+        "says": "ReLU helps.",
+    }
+    study = make_study(claims={"c": claim}, exclude=[{"activation": "relu", "init": "he"}])
+    found = row(claim_table(study, outcomes_of(study, trials_of(study, noisy))), claim="c")
+    assert found["finding"] == "undecided"
+    assert "undecided in test/acc: no cell of the design has both." in found["answer"]
+
+
+@pytest.mark.parametrize(
+    ("gain", "margin", "finding"),
+    [
+        (0.0, 0.05, "supported"),
+        (0.01, 0.05, "supported"),  # they differ, and by less than the margin
+        (0.2, 0.05, "contradicted"),
+        (-0.2, 0.05, "contradicted"),
+        (0.0, 1e-6, "undecided"),
+    ],
+)
+def test_a_claim_of_equality_is_supported_within_the_margin_and_contradicted_beyond_it(gain, margin, finding):
+    def score(levels):
+        own = {"relu": 0.05, "tanh": 0.04}.get(levels["activation"], 0.0) / 100  # what `noisy` adds
+        return gain - own if levels["activation"] == "relu" else 0.0
+
+    metric = {"name": "test/acc", "goal": "max", "margin": margin}
+    _, _, found = claim_where(score, better=None, than=None, equal="relu", to="sigmoid", metric=metric)
+    assert found["finding"] == finding
