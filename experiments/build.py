@@ -39,6 +39,7 @@ def section_problems(section: str, value: Any) -> list[Problem]:
             return [Problem(where="trainer", what=f"is {value!r}; a mapping of Trainer arguments is expected")]
         problems = _argument_problems("trainer", Trainer, "the Trainer", value or {})
         problems += _folder_problems(value or {})
+        problems += _num_nodes_problems(value or {})
     elif value is None:
         if section == "data":
             return []  # a LightningModule may bring its own dataloaders
@@ -150,6 +151,15 @@ def _folder_problems(trainer: Mapping[str, Any]) -> list[Problem]:
         return []
     what = f"is {folder!r}; a folder within the trial's own is expected, such as checkpoints"
     return [Problem(where="trainer.default_root_dir", what=what)]
+
+
+def _num_nodes_problems(trainer: Mapping[str, Any]) -> list[Problem]:
+    """A trial is on one machine: nobody starts the processes of another, which the first would wait for."""
+    num_nodes = trainer.get("num_nodes", 1)
+    if num_nodes in (None, 1):
+        return []
+    what = f"is {num_nodes!r}; 1 is expected: a trial trains on the devices of one machine, and Ray spreads trials"
+    return [Problem(where="trainer.num_nodes", what=what)]
 
 
 def _class_problems(where: str, spec: Any, base: type | None) -> list[Problem]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 DONE, SOME_FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 _FAILURES_SHOWN = 3
+_LONGEST_TIMEOUT = 100_000_000  # seconds: three years; what waits for events takes no more
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -190,8 +191,8 @@ def _trial(arguments: argparse.Namespace) -> int:
 def _patience(arguments: argparse.Namespace) -> "Patience":
     from .driver import Patience
 
-    if arguments.timeout is not None and not arguments.timeout > 0:
-        raise InputError(f"--timeout {arguments.timeout:g}: seconds above 0 are needed")
+    if arguments.timeout is not None and not 0 < arguments.timeout <= _LONGEST_TIMEOUT:
+        raise InputError(f"--timeout {arguments.timeout:g}: seconds above 0 are needed, {_LONGEST_TIMEOUT:,} at most")
     if arguments.retries < 0:
         raise InputError(f"--retries {arguments.retries}: 0 or more is needed")
     return Patience(

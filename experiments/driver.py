@@ -221,7 +221,11 @@ class Driver:
 
 def train_group(argument: tuple[Group, Path], emit: Any) -> list[tuple[str, Result]] | NotFused | PartLost:
     """What a worker does with a group: results by trial id. It imports torch, which the command does not."""
-    group, directory = argument
+    with contextlib.chdir("."):  # a trial that goes elsewhere must not take the next one, or the command, with it
+        return _trained(*argument, emit)
+
+
+def _trained(group: Group, directory: Path, emit: Any) -> list[tuple[str, Result]] | NotFused | PartLost:
     if group.is_fused:
         from .fusing import train_together
 

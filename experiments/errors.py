@@ -77,6 +77,15 @@ def choices(word: object, accepted: Iterable[object], label: str = "accepted") -
     return f"; {hint} {label}: {listed(names)}" if hint else f"; {label}: {listed(names)}"
 
 
+def writable(text: str) -> str:
+    r"""A text that files and terminals take: half a surrogate pair, as of a file name in no encoding, is escaped.
+
+    >>> writable("caf\udce9")
+    'caf\\udce9'
+    """
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def visible(text: str) -> str:
     r"""A text with its control characters written as escapes, so that it stays on one line and cannot steer a terminal.
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from .errors import writable
 from .identity import config_id
 from .ledger_reading import LedgerReader
 from .trial import FAILED, PENDING, RUNNING, Result, Trial
@@ -194,7 +195,7 @@ class Ledger(LedgerReader):
         self._db.execute(
             "UPDATE attempts SET ended_at = ?, status = ?, error = ? "
             "WHERE trial = ? AND number = ? AND ended_at IS NULL",
-            (_now(), status, error, trial, attempt),
+            (_now(), status, None if error is None else writable(error), trial, attempt),
         )
 
     def _write(self, trial: int, result: Result) -> None:
@@ -208,7 +209,7 @@ class Ledger(LedgerReader):
                 result.seconds,
                 result.num_parameters,
                 result.diverged_epoch,
-                result.error,
+                None if result.error is None else writable(result.error),
                 trial,
             ),
         )

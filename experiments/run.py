@@ -207,7 +207,7 @@ def _asked(runner: Runner, task: Task) -> Any:
     if isinstance(last, Raised) and isinstance(last.error, InputError):
         raise last.error
     if isinstance(last, Lost):
-        hint = "; a script that calls run() needs `if __name__ == '__main__':` around it"
+        hint = "; a class may have ended it as it was made; a script needs `if __name__ == '__main__':` around run()"
         raise InputError(f"the study could not be planned: {last.reason}{hint}")
     raise InputError(f"the study could not be planned: {getattr(last, 'traceback', '')}")
 

@@ -27,6 +27,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from .build import make_data, make_model, trainer_arguments
 from .correctness import CorrectExamples
 from .epoch_means import EpochMeans
+from .errors import writable
 from .identity import num_devices
 from .own_loggers import OwnRuns, with_own_folders
 from .ranks import RankLostError, is_rank, share_loaders, train_in_ranks
@@ -62,7 +63,7 @@ def train_trial(training: Training, emit: Emit) -> Result:
     except (Exception, SystemExit) as error:
         if isinstance(error, SIGTERMException) or isinstance(error.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from error  # the Trainer turns Ctrl-C into exit(1), and SIGTERM into its own exit
-        result = Result(status=FAILED, error="".join(traceback.format_exception(error)))
+        result = Result(status=FAILED, error=writable("".join(traceback.format_exception(error))))
     return _timed(result, time.perf_counter() - started)
 
 

@@ -3,6 +3,7 @@
 import importlib.util
 import multiprocessing
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ collect_ignore = ["support"]  # users' modules that tests train, one of them bro
 multiprocessing.get_context("forkserver").set_forkserver_preload(
     ["experiments.train", "experiments.plan", "experiments.fusing", "lit_models", "datamodules"]
 )
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a shell; the tests' commands would too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: workers and tests share few cores
 
 

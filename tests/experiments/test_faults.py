@@ -123,6 +123,27 @@ def test_an_error_of_the_users_code_is_not_tried_again_unless_asked(tmp_path):
     assert raised["error"] is None
 
 
+def test_an_error_with_half_a_character_is_recorded_and_costs_its_trial_only(tmp_path):
+    arm(tmp_path)
+    outcome = train(faulty(tmp_path, "raise_oddly", seeds=1), tmp_path / "s", runner="inline", workers=None)
+    assert (outcome.counts["failed"], outcome.counts["finished"]) == (1, 1)
+    (raised,) = of_level(tmp_path / "s", "raise_oddly")
+    assert raised["error"].rstrip().endswith(r"RuntimeError: no file caf\udce9")
+
+
+@pytest.mark.parametrize("runner", ["local", "inline"])
+def test_a_trial_that_changes_the_folder_takes_neither_the_next_one_nor_the_command_with_it(
+    runner, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    arm(tmp_path)
+    workers = {"workers": None} if runner == "inline" else {"workers": 1}
+    outcome = train(faulty(tmp_path, "go_elsewhere", "note_folder"), Path("s"), runner=runner, **workers)
+    assert outcome.counts["finished"] == 6
+    assert Path.cwd() == tmp_path
+    assert set((tmp_path / "folders").read_text().split()) == {str(tmp_path)}
+
+
 @pytest.mark.parametrize("runner", ["local", "inline"])
 @pytest.mark.parametrize("fault", ["hang", "spin"])
 def test_a_trial_that_hangs_is_ended_and_has_failed(fault, runner, tmp_path):

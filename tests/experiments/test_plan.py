@@ -121,6 +121,7 @@ WRONG = [
     ({"base": {"data": None}, "factors": factor("trainer.max_epochs", [1, 2])}, "base.model: is missing; {class_path"),
     ({"base": base(trainer={"max_epoch": 3})}, "base.trainer.max_epoch: the Trainer has no 'max_epoch'; did you mean"),
     ({"base": base(trainer={"max_epochs": "many"})}, "base.trainer.max_epochs: is 'many'; "),
+    ({"base": base(trainer={"num_nodes": 2})}, "base.trainer.num_nodes: is 2; 1 is expected: a trial trains on the"),
     (
         {"factors": factor("model.init_args.activation", ["tanh", "rulu"])},
         "factors.f.rulu: model.init_args.activation: is 'rulu'; did you mean 'relu'? accepted: identity, sigmoid",

@@ -52,6 +52,16 @@ class Faulty(UserModule):
     def _raise(self):
         raise RuntimeError("the user's own error")
 
+    def _raise_oddly(self):
+        raise RuntimeError("no file caf\udce9")  # what os.fsdecode makes of a name in no encoding
+
+    def _go_elsewhere(self):
+        os.chdir("/")
+
+    def _note_folder(self):
+        with (self.folder / "folders").open("a") as file:
+            file.write(f"{Path.cwd()}\n")
+
     def _hang(self):
         time.sleep(600)
 

@@ -201,7 +201,7 @@ def test_a_task_that_takes_too_long_is_ended(runner, tmp_path):
 
 def test_ctrl_c_ends_what_runs_and_the_command_continues_elsewhere(shared_cluster, tmp_path):
     study = small_study(seeds=4)
-    study["base"]["trainer"]["max_epochs"] = 4
+    study["base"]["trainer"]["max_epochs"] = 30
     path, out = tmp_path / "study.yaml", tmp_path / "out"
     path.write_text(yaml.safe_dump(study))
     command = start(path, out, "--runner", "ray", "--address", shared_cluster.address, "--fuse", "never")
@@ -236,7 +236,7 @@ def test_a_node_that_comes_gets_work_and_one_that_goes_costs_only_its_tasks(runn
 
 def test_when_the_head_is_killed_the_command_says_so_and_continues_without_it(tmp_path):
     study = small_study(seeds=5)
-    study["base"]["trainer"]["max_epochs"] = 4
+    study["base"]["trainer"]["max_epochs"] = 30
     path, out = tmp_path / "study.yaml", tmp_path / "out"
     path.write_text(yaml.safe_dump(study))
     with ray_cluster.RayCluster() as cluster:
