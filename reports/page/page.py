@@ -18,6 +18,7 @@ from reports.report import Report
 from reports.text import counted
 
 from .answer import answer
+from .layer_table import layer_tables
 from .tables import Table, cell_table, detail_table, frame_table, signs, verdict_table
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def to_html(report: Report, digests: Mapping[str, str] | None = None) -> str:
         audit=report.audit.to_dict("records"),
         figures=figures_of(report),
         tables=_tables(report),
+        layer_tables=layer_tables(report),
         sentences=list(report.interactions["sentence"]),
         environment=_environment(report),
         study_text=_study_text(report),
