@@ -15,7 +15,7 @@ from experiments.study import Factor, Study
 from experiments.trial import FINISHED, PENDING, RUNNING
 
 from .cells import MISSING
-from .layers import GAP, MECHANISM, quantity_and_layer
+from .layers import GAP, MECHANISM, is_mechanism, quantity_and_layer
 from .report import Report
 from .text import counts_in_words
 
@@ -127,6 +127,18 @@ def scalars_of(report: Report) -> list[str]:
         if name.startswith(GAP) or (name.startswith(MECHANISM) and quantity_and_layer(name) is None)
     ]
     return sorted(found, key=lambda name: first.index(name) if name in first else len(first))
+
+
+def trials_without_mechanisms(report: Report) -> pd.DataFrame:
+    """The frame of trials without the hundreds of metrics that the section on mechanisms shows in its own way.
+
+    Those that the study or one of its claims is on stay.
+    """
+    study = report.study
+    asked = {study.metric.name, *(claim.metric.name for claim in study.claims if claim.metric is not None)}
+    factors = {factor.name for factor in study.factors}  # one may be called like a metric
+    dropped = [name for name in map(str, report.trials.columns) if is_mechanism(name) and name not in asked | factors]
+    return report.trials.drop(columns=dropped)
 
 
 def is_ratio(metric: str) -> bool:

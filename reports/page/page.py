@@ -13,6 +13,7 @@ from experiments.errors import visible
 from experiments.trial import FINISHED
 from reports.figures import figures_of
 from reports.frame import metric_column
+from reports.mechanisms import trials_without_mechanisms
 from reports.method import method_lines
 from reports.report import Report
 from reports.text import counted
@@ -127,14 +128,14 @@ def _tables(report: Report) -> dict[str, Table]:
 
 
 def _trials(report: Report) -> Table:
-    study, trials = report.study, report.trials
+    study, trials = report.study, trials_without_mechanisms(report)
     first = [factor.name for factor in study.factors]
     own = metric_column(study, study.metric.name)
     names = list(map(str, trials.columns))
     logged = names[names.index("backend") + 1 : names.index("seconds")]
     metrics = [own, *(name for name in logged if name != own)]
     shown = [*first, "seed", "status", *metrics[:_MOST_METRICS], "seconds"]
-    more = len(metrics) - _MOST_METRICS
+    more = len(metrics) - len(metrics[:_MOST_METRICS]) + len(report.trials.columns) - len(trials.columns)
     note = "trials.csv has every trial, every metric and every digit."
     if more > 0:
         note = f"{counted(more, 'metric')} more in trials.csv, which has every trial and every digit."

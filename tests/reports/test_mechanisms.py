@@ -1,8 +1,11 @@
+import re
+
 import numpy as np
 import pytest
 
 from experiments.trial import DIVERGED
-from reports import build_report
+from reports import build_report, figures_of, to_document, to_html, to_latex, to_markdown
+from reports.layers import is_mechanism
 from reports.mechanisms import chosen_cells, counts_of, layer_maps, scalars_of
 
 from .inside import depth_study, epoch_of, inside_ledger, measure
@@ -155,3 +158,50 @@ def test_the_ratio_of_gradients_is_the_first_scalar_and_then_the_gap_of_the_stud
     assert scalars_of(build_report(make_ledger(tmp_path, one_factor(), measured))) == [
         *("mechanism/weight_gradient_ratio", "gap/acc", "gap/loss", "mechanism/activation_gradient_ratio", "gap/f1")
     ]
+
+
+def without(levels, seed):
+    """The trial of `measure` had its mechanisms not been measured."""
+    told = measure(levels, seed)
+    kept = [
+        {name: value for name, value in row.items() if not is_mechanism(name)} for row in (*told.epochs, told.metrics)
+    ]
+    return make_result(epochs=tuple(kept[:-1]), metrics=kept[-1])
+
+
+def both(tmp_path, **changes):
+    """The same study without and with 90 metrics of mechanisms."""
+    study = depth_study(**changes)
+    return [build_report(make_ledger(tmp_path / made.__name__, study, made)) for made in (without, measure)]
+
+
+def test_the_rest_of_a_report_is_the_same_with_hundreds_of_metrics_of_mechanisms(tmp_path):
+    plain, full = both(tmp_path)
+    assert len(full.trials.columns) > len(plain.trials.columns) + 50
+    for write in (to_markdown, to_latex):
+        assert write(full) == write(plain)
+    kept = [picture.name for picture in figures_of(full) if not picture.name.startswith(("mechanism", "scalar"))]
+    assert kept == [picture.name for picture in figures_of(plain)]
+    one, other = to_document(plain), to_document(full)
+    assert other["tables"] == one["tables"]
+    assert (one["elsewhere"], other["elsewhere"]) == (
+        {"curves": "curves.csv"},
+        {"curves": "curves.csv", "mechanisms": "trials.csv"},
+    )
+
+
+def test_the_table_of_trials_shows_other_metrics_and_counts_those_of_mechanisms(tmp_path):
+    plain, full = both(tmp_path)
+    one, other = (to_html(report).partition('aria-labelledby="trials"')[2] for report in (plain, full))
+    headers = [re.findall(r"<th [^>]*>([^<]*)</th>", text.partition("</thead>")[0]) for text in (one, other)]
+    assert headers[0] == headers[1]
+    more = sum(map(is_mechanism, full.trials.columns))
+    assert f"{more} metrics more in trials.csv, which has every trial and every digit." in other
+
+
+def test_what_a_claim_is_on_stays_among_the_trials(tmp_path):
+    claim = {"factor": "activation", "better": "relu", "than": "sigmoid", "says": "ReLU's gradients do not vanish."}
+    claims = {"vanish": claim | {"metric": {"name": "mechanism/weight_gradient_ratio"}}}
+    report = build_report(make_ledger(tmp_path, depth_study(claims=claims), measure))
+    rows = to_document(report)["tables"]["trials"]
+    assert [name for name in rows[0] if is_mechanism(name)] == ["mechanism/weight_gradient_ratio"]
