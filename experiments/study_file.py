@@ -16,11 +16,26 @@ from ruamel.yaml.error import YAMLError
 from .errors import InputError, Problem, StudyError, choices, listed
 from .keys import KeyPathError, with_changes
 from .plain_data import not_plain_section
-from .study import DESIGNS, GOALS, LARGEST_SEED, SECTIONS, Claim, Factor, Level, Metric, Study, value_name
+from .study import (
+    DESIGNS,
+    GOALS,
+    LARGEST_SEED,
+    LINEAR,
+    LOG,
+    SCALES,
+    SECTIONS,
+    Claim,
+    Factor,
+    Level,
+    Metric,
+    Study,
+    value_name,
+)
 
 DEFAULT_SEEDS = 5
 FEWEST_FOLDS = 2
 _INTERACTION_KEYS = ("more_under", "than_under")
+_CLAIM_KEYS = ("factor", "better", "than", "says", *_INTERACTION_KEYS, "metric", "scale")
 
 _REPORT_COLUMNS = (
     *("trial_id", "seed", "status", "backend", "seconds", "num_parameters", "diverged_epoch", "attempts"),
@@ -137,6 +152,7 @@ class _Parser:
         self.keys_that_factors_vary(factors, changes)
         self.keys_that_lead_nowhere(base, factors)
         folds = self.folds(content.get("folds"), base, factors, changes)
+        metric = self.metric(content.get("metric", {"name": ""}))
         study = Study(
             name=self.text("name", content.get("name", self.name)),
             question=self.text("question", content.get("question", "")),
@@ -144,9 +160,9 @@ class _Parser:
             factors=factors,
             design=self.one_of("design", content.get("design", "full"), DESIGNS),
             seeds=self.seeds(content.get("seeds", folds or DEFAULT_SEEDS)),
-            metric=self.metric(content.get("metric", {"name": ""})),
+            metric=metric,
             exclude=self.exclude(content.get("exclude") or [], factors),
-            claims=self.claims(content.get("claims") or {}, factors, content.get("design", "full")),
+            claims=self.claims(content.get("claims") or {}, factors, content.get("design", "full"), metric),
             folds=folds,
             source=self.source,
         )
@@ -349,7 +365,7 @@ class _Parser:
             rules.append(rule)
         return tuple(rules)
 
-    def claims(self, value: Any, factors: Sequence[Factor], design: Any) -> tuple[Claim, ...]:
+    def claims(self, value: Any, factors: Sequence[Factor], design: Any, metric_of_study: Metric) -> tuple[Claim, ...]:
         if not isinstance(value, dict):
             self.wrong("claims", f"is {value!r}; a mapping of name to {{factor, better, than, says}} is expected")
             return ()
@@ -359,7 +375,7 @@ class _Parser:
             if not isinstance(entry, dict):
                 self.wrong(where, f"is {entry!r}; {{factor, better, than, says}} is expected")
                 continue
-            self.only_keys(where, entry, ("factor", "better", "than", "says", "more_under", "than_under", "metric"))
+            self.only_keys(where, entry, _CLAIM_KEYS)
             missing = [key for key in ("factor", "better", "than", "says") if key not in entry]
             for key in missing:
                 self.wrong(f"{where}.{key}", "is missing")
@@ -371,6 +387,7 @@ class _Parser:
             if better == than:
                 self.wrong(where, f"compares {better!r} with itself")
             under, than_under = self.interaction(where, entry, factors, design)
+            metric = self.metric(entry["metric"], f"{where}.metric") if "metric" in entry else None
             claims.append(
                 Claim(
                     name=str(name),
@@ -380,10 +397,28 @@ class _Parser:
                     says=self.text(f"{where}.says", entry["says"]),
                     under=under,
                     than_under=than_under,
-                    metric=self.metric(entry["metric"], f"{where}.metric") if "metric" in entry else None,
+                    metric=metric,
+                    scale=self.scale(where, entry.get("scale", LINEAR), metric, metric_of_study),
                 )
             )
         return tuple(claims)
+
+    def scale(self, where: str, value: Any, metric: Metric | None, metric_of_study: Metric) -> str:
+        """Whether a claim compares values or their logarithms, for which a margin has to be a factor."""
+        scale = self.one_of(f"{where}.scale", value, SCALES)
+        if scale != LOG:
+            return scale
+        if metric is None and metric_of_study.margin is not None:
+            self.wrong(
+                f"{where}.scale",
+                f"is log, on which the study's margin of {metric_of_study.margin} is no difference; give the claim a "
+                "metric of its own, whose margin, if any, is a factor above 1",
+            )
+        if metric is not None and metric.margin is not None and metric.margin <= 1:
+            self.wrong(
+                f"{where}.metric.margin", f"is {metric.margin}; with scale: log it is a factor above 1, such as 2"
+            )
+        return scale
 
     def interaction(
         self, where: str, entry: Mapping[str, Any], factors: Sequence[Factor], design: Any
