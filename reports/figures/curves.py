@@ -127,6 +127,9 @@ def _curves(
         caption = _caption(
             report, factor, metrics, has_diverged=len(diverged) > 0, has_stopped=_has_stopped(curves, factor, lines)
         )
+        drawn = [line for row in lines.values() for line in row]
+        if any(len(line.band_epochs) < len(line.epochs) for line in drawn) and "ends where the first" not in caption:
+            caption += " There is no mean where a trial has no finite value."
         return sheet.picture(
             name=name,
             title=f"{kind} by {factor.name}",

@@ -230,3 +230,18 @@ def test_names_of_layers_are_text(tmp_path):
 
     html = to_html(build_report(make_ledger(tmp_path, one_factor(seeds=2), measured)))
     assert html.count("<script>") == 1
+
+
+def test_a_curve_of_ratios_says_where_it_has_no_mean(tmp_path):
+    def measured(levels, seed):
+        values = (0.5, 0.25 if seed else float("nan"), 0.125)
+        return make_result(0.5, epochs=tuple({"mechanism/weight_gradient_ratio": value} for value in values))
+
+    report = build_report(make_ledger(tmp_path, one_factor(seeds=3), measured))
+    picture = scalar_curves(report, report.study.factors[0], "mechanism/weight_gradient_ratio")
+    assert "There is no mean where a trial has no finite value." in picture.caption
+
+
+def test_maps_stand_before_curves_on_the_page(tmp_path):
+    html = to_html(build_report(inside_ledger(tmp_path)))
+    assert html.index("figure-mechanism-weight_norm") < html.index("figure-scalar-0-0")
