@@ -49,7 +49,8 @@ def scale_of(quantity: Quantity, values: NDArray[np.float64]) -> Scale:
     """The scale on which all values of a quantity are shown; any shape, NaN where there is none, some finite.
 
     Logarithmic for what counts in factors, and for sizes of which the largest is a hundred times the smallest; around 0
-    for what has a sign, compressed where the largest would hide the others; 0 to 1 for shares.
+    for what has a sign; 0 to 1 for shares. Where 0 is on the scale and the largest would hide the others, it is linear
+    near 0 and logarithmic beyond.
     """
     finite = values[np.isfinite(values)]
     positive = finite[finite > 0]
@@ -61,6 +62,8 @@ def scale_of(quantity: Quantity, values: NDArray[np.float64]) -> Scale:
     spans = is_positive and len(positive) == len(finite) and float(positive.min()) < float(positive.max()) / _WIDE
     if is_positive and (quantity.kind == LOG or spans):
         return _logarithmic(float(positive.min()), float(positive.max()), has_zero=len(positive) < len(finite))
+    if is_positive and float(np.median(positive)) < float(positive.max()) / _WIDE:
+        return _compressed(float(np.median(positive)), 0.0, float(positive.max()), _SEQUENTIAL)
     return _linear(min(float(finite.min()), 0.0), max(float(finite.max()), 0.0) or 1.0)
 
 
@@ -107,18 +110,23 @@ def _around_zero(sizes: NDArray[np.float64]) -> Scale:
     """Blue below zero and red above, alike in strength."""
     largest = float(sizes.max()) if len(sizes) else 1.0
     middle = float(np.median(sizes)) if len(sizes) else 1.0
-    if largest / middle <= _WIDE:
-        ticks = tuple((place, short((2 * place - 1) * largest)) for place in (0.0, 0.25, 0.5, 0.75, 1.0))
-        return Scale(places=lambda values: (values / largest + 1) / 2, ticks=ticks, colours=_DIVERGING)
-    span = math.asinh(largest / middle)
+    if largest / middle > _WIDE:
+        return _compressed(middle, -largest, largest, _DIVERGING)
+    ticks = tuple((place, short((2 * place - 1) * largest)) for place in (0.0, 0.25, 0.5, 0.75, 1.0))
+    return Scale(places=lambda values: (values / largest + 1) / 2, ticks=ticks, colours=_DIVERGING)
+
+
+def _compressed(unit: float, low: float, high: float, colours: str) -> Scale:
+    """Linear up to about `unit` on either side of 0, and logarithmic beyond, by the inverse of the hyperbolic sine."""
+    start = math.asinh(low / unit)
+    length = math.asinh(high / unit) - start
 
     def places(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.asarray((np.arcsinh(values / middle) / span + 1) / 2)
+        return np.asarray((np.arcsinh(values / unit) - start) / length)
 
-    steps = (-1.0, -0.5, 0.0, 0.5, 1.0)
     return Scale(
         places=places,
-        ticks=tuple(((step + 1) / 2, short(math.sinh(step * span) * middle)) for step in steps),
-        colours=_DIVERGING,
+        ticks=tuple((place, short(math.sinh(start + place * length) * unit)) for place in (0.0, 0.25, 0.5, 0.75, 1.0)),
+        colours=colours,
         words="linear near 0, logarithmic beyond",
     )

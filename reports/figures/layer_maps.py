@@ -124,7 +124,7 @@ def _swatch(sheet: Sheet, x: float, top: float, label: str, look: Mapping[str, A
 
     axes = sheet.axes(x, top, 20, 10, xlim=(0, 1), ylim=(0, 1))
     axes.set_axis_off()
-    axes.add_patch(Rectangle((0, 0), 1, 1, linewidth=0, **look))
+    axes.add_patch(Rectangle((0, 0), 1, 1, linewidth=1, **({"edgecolor": RULE} | dict(look))))
     sheet.text(x + 26, top + 5, label, fontsize=10, color=INK)
     return x + 26 + text_width(label, 10) + 20
 

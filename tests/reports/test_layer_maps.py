@@ -61,7 +61,11 @@ def test_what_has_a_sign_is_alike_on_both_sides_of_zero():
 def test_sizes_are_logarithmic_only_where_one_would_hide_the_others():
     assert places_of([1.0, 2.0, 4.0], SIZE) == [0.25, 0.5, 1.0]
     assert places_of([1.0, 10.0, 1000.0], SIZE) == pytest.approx([0, 1 / 3, 1])
-    assert places_of([0.0, 10.0, 1000.0], SIZE) == pytest.approx([0, 0.01, 1])
+    assert places_of([0.0, 10.0, 20.0, 1000.0], SIZE) == pytest.approx([0, 0.01, 0.02, 1])
+    zero, small, other, large = places_of([0.0, 1.0, 1.5, 1000.0], SIZE)
+    assert (zero, large) == pytest.approx((0, 1))
+    assert 0.08 < small < other < 0.2
+    assert ticks_of([0.0, 1.0, 1.5, 1000.0], SIZE)[0] == "0"
 
 
 @pytest.mark.parametrize("kind", [LOG, SHARE, SIZE, SIGNED])
