@@ -225,6 +225,12 @@ class Ledger(LedgerReader):
                 for name, value in metrics.items()
             ],
         )
+        if names := list(dict.fromkeys(name for metrics in result.epochs for name in metrics)):
+            self._db.execute(  # the longest stays: a trial that diverged may have told fewer
+                "INSERT INTO orders SELECT cell, ? FROM trials WHERE id = ? ON CONFLICT (cell) DO UPDATE SET "
+                "names = excluded.names WHERE length(excluded.names) > length(orders.names)",
+                (json.dumps(names), trial),
+            )
         if (correct := result.correct) is not None:
             self._db.execute(
                 "INSERT INTO tested (trial, num_examples, bits, targets, examples) VALUES (?, ?, ?, ?, ?)",

@@ -8,7 +8,7 @@ from typing import Any
 
 from .errors import LedgerError
 from .ledger_file import LedgerFile
-from .schema import FIRST_WITH_FINGERPRINTS, FIRST_WITH_NOTES, FIRST_WITH_TESTED
+from .schema import FIRST_WITH_FINGERPRINTS, FIRST_WITH_NOTES, FIRST_WITH_ORDERS, FIRST_WITH_TESTED
 from .trial import FINISHED, PENDING, RUNNING, STATUSES, Correct, Trial
 
 
@@ -138,6 +138,19 @@ class LedgerReader(LedgerFile):
     def epochs(self) -> Iterator[tuple[str, int, str, float]]:
         """(trial_id, epoch from 0, metric, value) of every planned trial."""
         yield from self._values("SELECT trial_id, epoch, name, value FROM epochs JOIN trials ON trials.id = trial")
+
+    def metric_orders(self) -> list[list[str]]:
+        """The metrics of an epoch in the order in which they were told, a list for each planned cell, without repeats.
+
+        Nothing in an older ledger. The order tells how data flow through a network where metrics are of its layers.
+        """
+        if self._version < FIRST_WITH_ORDERS:
+            return []
+        with self._errors_named():
+            rows = self._db.execute(
+                "SELECT names FROM orders JOIN cells ON cells.id = cell WHERE position IS NOT NULL ORDER BY position"
+            ).fetchall()
+        return [[str(name) for name in json.loads(names)] for names in dict.fromkeys(row["names"] for row in rows)]
 
     def correct(self) -> Iterator[tuple[str, Correct]]:
         """(trial_id, which test examples were right) of the planned trials that said so; none in an older ledger."""

@@ -101,7 +101,10 @@ def trial_text(trial: Mapping[str, Any]) -> str:
         )
     if trial["diverged_epoch"] is not None:
         lines.append(f"a loss was not finite in epoch {trial['diverged_epoch']}")
-    lines += [f"{name}: {_number(value)}" for name, value in trial["metrics"].items()]
+    of_layers = [name for name in trial["metrics"] if name.startswith("mechanism/") and name.count("/") > 1]
+    lines += [f"{name}: {_number(value)}" for name, value in trial["metrics"].items() if name not in of_layers]
+    if of_layers:
+        lines.append(f"{len(of_layers)} metrics of layers, which trials.csv and curves.csv have")
     if (correct := trial["correct"]) is not None:
         lines.append(f"test examples classified right: {correct.num_right:,} of {correct.num_examples:,}")
     if trial["why_alone"]:

@@ -1,8 +1,9 @@
 """The tables of the ledger, version by version: text only, which ledger.py runs.
 
 Tables: study (one row), cells (a resolved configuration each), trials (cell x seed), attempts, metrics (final values),
-epochs (values per epoch, from 0), fingerprints (of the data), tested (which test examples were right, a bit each). A
-value that is not a number is NULL; infinities are stored as they are.
+epochs (values per epoch, from 0), fingerprints (of the data), tested (which test examples were right, a bit each),
+orders (in which order the metrics of an epoch were told). A value that is not a number is NULL; infinities are stored
+as they are.
 """
 
 _SCHEMA = """
@@ -51,10 +52,17 @@ CREATE TABLE tested (
 );
 """
 
-MIGRATIONS: tuple[str, ...] = (_SCHEMA, _NOTES, _FINGERPRINTS, _TESTED)
+_ORDERS = """
+CREATE TABLE orders (
+  cell INTEGER PRIMARY KEY REFERENCES cells (id), names TEXT NOT NULL  -- of the metrics of an epoch, a JSON list
+);
+"""
+
+MIGRATIONS: tuple[str, ...] = (_SCHEMA, _NOTES, _FINGERPRINTS, _TESTED, _ORDERS)
 """Number k takes a ledger from version k to k + 1; never edit one, only append."""
 
 VERSION = len(MIGRATIONS)
 FIRST_WITH_NOTES = 2
 FIRST_WITH_FINGERPRINTS = 3
 FIRST_WITH_TESTED = 4
+FIRST_WITH_ORDERS = 5

@@ -7,6 +7,8 @@ from typing import Any
 SECTIONS = ("model", "data", "trainer")
 DESIGNS = ("full", "one_at_a_time")
 GOALS = ("max", "min")
+LINEAR, LOG = "linear", "log"
+SCALES = (LINEAR, LOG)
 LARGEST_SEED = 2**32 - 1  # what lightning.seed_everything and numpy accept
 
 
@@ -63,6 +65,7 @@ class Claim:
     under, than_under: where given, (factor, level) of another factor each: the claim is then on the interaction, that
         `better` gains more against `than` under the first than under the second.
     metric: what decides this claim; None for the study's.
+    scale: LOG compares logarithms, so that a difference is a factor, and so is the margin of the claim's metric.
     """
 
     name: str
@@ -75,6 +78,7 @@ class Claim:
     under: tuple[str, str] | None = None
     than_under: tuple[str, str] | None = None
     metric: Metric | None = None
+    scale: str = LINEAR
 
     def to_dict(self) -> dict[str, Any]:
         """The claim as plain data of a study file, without its name."""
@@ -87,6 +91,8 @@ class Claim:
                 plain[key] = dict([cell])
         if self.metric is not None:
             plain["metric"] = self.metric.to_dict()
+        if self.scale != LINEAR:
+            plain["scale"] = self.scale
         return plain | {"says": self.says}
 
 

@@ -7,7 +7,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .study import Claim, Factor, Metric
+from .study import LINEAR, LOG, SCALES, Claim, Factor, Metric
 from .study_reader import StudyReader
 
 _BETTER, _EQUAL = ("better", "than"), ("equal", "to")
@@ -16,7 +16,7 @@ _INTERACTION_KEYS = ("more_under", "than_under")
 
 
 def read_claims(
-    reader: StudyReader, value: Any, factors: Sequence[Factor], design: Any, metric: Metric | None
+    reader: StudyReader, value: Any, factors: Sequence[Factor], design: Any, metric: Metric
 ) -> tuple[Claim, ...]:
     """The claims, from a mapping of name to {factor, better, than, says}; the reader notes what is wrong.
 
@@ -36,7 +36,7 @@ def read_claims(
         if not isinstance(entry, dict):
             reader.wrong(where, f"is {entry!r}; {{factor, better, than, says}} is expected")
             continue
-        reader.only_keys(where, entry, (*_NEEDED, *_EQUAL, *_INTERACTION_KEYS, "where", "metric"))
+        reader.only_keys(where, entry, (*_NEEDED, *_EQUAL, *_INTERACTION_KEYS, "where", "metric", "scale"))
         is_equality = any(key in entry for key in _EQUAL)
         levels = _EQUAL if is_equality else _BETTER
         if is_equality and any(key in entry for key in _BETTER):
@@ -51,7 +51,7 @@ def read_claims(
         if one == other:
             reader.wrong(where, f"compares {one!r} with itself")
         own_metric = reader.metric(entry["metric"], f"{where}.metric") if "metric" in entry else None
-        margin = metric.margin if own_metric is None and metric is not None else own_metric and own_metric.margin
+        margin = (own_metric or metric).margin
         if is_equality and margin is None:
             reader.wrong(where, "is on equality, and its metric names no margin within which levels are equal")
         under, than_under = _interaction(reader, where, entry, factors, design)
@@ -70,9 +70,26 @@ def read_claims(
                 under=under,
                 than_under=than_under,
                 metric=own_metric,
+                scale=_scale(reader, where, entry.get("scale", LINEAR), own_metric, metric),
             )
         )
     return tuple(claims)
+
+
+def _scale(reader: StudyReader, where: str, value: Any, metric: Metric | None, metric_of_study: Metric) -> str:
+    """Whether a claim compares values or their logarithms, for which a margin has to be a factor."""
+    scale = reader.one_of(f"{where}.scale", value, SCALES)
+    if scale != LOG:
+        return scale
+    if metric is None and metric_of_study.margin is not None:
+        reader.wrong(
+            f"{where}.scale",
+            f"is log, on which the study's margin of {metric_of_study.margin} is no difference; give the claim a "
+            "metric of its own, whose margin, if any, is a factor above 1",
+        )
+    if metric is not None and metric.margin is not None and metric.margin <= 1:
+        reader.wrong(f"{where}.metric.margin", f"is {metric.margin}; with scale: log it is a factor above 1, such as 2")
+    return scale
 
 
 def _interaction(

@@ -8,22 +8,26 @@ from typing import Any
 
 import pandas as pd
 
+from .mechanisms import trials_without_mechanisms
 from .report import Report
 
 SCHEMA = 1
 PACKAGES = ("numpy", "pandas", "scipy", "statsmodels")
 ELSEWHERE = {"curves": "curves.csv"}  # as long as the training: too long for one document
+_OF_MECHANISMS = {"mechanisms": "trials.csv"}  # a column a layer and quantity: hundreds of each trial
 
 
 def to_document(report: Report) -> dict[str, Any]:
     """The content of report.json: plain data that `json` writes and any language reads.
 
     Keys: schema (1; it changes when a key changes its meaning or goes away), study (as in a study file), versions (of
-    the analysis), tables (by name, a list of records), notes, scope, trials_of_earlier_plans, elsewhere (tables that
-    are in a file of their own). A number that is missing or NaN is null; infinities are "Infinity" and "-Infinity".
+    the analysis), tables (by name, a list of records), notes, scope, trials_of_earlier_plans, elsewhere (what is
+    in another file: the curves, and the final metrics of mechanisms that no claim is on). A number that is missing or
+    NaN is null; infinities are "Infinity" and "-Infinity".
     """
+    trials = trials_without_mechanisms(report)
     tables = {
-        "trials": report.trials,
+        "trials": trials,
         "cells": _with_levels(report.cells),
         "contrasts": report.contrasts,
         "claims": report.claims,
@@ -43,7 +47,7 @@ def to_document(report: Report) -> dict[str, Any]:
         "notes": list(report.notes),
         "scope": report.scope,
         "trials_of_earlier_plans": report.num_unplanned,
-        "elsewhere": ELSEWHERE,
+        "elsewhere": ELSEWHERE | (_OF_MECHANISMS if len(trials.columns) < len(report.trials.columns) else {}),
     }
 
 

@@ -11,6 +11,8 @@ from experiments.ledger import Ledger
 from experiments.study import Study
 from experiments.study_file import parse_study
 
+from .layers import in_order
+
 LEDGER = "ledger.sqlite"
 _FIRST = (
     "trial_id",
@@ -27,8 +29,9 @@ def load_trials(directory: str | Path) -> pd.DataFrame:
     """One row a planned trial, pending ones included: cell by cell in the order of the plan, then by seed.
 
     Columns: trial_id; one a factor (an ordered Categorical, its levels in the order of the study file); seed; status;
-    backend; one a final metric, in alphabetical order (NaN where a trial has none); seconds; num_parameters;
-    diverged_epoch; attempts. A metric with the name of another column is called "<name> (metric)".
+    backend; one a final metric, in alphabetical order, those of layers as data flow (NaN where a trial has none);
+    seconds; num_parameters; diverged_epoch; attempts. A metric with the name of another column is called
+    "<name> (metric)".
 
     Arguments:
         directory: a study's folder, the one that holds ledger.sqlite.
@@ -122,7 +125,8 @@ def curves_of(ledger: Ledger, study: Study, trials: pd.DataFrame) -> pd.DataFram
     known = ["trial_id", *(factor.name for factor in study.factors), "seed"]
     columns: dict[str, Any] = {name: trials[name].array.take(place) for name in known}
     columns["epoch"] = epoch
-    columns |= _wide(study, names, (len(keys), len(names)), (rows, values["name"]), values["value"])
+    ordered = {name: names[name] for name in in_order(names, ledger.metric_orders())}
+    columns |= _wide(study, ordered, (len(keys), len(names)), (rows, values["name"]), values["value"])
     return pd.DataFrame(columns)
 
 
@@ -136,7 +140,8 @@ def _metrics(ledger: Ledger, study: Study, places: Mapping[str, int]) -> dict[st
         ),
         dtype=[("place", np.int64), ("name", np.int32), ("value", np.float64)],
     )
-    return _wide(study, names, (len(places), len(names)), (values["place"], values["name"]), values["value"])
+    ordered = {name: names[name] for name in in_order(names, ledger.metric_orders())}
+    return _wide(study, ordered, (len(places), len(names)), (values["place"], values["name"]), values["value"])
 
 
 def _wide(
@@ -146,7 +151,7 @@ def _wide(
     at: tuple[np.ndarray, np.ndarray],
     values: np.ndarray,
 ) -> dict[str, np.ndarray]:
-    """Values in long form as one column a metric, in alphabetical order; NaN where there is none."""
+    """Values in long form as one column a metric, in the order of the names; NaN where there is none."""
     wide = np.full(shape, np.nan)
     wide[at] = values
-    return {metric_column(study, name): wide[:, names[name]] for name in sorted(names)}
+    return {metric_column(study, name): wide[:, place] for name, place in names.items()}

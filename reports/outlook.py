@@ -7,7 +7,7 @@ from experiments.study import Metric
 
 from .power import minimum_detectable_effect, pairs_for_difference, pairs_for_equivalence
 from .statistics import PairedDifference
-from .text import counted, decimals_for, number
+from .text import counted, decimals_for, factor_text, number
 
 ALPHA = 0.05
 
@@ -48,17 +48,28 @@ def outlook_of(difference: PairedDifference, metric: Metric, num_comparisons: in
     return Outlook(mde=mde, more=more)
 
 
-def outlook_text(outlook: Outlook, difference: PairedDifference, metric: Metric, unit: str) -> str:
-    """The outlook as the end of a sentence; nothing where there is no spread to tell it by."""
+def outlook_text(
+    outlook: Outlook, difference: PairedDifference, metric: Metric, unit: str, *, is_ratio: bool = False
+) -> str:
+    """The outlook as the end of a sentence; nothing where there is no spread to tell it by.
+
+    Arguments:
+        outlook: of the difference.
+        difference: the paired difference.
+        metric: with the margin.
+        unit: what a pair is, seed or fold.
+        is_ratio: whether differences, and the margin, are of logarithms to base 10, and are told as factors.
+    """
     if math.isnan(outlook.mde):
         return ""
-    found = f"{number(outlook.mde, decimals_for([outlook.mde], outlook.mde))}"
-    text = f"at this spread, {counted(difference.n, unit)} find a true difference of {found} four times in five"
-    if math.isnan(outlook.more):
+    what, zero = ("factor", 1) if is_ratio else ("difference", 0)
+    found = factor_text(outlook.mde, 3) if is_ratio else number(outlook.mde, decimals_for([outlook.mde], outlook.mde))
+    text = f"at this spread, {counted(difference.n, unit)} find a true {what} of {found} four times in five"
+    if metric.margin is None or math.isnan(outlook.more):
         return text
-    margin = f"the margin of {metric.margin}"
+    margin = f"the margin of {f'a factor of {10**metric.margin:.6g}' if is_ratio else metric.margin}"
     if outlook.more == 0:
-        return f"{text}, enough for {margin} unless the true difference lies between 0 and it"
+        return f"{text}, enough for {margin} unless the true {what} lies between {zero} and it"
     if math.isinf(outlook.more):
         why = (
             f"no number of {unit}s would decide for {margin}"

@@ -122,7 +122,7 @@ def build_report(directory: str | Path) -> Report:
         notes=(
             *_notes(study, outcomes, contrasts),
             *_notes_on_what_is_not_estimable(study, why_no_shares),
-            *notes_on_claims(study, trials),
+            *notes_on_claims(study, outcomes, trials),
             *_notes_on_backends(trials),
             *_notes_on_earlier_plans(num_unplanned),
             *on_data,

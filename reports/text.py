@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 ABSENT = "-"  # what stands in a table where there is no number
 _MOST_DECIMALS = 9  # beyond this, 1.2e-11 reads better than 0.000000000012
+_SMALLEST_FACTOR, _LARGEST_FACTOR = -3, 6  # powers of ten between which a factor is written out
 _EXTRA_DECIMALS = 3  # how far a number may grow to stay on its side of a threshold
 
 
@@ -81,6 +82,23 @@ def number(value: float, decimals: int, *, signed: bool = False) -> str:
     if decimals > _MOST_DECIMALS or abs(value) >= 10**_MOST_DECIMALS:
         return f"{value:{sign}.{1 if decimals > _MOST_DECIMALS else 3}e}" if math.isfinite(value) else f"{value:{sign}}"
     return f"{value:{sign}.{decimals}f}"
+
+
+def factor_text(power: float, digits: int) -> str:
+    """Ten to a power, as a factor with so many significant digits; `-` for NaN.
+
+    >>> [factor_text(power, 3) for power in (3.0, -0.30103, 3.6, -7.25, 400.5, float("nan"))]
+    ['×1,000', '×0.500', '×3,980', '×5.62e-8', '×3.16e400', '-']
+    """
+    if not math.isfinite(power):
+        return ABSENT if math.isnan(power) else f"×{10**power:g}"
+    exponent = math.floor(power)
+    mantissa = round(10 ** (power - exponent), digits - 1)
+    if mantissa >= 10:  # noqa: PLR2004 -- rounded up to the next power
+        mantissa, exponent = 1.0, exponent + 1
+    if _SMALLEST_FACTOR <= exponent < _LARGEST_FACTOR:
+        return f"×{mantissa * 10.0**exponent:,.{max(digits - 1 - exponent, 0)}f}"
+    return f"×{mantissa:.{digits - 1}f}e{exponent}"
 
 
 def p_text(p_value: float, threshold: float = 0.05) -> str:

@@ -12,6 +12,7 @@ An interaction is judged in the same way, by the difference of differences: impr
 for the metric under the first of two levels of another factor than under the second.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 from experiments.study import Metric
@@ -19,11 +20,12 @@ from experiments.study import Metric
 from .outlook import ALPHA, Outlook, outlook_of, outlook_text
 from .pairs import Pairs
 from .statistics import Equivalence, PairedDifference, equivalence
-from .text import counted, counts_in_words, decimals_for, number, p_text
+from .text import counted, counts_in_words, decimals_for, factor_text, number, p_text
 
 IMPROVES, HARMS, EQUIVALENT, UNDECIDED = "improves", "harms", "equivalent", "undecided"
 VERDICTS = (IMPROVES, HARMS, EQUIVALENT, UNDECIDED)
 BELOW_MARGIN = "below the margin"
+_MOST_DIGITS = 8  # of a factor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +40,8 @@ class Comparison:
     pairs: what else the values say; None where nobody asks.
     under: of an interaction, the two cells of other factors that are compared, as in ("init=he", "init=xavier"); None
         otherwise.
+    is_ratio: whether values are compared by their logarithms (base 10), so that a difference is the power of a factor.
+    obstacle: why the values cannot be compared at all; "" where they can.
     """
 
     factor: str
@@ -52,6 +56,8 @@ class Comparison:
     unit: str = "seed"
     pairs: Pairs | None = None
     under: tuple[str, str] | None = None
+    is_ratio: bool = False
+    obstacle: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +98,9 @@ def sentence(comparison: Comparison, verdict: Verdict, metric: Metric) -> str:
     subject = f"{comparison.factor} ({comparison.context})" if comparison.context else comparison.factor
     difference, unit = comparison.difference, comparison.unit
     says, margin = _says(comparison, metric), metric.margin
+    as_text = ratio_text if comparison.is_ratio else difference_text
+    if comparison.obstacle:
+        return f"{subject}: {says[UNDECIDED]}: {comparison.obstacle}."
     if difference.n < 2:  # noqa: PLR2004 -- what PairedDifference needs
         missing = "both" if comparison.under is None else "all four"
         why = (
@@ -101,15 +110,15 @@ def sentence(comparison: Comparison, verdict: Verdict, metric: Metric) -> str:
         )
         return f"{subject}: {says[UNDECIDED]}: {why}{_left_out(comparison)}."
     if difference.is_constant and difference.mean != 0:
-        shown, *_ = difference_text(difference.mean, difference.mean, difference.mean, margin)
+        shown, *_ = as_text(difference.mean, difference.mean, difference.mean, margin)
         return (
             f"{subject}: {says[UNDECIDED]}: {shown} in each of {counted(difference.n, unit)}, and without any spread "
             f"between {unit}s there is no interval{_left_out(comparison)}."
         )
-    mean, low, high = difference_text(difference.mean, difference.ci_low, difference.ci_high, margin)
+    mean, low, high = as_text(difference.mean, difference.ci_low, difference.ci_high, margin)
     if verdict.word == EQUIVALENT and verdict.equivalence is not None:
         tost = verdict.equivalence
-        mean, low, high = difference_text(difference.mean, tost.ci_low, tost.ci_high, margin)
+        mean, low, high = as_text(difference.mean, tost.ci_low, tost.ci_high, margin)
         numbers = [f"90 % interval {low} to {high}", counted(difference.n, unit)]
     else:
         p = p_text(verdict.p_adjusted)
@@ -122,19 +131,20 @@ def sentence(comparison: Comparison, verdict: Verdict, metric: Metric) -> str:
 def _says(comparison: Comparison, metric: Metric) -> dict[str, str]:
     """The statement for each verdict."""
     level, reference, name = comparison.level, comparison.reference, metric.name
+    within = _within(comparison, metric)
     if comparison.under is not None:
         one, other = comparison.under
         pair = f"{level} against {reference}"
         return {
             IMPROVES: f"{pair} does more for {name} under {one} than under {other}",
             HARMS: f"{pair} does less for {name} under {one} than under {other}",
-            EQUIVALENT: f"{pair} does the same for {name} under {one} as under {other}, within ±{metric.margin}",
+            EQUIVALENT: f"{pair} does the same for {name} under {one} as under {other}, within {within}",
             UNDECIDED: f"whether {pair} does more for {name} under {one} than under {other} is {UNDECIDED}",
         }
     return {
         IMPROVES: f"{level} improves {name} against {reference}",
         HARMS: f"{level} harms {name} against {reference}",
-        EQUIVALENT: f"{level} is equivalent to {reference} in {name} within ±{metric.margin}",
+        EQUIVALENT: f"{level} is equivalent to {reference} in {name} within {within}",
         UNDECIDED: f"{level} against {reference} is {UNDECIDED} in {name}",
     }
 
@@ -151,18 +161,51 @@ def difference_text(mean: float, low: float, high: float, margin: float | None) 
     return texts[0], texts[1], texts[2]
 
 
+def ratio_text(mean: float, low: float, high: float, margin: float | None) -> tuple[str, str, str]:
+    """The same for powers of ten, as factors: with three digits, and more where these would hide what differs.
+
+    >>> ratio_text(3.0, 2.5, 3.5, margin=None), ratio_text(0.0004, 0.0001, 0.0007, margin=None)[1]
+    (('×1,000', '×316', '×3,160'), '×1.0002')
+    """
+    powers = (mean, low, high)
+    thresholds = (0.0,) if margin is None else (0.0, margin, -margin)
+    known = {*powers, *thresholds} - {math.nan}
+    known = {power for power in known if math.isfinite(power)}
+    digits = next(
+        (
+            found
+            for found in range(3, _MOST_DIGITS)
+            if len({factor_text(power, found) for power in known}) == len(known)
+        ),
+        _MOST_DIGITS,
+    )
+    texts = [factor_text(power, digits) for power in powers]
+    return texts[0], texts[1], texts[2]
+
+
+def _within(comparison: Comparison, metric: Metric) -> str:
+    """The margin: a difference to either side, or a factor."""
+    if comparison.is_ratio and metric.margin is not None:
+        return f"a factor of {10**metric.margin:.6g}"
+    return f"±{metric.margin}"
+
+
 def _note(comparison: Comparison, verdict: Verdict, metric: Metric) -> str:
     notes = []
     difference = comparison.difference
     if verdict.below_margin:
-        notes.append(f"{BELOW_MARGIN} of {metric.margin}")
+        notes.append(f"{BELOW_MARGIN} of {_within(comparison, metric).removeprefix('±')}")
     if verdict.word == UNDECIDED and difference.p_value < ALPHA:
         notes.append(f"p = {p_text(difference.p_value)} alone, but not adjusted for the other contrasts")
     if difference.is_constant:
         notes.append(f"no {comparison.unit} differs at all, so look whether the level reaches the training")
-    if verdict.word == UNDECIDED and (outlook := outlook_text(verdict.outlook, difference, metric, comparison.unit)):
+    if verdict.word == UNDECIDED and (outlook := _outlook(comparison, verdict, metric)):
         notes.append(outlook)
     return "".join(f"; {note}" for note in notes)
+
+
+def _outlook(comparison: Comparison, verdict: Verdict, metric: Metric) -> str:
+    return outlook_text(verdict.outlook, comparison.difference, metric, comparison.unit, is_ratio=comparison.is_ratio)
 
 
 def _left_out(comparison: Comparison) -> str:

@@ -91,6 +91,15 @@ def test_the_examples_of_the_page_on_reports_run(tmp_path):
     assert (tmp_path / "forest.svg").read_text().startswith("<svg ")
 
 
+def test_the_claim_of_the_page_on_reports_is_tested(tmp_path):
+    from reports import build_report
+    from tests.reports.inside import depth_study, inside_ledger
+
+    (claim,) = blocks("yaml", (ROOT / "docs" / "report.md").read_text(encoding="utf-8"))
+    report = build_report(inside_ledger(tmp_path, depth_study(**yaml.safe_load(claim))))
+    assert report.claims[["claim", "finding", "scale"]].to_numpy().tolist() == [["relu-keeps-it", "supported", "log"]]
+
+
 def test_every_command_and_option_is_in_the_table_and_none_else():
     shown = set(re.findall(r"^\| `ablate (\w+)", README, flags=re.MULTILINE))
     commands = _parser()._subparsers._group_actions[0].choices

@@ -2,9 +2,10 @@
 
 from .cells import cell_dots, heat_map, interaction
 from .colours import looks_of
-from .curves import curve_kinds, learning_curves, paired_bands
+from .curves import curve_kinds, learning_curves, paired_bands, scalar_curves
 from .drawing import Picture
 from .forest import forest
+from .layer_maps import layer_figures
 from .selection import Figures, figures_of, import_figures
 from .shares import shares
 from .slopes import slopes
@@ -19,9 +20,11 @@ __all__ = [
     "heat_map",
     "import_figures",
     "interaction",
+    "layer_figures",
     "learning_curves",
     "looks_of",
     "paired_bands",
+    "scalar_curves",
     "shares",
     "slopes",
 ]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from experiments.study import Factor
 from experiments.trial import DIVERGED, FINISHED
+from reports.mechanisms import is_ratio, scalars_of
 from reports.report import Report
 from reports.statistics import mean_interval
 from reports.text import counted
@@ -61,23 +62,54 @@ def learning_curves(report: Report, factor: Factor, kind: str) -> Picture | None
 
     The mean and its interval are of the same trials at every epoch: they end where the first trial of the level does.
     """
-    study, curves = report.study, report.curves
-    metrics = {split: f"{split}/{kind}" for split in _SPLITS if f"{split}/{kind}" in curves}
+    metrics = {split: f"{split}/{kind}" for split in _SPLITS if f"{split}/{kind}" in report.curves}
+    name = f"curves-{report.study.factors.index(factor)}-{curve_kinds(report).index(kind)}"
+    return _curves(report, factor, metrics, name, kind, _key(metrics), may_be_log=kind.endswith("loss"))
+
+
+def scalar_curves(report: Report, factor: Factor, metric: str) -> Picture | None:
+    """One panel a level of the factor: a metric that is of no split, by epoch.
+
+    Where factors of it count (`is_ratio`) and all values are positive, mean and interval are those of its logarithm.
+    """
+    name = f"scalar-{report.study.factors.index(factor)}-{scalars_of(report).index(metric)}"
+    return _curves(
+        report, factor, {"": metric}, name, metric, "", may_be_log=is_ratio(metric), may_be_geometric=is_ratio(metric)
+    )
+
+
+def _curves(
+    report: Report,
+    factor: Factor,
+    metrics: dict[str, str],
+    name: str,
+    kind: str,
+    key: str,
+    *,
+    may_be_log: bool,
+    may_be_geometric: bool = False,
+) -> Picture | None:
+    """The figure of metrics by split; `kind`: what they are called together, `key`: what the reader is told of them."""
+    study = report.study
     curves = _of_finished(report)
     overlap = 0.0 if study.folds is None else 1 / (study.folds - 1)  # as in Outcomes
+    shown = curves[curves[factor.name].isin(factor.level_names[:MOST_PANELS])]
+    is_geometric = may_be_geometric and not (shown[list(metrics.values())] <= 0).to_numpy().any()
     lines = {}
     for level in factor.level_names[:MOST_PANELS]:
         part = curves[curves[factor.name] == level]
         lines[level] = [
-            line for split, name in metrics.items() if (line := _line(part, split, name, overlap)) is not None
+            line
+            for split, metric in metrics.items()
+            if (line := _line(part, split, metric, overlap, is_geometric=is_geometric)) is not None
         ]
     if not any(lines.values()):
         return None
-    is_log = kind.endswith("loss") and all(np.nanmin(line.seeds) > 0 for row in lines.values() for line in row)
+    is_log = may_be_log and all(np.nanmin(line.seeds) > 0 for row in lines.values() for line in row)
     diverged = report.trials[report.trials["status"] == DIVERGED]
     looks = looks_of(study)
     words = []
-    with _panels(list(lines), f"{kind}{', logarithmic' if is_log else ''}{_key(metrics)}") as (sheet, panels):
+    with _panels(list(lines), f"{kind}{', logarithmic' if is_log else ''}{key}") as (sheet, panels):
         limits = _limits(lines, is_log=is_log)
         for level, (axes, place) in zip(lines, panels, strict=True):
             look = looks[factor.name, level]
@@ -92,12 +124,16 @@ def learning_curves(report: Report, factor: Factor, kind: str) -> Picture | None
             sheet.text(*place, shortened(level, 160), fontweight="bold", fontsize=11.5)
             lost = f", {counted(len(gone), 'trial')} diverged" if len(gone) else ""
             words.append(f"{level}: {_ends(lines[level])}{lost}")
+        caption = _caption(
+            report, factor, metrics, has_diverged=len(diverged) > 0, has_stopped=_has_stopped(curves, factor, lines)
+        )
+        drawn = [line for row in lines.values() for line in row]
+        if any(len(line.band_epochs) < len(line.epochs) for line in drawn) and "ends where the first" not in caption:
+            caption += " There is no mean where a trial has no finite value."
         return sheet.picture(
-            name=f"curves-{study.factors.index(factor)}-{curve_kinds(report).index(kind)}",
+            name=name,
             title=f"{kind} by {factor.name}",
-            caption=_caption(
-                report, factor, metrics, has_diverged=len(diverged) > 0, has_stopped=_has_stopped(curves, factor, lines)
-            ),
+            caption=f"{caption} Means and intervals are of the logarithm." if is_geometric else caption,
             alt=f"{kind} at the last epoch of the mean over {study.unit}s. " + "; ".join(words) + ".",
         )
 
@@ -180,23 +216,28 @@ class _panels:  # noqa: N801 -- used like a function in `with`
         self._sheet.__exit__(*exception)
 
 
-def _line(part: pd.DataFrame, split: str, name: str, overlap: float) -> _Line | None:
+def _line(part: pd.DataFrame, split: str, name: str, overlap: float, *, is_geometric: bool = False) -> _Line | None:
+    """A metric of one level, None where there is nothing; `is_geometric`: means and intervals are of its logarithm."""
     table = part.pivot_table(index="epoch", columns=["seed", "trial_id"], values=name).sort_index()
     table = table.where(np.isfinite(table)).dropna(axis="index", how="all").dropna(axis="columns", how="all")
     if table.empty:
         return None
+    if is_geometric:
+        table = table.apply(np.log10)
     numbers = table.columns.get_level_values("seed")
     columns = [table.to_numpy(dtype=np.float64)[:, numbers == seed].mean(axis=1) for seed in numbers.unique()]
     seeds = pd.DataFrame(np.column_stack(columns), index=table.index)
     drawn, complete = _thinned(seeds.dropna(how="all")), _thinned(seeds.dropna())
     if drawn.empty:
         return None
+    band = np.array([_interval(row, overlap) for row in complete.to_numpy(dtype=np.float64)]).reshape(-1, 3)
+    values = drawn.to_numpy(dtype=np.float64)
     return _Line(
         split=split,
         epochs=drawn.index.to_numpy(dtype=np.float64),
-        seeds=drawn.to_numpy(dtype=np.float64),
+        seeds=10**values if is_geometric else values,
         band_epochs=complete.index.to_numpy(dtype=np.float64),
-        band=np.array([_interval(row, overlap) for row in complete.to_numpy(dtype=np.float64)]).reshape(-1, 3),
+        band=10**band if is_geometric else band,
     )
 
 
@@ -214,6 +255,7 @@ def _has_stopped(curves: pd.DataFrame, factor: Factor, levels: Iterable[str]) ->
 def _ends(lines: list[_Line]) -> str:
     """The means of a level at their last epochs, and of how many seeds they are; said once where they are alike."""
     values = [f"{line.split} {line.band[-1, 0]:.3g}" if len(line.band) else f"{line.split} none" for line in lines]
+    values = [value.lstrip() for value in values]  # a metric of no split
     places = [
         f" at epoch {line.band_epochs[-1]:.0f} (n {line.seeds.shape[1]})" if len(line.band) else "" for line in lines
     ]
@@ -271,7 +313,7 @@ def _finish(axes: "Axes", limits: tuple[float, float], *, is_log: bool) -> None:
         subs: tuple[float, ...] = (1.0, 2.0, 5.0) if decades < 2 else (1.0,)  # noqa: PLR2004
         if decades < 0.5:  # noqa: PLR2004
             subs = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0)
-        axes.yaxis.set_major_locator(LogLocator(subs=subs, numticks=12))
+        axes.yaxis.set_major_locator(LogLocator(subs=subs, numticks=12 if decades < 8 else 7))  # noqa: PLR2004
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.10g}"))
         axes.yaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_minor_formatter(NullFormatter())

@@ -164,6 +164,7 @@ def _inline(svg: str, name: str, alt: str, width: float, height: float) -> str:
         text = " ".join(match[0].split())
         text = re.sub(r' id="([^"]+)"', lambda found: f' id="{name}-{found[1]}"' if found[1] in used else "", text)
         text = re.sub(r'xlink:href="#', f'href="#{name}-', text).replace("url(#", f"url(#{name}-")
+        text = text.replace('xlink:href="data:image/png;base64, ', 'href="data:image/png;base64,')
         text = re.sub(r"font-family: [^;\"]*;? ?", "", text).replace(' transform="rotate(-0 ', ' data-none="(')
         text = re.sub(r' data-none="[^"]*"', "", text)
         return re.sub(r"(fill|stroke): (#[0-9a-f]{6})", _variable, text)

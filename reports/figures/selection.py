@@ -5,24 +5,30 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from experiments.study import Factor
+from reports.mechanisms import scalars_of
 from reports.report import Report
 
 from .cells import cell_dots, heat_map, interaction
-from .curves import curve_kinds, learning_curves, paired_bands
+from .curves import curve_kinds, learning_curves, paired_bands, scalar_curves
 from .drawing import Picture
 from .forest import forest
+from .layer_maps import layer_figures
 from .shares import shares
 from .slopes import slopes
 
 MOST_FACTORS = 5  # with slopes
 MOST_PAIRS = 3  # of factors, with two figures each
 MOST_CURVES = 4
-MOST_BANDS = 2  # 1 + 1 + 5 + 2 * 3 + 1 + 4 + 2: 20 figures at most
+MOST_BANDS = 2  # 1 + 1 + 5 + 2 * 3 + 1 + 4 + 2: 20 figures at most, and those of mechanisms where they were measured
+MOST_SCALARS = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """The figures of a report by the part of the page they stand in, and sentences on those that were left out."""
+    """The figures of a report by the part of the page they stand in, and sentences on those that were left out.
+
+    scalars, layers: of mechanisms, of networks as a whole and layer by layer.
+    """
 
     effects: tuple[Picture, ...]
     slopes: tuple[Picture, ...]
@@ -31,19 +37,22 @@ class Figures:
     shares: tuple[Picture, ...]
     curves: tuple[Picture, ...]
     bands: tuple[Picture, ...]
+    scalars: tuple[Picture, ...]
+    layers: tuple[Picture, ...]
     left_out: tuple[str, ...]
 
     def __iter__(self) -> Iterator[Picture]:
-        for part in (self.effects, self.slopes, self.cells, self.interactions, self.shares, self.curves, self.bands):
-            yield from part
+        yield from (*self.effects, *self.slopes, *self.cells, *self.interactions, *self.shares)
+        yield from (*self.curves, *self.bands, *self.scalars, *self.layers)
 
 
 def figures_of(report: Report) -> Figures:
-    """All figures of a report, 20 at most; the same report gives the same figures."""
+    """All figures of a report, 20 at most and those of mechanisms; the same report gives the same figures."""
     factors = report.study.factors
     pairs = _pairs(report)
     kinds = curve_kinds(report)
     curves = [(factor, kind) for factor in factors for kind in kinds[:2]]
+    scalars = [(factor, metric) for metric in scalars_of(report) for factor in factors]
     banded = report.bands[["factor", "metric"]].drop_duplicates().to_records(index=False).tolist()
     by_name = {factor.name: factor for factor in factors}
     left_out = []
@@ -57,6 +66,10 @@ def figures_of(report: Report) -> Figures:
         )
     if len(banded) > MOST_BANDS:
         left_out.append(f"{MOST_BANDS} of {len(banded)} figures of paired curves are drawn; report.json has them all.")
+    if len(scalars) > MOST_SCALARS:
+        left_out.append(
+            f"{MOST_SCALARS} of {len(scalars)} figures of ratios and gaps are drawn; curves.csv has them all."
+        )
     return Figures(
         effects=_drawn(lambda: forest(report)),
         slopes=_drawn(*(_later(slopes, report, factor) for factor in factors[:MOST_FACTORS])),
@@ -67,6 +80,8 @@ def figures_of(report: Report) -> Figures:
         shares=_drawn(lambda: shares(report)),
         curves=_drawn(*(_later(learning_curves, report, *chosen) for chosen in curves[:MOST_CURVES])),
         bands=_drawn(*(_later(paired_bands, report, by_name[name], metric) for name, metric in banded[:MOST_BANDS])),
+        scalars=_drawn(*(_later(scalar_curves, report, *chosen) for chosen in scalars[:MOST_SCALARS])),
+        layers=layer_figures(report),
         left_out=tuple(left_out),
     )
 

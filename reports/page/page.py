@@ -13,11 +13,13 @@ from experiments.errors import visible
 from experiments.trial import FINISHED
 from reports.figures import figures_of
 from reports.frame import metric_column
+from reports.mechanisms import trials_without_mechanisms
 from reports.method import method_lines
 from reports.report import Report
 from reports.text import counted
 
 from .answer import answer
+from .layer_table import layer_tables
 from .tables import Table, cell_table, detail_table, frame_table, signs, verdict_table
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ def to_html(report: Report, digests: Mapping[str, str] | None = None) -> str:
         audit=report.audit.to_dict("records"),
         figures=figures_of(report),
         tables=_tables(report),
+        layer_tables=layer_tables(report),
         sentences=list(report.interactions["sentence"]),
         environment=_environment(report),
         study_text=_study_text(report),
@@ -125,14 +128,14 @@ def _tables(report: Report) -> dict[str, Table]:
 
 
 def _trials(report: Report) -> Table:
-    study, trials = report.study, report.trials
+    study, trials = report.study, trials_without_mechanisms(report)
     first = [factor.name for factor in study.factors]
     own = metric_column(study, study.metric.name)
     names = list(map(str, trials.columns))
     logged = names[names.index("backend") + 1 : names.index("seconds")]
     metrics = [own, *(name for name in logged if name != own)]
     shown = [*first, "seed", "status", *metrics[:_MOST_METRICS], "seconds"]
-    more = len(metrics) - _MOST_METRICS
+    more = len(metrics) - len(metrics[:_MOST_METRICS]) + len(report.trials.columns) - len(trials.columns)
     note = "trials.csv has every trial, every metric and every digit."
     if more > 0:
         note = f"{counted(more, 'metric')} more in trials.csv, which has every trial and every digit."

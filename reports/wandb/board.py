@@ -25,6 +25,7 @@ class Plot:
     over: the metric of the x axis; None for a bar of the final value.
     by: the key of the groups; None for the groups of the run set.
     most_runs: how many runs the panel has to show; W&B shows ten where nobody says more.
+    is_log: whether the axis of the metric is logarithmic.
     """
 
     title: str
@@ -32,6 +33,7 @@ class Plot:
     over: str | None
     by: Key | None
     most_runs: int
+    is_log: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

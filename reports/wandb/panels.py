@@ -1,10 +1,12 @@
 """Which panels show a study: for every factor, for its cells, and for what happens inside the networks."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from experiments.study import Factor
 from reports.frame import metric_column
+from reports.layers import MECHANISM, is_mechanism, quantity_and_layer
+from reports.mechanisms import LOG, QUANTITIES, is_ratio, scalars_of
 from reports.method import VALIDATION
 from reports.report import Report
 
@@ -15,6 +17,7 @@ from .runs import AGGREGATE, TRAIN, factor_keys, metric_key
 EPOCH = "epoch"
 STATUS, SECONDS = ("summary", "trial/status"), ("summary", "trial/seconds")
 _SPLITS = {"train", "training", "test", *VALIDATION}
+_MOST_SCALARS, _MOST_QUANTITIES = 4, 4  # of mechanisms, the latter with three panels each
 _FEWEST_RUNS, _MOST_RUNS = 10, 1000  # W&B's default, and what it draws of a panel
 
 
@@ -24,11 +27,14 @@ class Metrics:
 
     epochs: of the history, the study's first or, where it has none of that name, its namesake of another split.
     inside: of the history too, but of what happens inside the network: grad/layer1, activation/dead.
+    mechanisms: of the history too, a few of those that the suite measures itself: ratios and gaps, and of the
+        quantities that say most the first layer, one in the middle and the last.
     finals: of the summary, the study's first.
     """
 
     epochs: tuple[str, ...]
     inside: tuple[str, ...]
+    mechanisms: tuple[str, ...]
     finals: tuple[str, ...]
 
 
@@ -48,7 +54,8 @@ def metrics_of(report: Report) -> Metrics:
 
     return Metrics(
         epochs=tuple(sorted((name for name in logged if not is_inside(name)), key=nearness)),
-        inside=tuple(name for name in logged if is_inside(name)),
+        inside=tuple(name for name in logged if is_inside(name) and not is_mechanism(name)),
+        mechanisms=tuple(_main_mechanisms(report)),
         finals=tuple(sorted(finals, key=nearness)),
     )
 
@@ -61,6 +68,14 @@ def is_inside(metric: str) -> bool:
     """
     split, slash, _ = metric.partition("/")
     return bool(slash) and split.lower() not in _SPLITS
+
+
+def _main_mechanisms(report: Report) -> Iterator[str]:
+    yield from scalars_of(report)[:_MOST_SCALARS]
+    logged = [name for name in map(str, report.curves.columns) if quantity_and_layer(name)]
+    for quantity in QUANTITIES[:_MOST_QUANTITIES]:
+        layers = [name for name in logged if (quantity_and_layer(name) or ("",))[0] == quantity.name]
+        yield from dict.fromkeys(layers[place] for place in (0, len(layers) // 2, -1) if layers)
 
 
 def key_of(report: Report, factor: Factor) -> Key:
@@ -138,6 +153,15 @@ def factor_plots(report: Report, factor: Factor, metrics: Iterable[str], *, fina
     sizes = trials[factor.name].value_counts()
     runs = f"{_span(sizes[sizes > 0])} runs a level"
     return _plots(report, f"by {factor.name}", runs, key_of(report, factor), metrics, final)
+
+
+def mechanism_plots(report: Report, metrics: Iterable[str]) -> list[Plot]:
+    """A curve of each metric with a group for each cell, since networks that differ are not averaged."""
+    in_factors = {f"{MECHANISM}{quantity.name}/" for quantity in QUANTITIES if quantity.kind == LOG}
+    return [
+        replace(plot, is_log=is_ratio(plot.metric) or plot.metric.startswith(tuple(in_factors)))
+        for plot in cell_plots(report, metrics)
+    ]
 
 
 def cell_plots(report: Report, metrics: Iterable[str], *, final: str | None = None) -> list[Plot]:

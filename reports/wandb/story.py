@@ -8,7 +8,7 @@ from reports.report import Report
 from reports.text import counted
 
 from .board import Callout, Grid, Heading, Importance, Story, Text
-from .panels import cell_plots, factor_plots, factor_runs, metrics_of, table_runs, training_runs
+from .panels import cell_plots, factor_plots, factor_runs, mechanism_plots, metrics_of, table_runs, training_runs
 from .place import Place
 from .workspace import SOURCE, notes_on_averages, table_panels
 
@@ -60,6 +60,10 @@ def _panels(report: Report, place: Place) -> Iterator[Block]:
         yield Heading(text="Cells")
         runs = training_runs(report, place)
         yield Grid(runs=runs, panels=tuple(cell_plots(report, metrics.epochs, final=final)))
+    if metrics.mechanisms:
+        yield Heading(text="Mechanisms")
+        panels = mechanism_plots(report, metrics.mechanisms)
+        yield Grid(runs=training_runs(report, place), panels=tuple(panels))
     if metrics.inside:
         for factor in report.study.factors:
             yield Heading(text=f"Inside the network, by {factor.name}")

@@ -176,7 +176,7 @@ def _panel(panel: Panel, name: str) -> Any:
             made = (
                 wr.BarPlot(**shared, max_bars_to_show=panel.most_runs)
                 if panel.over is None
-                else wr.LinePlot(x=panel.over, title_x=panel.over, **shared)
+                else wr.LinePlot(x=panel.over, title_x=panel.over, log_y=panel.is_log or None, **shared)
             )
         case Text():
             made = wr.MarkdownPanel(markdown=panel.markdown)

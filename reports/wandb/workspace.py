@@ -10,6 +10,7 @@ from .panels import (
     cell_plots,
     factor_plots,
     is_averaged_by_level,
+    mechanism_plots,
     metrics_of,
     training_runs,
 )
@@ -80,6 +81,9 @@ def _sections_of_metrics(report: Report, metrics: Metrics) -> list[Section]:
     if len(report.study.factors) > 1:
         panels = tuple(cell_plots(report, metrics.epochs, final=final))
         sections.append(Section(name="Cells", panels=panels, is_open=not factors, rows=_ROWS, groups_of_runs=True))
+    if metrics.mechanisms:
+        panels = tuple(mechanism_plots(report, metrics.mechanisms))
+        sections.append(Section(name="Mechanisms", panels=panels, is_open=False, rows=_ROWS, groups_of_runs=True))
     if metrics.inside:
         inside = [
             Section(

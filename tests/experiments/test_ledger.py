@@ -312,6 +312,7 @@ def test_a_ledger_of_the_first_version_is_read_as_it_is(path):
         assert (reader.notes(), reader.fingerprints(), reader.study_content()) == ([], {}, {"name": "study"})
         assert [row["trial_id"] for row in reader.trials()] == [trial.trial_id]
         assert (list(reader.correct()), reader.trial(trial.trial_id)["correct"]) == ([], None)
+        assert reader.metric_orders() == []
     assert path.read_bytes() == before
 
 
@@ -322,9 +323,30 @@ def test_a_ledger_of_the_first_version_is_migrated_when_it_is_written(path):
         assert ledger.plan("study", {"name": "study"}, [trial, make_trial(seed=1)], ["a note"], {"a.tsv": "1f"}) == 1
         assert (ledger.notes(), ledger.counts()["finished"]) == (["a note"], 1)
         assert list(ledger.correct()) == []
-    assert version_of(path) == VERSION == 4
+    assert version_of(path) == VERSION == 5
     with Ledger(path, writable=False) as reader:
         assert (reader.notes(), reader.fingerprints()) == (["a note"], {"a.tsv": "1f"})
+
+
+def told(*names):
+    return Result(status="finished", epochs=(dict.fromkeys(names, 0.5), dict.fromkeys((*names, "late"), 0.5)))
+
+
+def test_the_order_in_which_metrics_were_told_is_kept_for_each_cell(ledger, path):
+    relu, again, tanh, gone = make_trial(), make_trial(seed=1), make_trial("tanh"), make_trial("gone")
+    planned(ledger, relu, again, tanh, gone)
+    ledger.record({relu.trial_id: told("z"), again.trial_id: told("z", "a"), gone.trial_id: told("c")})
+    ledger.record({tanh.trial_id: Result(status="failed", error="Traceback")})
+    planned(ledger, tanh, relu, again)
+    with Ledger(path, writable=False) as reader:
+        assert reader.metric_orders() == [["z", "a", "late"]]  # the longer of the cell's two
+
+
+def test_cells_that_tell_the_same_are_one_order(ledger):
+    relu, tanh = make_trial(), make_trial("tanh")
+    planned(ledger, tanh, relu)
+    ledger.record({relu.trial_id: told("b", "a"), tanh.trial_id: told("b", "a")})
+    assert ledger.metric_orders() == [["b", "a", "late"]]
 
 
 CORRECT = Correct(num_examples=10, bits=b"\xf0\x40", targets="aa", examples="bb")

@@ -5,7 +5,7 @@ from rich.console import Console
 
 from experiments import Ledger, Result, Trial
 from experiments.identity import config_id, trial_id
-from experiments.overview import print_status
+from experiments.overview import print_status, trial_text
 
 STUDY = {"name": "study", "question": "Which x?", "factors": {"x": {}}}
 FINISHED = Result(status="finished", metrics={"test/acc": 0.5})
@@ -74,3 +74,16 @@ def test_of_many_incomplete_cells_the_first_forty_are_listed(status):
     lines = status(50, lambda place: FINISHED if place < 4 else None)
     assert [line.partition(" ")[0] for line in lines[2:-1]] == [f"level{number}" for number in range(2, 42)]
     assert lines[-1] == "and 10 more cells: 8 incomplete, 2 complete"
+
+
+def test_metrics_of_layers_are_counted_where_a_trial_is_shown(tmp_path):
+    (trial, _) = make_trials(1)
+    metrics = {"test/acc": 0.5, "mechanism/weight_gradient_ratio": 1e-7}
+    metrics |= {f"mechanism/{quantity}/layer{number}": 0.5 for quantity in ("dead", "saturated") for number in range(8)}
+    with Ledger(tmp_path / "ledger.sqlite", writable=True) as ledger:
+        ledger.plan("study", STUDY, [trial])
+        ledger.record({trial.trial_id: Result(status="finished", metrics=metrics)})
+        text = trial_text(ledger.trial(trial.trial_id))
+    assert "# mechanism/weight_gradient_ratio: 1e-07\n" in text
+    assert "# 16 metrics of layers, which trials.csv and curves.csv have\n" in text
+    assert "layer3" not in text

@@ -355,9 +355,23 @@ def test_claims_on_interactions_and_on_other_metrics_are_read_and_written():
     assert study.to_dict()["claims"] == content["claims"]
 
 
+def test_a_claim_may_compare_logarithms():
+    content = claim_of(metric={"name": "train/loss", "goal": "min", "margin": 2}, scale="log")
+    study = parse_study(content)
+    assert study.claims[0].scale == "log"
+    assert parse_study(study.to_dict()) == study
+    assert study.to_dict()["claims"] == content["claims"]
+    assert parse_study(claim_of(scale="linear")).to_dict() == parse_study(claim_of()).to_dict()
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"scale": "lgo"}, "claims.c.scale: is 'lgo'; did you mean 'log'? accepted: linear, log"),
+        (
+            {"scale": "log", "metric": {"name": "train/loss", "margin": 0.5}},
+            "claims.c.metric.margin: is 0.5; with scale: log it is a factor above 1, such as 2",
+        ),
         ({"than_under": None}, "claims.c.than_under: is missing; more_under is compared with it"),
         ({"more_under": None}, "claims.c.more_under: is missing; than_under is compared with it"),
         ({"more_under": "large"}, "claims.c.more_under: is 'large'; one {factor: level} is expected"),
@@ -458,3 +472,15 @@ def test_each_mistake_in_a_claim_in_some_cells_or_on_equality_is_told(changes, m
 def test_a_claim_in_some_cells_needs_the_full_design():
     content = claim_of(more_under=None, than_under=None, where={"size": "large"}) | {"design": "one_at_a_time"}
     assert problems(content) == ["claims.c.where: names a cell that the one_at_a_time design lacks; use full"]
+
+
+def test_the_margin_of_a_study_is_no_factor():
+    content = claim_of(scale="log") | {"metric": {"name": "val/loss", "goal": "min", "margin": 0.01}}
+    with pytest.raises(StudyError) as caught:
+        parse_study(content)
+    assert (
+        "claims.c.scale: is log, on which the study's margin of 0.01 is no difference; give the claim a metric of its "
+        "own, whose margin, if any, is a factor above 1" in str(caught.value)
+    )
+    content["claims"]["c"]["metric"] = {"name": "val/loss", "goal": "min"}
+    assert parse_study(content).claims[0].scale == "log"

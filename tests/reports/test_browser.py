@@ -1,12 +1,15 @@
 """The page in a real browser: Debian's chromium, driven by playwright. Skipped where one of them is missing."""
 
+import io
 import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from reports import to_html
+from reports import build_report, to_html
 
+from .inside import inside_ledger
 from .pages import full_report, hostile_report
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -121,4 +124,21 @@ def test_it_prints_with_closed_parts_open(browser, pages):
     assert not page.locator("nav").is_visible()
     assert page.locator("details table").first.is_visible()
     assert page.pdf().startswith(b"%PDF")
+    page.close()
+
+
+def test_maps_of_layers_are_drawn_by_night_and_on_a_phone(browser, tmp_path):
+    path = tmp_path / "index.html"
+    path.write_text(to_html(build_report(inside_ledger(tmp_path / "run"))), encoding="utf-8")
+    page, said, asked = opened(browser, path, viewport={"width": 360, "height": 700}, color_scheme="dark")
+    page.wait_for_timeout(100)
+    assert (said, asked) == ([], [path.as_uri()])  # the policy of the page lets its own images be drawn
+    figures = page.locator("figure[id^=figure-mechanism-]")
+    assert [figures.nth(place).is_visible() for place in range(figures.count())] == [True] + [False] * 8
+    page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+    assert all(figures.nth(place).is_visible() for place in range(figures.count()))
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    for place in (0, 3, 5):  # logarithmic, shares, around zero: more than the page's own colour is there
+        picture = Image.open(io.BytesIO(figures.nth(place).screenshot())).convert("RGB")
+        assert len(picture.crop((0, 30, 340, 130)).getcolors(100_000)) > 50
     page.close()

@@ -19,7 +19,8 @@ from reports.wandb.dashboard import dashboard_of, to_json
 from reports.wandb.panels import is_averaged_by_level, metrics_of
 from reports.wandb.views import require_workspaces
 
-from ..make import make_ledger, make_result, make_study, one_factor  # noqa: TID252 -- tests are no package
+from ..inside import depth_study, inside_ledger  # noqa: TID252 -- tests are no package
+from ..make import make_ledger, make_result, make_study, one_factor  # noqa: TID252 -- as above
 
 CURVE, BAR, TABLE, PAGE = "Run History Line Plot", "Bar Chart", "Weave", "Media Browser"
 EPOCHS = tuple(
@@ -264,6 +265,31 @@ def test_what_happens_inside_the_network_has_sections_of_its_own(tmp_path):
         assert not inside["isOpen"]
         assert f"Inside the network, by {factor}" in grids_of(content)
     assert "grad/layer1" not in json.dumps(sections["By activation"])
+
+
+@pytest.mark.parametrize("design", ["full", "one_at_a_time"])
+def test_of_mechanisms_a_few_panels_are_shown_each_with_the_cells(design, tmp_path):
+    directory = inside_ledger(tmp_path, depth_study(depths=(4, 16), design=design))
+    content = content_of(directory)
+    gradients = [
+        f"mechanism/{quantity}/{layer}"
+        for quantity in ("weight_gradient", "activation_gradient", "saturated", "dead")
+        for layer in ("stem", "block9", "head")
+    ]
+    expected = ["mechanism/weight_gradient_ratio", "gap/acc", *gradients]
+    section = sections_of(content)["Mechanisms"]
+    for panels in (
+        section["panels"],
+        grids_of(content)["Mechanisms"]["panelBankSectionConfig"]["panels"],
+    ):
+        assert [panel["config"]["metrics"][0] for panel in panels] == expected
+        is_log = [panel["config"]["metrics"][0] for panel in panels if panel["config"].get("yLogScale")]
+        assert is_log == [expected[0], *gradients[:6]]
+        assert not any("groupBy" in panel["config"] for panel in panels)
+    assert section["localPanelSettings"]["useRunsTableGroupingInPanels"]
+    assert not section["isOpen"]
+    others = {panel["config"]["metrics"][0] for panel in plots_of(every_panel(content))} - set(expected)
+    assert others == {"test/acc", "val/acc", "train/loss"}
 
 
 def test_names_of_metrics_that_w_and_b_has_another_meaning_for_are_kept(tmp_path):
