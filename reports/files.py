@@ -52,7 +52,7 @@ def write_report(directory: str | Path) -> Report:
     try:
         folder.mkdir(exist_ok=True)
         for name, content in contents.items():
-            _replace(folder / name, content)
+            write_whole(folder / name, content)
     except OSError as error:
         raise DirectoryError(f"{folder}: the report cannot be written: {error}") from error
     return replace(report, files=tuple(folder / name for name in contents))
@@ -69,7 +69,8 @@ def _bytes(content: str) -> bytes:
     return content.encode(errors="backslashreplace")
 
 
-def _replace(path: Path, content: str) -> None:
+def write_whole(path: Path, content: str) -> None:
+    """Write a file that appears whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         temporary.write_bytes(_bytes(content))
