@@ -1,5 +1,6 @@
 """The shipped studies as a course: in chapters, each with its question, its size and what it is expected to take."""
 
+import contextlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ NO_CHAPTER = "Other studies"
 _LISTED_KEYS = frozenset(
     ("name", "question", "factors", "design", "exclude", "folds", "seeds", "metric", "chapter", "minutes")
 )
+_KEY_OR_ITEM = re.compile(r"\w+:(\s|$)|- ")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,12 +115,12 @@ def _entry(name: str, text: str) -> Entry:
 def _listed_part(name: str, text: str) -> Study:
     """A study of what a list needs: to parse its base and its claims takes as long as all the rest.
 
-    A text that cannot be taken apart at its keys is parsed as a whole.
+    A text that is not written as plain keys at the beginning of lines is parsed as a whole.
     """
     source = f"studies/{name}.yaml"
-    parts = re.split(r"^(?=[^\s#])", text, flags=re.MULTILINE)
-    kept = "".join(part for part in parts if part.partition(":")[0] in _LISTED_KEYS)
-    try:
-        return parse_study({**parse_yaml(kept, source), "base": {}}, source=source, name=name)
-    except (StudyError, TypeError):
-        return parse_study(parse_yaml(text, source), source=source, name=name)
+    if all(map(_KEY_OR_ITEM.match, re.findall(r"^[^\s#].*", text, flags=re.MULTILINE))):
+        parts = re.split(r"^(?=\w+:)", text, flags=re.MULTILINE)
+        kept = "".join(part for part in parts if part.partition(":")[0] in _LISTED_KEYS)
+        with contextlib.suppress(StudyError):  # whatever it is, the whole text says it in full
+            return parse_study({**(parse_yaml(kept, source) or {}), "base": {}}, source=source, name=name)
+    return parse_study(parse_yaml(text, source), source=source, name=name)

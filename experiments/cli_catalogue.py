@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .cli_arguments import DONE, make_console
+from .errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -74,5 +75,10 @@ def _size(entry: "Entry") -> str:
 
 
 def _index(arguments: argparse.Namespace) -> int:
+    from .folder import LEDGER
+
+    parent = arguments.directory
+    if parent.is_dir() and not (parent / LEDGER).exists() and not any(parent.glob(f"*/{LEDGER}")):
+        raise InputError(f"{parent}: holds no study's folder; `ablate run --all --out {parent}` fills it")
     print_index(arguments.directory, make_console())
     return DONE

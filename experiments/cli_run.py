@@ -181,12 +181,11 @@ def _run_all(arguments: argparse.Namespace) -> int:
     jobs = by_cost(job_of(entry, study, parent / study.name) for entry, study in loaded)
     if arguments.wandb != "off":
         mirror_of(arguments, jobs[0].study, jobs[0].directory, console)  # what is wrong with W&B is told once, now
-    _print_begin(jobs, budget, tell)
-
     with make_runner(
         arguments.runner, [job.study for job in jobs], arguments.workers, _devices(arguments), arguments.address
     ) as places:
-        parent.mkdir(parents=True, exist_ok=True)
+        _make(parent)
+        _print_begin(jobs, budget, tell)
         if arguments.runner != "inline":
             _import_reports()
 
@@ -242,6 +241,13 @@ def _parent(arguments: argparse.Namespace) -> Path:
     if (parent / LEDGER).exists():
         raise InputError(f"--out {parent}: is a study's folder; with --all it is the folder of the studies' folders")
     return parent
+
+
+def _make(parent: Path) -> None:
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--out {parent}: cannot be made: {error.strerror or error}") from error
 
 
 def _print_begin(jobs: "Sequence[Job]", budget: float | None, tell: Callable[[str], None]) -> None:
