@@ -43,8 +43,8 @@ def chance_lines(claims: pd.DataFrame) -> list[str]:
         kept = int((found["p_catalogue"] < ALPHA).sum())
         lines.append(
             f"With all {num_claims} tested claims as one family (Holm again), {kept} of the {len(found)} that are "
-            f"supported or contradicted stay so{_lost(found)}. Among those that stay, the chance of any false one is "
-            f"{at_most} or less."
+            f"supported or contradicted stay so{_lost(found)}."
+            + (f" Among those that stay, the chance of any false one is {at_most} or less." if kept else "")
         )
     if num_with_margin := int(tested["margin"].notna().sum()):
         equal = int((tested["finding"] == PRACTICALLY_EQUAL).sum())
