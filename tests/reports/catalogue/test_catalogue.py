@@ -313,7 +313,7 @@ def test_the_page_says_how_claims_and_studies_stand(tmp_path):
     text = " ".join(" ".join(Page(to_html(build_catalogue(parent))).texts).split())
     assert "Of 3 claims put to the test, 1 is supported, 1 is practically equal and 1 is undecided." in text
     assert "Complete 2 Incomplete 1 Not run 1" in text
-    assert "Without a claim: plain ." in text
+    assert "Without a claim: plain." in text
     assert "2 of 4 trials are not trained yet" in text
     assert f"ablate run quiet --out {parent}/quiet" in text
     assert "activation: relu − sigmoid" in text
