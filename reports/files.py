@@ -2,7 +2,7 @@
 
 import csv
 import hashlib
-import os
+import secrets
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,7 +71,9 @@ def _bytes(content: str) -> bytes:
 
 def write_whole(path: Path, content: str) -> None:
     """Write a file that appears whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(
+        f".{path.name}.{secrets.token_hex(8)}.tmp"
+    )  # on a shared disk, a process id is not unique
     try:
         temporary.write_bytes(_bytes(content))
         temporary.replace(path)
