@@ -10,25 +10,13 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
-from .cli_arguments import add_study, make_console, study_of, use_data_dir
-from .cli_wandb import add_place, add_wandb, mirror_of, print_mirrored
+from .cli_arguments import DONE, INTERRUPTED, SOME_FAILED, WRONG_INPUT, add_study, make_console, study_of, use_data_dir
+from .cli_catalogue import add_catalogue
+from .cli_run import add_run, print_report_of
+from .cli_wandb import add_place, add_wandb, mirror_of
 from .errors import InputError
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from reports.wandb import WandbSink
-
-    from .driver import Patience
-    from .run import Outcome
-    from .study import Study
-
-DONE, SOME_FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
-
-_FAILURES_SHOWN = 3
-_LONGEST_TIMEOUT = 100_000_000  # seconds: three years; what waits for events takes no more
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -70,20 +58,6 @@ def _interrupt(number: int, frame: Any) -> NoReturn:  # noqa: ARG001 -- the form
 # ---- the commands --------------------------------------------------------------------------------------------------
 
 
-def _list(arguments: argparse.Namespace) -> int:  # noqa: ARG001
-    from rich.table import Table
-
-    from .study_file import load_study, shipped_studies
-
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True, style="bold")
-    table.add_column()
-    for name in shipped_studies():
-        table.add_row(name, load_study(name).question)
-    make_console().print(table)
-    return DONE
-
-
 def _check(arguments: argparse.Namespace) -> int:
     from reports import planning_lines
 
@@ -106,69 +80,6 @@ def _check(arguments: argparse.Namespace) -> int:
     return DONE
 
 
-def _run(arguments: argparse.Namespace) -> int:
-    study = study_of(arguments)
-    use_data_dir(arguments)
-    console = make_console()
-    directory = arguments.out or Path("runs") / study.name
-    mirror = None if arguments.wandb == "off" else mirror_of(arguments, study, directory, console)
-    with contextlib.nullcontext() if mirror is None else mirror:
-        outcome = _train(arguments, study, directory, mirror, console)
-    if mirror is not None:
-        print_mirrored(mirror, directory, dict(outcome.counts), console)
-    return SOME_FAILED if outcome.counts["failed"] else DONE
-
-
-def _train(
-    arguments: argparse.Namespace, study: "Study", directory: Path, mirror: "WandbSink | None", console: "Console"
-) -> "Outcome":
-    from rich.markup import escape
-
-    from .progress import ProgressSink
-    from .run import run
-
-    def meanwhile() -> None:
-        if mirror is not None:
-            mirror.wait_until_ready()
-        _import_reports()
-
-    if arguments.runner == "inline" and mirror is not None:
-        mirror.wait_until_ready()
-    with ProgressSink(console, study.metric.name) as progress:
-        outcome = run(
-            study,
-            directory,
-            runner=arguments.runner,
-            workers=arguments.workers,
-            address=arguments.address,
-            sinks=[progress] if mirror is None else [progress, mirror],
-            fuse=arguments.fuse,
-            devices=None if arguments.devices is None else [name.strip() for name in arguments.devices.split(",")],
-            patience=_patience(arguments),
-            wait=(lambda line: console.print(line, markup=False, soft_wrap=True)) if arguments.wait else None,
-            meanwhile=meanwhile,
-        )
-    if outcome.num_trained == 0:
-        console.print("nothing to train: every trial of this plan has ended")
-    for trial, error in progress.failures[:_FAILURES_SHOWN]:
-        last = error.strip().splitlines()[-1] if error.strip() else "no message"
-        console.print(f"[red]failed[/red] {trial.trial_id} ({escape(str(trial))}): {escape(last)}", soft_wrap=True)
-    failed = outcome.counts["failed"]
-    if len(progress.failures) > _FAILURES_SHOWN:
-        console.print(f"and {len(progress.failures) - _FAILURES_SHOWN} more")
-    if failed:
-        console.print(
-            f"{failed} trials failed: `ablate show {directory} TRIAL` has the traceback, "
-            f"`ablate retry {directory}` puts them back",
-            soft_wrap=True,
-        )
-    if outcome.counts["finished"]:
-        _print_report(directory, console)
-        if mirror is not None:
-            mirror.send_report()
-    return outcome
-
-
 def _trial(arguments: argparse.Namespace) -> int:
     from .one_trial import run_trial
     from .overview import outcome_text
@@ -186,18 +97,6 @@ def _trial(arguments: argparse.Namespace) -> int:
         outcome = run_trial(study, arguments.trial, directory, sinks=[] if mirror is None else [mirror])
         console.print(outcome_text(outcome, study.metric.name), markup=False, emoji=False, soft_wrap=True)
     return SOME_FAILED if outcome.has_failed else DONE
-
-
-def _patience(arguments: argparse.Namespace) -> "Patience":
-    from .driver import Patience
-
-    if arguments.timeout is not None and not 0 < arguments.timeout <= _LONGEST_TIMEOUT:
-        raise InputError(f"--timeout {arguments.timeout:g}: seconds above 0 are needed, {_LONGEST_TIMEOUT:,} at most")
-    if arguments.retries < 0:
-        raise InputError(f"--retries {arguments.retries}: 0 or more is needed")
-    return Patience(
-        timeout_seconds=arguments.timeout, num_retries=arguments.retries, retry_errors=arguments.retry_errors
-    )
 
 
 def _status(arguments: argparse.Namespace) -> int:
@@ -239,7 +138,7 @@ def _show(arguments: argparse.Namespace) -> int:
 
 def _report(arguments: argparse.Namespace) -> int:
     if arguments.other is None:
-        _print_report(arguments.directory, make_console())
+        print_report_of(arguments.directory, make_console())
         return DONE
     from reports import build_report, compare_reports, print_changes
 
@@ -247,21 +146,6 @@ def _report(arguments: argparse.Namespace) -> int:
     names = (str(arguments.directory), str(arguments.other))
     print_changes(compare_reports(before, after), names, make_console(), after.study.metric.margin)
     return DONE
-
-
-def _import_reports() -> None:
-    """What the report at the end needs, now that there is time; what cannot be imported raises at the end, as ever."""
-    with contextlib.suppress(Exception):
-        from reports import import_figures, import_statistics
-
-        import_statistics()
-        import_figures()
-
-
-def _print_report(directory: Path, console: "Console") -> None:
-    from reports import print_report, write_report
-
-    print_report(write_report(directory), console)
 
 
 # ---- arguments -----------------------------------------------------------------------------------------------------
@@ -275,8 +159,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    listing = commands.add_parser("list", help="the shipped studies, each with its question")
-    listing.set_defaults(command=_list)
+    add_catalogue(commands)
 
     check = commands.add_parser("check", help="validate a study and show its plan, without training")
     add_study(check)
@@ -288,30 +171,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     check.set_defaults(command=_check)
 
-    run = commands.add_parser("run", help="train what a study still lacks, then report")
-    add_study(run)
-    run.add_argument("--runner", default="local", choices=["inline", "local", "ray"], help="default: %(default)s")
-    run.add_argument("--workers", type=int, metavar="N", help="worker processes (default: one a GPU, or one a core)")
-    run.add_argument(
-        "--address",
-        metavar="HOST:PORT",
-        help="of a Ray cluster's head, or auto (default: $RAY_ADDRESS, else Ray is started on this machine)",
-    )
-    run.add_argument(
-        "--fuse",
-        default="auto",
-        choices=["auto", "always", "never"],
-        help="train trials that are built alike in one loop; always: an error where one is not (default: %(default)s)",
-    )
-    run.add_argument(
-        "--wandb",
-        default="off",
-        choices=["off", "offline", "online"],
-        help="show trials in Weights & Biases while they train (default: %(default)s)",
-    )
-    _add_patience(run)
-    add_place(run)
-    run.set_defaults(command=_run)
+    add_run(commands)
 
     trial = commands.add_parser(
         "trial", help="train one trial of a study and record it; any number of these may share a folder"
@@ -354,31 +214,6 @@ def _parser() -> argparse.ArgumentParser:
     show.set_defaults(command=_show)
     add_wandb(commands)
     return parser
-
-
-def _add_patience(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--devices",
-        metavar="LIST",
-        help="GPUs as torch counts them, or UUIDs, as in 0,2,3; without GPUs, cores (default: all)",
-    )
-    parser.add_argument(
-        "--timeout",
-        type=float,
-        metavar="SECONDS",
-        help="how long a trial may train before it has failed; trials that are trained together have theirs together",
-    )
-    parser.add_argument(
-        "--retries",
-        type=int,
-        default=2,
-        metavar="N",
-        help="train again, up to so often, what was lost with its worker (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--retry-errors", action="store_true", help="also train again, as often, what the trial's own code raised in"
-    )
-    parser.add_argument("--wait", action="store_true", help="wait while another command uses the folder")
 
 
 if __name__ == "__main__":

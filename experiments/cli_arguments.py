@@ -3,7 +3,7 @@
 import argparse
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .errors import InputError
 
@@ -13,10 +13,18 @@ if TYPE_CHECKING:
     from .study import Study
 
 
+DONE, SOME_FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130  # exit codes, told by `ablate --help`
+
+
 def add_study(parser: argparse.ArgumentParser) -> None:
     """The arguments of every command that takes a study."""
     parser.add_argument("study", metavar="STUDY", help="a name of `ablate list`, or the path of a YAML file")
     parser.add_argument("--out", type=Path, metavar="DIR", help="the study's folder (default: runs/<study>)")
+    add_changes(parser)
+
+
+def add_changes(parser: argparse.ArgumentParser) -> None:
+    """The arguments that change a study, and say where its data are."""
     parser.add_argument("--seeds", type=int, metavar="N", help="use seeds 0 to N-1 instead of the study's")
     parser.add_argument(
         "--set",
@@ -33,7 +41,14 @@ def add_study(parser: argparse.ArgumentParser) -> None:
 
 def study_of(arguments: argparse.Namespace) -> "Study":
     """The study that the arguments of `add_study` name."""
-    from .study_file import load_study, parse_yaml
+    from .study_file import load_study
+
+    return load_study(arguments.study, seeds=arguments.seeds, changes=changes_of(arguments))
+
+
+def changes_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What --set changes: dotted keys and their values."""
+    from .study_file import parse_yaml
 
     changes = {}
     for change in arguments.changes:
@@ -41,7 +56,7 @@ def study_of(arguments: argparse.Namespace) -> "Study":
         if not equals or not key:
             raise InputError(f"--set {change}: write KEY=VALUE, as in --set trainer.max_epochs=2")
         changes[key.strip()] = parse_yaml(value, f"--set {key}")
-    return load_study(arguments.study, seeds=arguments.seeds, changes=changes)
+    return changes
 
 
 def use_data_dir(arguments: argparse.Namespace) -> None:

@@ -32,13 +32,13 @@ def cells_of(study: Study) -> list[Cell]:
         StudyError: when `exclude` leaves nothing, or has a rule that excludes nothing; when a cell without a data
             module is to take part in cross-validation.
     """
-    combinations = _full(study) if study.design == "full" else _one_at_a_time(study)
+    combinations = _combinations(study)
     problems = [
         Problem(where=f"exclude.{position}", what=f"excludes no cell of the {study.design} design")
         for position, rule in enumerate(study.exclude)
         if not any(_matches(rule, levels) for levels in combinations)
     ]
-    kept = [levels for levels in combinations if not any(_matches(rule, levels) for rule in study.exclude)]
+    kept = _kept(study, combinations)
     if not kept:
         problems.append(Problem(where="exclude", what="excludes every cell"))
     problems += [
@@ -51,6 +51,19 @@ def cells_of(study: Study) -> list[Cell]:
     if problems:
         raise StudyError(study.source, problems)
     return cells
+
+
+def num_cells(study: Study) -> int:
+    """How many cells a study has, without putting their configurations together; 0 where it excludes all."""
+    return len(_kept(study, _combinations(study)))
+
+
+def _combinations(study: Study) -> list[dict[str, str]]:
+    return _full(study) if study.design == "full" else _one_at_a_time(study)
+
+
+def _kept(study: Study, combinations: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+    return [levels for levels in combinations if not any(_matches(rule, levels) for rule in study.exclude)]
 
 
 def _full(study: Study) -> list[dict[str, str]]:

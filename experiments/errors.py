@@ -38,10 +38,14 @@ class EmptyLedgerError(LedgerError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One thing wrong in a study: `where` is the key path ("" for the whole file), `what` the sentence."""
+    """One thing wrong in a study: `where` is the key path ("" for the whole file), `what` the sentence.
+
+    is_absent_data: whether it is only that data are not there and could not be had.
+    """
 
     where: str
     what: str
+    is_absent_data: bool = False
 
     def __str__(self) -> str:
         return f"{self.where}: {self.what}" if self.where else self.what
@@ -56,6 +60,11 @@ class StudyError(InputError):
         lines = [f"{source}: {problem}" for problem in self.problems]
         head = [] if len(lines) == 1 else [f"{source} has {len(lines)} problems"]
         super().__init__("\n".join([*head, *lines]))
+
+    @property
+    def is_absent_data(self) -> bool:
+        """Whether nothing else is wrong than that data are not there and could not be had."""
+        return all(problem.is_absent_data for problem in self.problems)
 
     def __reduce__(self) -> tuple[type["StudyError"], tuple[str, tuple[Problem, ...]]]:
         return StudyError, (self.source, self.problems)  # it travels from a worker process to the command

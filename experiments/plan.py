@@ -6,6 +6,7 @@ This imports torch and the user's classes, so the command lets a worker do it an
 import functools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from lightning.pytorch import LightningDataModule
@@ -121,7 +122,12 @@ def _described(text: str, seed: int) -> tuple[Problem | None, tuple[str, ...], M
         did = "describe its data"
         return None, _own_notes(data), _own_fingerprints(data)
     except Exception as error:  # noqa: BLE001 -- a user's class may raise anything
-        return Problem(where="data", what=_cannot(config["data"]["class_path"], did, error)), (), {}
+        problem = Problem(
+            where="data",
+            what=_cannot(config["data"]["class_path"], did, error),
+            is_absent_data=isinstance(error, FileNotFoundError | ConnectionError),
+        )
+        return problem, (), {}
 
 
 def _own_fingerprints(data: LightningDataModule) -> dict[str, str]:
@@ -204,22 +210,27 @@ def _raise_located(study: Study, cells: Sequence[Cell], problems: Sequence[Itera
 
 
 def _located(study: Study, cells: Sequence[Cell], problem: Problem, numbers: set[int]) -> Problem:
+    where, what = _place(study, cells, problem, numbers)
+    return replace(problem, where=where, what=what)
+
+
+def _place(study: Study, cells: Sequence[Cell], problem: Problem, numbers: set[int]) -> tuple[str, str]:
     key, what = problem.where, problem.what
     names = [str(cells[number]) for number in sorted(numbers)]
     if key == "data.init_args.folds" and study.folds is not None:
         takes_part = "a data module takes part in cross-validation by an argument `folds`"
-        return Problem(where="folds", what=f"{key}: {what}; {takes_part}")
+        return "folds", f"{key}: {what}; {takes_part}"
     if key == names[0]:
-        return Problem(where=f"cell {key}", what=what)
+        return f"cell {key}", what
     for factor in study.factors:
         for changed in {changed for level in factor.levels for changed in level.changes}:
             if len(numbers) == len(cells) and f"{key}.".startswith(f"{changed}."):
-                return Problem(where=f"factors.{factor.name}", what=f"{key}: {what}")
+                return f"factors.{factor.name}", f"{key}: {what}"
     if len(numbers) == len(cells):
-        return Problem(where=f"base.{key}", what=what)
+        return f"base.{key}", what
     for factor in study.factors:
         for level in factor.level_names:
             if numbers == {number for number, cell in enumerate(cells) if cell.levels[factor.name] == level}:
-                return Problem(where=f"factors.{factor.name}.{level}", what=f"{key}: {what}")
+                return f"factors.{factor.name}.{level}", f"{key}: {what}"
     others = f" (and {len(names) - 1} more cells)" if len(names) > 1 else ""
-    return Problem(where=f"cell {names[0]}{others}", what=f"{key}: {what}")
+    return f"cell {names[0]}{others}", f"{key}: {what}"

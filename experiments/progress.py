@@ -18,12 +18,14 @@ class ProgressSink:
     """Counts trials, and estimates the time left from the epochs trained since this command began.
 
     Use it in a `with` block. `failures` holds the failed trials of this command and their errors. A finished trial that
-    lacks `metric` is told once and at once, when stopping still saves time.
+    lacks `metric` is told once and at once, when stopping still saves time. `doing` is what is told until the plan is
+    there.
     """
 
-    def __init__(self, console: Console, metric: str | None = None) -> None:
+    def __init__(self, console: Console, metric: str | None = None, doing: str | None = None) -> None:
         self.failures: list[tuple[Trial, str]] = []
         self._metric = metric
+        self._doing = doing or "importing torch and the study's classes"
         self._console = console
         self._is_live = console.is_terminal
         self._bar = Progress(
@@ -48,9 +50,9 @@ class ProgressSink:
     def __enter__(self) -> Self:
         self._bar.start()
         if self._is_live:
-            self._task = self._bar.add_task("importing torch and the study's classes", total=None, counts="")
+            self._task = self._bar.add_task(self._doing, total=None, counts="")
         else:
-            self._console.print("importing torch and the study's classes ...")
+            self._console.print(f"{self._doing} ...")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

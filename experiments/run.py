@@ -75,32 +75,53 @@ def run(
     directory = Path(directory) if directory is not None else Path("runs") / study.name
     if data_dir is not None:
         os.environ["ABLATE_DATA_DIR"] = str(Path(data_dir).absolute())
-    if fuse not in FUSE:
-        raise InputError(f"--fuse {fuse!r} is not a way of fusing{choices(fuse, FUSE)}")
+    check_fuse(fuse)
     check_folder(directory, study)
     with make_runner(runner, study, workers, devices, address) as places:
         if meanwhile is not None and runner != "inline":
             meanwhile()
-        planned = plan(study, places)
-        with writing(directory, wait), Ledger(directory / LEDGER, writable=True) as ledger:
-            check_folder(directory, study)  # again, now that no other command can change it
-            check_data(ledger, planned, directory)
-            ledger.plan(study.name, study.to_dict(), planned.trials, planned.notes, planned.fingerprints)
-            write_study_file(directory, study)
-            for sink in sinks:
-                sink.noted(planned.notes)
-            groups = _pending(grouped(planned.trials, places, fuse), ledger)
-            places.log_to(directory / "logs")
-            driver = Driver(
-                ledger,
-                directory.absolute() / "trials",
-                sinks,
-                versions(),
-                must_fuse=fuse == "always",
-                patience=patience,
-            )
-            driver.train(groups, places)
-            return Outcome(directory=directory, counts=ledger.counts(), num_trained=driver.num_ended)
+        return run_on(places, study, directory, fuse=fuse, patience=patience, wait=wait, sinks=sinks)
+
+
+def run_on(
+    places: Runner,
+    study: Study,
+    directory: Path,
+    *,
+    fuse: str = "auto",
+    patience: Patience | None = None,
+    wait: Callable[[str], None] | None = None,
+    sinks: Sequence[Sink] = (),
+) -> Outcome:
+    """`run` on a runner that is there, which may serve one study after the other, and imports once for all of them."""
+    check_fuse(fuse)
+    check_folder(directory, study)
+    planned = plan(study, places)
+    with writing(directory, wait), Ledger(directory / LEDGER, writable=True) as ledger:
+        check_folder(directory, study)  # again, now that no other command can change it
+        check_data(ledger, planned, directory)
+        ledger.plan(study.name, study.to_dict(), planned.trials, planned.notes, planned.fingerprints)
+        write_study_file(directory, study)
+        for sink in sinks:
+            sink.noted(planned.notes)
+        groups = _pending(grouped(planned.trials, places, fuse), ledger)
+        places.log_to(directory / "logs")
+        driver = Driver(
+            ledger,
+            directory.absolute() / "trials",
+            sinks,
+            versions(),
+            must_fuse=fuse == "always",
+            patience=patience,
+        )
+        driver.train(groups, places)
+        return Outcome(directory=directory, counts=ledger.counts(), num_trained=driver.num_ended)
+
+
+def check_fuse(fuse: str) -> None:
+    """Raise an InputError where this is not a way of fusing."""
+    if fuse not in FUSE:
+        raise InputError(f"--fuse {fuse!r} is not a way of fusing{choices(fuse, FUSE)}")
 
 
 def check_data(ledger: Ledger, planned: Plan, directory: Path) -> None:
@@ -116,12 +137,12 @@ def check_data(ledger: Ledger, planned: Plan, directory: Path) -> None:
 
 def make_runner(
     name: str,
-    study: Study,
+    study: Study | Sequence[Study],
     workers: int | None = None,
     devices: Sequence[str] | None = None,
     address: str | None = None,
 ) -> Runner:
-    """The runner of this name, warmed up for the study's classes.
+    """The runner of this name, warmed up for the classes of a study, or of all that it will train.
 
     Raises:
         InputError: when there is no such runner, workers is below 1, a device is not there, or another runner than ray
@@ -138,7 +159,8 @@ def make_runner(
     if name == "inline":
         return InlineRunner()
     ours = [f"experiments.{name}" for name in ("plan", "train", "fusing")]
-    preload = [*ours, *_modules(study)]
+    studies = [study] if isinstance(study, Study) else study
+    preload = list(dict.fromkeys([*ours, *(module for each in studies for module in _modules(each))]))
     if name == "ray":
         return RayRunner(address, workers, preload)
     try:

@@ -21,30 +21,22 @@ from .study_reader import StudyReader
 
 DEFAULT_SEEDS = 5
 FEWEST_FOLDS = 2
+SHIPPED = resources.files("experiments.studies")
 LONGEST_CHAPTER = 40  # characters: a heading of `ablate list`
 
 _REPORT_COLUMNS = (
     *("trial_id", "seed", "status", "backend", "seconds", "num_parameters", "diverged_epoch", "attempts"),
     *("epoch", "metric", "context"),
 )
-_STUDY_KEYS: tuple[str, ...] = (
-    "name",
-    "question",
-    "base",
-    "factors",
-    "design",
-    "exclude",
-    "folds",
-    "seeds",
-    "metric",
-    "claims",
+_STUDY_KEYS = (
+    *("name", "question", "base", "factors", "design", "exclude", "folds", "seeds", "metric", "claims"),
+    *("chapter", "minutes"),
 )
-_STUDY_KEYS += ("chapter", "minutes")
 
 
 def shipped_studies() -> dict[str, str]:
     """The studies that come with the suite: name -> YAML text, in alphabetical order, quickstart first."""
-    files = [file for file in resources.files("experiments.studies").iterdir() if file.name.endswith(".yaml")]
+    files = [file for file in SHIPPED.iterdir() if file.name.endswith(".yaml")]
     texts = {file.name.removesuffix(".yaml"): file.read_text(encoding="utf-8") for file in files}
     return dict(sorted(texts.items(), key=lambda item: (item[0] != "quickstart", item[0])))
 

@@ -32,6 +32,7 @@ def claim_table(study: Study, outcomes: Outcomes, trials: pd.DataFrame | None = 
     finding: supported, contradicted, practically equal or undecided. Claims are stated before anything is trained, so
     they are a Holm family of their own. For a study of one seed every claim is undecided.
     answer: the claim and what came of it, in plain words.
+    is_equality: whether it is that two levels are equal.
     scale: linear or log. With log, differences and what is told of them are of logarithms to base 10, over seeds and
         contexts alike, and the factors that they stand for are ratio, ratio_low and ratio_high (NaN with linear). Where
         a value is 0 or below, the claim is undecided.
@@ -58,6 +59,7 @@ def claim_table(study: Study, outcomes: Outcomes, trials: pd.DataFrame | None = 
         f"{claim.says.rstrip('.')} ({claim.name}). {sentence}"
         for claim, sentence in zip(study.claims, table["sentence"], strict=True)
     ]
+    table["is_equality"] = [claim.is_equality for claim in study.claims]
     table["scale"] = [claim.scale for claim in study.claims]
     for ratio, column in _RATIOS.items():
         with np.errstate(over="ignore"):

@@ -43,7 +43,7 @@ def to_document(report: Report) -> dict[str, Any]:
         "schema": SCHEMA,
         "study": report.study.to_dict(),
         "versions": {package: version(package) for package in PACKAGES},
-        "tables": {name: _records(table) for name, table in tables.items()},
+        "tables": {name: records(table) for name, table in tables.items()},
         "notes": list(report.notes),
         "scope": report.scope,
         "trials_of_earlier_plans": report.num_unplanned,
@@ -72,7 +72,8 @@ def _with_levels(cells: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """A table as plain data: a record a row, missing numbers as None."""
     columns = {str(name): [_plain(value) for value in frame[name].tolist()] for name in frame.columns}
     names = list(columns)
     return [dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)]

@@ -2,7 +2,7 @@
 
 import csv
 import hashlib
-import os
+import secrets
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,7 +52,7 @@ def write_report(directory: str | Path) -> Report:
     try:
         folder.mkdir(exist_ok=True)
         for name, content in contents.items():
-            _replace(folder / name, content)
+            write_whole(folder / name, content)
     except OSError as error:
         raise DirectoryError(f"{folder}: the report cannot be written: {error}") from error
     return replace(report, files=tuple(folder / name for name in contents))
@@ -69,8 +69,11 @@ def _bytes(content: str) -> bytes:
     return content.encode(errors="backslashreplace")
 
 
-def _replace(path: Path, content: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def write_whole(path: Path, content: str) -> None:
+    """Write a file that appears whole or not at all."""
+    temporary = path.with_name(
+        f".{path.name}.{secrets.token_hex(8)}.tmp"
+    )  # on a shared disk, a process id is not unique
     try:
         temporary.write_bytes(_bytes(content))
         temporary.replace(path)

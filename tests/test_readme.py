@@ -120,7 +120,7 @@ def test_every_command_and_option_is_in_the_table_and_none_else():
         "README.md",
         "CONTRIBUTING.md",
         "benchmarks/README.md",
-        *(f"docs/{name}.md" for name in ("cluster", "report", "text", "wandb")),
+        *(f"docs/{name}.md" for name in ("catalogue", "cluster", "report", "text", "wandb")),
     ],
 )
 def test_relative_links_lead_somewhere(path):

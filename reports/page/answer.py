@@ -10,8 +10,8 @@ from reports.verdicts import EQUIVALENT, HARMS, IMPROVES, UNDECIDED
 MOST_SENTENCES = 4
 _ONE = {IMPROVES: "improves", HARMS: "harms", EQUIVALENT: "is equivalent", UNDECIDED: "is undecided"}
 _MANY = {IMPROVES: "improve", HARMS: "harm", EQUIVALENT: "are equivalent", UNDECIDED: "are undecided"}
-_FINDINGS = {word: f"is {word}" for word in (SUPPORTED, CONTRADICTED, PRACTICALLY_EQUAL, UNDECIDED)}
-_MANY_FINDINGS = {word: f"are {word}" for word in _FINDINGS}
+ONE_FINDING = {word: f"is {word}" for word in (SUPPORTED, CONTRADICTED, PRACTICALLY_EQUAL, UNDECIDED)}
+MANY_FINDINGS = {word: f"are {word}" for word in ONE_FINDING}
 
 
 def answer(report: Report) -> str:
@@ -22,7 +22,7 @@ def answer(report: Report) -> str:
     counts = Counter(effects["verdict"])
     parts = []
     if len(effects) > 1:
-        parts.append(f"Of {len(effects)} comparisons with a reference, {_counts(counts, _ONE, _MANY)}.")
+        parts.append(f"Of {len(effects)} comparisons with a reference, {count_words(counts, _ONE, _MANY)}.")
     decided = effects[effects["verdict"] != UNDECIDED]
     if len(decided):
         parts.extend(decided["sentence"].head(MOST_SENTENCES))
@@ -31,17 +31,17 @@ def answer(report: Report) -> str:
         told = effects["sentence"].iloc[int(sizes.fillna(-1.0).to_numpy().argmax())]
         parts.append(f"The largest difference: {told}" if len(effects) > 1 and sizes.notna().any() else str(told))
     if len(report.claims) > 1:
-        findings = _counts(Counter(report.claims["finding"]), _FINDINGS, _MANY_FINDINGS)
+        findings = count_words(Counter(report.claims["finding"]), ONE_FINDING, MANY_FINDINGS)
         parts.append(f"Of {len(report.claims)} claims, {findings}.")
     if counts[UNDECIDED]:
         parts.append(f"Undecided is not “no effect”: these {report.study.unit}s cannot tell.")
     return " ".join(parts)
 
 
-def _counts(counts: Mapping[str, int], one: Mapping[str, str], many: Mapping[str, str]) -> str:
+def count_words(counts: Mapping[str, int], one: Mapping[str, str], many: Mapping[str, str]) -> str:
     """Counts by word, as a list in a sentence.
 
-    >>> _counts({"improves": 2, "undecided": 1}, _ONE, _MANY)
+    >>> count_words({"improves": 2, "undecided": 1}, _ONE, _MANY)
     '2 improve and 1 is undecided'
     """
     if len(counts) == 1 and counts[next(iter(counts))] > 1:

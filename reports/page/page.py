@@ -2,10 +2,8 @@
 
 import platform
 from collections.abc import Mapping
-from functools import cache
 from importlib.metadata import version
-from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -20,10 +18,8 @@ from reports.text import counted
 
 from .answer import answer
 from .layer_table import layer_tables
-from .tables import Table, cell_table, detail_table, frame_table, signs, verdict_table
-
-if TYPE_CHECKING:
-    from jinja2 import Template
+from .tables import Table, cell_table, detail_table, frame_table, verdict_table
+from .template import asset, template
 
 PACKAGES = ("pandas", "numpy", "scipy", "statsmodels", "matplotlib", "jinja2")
 _MOST_METRICS = 6  # columns of the table of trials
@@ -36,8 +32,7 @@ def to_html(report: Report, digests: Mapping[str, str] | None = None) -> str:
         report: what is shown.
         digests: SHA-256 by name of the files beside the page, so that it can be told what it belongs to.
     """
-    folder = files("reports.page")
-    return _template().render(
+    return template("page.html.jinja").render(
         study=report.study,
         answer=answer(report),
         claims=report.claims.to_dict("records"),
@@ -52,19 +47,9 @@ def to_html(report: Report, digests: Mapping[str, str] | None = None) -> str:
         environment=_environment(report),
         study_text=_study_text(report),
         digests=dict(digests or {}),
-        style=folder.joinpath("style.css").read_text(encoding="utf-8"),
-        script=folder.joinpath("sort.js").read_text(encoding="utf-8"),
+        style=asset("style.css"),
+        script=asset("sort.js"),
     )
-
-
-@cache
-def _template() -> "Template":
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["words"] = lambda text: signs(visible(str(text))).replace(" %", "\N{NO-BREAK SPACE}%")
-    text = files("reports.page").joinpath("page.html.jinja").read_text(encoding="utf-8")
-    return environment.from_string(text)
 
 
 def _tables(report: Report) -> dict[str, Table]:

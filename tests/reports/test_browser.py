@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from reports import build_report, to_html
+from reports import build_report, to_html, write_report
+from reports.catalogue import write_index
 
 from .inside import inside_ledger
-from .pages import full_report, hostile_report
+from .make import make_ledger, make_study
+from .pages import CLAIMS, full_report, hostile_report, measure
 
 CHROMIUM = Path("/usr/bin/chromium")
 LUMINANCE = "getComputedStyle(document.body).backgroundColor"
@@ -141,4 +143,53 @@ def test_maps_of_layers_are_drawn_by_night_and_on_a_phone(browser, tmp_path):
     for place in (0, 3, 5):  # logarithmic, shares, around zero: more than the page's own colour is there
         picture = Image.open(io.BytesIO(figures.nth(place).screenshot())).convert("RGB")
         assert len(picture.crop((0, 30, 340, 130)).getcolors(100_000)) > 50
+    page.close()
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory):
+    """The index of two studies with claims, one of them with its page."""
+    parent = tmp_path_factory.mktemp("runs")
+    for name, chapter in (("late", "Text"), ("early", "Activations")):
+        study = make_study(name=name, chapter=chapter, metric={"name": "test/acc", "margin": 0.01}, claims=CLAIMS)
+        make_ledger(parent / name, study, measure)
+    write_report(parent / "early")
+    return write_index(parent)[1]
+
+
+def test_the_index_asks_for_nothing_sorts_and_leads_to_the_claims_of_a_report(browser, index):
+    page, said, asked = opened(browser, index)
+    table = "section[aria-labelledby=claims] table"
+    assert column(page, table, 1) == ["Activations", "Activations", "Text", "Text"]
+    page.locator(f"{table} th button", has_text="difference").click()
+    assert [text.replace("−", "-") for text in column(page, table, 4)] == sorted(
+        (text.replace("−", "-") for text in column(page, table, 4)), key=float
+    )
+    button = page.locator(f"{table} th button", has_text="chapter")
+    button.click()
+    button.click()
+    assert column(page, table, 1) == ["Text", "Text", "Activations", "Activations"]
+    assert (said, asked) == ([], [index.as_uri()])
+    page.locator(f"{table} a").first.click()
+    assert page.url == f"{index.parent.as_uri()}/early/report/index.html#claims"
+    assert page.locator("#claims").is_visible()
+    page.close()
+
+
+@pytest.mark.parametrize("options", [{"viewport": {"width": 360, "height": 700}}, {"java_script_enabled": False}])
+def test_the_index_fits_a_phone_and_needs_no_script(browser, index, options):
+    page, *_ = opened(browser, index, **options)
+    assert page.locator("section[aria-labelledby=claims] tbody tr").count() == 4
+    if "viewport" in options:
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    page.close()
+
+
+def test_the_index_is_dark_at_night_and_light_in_print(browser, index):
+    page, *_ = opened(browser, index, color_scheme="dark")
+    assert page.evaluate(LUMINANCE) == "rgb(20, 23, 27)"
+    page.emulate_media(media="print", color_scheme="dark")
+    assert page.evaluate(LUMINANCE) == "rgb(255, 255, 255)"
+    assert not page.locator("nav").is_visible()
+    assert page.pdf().startswith(b"%PDF")
     page.close()

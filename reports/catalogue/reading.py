@@ -1,0 +1,111 @@
+"""The folders of studies in one folder, each read from its ledger: the study, how far it is, and its claims."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import pandas as pd
+
+from experiments.errors import DirectoryError, InputError
+from experiments.study import Study
+from experiments.trial import DIVERGED, FAILED, FINISHED
+from reports.cells import outcomes_of
+from reports.claims import claim_table
+from reports.files import FOLDER
+from reports.frame import LEDGER, open_ledger, plan_of, trials_of
+
+PAGE = "index.html"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StudyFolder:
+    """What a folder's ledger says.
+
+    path: of the folder.
+    study: None where the ledger cannot be read, and then `problem` says why.
+    counts: planned trials by status.
+    claims: see `claim_table`; empty where no trial has finished, or none was claimed.
+    seconds: that all ended trials took.
+    has_page: whether the report's page is there.
+    """
+
+    path: Path
+    study: Study | None
+    problem: str
+    counts: Mapping[str, int]
+    claims: pd.DataFrame
+    seconds: float
+    has_page: bool
+
+    @property
+    def num_ended(self) -> int:
+        """Planned trials that have a result, whatever it is."""
+        return sum(self.counts.get(status, 0) for status in (FINISHED, DIVERGED, FAILED))
+
+    @property
+    def num_trials(self) -> int:
+        """Planned trials."""
+        return sum(self.counts.values())
+
+
+def read_folders(parent: Path) -> list[StudyFolder]:
+    """The folders right below this one that hold a ledger, by name. One that cannot be read is told as such.
+
+    Raises:
+        DirectoryError: when the folder is not there, cannot be read, or is itself a study's.
+    """
+    if (parent / LEDGER).exists():
+        raise DirectoryError(f"{parent}: is a study's folder; the index is of the folder around it: {parent.parent}")
+    try:
+        paths = sorted(path.parent for path in parent.glob(f"*/{LEDGER}"))
+        if not parent.is_dir():
+            raise DirectoryError(f"{parent}: there is no such folder; `ablate run --all --out {parent}` makes one")
+    except OSError as error:
+        raise DirectoryError(f"{parent}: cannot be read: {error.strerror or error}") from error
+    return [_read(path, _state(path)) for path in paths]
+
+
+def _state(path: Path) -> tuple[tuple[int, int] | None, ...]:
+    """By what a folder that was read before is known to be the same: sizes and times of its files."""
+    names = (LEDGER, f"{LEDGER}-wal", f"{FOLDER}/{PAGE}")
+    return tuple(_size_and_time(path / name) for name in names)
+
+
+def _size_and_time(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+@lru_cache(maxsize=1000)  # a command that trains many studies writes the index after each
+def _read(path: Path, state: object) -> StudyFolder:  # noqa: ARG001 -- a changed folder is read anew
+    has_page = (path / FOLDER / PAGE).is_file()
+    try:
+        with open_ledger(path) as ledger:
+            study = plan_of(ledger)
+            counts = ledger.counts()
+            trials = trials_of(ledger, study)
+        claims = claim_table(study, outcomes_of(study, trials), trials) if counts[FINISHED] else pd.DataFrame()
+    except (InputError, ValueError, KeyError, TypeError, AttributeError) as error:  # whatever stands in a damaged one
+        kind = "" if isinstance(error, InputError) else f"{path / LEDGER}: is damaged ({type(error).__name__}): "
+        return StudyFolder(
+            path=path,
+            study=None,
+            problem=f"{kind}{error}",
+            counts={},
+            claims=pd.DataFrame(),
+            seconds=0.0,
+            has_page=has_page,
+        )
+    return StudyFolder(
+        path=path,
+        study=study,
+        problem="",
+        counts=counts,
+        claims=claims,
+        seconds=float(trials["seconds"].sum()),
+        has_page=has_page,
+    )
