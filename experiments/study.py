@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .mechanism_options import Options
+
 SECTIONS = ("model", "data", "trainer")
 DESIGNS = ("full", "one_at_a_time")
 GOALS = ("max", "min")
@@ -88,6 +90,7 @@ class Study:
 
     folds: K, where seed s trains fold s mod K of the data module's K-fold cross-validation; None where each seed is a
         training of its own.
+    mechanisms: what is measured inside the networks of every cell; None for nothing.
     source: the file it came from, for messages.
     """
 
@@ -101,6 +104,7 @@ class Study:
     exclude: tuple[Mapping[str, tuple[str, ...]], ...] = ()
     claims: tuple[Claim, ...] = ()
     folds: int | None = None
+    mechanisms: Options | None = None
     source: str = field(default="study", compare=False)
 
     def factor(self, name: str) -> Factor:
@@ -143,6 +147,8 @@ class Study:
             plain["folds"] = self.folds
         plain["seeds"] = list(self.seeds)
         plain["metric"] = self.metric.to_dict()
+        if self.mechanisms is not None:
+            plain["mechanisms"] = self.mechanisms.to_dict()
         if self.claims:
             plain["claims"] = {claim.name: claim.to_dict() for claim in self.claims}
         return plain

@@ -15,6 +15,7 @@ from ruamel.yaml.error import YAMLError
 
 from .errors import InputError, Problem, StudyError, choices, listed
 from .keys import KeyPathError, with_changes
+from .mechanism_options import Options, callback_problems, read_options
 from .plain_data import not_plain_section
 from .study import DESIGNS, GOALS, LARGEST_SEED, SECTIONS, Claim, Factor, Level, Metric, Study, value_name
 
@@ -26,7 +27,10 @@ _REPORT_COLUMNS = (
     *("trial_id", "seed", "status", "backend", "seconds", "num_parameters", "diverged_epoch", "attempts"),
     *("epoch", "metric", "context"),
 )
-_STUDY_KEYS = ("name", "question", "base", "factors", "design", "exclude", "folds", "seeds", "metric", "claims")
+_STUDY_KEYS = (
+    *("name", "question", "base", "factors", "design", "exclude", "folds", "seeds", "metric", "claims"),
+    "mechanisms",
+)
 
 
 def shipped_studies() -> dict[str, str]:
@@ -148,6 +152,7 @@ class _Parser:
             exclude=self.exclude(content.get("exclude") or [], factors),
             claims=self.claims(content.get("claims") or {}, factors, content.get("design", "full")),
             folds=folds,
+            mechanisms=self.mechanisms(content.get("mechanisms"), base, factors),
             source=self.source,
         )
         if not set(study.name).isdisjoint("/\\\0") or study.name in {"", ".", ".."}:
@@ -299,6 +304,13 @@ class _Parser:
                 if any(_data_argument(_set_alone(level), name) is not None for level in factor.levels):
                     self.wrong(f"factors.{factor.name}", f"sets {key}, but {reason}")
         return value
+
+    def mechanisms(self, value: Any, base: Mapping[str, Any], factors: Sequence[Factor]) -> Options | None:
+        options = read_options(value, self.wrong)
+        levels = {f"factors.{factor.name}": [_set_alone(level) for level in factor.levels] for factor in factors}
+        if options is not None:
+            callback_problems({"base.trainer.callbacks": [base], **levels}, self.wrong)
+        return options
 
     def seeds(self, value: Any) -> tuple[int, ...]:
         if isinstance(value, int) and not isinstance(value, bool):
