@@ -7,6 +7,7 @@ from typing import Any
 
 from .errors import Problem, StudyError
 from .keys import with_changes
+from .mechanism_options import with_callback
 from .study import Study
 
 
@@ -26,7 +27,8 @@ def cells_of(study: Study) -> list[Cell]:
 
     `full` is every combination; `one_at_a_time` is the reference of every factor, and then each other level alone.
 
-    Where the study has `folds`, every cell's data module is given them, whatever its levels set.
+    Where the study has `folds`, every cell's data module is given them, whatever its levels set; where it measures
+    `mechanisms`, every cell's trainer has the callback that does.
 
     Raises:
         StudyError: when `exclude` leaves nothing, or has a rule that excludes nothing; when a cell without a data
@@ -92,6 +94,8 @@ def _matches(rule: Mapping[str, tuple[str, ...]], levels: Mapping[str, str]) -> 
 def _config(study: Study, levels: Mapping[str, str]) -> dict[str, Any]:
     changes = [change for factor in study.factors for change in factor.level(levels[factor.name]).changes.items()]
     config = with_changes(study.base, changes)
+    if study.mechanisms is not None:
+        config = with_callback(config, study.mechanisms)
     return config if study.folds is None else _with_folds(config, study.folds)
 
 

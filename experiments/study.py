@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .mechanism_options import Options
+
 SECTIONS = ("model", "data", "trainer")
 DESIGNS = ("full", "one_at_a_time")
 GOALS = ("max", "min")
@@ -105,6 +107,7 @@ class Study:
     chapter: the chapter of a course that it belongs to, as `ablate list` groups studies; None for none.
     minutes: how long the whole study is expected to take on two cores; None where nobody has said.
         Neither is part of a trial's identity.
+    mechanisms: what is measured inside the networks of every cell; None for nothing.
     source: the file it came from, for messages.
     """
 
@@ -120,6 +123,7 @@ class Study:
     folds: int | None = None
     chapter: str | None = None
     minutes: float | None = None
+    mechanisms: Options | None = None
     source: str = field(default="study", compare=False)
 
     def factor(self, name: str) -> Factor:
@@ -166,6 +170,8 @@ class Study:
             plain["folds"] = self.folds
         plain["seeds"] = list(self.seeds)
         plain["metric"] = self.metric.to_dict()
+        if self.mechanisms is not None:
+            plain["mechanisms"] = self.mechanisms.to_dict()
         if self.claims:
             plain["claims"] = {claim.name: claim.to_dict() for claim in self.claims}
         return plain

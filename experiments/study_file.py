@@ -14,6 +14,7 @@ from ruamel.yaml.error import YAMLError
 
 from .errors import InputError, Problem, StudyError, choices, listed
 from .keys import KeyPathError, with_changes
+from .mechanism_options import Options, callback_problems, read_options
 from .plain_data import not_plain_section
 from .study import DESIGNS, LARGEST_SEED, SECTIONS, Factor, Level, Study, value_name
 from .study_claims import read_claims
@@ -30,7 +31,7 @@ _REPORT_COLUMNS = (
 )
 _STUDY_KEYS = (
     *("name", "question", "base", "factors", "design", "exclude", "folds", "seeds", "metric", "claims"),
-    *("chapter", "minutes"),
+    *("chapter", "minutes", "mechanisms"),
 )
 
 
@@ -154,6 +155,7 @@ class _Parser(StudyReader):
             folds=folds,
             chapter=self.chapter(content.get("chapter")),
             minutes=self.positive("minutes", content.get("minutes"), "a positive number of minutes"),
+            mechanisms=self.mechanisms(content.get("mechanisms"), base, factors),
             source=self.source,
         )
         if not set(study.name).isdisjoint("/\\\0") or study.name in {"", ".", ".."}:
@@ -296,6 +298,13 @@ class _Parser(StudyReader):
                 if any(_data_argument(_set_alone(level), name) is not None for level in factor.levels):
                     self.wrong(f"factors.{factor.name}", f"sets {key}, but {reason}")
         return value
+
+    def mechanisms(self, value: Any, base: Mapping[str, Any], factors: Sequence[Factor]) -> Options | None:
+        options = read_options(value, self.wrong)
+        levels = {f"factors.{factor.name}": [_set_alone(level) for level in factor.levels] for factor in factors}
+        if options is not None:
+            callback_problems({"base.trainer.callbacks": [base], **levels}, self.wrong)
+        return options
 
     def seeds(self, value: Any) -> tuple[int, ...]:
         if isinstance(value, int) and not isinstance(value, bool):

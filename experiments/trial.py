@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .mechanism_options import is_mechanism
+
 PENDING, RUNNING, FINISHED, DIVERGED, FAILED = "pending", "running", "finished", "diverged", "failed"
 STATUSES = (PENDING, RUNNING, FINISHED, DIVERGED, FAILED)
 
@@ -90,9 +92,15 @@ class Result:
 def is_bad_loss(name: str, value: float) -> bool:
     """Whether a logged value is a loss, by its name, and not finite.
 
+    What is measured of the inside of a network is no loss, whatever its layers are called.
+
     >>> is_bad_loss("val/loss", float("nan")), is_bad_loss("train_loss", 1.0), is_bad_loss("loss_best", float("inf"))
     (True, False, False)
+    >>> is_bad_loss("gap/loss", float("nan"))
+    False
     """
+    if is_mechanism(name):
+        return False
     last = name.rpartition("/")[2].removesuffix("_epoch").removesuffix("_step")
     return (last == "loss" or last.endswith("_loss")) and not math.isfinite(value)
 

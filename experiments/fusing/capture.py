@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
@@ -12,8 +11,9 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
+from experiments.steps import first_size
+
 from .findings import NotFusable
-from .nested import first_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +80,6 @@ class CapturedLog:
             raise NotFusable(f"self.log({name!r}) logs {tensor.numel()} numbers")
         self.values[name] = (tensor if tensor.is_floating_point() else tensor.to(torch.get_default_dtype())).squeeze()
         self.asked[name] = Asked(batch_size or first_size(self._batch), on_step, on_epoch)
-
-
-def call_step(module: LightningModule, name: str, batch: Any, batch_idx: int) -> Any:
-    """What a step returns; like the Trainer, without the number of the batch where the step does not take it."""
-    step = getattr(module, name)
-    takes_number = len(inspect.signature(step).parameters) > 1
-    return step(batch, batch_idx) if takes_number else step(batch)
 
 
 def loss_of(output: Any) -> Tensor:

@@ -21,12 +21,12 @@ from torch.optim import Optimizer
 
 from experiments.build import resolved
 from experiments.identity import TRAINER_PLACEMENT, num_devices
+from experiments.steps import has_epoch_metrics
 
 from .findings import NotFusable
 from .layers import is_activation
-from .outputs import has_epoch_metrics
 from .standin import TrainerStandIn
-from .stopping import patience_of
+from .stopping import mechanisms_of, patience_of
 from .updating import settings_of
 
 _OWN_LOOPS = ("backward", "optimizer_step", "optimizer_zero_grad", "lr_scheduler_step", "configure_gradient_clipping")
@@ -42,7 +42,7 @@ _TRAINER_SHARED = {
 _HOOKS_OF_EPOCH_METRICS = {
     f"on_{stage}_{moment}" for stage in ("validation", "test") for moment in ("epoch_start", "batch_end", "epoch_end")
 }
-"""What a module with `epoch_metrics` may override; see outputs.py."""
+"""What a module with `epoch_metrics` may override; see steps.py."""
 _PRECISIONS = (None, "32-true", "32", 32, "64-true", "64", 64)
 _SLOW_UNDER_VMAP = (nn.RNNBase, nn.EmbeddingBag)
 SOME_BATCHES = 1000
@@ -109,6 +109,7 @@ def _check_trainer(trainer: Mapping[str, Any]) -> None:
             continue
         raise NotFusable(f"trainer.{key} is {value!r}, which only the Lightning Trainer does")
     patience_of(trainer.get("callbacks"))
+    mechanisms_of(trainer.get("callbacks"))
     if trainer.get("precision") not in _PRECISIONS:
         raise NotFusable(f"trainer.precision is {trainer['precision']!r}")
     if not isinstance(trainer.get("max_epochs"), int) or trainer["max_epochs"] < 1:

@@ -44,12 +44,17 @@ _DIMS: dict[type[nn.Module], Sequence[int]] = {
 """How many axes an input may have, the batch counted, where a layer takes other numbers too, or other numbers only."""
 
 
+Listener = Callable[[str, Tensor], Tensor]
+"""Is told what a layer put out, (R, L or 1, B, ...), and returns what goes on from there."""
+
+
 class Stack(Protocol):
     """What layers need to know about the trials that they run for: all rows, or some neighbouring ones."""
 
     shape: tuple[int, int]
     first_row: int
     place: Tensor | None
+    listener: Listener | None
 
     def of(self, name: str) -> Tensor:
         """(T, *shape): the stacked parameter or buffer of that name."""
@@ -72,21 +77,21 @@ def install(template: nn.Module, models: Sequence[nn.Module], stack: Stack) -> N
         stack: their parameters and buffers.
     """
     known: dict[int, Layer] = {}
+    names = {id(module): name for name, module in template.named_modules()}
     for name, module in reversed(list(template.named_modules())):
-        layer = _known(name, module, models, stack, known)
+        if type(module) is nn.Sequential:
+            layer = _sequence(module, names, stack, known)
+        else:
+            layer = _known(name, module, models, stack)
         if layer is not None:
             known[id(module)] = layer
             module.__dict__["forward"] = _Forward(module, layer, stack)
 
 
-def _known(
-    name: str, module: nn.Module, models: Sequence[nn.Module], stack: Stack, known: Mapping[int, Layer]
-) -> Layer | None:
+def _known(name: str, module: nn.Module, models: Sequence[nn.Module], stack: Stack) -> Layer | None:
     kind = type(module)
-    if module._forward_hooks or module._forward_pre_hooks or "forward" in module.__dict__:  # noqa: SLF001
+    if _is_altered(module):
         return None
-    if kind is nn.Sequential:
-        return _sequence([*module], known)  # type: ignore[misc]
     if is_activation(module):
         return _activation(name, models, stack)
     if kind is nn.Dropout:
@@ -144,17 +149,34 @@ class _Entered(torch.autograd.Function):
         return layer(x.expand(info.batch_size, *x.shape[1:])), 0  # over the rows
 
 
-def _sequence(modules: Sequence[nn.Module], known: Mapping[int, Layer]) -> Layer | None:
-    layers = [known[id(module)] for module in modules if id(module) in known]
-    if not layers or len(layers) < len(modules):
+def _is_altered(module: nn.Module) -> bool:
+    """Whether calling a module does something else than its class says."""
+    return bool(module._forward_hooks or module._forward_pre_hooks) or "forward" in module.__dict__  # noqa: SLF001
+
+
+def _sequence(
+    sequence: nn.Sequential, names: Mapping[int, str], stack: Stack, known: Mapping[int, Layer]
+) -> Layer | None:
+    layers = [(names[id(module)], known[id(module)]) for module in sequence if id(module) in known]
+    if not layers or len(layers) < len(sequence) or _is_altered(sequence):
         return None
 
     def run(x: Tensor) -> Tensor:
-        for layer in layers:
+        for name, layer in layers:
             x = layer(x)
-        return x
+            if stack.listener is not None:
+                x = stack.listener(name, x)
+        return x if stack.listener is None else x.clone()  # what is done to it in place is not done to what was told
 
     return run
+
+
+def overheard(x: Tensor, name: str, stack: Stack) -> Tensor:
+    """What a module put out, told to the listener of the stack on the way. x: (B, ...), under vmap."""
+    listener = stack.listener
+    assert listener is not None
+    y: Tensor = _Entered.apply(x, stack.place, lambda own: listener(name, own).clone(), None)
+    return y
 
 
 def _flatten(module: nn.Module) -> Layer:

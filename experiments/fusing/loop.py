@@ -16,21 +16,24 @@ from lightning.pytorch import LightningDataModule, LightningModule
 from torch import Tensor
 
 from experiments.build import make_data, make_model
+from experiments.mechanisms.told import Metrics
 from experiments.seeding import NamedDraws, derive, seed_global_generators
+from experiments.steps import first_size, measured
 from experiments.trial import DIVERGED, FINISHED, Correct, EpochEnded, Result, Trial, is_bad_loss
 
 from .batches import NoTurns, RowBatches, Turns, batch_sizes, length_of
 from .capture import copied, default_dtype
 from .findings import NotFusable, OtherShapes
-from .means import Means, Metrics
+from .means import Means
 from .memory import Need, budget_of
-from .nested import first_size, mapped
-from .outputs import Outputs, measured
+from .nested import mapped
+from .outputs import Outputs
+from .probing import Probing, num_examples_of, with_examples
 from .proof import EVALUATIONS, STEPS, Clipping, Proof, peeked
 from .rows import in_rows
 from .standin import TrainerStandIn
 from .step import StackedModels
-from .stopping import Patience, patience_of
+from .stopping import Patience, mechanisms_of, patience_of
 from .tested import CollectedTogether
 from .updating import Updates, clip, settings_of
 
@@ -82,14 +85,20 @@ class Together:
         self.num_parameters = [sum(parameter.numel() for parameter in model.parameters()) for model in self.models]
         self.batches = {"train": self._in_rows(loaders)}
         self.turns = self._turns("order", 0)
-        first, self.first_epoch = peeked(self.batches["train"].epoch(0, self.turns), STEPS)
+        options = mechanisms_of(self.trainer.get("callbacks"))
+        first, self.first_epoch = with_examples(
+            self.batches["train"].epoch(0, self.turns), STEPS, 0 if options is None else num_examples_of(options)
+        )
         self.budget = budget_of(self.fabric.device)
         self.need = Need(copied(self.models[0]), mapped(itemgetter(0), first[0]))
         if (needed := self.need.bytes_of(len(trials))) > self.budget and len(trials) > 1:
             raise MemoryError(f"{len(trials)} trials need {needed} of {self.budget} bytes")
         self.stacked = StackedModels(self.models, self.rows.shape)
         self.proof = Proof(self.stacked, self.models, self.rows, self.clipping)
-        self.proof.training(first)
+        self.proof.training(first[:STEPS])
+        self.probing = None
+        if options is not None:
+            self.probing = Probing(options, self.stacked, self.models, first, self._rows_at_once)
         own = [settings[trial.trial_id] for trial in self.trials]
         self.updates = Updates(self.models, own, self.stacked.parameters)
         patience = patience_of(self.trainer.get("callbacks"))
@@ -114,7 +123,8 @@ class Together:
                 going = [place for place, has_ended in enumerate(self.has_ended) if not has_ended]
                 self._evaluate("val", means, self.turns, going)
             self.updates.end_epoch()
-            ended = self._end_epoch(epoch, torch.isfinite(losses).tolist(), means, emit)
+            mechanisms = self._mechanisms(means)
+            ended = self._end_epoch(epoch, torch.isfinite(losses).tolist(), means, mechanisms, emit)
             if self._has("test") and any(self.diverged[place] is None for place in ended):
                 tests = Means(len(self.trials))
                 self.stand_in.current_epoch = epoch + 1
@@ -153,13 +163,19 @@ class Together:
         first_step = epoch * len(self.batches["train"])
         means = Means(len(self.trials), LOG_EVERY_N_STEPS if every is None else every, first_step)
         losses = torch.zeros(len(self.trials), device=self.fabric.device)
+        last = len(self.batches["train"]) - 1
         for batch_idx, batch in enumerate(batches):
             loss, logged = self.stacked.train_step(batch, batch_idx)
             torch.autograd.backward(loss.sum())
             if self.clipping.value:
                 gradients = [p.grad for p in self.stacked.parameters.values() if p.grad is not None]
                 clip(gradients, self.clipping.value, self.clipping.algorithm)
-            self.updates.step()
+            if self.probing is not None and batch_idx == last:
+                self.probing.before_last_step()
+                self.updates.step()
+                self.probing.after_last_step()
+            else:
+                self.updates.step()
             self.stand_in.global_step += 1
             losses += loss.detach().float()
             means.add(logged)
@@ -178,8 +194,7 @@ class Together:
         outputs = Outputs(len(self.batches[split]), self.budget)
         tested = CollectedTogether(self.rows, places if split == "test" else [])
         for batch_idx, batch in enumerate(batches):
-            size = first_size(mapped(itemgetter(0), batch))
-            rows_at_once = self.need.rows_at_once(self.rows.num_columns, size, self.budget)
+            rows_at_once = self._rows_at_once(first_size(mapped(itemgetter(0), batch)))
             found = self.stacked.eval_step(EVALUATIONS[split], batch, batch_idx, rows_at_once)
             means.add(found.logged)
             outputs.add(found.outputs)
@@ -189,8 +204,23 @@ class Together:
             with default_dtype(self.dtype or torch.get_default_dtype()):
                 means.add_epoch(place, measured(self.models[place], split, outputs.of_trial(place)))
 
+    def _mechanisms(self, means: Means) -> Sequence[Metrics]:
+        """What the study asks for of the inside of each trial; means: of the epoch that ends, validation included."""
+        if self.probing is None:
+            return [{} for _ in self.trials]
+        validation = [seen.recorded for seen in means.of_trials()] if self._has("val") else None
+        return self.probing.metrics(validation, self.dtype or torch.get_default_dtype())
+
+    def _rows_at_once(self, num_examples: int) -> int:
+        return self.need.rows_at_once(self.rows.num_columns, num_examples, self.budget)
+
     def _end_epoch(
-        self, epoch: int, is_finite: Sequence[bool], means: Means, emit: Callable[[EpochEnded], None]
+        self,
+        epoch: int,
+        is_finite: Sequence[bool],
+        means: Means,
+        mechanisms: Sequence[Metrics],
+        emit: Callable[[EpochEnded], None],
     ) -> list[int]:
         """Note the epoch of each trial that is still in training; the places of those for which it was the last.
 
@@ -200,7 +230,7 @@ class Together:
         for place, seen in enumerate(means.of_trials()):
             if self.has_ended[place]:
                 continue
-            metrics = seen.recorded
+            metrics = seen.recorded | mechanisms[place]
             self.last[place] |= seen.last
             self.epochs[place].append(metrics)
             if not is_finite[place] or any(is_bad_loss(name, value) for name, value in metrics.items()):

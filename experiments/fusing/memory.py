@@ -7,8 +7,9 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
+from experiments.steps import first_size
+
 from .capture import default_dtype
-from .nested import first_size
 from .proof import step_alone
 
 MOST_ON_CPU = 2**30

@@ -35,12 +35,3 @@ def stacked(batches: Sequence[Any]) -> Any:
 def _like(batch: Any, items: list[Any]) -> Any:
     """A list, a tuple or a named tuple of the same class."""
     return type(batch)(*items) if hasattr(batch, "_fields") else type(batch)(items)
-
-
-def first_size(batch: Any) -> int:
-    """The number of examples in a batch: the first axis of its first tensor."""
-    if isinstance(batch, Tensor):
-        return batch.shape[0] if batch.dim() else 1
-    if isinstance(batch, Mapping):
-        return first_size(next(iter(batch.values())))
-    return first_size(batch[0])

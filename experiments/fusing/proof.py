@@ -16,11 +16,11 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from experiments.seeding import derive, seed_global_generators
+from experiments.steps import call_step, first_size, measured
 
-from .capture import CapturedLog, call_step, copied, default_dtype, loss_of
+from .capture import CapturedLog, copied, default_dtype, loss_of
 from .findings import NotFusable
-from .nested import first_size, mapped
-from .outputs import measured
+from .nested import mapped
 from .rows import Rows
 from .step import StackedModels
 from .updating import Updates, clip, settings_of

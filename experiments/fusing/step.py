@@ -21,13 +21,13 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from experiments.correctness import correct_of
+from experiments.steps import call_step, has_epoch_metrics, of_examples
 
-from .capture import Asked, CapturedLog, call_step, copied, default_dtype, loss_of
+from .capture import Asked, CapturedLog, copied, default_dtype, loss_of
 from .dropout import TrialNoise
 from .findings import NotFusable
-from .layers import install
+from .layers import Listener, install
 from .nested import mapped
-from .outputs import has_epoch_metrics, of_examples
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +81,8 @@ class StackedModels:
         self.noise = TrialNoise()
         self.place: Tensor | None = None
         """Stands for the trial while a step runs: the one tensor of which it is sure that vmap sees all trials."""
+        self.listener: Listener | None = None
+        """Is told what layers put out while a step runs on a probe."""
         self._own = [name for name, _ in [*self.template.named_parameters(), *self.template.named_buffers()]]
         self._names = _first_names(self.template)
         self._places = torch.zeros(shape, device=next(iter(self.parameters.values())).device)
@@ -109,19 +111,12 @@ class StackedModels:
         """A validation_step or test_step. batch as in `train_step`; few rows at once take less memory."""
         modes = {module: module.training for module in self.template.modules()}
         self.template.eval()
-        whole = self.shape
-        parts = []
-        with torch.no_grad():
-            try:
-                for first in range(0, whole[0], rows_at_once):
-                    rows = slice(first, min(first + rows_at_once, whole[0]))
-                    self.first_row, self.shape = first, (rows.stop - first, whole[1])
-                    of_rows = batch if rows_at_once >= whole[0] else mapped(itemgetter(rows), batch)
-                    parts.append(self._run(name, of_rows, batch_idx))
-            finally:
-                self.first_row, self.shape = 0, whole
-                for module, is_training in modes.items():  # some may be in eval mode in training too
-                    module.training = is_training
+        try:
+            with torch.no_grad():
+                parts = [self._run(name, of_rows, batch_idx) for of_rows in self.parts(batch, rows_at_once)]
+        finally:
+            for module, is_training in modes.items():  # some may be in eval mode in training too
+                module.training = is_training
         (returned, logged), *_ = parts
         of_kind = {
             kind: {key: torch.cat([part[kind][key] for part, _ in parts]) for key in returned[kind]}
@@ -136,22 +131,35 @@ class StackedModels:
             },
         )
 
+    def parts(self, batch: Any, rows_at_once: int) -> Iterator[Any]:
+        """The batch of some neighbouring rows after another; a step between works on these. batch: tensors (R, ...)."""
+        whole = self.shape
+        try:
+            for first in range(0, whole[0], rows_at_once):
+                rows = slice(first, min(first + rows_at_once, whole[0]))
+                self.first_row, self.shape = first, (rows.stop - first, whole[1])
+                yield batch if rows_at_once >= whole[0] else mapped(itemgetter(rows), batch)
+        finally:
+            self.first_row, self.shape = 0, whole
+
     def _dtype(self) -> torch.dtype:
         """What new tensors of a step are: as under the Trainer, double with 64-true and otherwise single."""
         is_double = all(value.dtype == torch.float64 for value in self.parameters.values())
         return torch.float64 if is_double else torch.float32
 
     @contextlib.contextmanager
-    def on_copies(self, dtype: torch.dtype) -> Iterator[None]:
-        """Steps work on copies of another precision meanwhile; afterwards all is as it was, in the template too."""
+    def on_copies(self, dtype: torch.dtype | None = None) -> Iterator[None]:
+        """Steps work on copies meanwhile, of this precision if one is given; afterwards all is as it was."""
         kept = self.parameters, self.buffers
         attributes = {module: dict(vars(module)) for module in self.template.modules()}
+        lists = [value for values in attributes.values() for value in values.values() if type(value) is list]
+        contents = [[*each] for each in lists]
         self.parameters = {
-            name: nn.Parameter(value.detach().to(dtype, copy=True), value.requires_grad)
+            name: nn.Parameter(value.detach().to(dtype or value.dtype, copy=True), value.requires_grad)
             for name, value in self.parameters.items()
         }
         self.buffers = {
-            name: value.to(dtype if value.is_floating_point() else value.dtype, copy=True)
+            name: value.to((dtype or value.dtype) if value.is_floating_point() else value.dtype, copy=True)
             for name, value in self.buffers.items()
         }
         try:
@@ -161,6 +169,8 @@ class StackedModels:
             for module, values in attributes.items():
                 vars(module).clear()
                 vars(module).update(values)
+            for each, content in zip(lists, contents, strict=True):  # that a step appends to
+                each[:] = content
 
     def _run(self, name: str, batch: Any, batch_idx: int) -> tuple[Any, dict[str, Logged]]:
         """The loss (T,) of a training step or what is kept of another's outputs (T, B, ...), and what was logged."""

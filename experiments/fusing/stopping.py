@@ -1,8 +1,10 @@
-"""Lightning's EarlyStopping for each trial by itself, from the callback's own arguments."""
+"""The callbacks that trials in one loop may have: Lightning's EarlyStopping, for each by itself, and Mechanisms."""
 
 import math
 from collections.abc import Mapping
 from typing import Any
+
+from experiments.mechanism_options import Options, is_callback, options_of, specs_of
 
 from .findings import NotFusable
 
@@ -51,12 +53,12 @@ class Patience:
 
 
 def patience_of(callbacks: Any) -> Mapping[str, Any] | None:
-    """The arguments of the one EarlyStopping among a trainer's callbacks; None where there are no callbacks.
+    """The arguments of the one EarlyStopping among a trainer's callbacks; None where there is none.
 
     Raises:
-        NotFusable: for any other callback.
+        NotFusable: for any other callback, but for the one that measures mechanisms.
     """
-    specs = callbacks if isinstance(callbacks, list) else [callbacks] if callbacks else []
+    specs = [spec for spec in specs_of(callbacks) if not is_callback(spec)]
     others = [spec["class_path"].rpartition(".")[2] for spec in specs if spec.get("class_path") not in CLASS_PATHS]
     if others:
         raise NotFusable(f"the callback {others[0]} asks for a Trainer of its own")
@@ -66,3 +68,15 @@ def patience_of(callbacks: Any) -> Mapping[str, Any] | None:
     if arguments is not None and arguments.get("check_on_train_epoch_end") is False:
         raise NotFusable("EarlyStopping with check_on_train_epoch_end=False looks in the middle of an epoch")
     return arguments
+
+
+def mechanisms_of(callbacks: Any) -> Options | None:
+    """What the callback that measures mechanisms is asked for; None where a trainer's callbacks have none.
+
+    Raises:
+        NotFusable: when there are several.
+    """
+    specs = [spec for spec in specs_of(callbacks) if is_callback(spec)]
+    if len(specs) > 1:
+        raise NotFusable("it has several callbacks that measure mechanisms")
+    return options_of(specs[0]) if specs else None
