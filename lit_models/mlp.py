@@ -1,7 +1,7 @@
 """Fully connected layers in a row."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from math import prod
 from typing import Any, ClassVar, get_args
@@ -52,15 +52,36 @@ class MLP(Classifier):
         batch_norm: bool = False,
         **options: Any,
     ) -> None:
-        name = type(self).__name__
-        check_integers(name, "hidden", hidden)
-        check_choice(name, "activation", activation, get_args(Activation))
-        check_choice(name, "init", init, get_args(Init))
-        check_rate(name, "dropout", dropout)
-        make_layers = partial(
-            mlp_layers, hidden=hidden, activation=activation, init=init, dropout=dropout, batch_norm=batch_norm
+        make_layers = mlp_recipe(
+            type(self).__name__,
+            hidden=hidden,
+            activation=activation,
+            init=init,
+            dropout=dropout,
+            batch_norm=batch_norm,
         )
         super().__init__(make_layers, **options)
+
+
+def mlp_recipe(
+    owner: str,
+    *,
+    hidden: Sequence[int],
+    activation: Activation,
+    init: Init,
+    dropout: float,
+    batch_norm: bool,
+) -> Callable[..., nn.Module]:
+    """`mlp_layers` with these arguments, from (input_shape, num_outputs).
+
+    Raises:
+        ValueError: an argument is not accepted; the message names `owner` and says what is.
+    """
+    check_integers(owner, "hidden", hidden)
+    check_choice(owner, "activation", activation, get_args(Activation))
+    check_choice(owner, "init", init, get_args(Init))
+    check_rate(owner, "dropout", dropout)
+    return partial(mlp_layers, hidden=hidden, activation=activation, init=init, dropout=dropout, batch_norm=batch_norm)
 
 
 def mlp_layers(

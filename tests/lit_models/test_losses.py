@@ -103,6 +103,31 @@ def test_losses_of_numbers(name, expected):
     assert found.item() == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("name", ["mse", "l1", "huber"])
+def test_losses_of_numbers_are_those_of_torch_with_their_gradients(name):
+    generator = torch.Generator().manual_seed(0)
+    predictions = (2 * torch.randn(50, 2, dtype=torch.float64, generator=generator)).requires_grad_()
+    target = torch.randn(50, 2, dtype=torch.float64, generator=generator)
+    found = regression_loss({name: 1.0}, predictions, target)
+    expected = getattr(nn.functional, f"{name}_loss")(predictions, target)
+    torch.testing.assert_close(found, expected, rtol=1e-13, atol=0)
+    gradients = [torch.autograd.grad(loss, predictions)[0] for loss in (found, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("name", ["mse", "l1", "huber"])
+def test_losses_of_numbers_run_on_rows_and_columns_of_copies_that_share_a_target(name):
+    generator = torch.Generator().manual_seed(0)
+    predictions, target = torch.randn(2, 3, 5, 1, generator=generator), torch.randn(2, 5, 1, generator=generator)
+    weights = {name: 1.0}
+    of_columns = vmap(lambda one, shared: regression_loss(weights, one, shared), in_dims=(0, None))
+    found = vmap(of_columns)(predictions, target)
+    for row in range(2):
+        for column in range(3):
+            expected = regression_loss(weights, predictions[row, column], target[row])
+            torch.testing.assert_close(found[row, column], expected)
+
+
 @pytest.mark.parametrize(
     ("loss", "message"),
     [

@@ -3,7 +3,7 @@
 import pytest
 from fused_and_alone import assert_equal, trials_of
 
-from experiments.fusing import group_trials
+from experiments.fusing import group_trials, train_group
 
 LR = "model.init_args.optimizer.init_args.lr"
 LOSSES = ["cross_entropy", "nll", "mse", "l1", "bce"]
@@ -40,3 +40,29 @@ def test_penalties_share_a_group(kind, tmp_path):
 def test_no_penalty_at_all_is_a_group_of_its_own():
     trials = trials_of(mlp(), {"none": None, "0": 0.0, "0.1": 0.1}, key="model.init_args.l1")
     assert [len(group.trials) for group in group_trials(trials, num_places=1)] == [2, 4]
+
+
+# --- numbers instead of classes ---
+
+DIABETES = {"class_path": "datamodules.Diabetes", "init_args": {"batch_size": 40}}
+
+
+@pytest.mark.parametrize("loss", ["mse", "l1", "huber", {"mse": 0.5, "l1": 2.0}], ids=str)
+def test_regression(loss, tmp_path):
+    model = {"class_path": "lit_models.MLPRegressor", "init_args": {"hidden": [8], "dropout": 0.2, "loss": loss}}
+    trials = trials_of(model, [0.003, 0.01], key=LR, data=DIABETES)
+    assert_equal(trials, tmp_path)
+    for result in train_group(trials, lambda event: None).values():
+        of_split = {"loss", "mae", "rmse", "r2"}
+        assert result.metrics.keys() == {
+            "train/loss",
+            "train/mae",
+            *(f"{split}/{name}" for split in ("val", "test") for name in of_split),
+        }
+        assert result.correct is None
+
+
+def test_regression_in_folds(tmp_path):
+    model = {"class_path": "lit_models.MLPRegressor", "init_args": {"hidden": [8], "l1": 0.001}}
+    data = {"class_path": "datamodules.Diabetes", "init_args": {"folds": 2, "batch_size": "all"}}
+    assert_equal(trials_of(model, [0.003, 0.01], key=LR, data=data), tmp_path)
