@@ -1,6 +1,8 @@
 """Data sets held in memory, whose splits and batch orders depend on a seed and on nothing else."""
 
+from datamodules.diabetes import Diabetes
 from datamodules.digits import Digits
+from datamodules.images import ImageDataModule
 from datamodules.in_memory import InMemoryDataModule
 from datamodules.labelled_texts import LabelledTexts
 from datamodules.mnist import MNIST
@@ -12,7 +14,9 @@ from datamodules.texts import TextDataModule
 
 __all__ = [
     "MNIST",
+    "Diabetes",
     "Digits",
+    "ImageDataModule",
     "InMemoryDataModule",
     "LabelledTexts",
     "Sentiment",

@@ -18,6 +18,20 @@ def check_integer(owner: str, name: str, value: object, minimum: int) -> None:
         raise ValueError(f"{owner}: {name} is {value!r}; accepted: an integer of at least {minimum}")
 
 
+def check_batch_size(owner: str, name: str, value: object) -> None:
+    """Raise unless `value` is an integer of at least 1, or "all".
+
+    Raises:
+        ValueError: it is not.
+
+    >>> check_batch_size("Digits", "batch_size", 0)
+    Traceback (most recent call last):
+    ValueError: Digits: batch_size is 0; accepted: an integer of at least 1, or 'all'
+    """
+    if value != "all" and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise ValueError(f"{owner}: {name} is {value!r}; accepted: an integer of at least 1, or 'all'")
+
+
 def check_choice(owner: str, name: str, value: object, accepted: Sequence[str]) -> None:
     """Raise unless `value` is one of `accepted`.
 

@@ -1,17 +1,19 @@
 """Handwritten digits of 8x8 pixels, at hand without a network."""
 
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from datamodules.images import ImageDataModule
+from datamodules.in_memory import BatchSize
 from datamodules.splits import Size
-from datamodules.tensors import TensorDataModule
 
 MEAN, STD = 0.3053, 0.3760  # of all pixels of all 1,797 images, on a scale from 0 to 1
 
 
-class Digits(TensorDataModule):
+class Digits(ImageDataModule):
     """Scikit-learn's 1,797 digits, ten classes, images (1, 8, 8): pixels scaled to [0, 1] and then standardised.
 
     They are the test part of UCI's "Optical Recognition of Handwritten Digits" (Alpaydin & Kaynak 1998,
@@ -19,12 +21,9 @@ class Digits(TensorDataModule):
     0.3760, for all pixels. Splits are random, not stratified.
 
     Args:
-        batch_size: examples in a training batch, at least 1.
-        train_size: a number of examples, or a fraction of the 1,797.
-        val_size: likewise, or 0 for no validation.
-        test_size: likewise, or 0 for no test.
-        seed: of split and order, at least 0; None takes what `seed_everything` was given.
-        eval_batch_size: examples in a validation or test batch, at least 1.
+        batch_size: examples in a training batch, at least 1, or "all".
+        val_size: a number of examples, or a fraction of the 1,797, or 0 for no validation.
+        options: train_size, test_size, folds, fold, permute_pixels, seed and eval_batch_size, see `ImageDataModule`.
 
     Raises:
         ValueError: an argument is not accepted, or the sizes exceed 1,797; the message has the numbers.
@@ -40,24 +39,8 @@ class Digits(TensorDataModule):
     num_classes = 10
     pool_size = 1_797
 
-    def __init__(
-        self,
-        batch_size: int = 32,
-        *,
-        train_size: Size = 0.7,
-        val_size: Size = 0.15,
-        test_size: Size = 0.15,
-        seed: int | None = None,
-        eval_batch_size: int = 1000,
-    ) -> None:
-        super().__init__(
-            batch_size=batch_size,
-            train_size=train_size,
-            val_size=val_size,
-            test_size=test_size,
-            seed=seed,
-            eval_batch_size=eval_batch_size,
-        )
+    def __init__(self, batch_size: BatchSize = 32, *, val_size: Size = 0.15, **options: Any) -> None:
+        super().__init__(batch_size=batch_size, val_size=val_size, **options)
 
     def load(self) -> tuple[Tensor, Tensor]:
         """All examples: inputs (1797, 1, 8, 8), float32, and target (1797,), int64; read once a process."""

@@ -1,18 +1,19 @@
 """Data sets that fit in memory: an epoch is a row of look-ups, in an order that a seed decides."""
 
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from datamodules.arguments import check_integer
+from datamodules.arguments import check_batch_size, check_integer
 from datamodules.batches import Batches
 from datamodules.splits import Split
 
 Batch = tuple[Tensor, Tensor]
+BatchSize = int | Literal["all"]
 AnyT = TypeVar("AnyT")
 
 
@@ -24,12 +25,13 @@ class InMemoryDataModule(LightningDataModule):
     and test keep one order.
 
     The last, smaller batch of a training epoch is kept, except one of a single example, which batch norm cannot train
-    on: see `Batches`.
+    on: see `Batches`. Batches of one example each are what `batch_size=1` asks for and are kept; batch norm cannot
+    train on those.
 
     A subclass says which examples there are, `make_examples`, and which of them are for what, `make_split`.
 
     Args:
-        batch_size: examples in a training batch, at least 1.
+        batch_size: examples in a training batch, at least 1, or "all" for the whole training split in one batch.
         seed: at least 0; None takes `torch.initial_seed()`, so what `seed_everything` was given.
         eval_batch_size: examples in a validation or test batch, at least 1.
 
@@ -40,10 +42,10 @@ class InMemoryDataModule(LightningDataModule):
     uses_global_generators: bool = False
     """Whether reading data draws from the global generators; a promise that lets many trials be read side by side."""
 
-    def __init__(self, *, batch_size: int, seed: int | None, eval_batch_size: int) -> None:
+    def __init__(self, *, batch_size: BatchSize, seed: int | None, eval_batch_size: int) -> None:
         super().__init__()
         owner = type(self).__name__
-        check_integer(owner, "batch_size", batch_size, minimum=1)
+        check_batch_size(owner, "batch_size", batch_size)
         check_integer(owner, "eval_batch_size", eval_batch_size, minimum=1)
         if seed is not None:
             check_integer(owner, "seed", seed, minimum=0)
@@ -72,7 +74,8 @@ class InMemoryDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Training batches, shuffled anew in each epoch."""
-        return self._dataloader(Batches(self.split.train, self.batch_size, seed=self.seed, drop_single=True))
+        batch_size = len(self.split.train) if self.batch_size == "all" else self.batch_size
+        return self._dataloader(Batches(self.split.train, batch_size, seed=self.seed, drop_single=True))
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Validation batches in one order."""

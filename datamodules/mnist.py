@@ -6,14 +6,16 @@ from functools import cache, partial
 from hashlib import file_digest, md5
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from filelock import FileLock
 from torch import Tensor
 
+from datamodules.images import ImageDataModule
+from datamodules.in_memory import BatchSize
 from datamodules.splits import Size
-from datamodules.tensors import TensorDataModule
 
 MEAN, STD = 0.1307, 0.3081  # of all pixels of the 60,000 training images, on a scale from 0 to 1
 
@@ -26,7 +28,7 @@ MD5 = {
 """The unpacked files in <data_dir>/MNIST/raw, of which torchvision checks only the packed form."""
 
 
-class MNIST(TensorDataModule):
+class MNIST(ImageDataModule):
     """MNIST (LeCun et al. 1998), ten classes, images (1, 28, 28): pixels scaled to [0, 1] and then standardised.
 
     The files are torchvision's, in <data_dir>/MNIST/raw, and are downloaded when absent. Standardised with one mean,
@@ -34,14 +36,12 @@ class MNIST(TensorDataModule):
     memory, 220 MB, that is read once.
 
     Args:
-        batch_size: examples in a training batch, at least 1.
-        train_size: a number of examples, or a fraction of the 60,000 training images.
-        val_size: likewise, or 0 for no validation.
-        test_size: None for the 10,000 official test images; otherwise drawn from the training images like the others.
-            A split into 35, 15 and 50 % of them is train_size=0.35, val_size=0.15, test_size=0.5.
+        batch_size: examples in a training batch, at least 1, or "all".
+        val_size: a number of examples, or a fraction of the 60,000 training images, or 0 for no validation.
         data_dir: the folder of all data sets; None takes the variable ABLATE_DATA_DIR, or `data` if it is not set.
-        seed: of split and order, at least 0; None takes what `seed_everything` was given.
-        eval_batch_size: examples in a validation or test batch, at least 1.
+        options: train_size, test_size, folds, fold, permute_pixels, seed and eval_batch_size, see `ImageDataModule`.
+            The pool is the 60,000 training images; without test_size or folds, the 10,000 official test images test.
+            A split into 35, 15 and 50 % of the pool is train_size=0.35, val_size=0.15, test_size=0.5.
 
     Raises:
         ValueError: an argument is not accepted, or the sizes exceed 60,000; the message has the numbers.
@@ -58,23 +58,13 @@ class MNIST(TensorDataModule):
 
     def __init__(
         self,
-        batch_size: int = 128,
+        batch_size: BatchSize = 128,
         *,
-        train_size: Size = 55_000,
         val_size: Size = 5_000,
-        test_size: Size | None = None,
         data_dir: str | Path | None = None,
-        seed: int | None = None,
-        eval_batch_size: int = 1000,
+        **options: Any,
     ) -> None:
-        super().__init__(
-            batch_size=batch_size,
-            train_size=train_size,
-            val_size=val_size,
-            test_size=test_size,
-            seed=seed,
-            eval_batch_size=eval_batch_size,
-        )
+        super().__init__(batch_size=batch_size, val_size=val_size, **options)
         self.data_dir = Path(data_dir or os.environ.get("ABLATE_DATA_DIR") or "data").expanduser()
 
     def prepare_data(self) -> None:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from datamodules.arguments import check_integer
 from datamodules.streams import Stream, permutation
 
 Size = int | float
@@ -138,6 +139,40 @@ def draw_fold(
     return Split(others[inner.train], others[inner.val], torch.nonzero(is_tested).flatten())
 
 
+def which_fold(seed: int, num_folds: int, fold: int | None = None) -> tuple[int, int]:
+    """The fold that tests and the number of the partition: of seeds 0 to num_folds - 1 the folds of one, and so on.
+
+    Args:
+        seed: at least 0.
+        num_folds: at least 2.
+        fold: a fold of the first partition, whatever the seed; None takes the seed's.
+
+    >>> which_fold(3, num_folds=5), which_fold(13, num_folds=5), which_fold(13, num_folds=5, fold=0)
+    ((3, 0), (3, 2), (0, 0))
+    """
+    return (seed % num_folds, seed // num_folds) if fold is None else (fold, 0)
+
+
+def check_folds(
+    owner: str, *, folds: int | None, fold: int | None, train_size: Size | None, test_size: Size | None
+) -> None:
+    """Raise unless a cross-validation can be made of these arguments, or none is asked for.
+
+    Raises:
+        ValueError: fewer than 2 folds, a fold that there is not, or sizes of what the folds decide.
+
+    >>> check_folds("Digits", folds=5, fold=5, train_size=None, test_size=None)
+    Traceback (most recent call last):
+    ValueError: Digits: fold is 5 and folds is 5; accepted: from 0 up to folds - 1
+    """
+    if folds is not None:
+        check_integer(owner, "folds", folds, minimum=2)
+        if train_size is not None or test_size is not None:
+            raise ValueError(f"{owner}: folds is {folds}, so the fold tests; train_size and test_size must be null")
+    if fold is not None and (folds is None or isinstance(fold, bool) or not 0 <= fold < folds):
+        raise ValueError(f"{owner}: fold is {fold!r} and folds is {folds!r}; accepted: from 0 up to folds - 1")
+
+
 def stratified(order: Tensor, labels: NDArray[np.int64]) -> Tensor:
     """The same examples, in an order any stretch of which has the classes in about the proportions of the whole.
 
@@ -170,8 +205,8 @@ def check_size(owner: str, name: str, size: object) -> None:
     """
     if isinstance(size, int) and not isinstance(size, bool) and size >= (1 if name == "train_size" else 0):
         return
-    if isinstance(size, float) and 0 < size < 1:
-        return
+    if isinstance(size, float) and (0 < size < 1 or (size > 1 and size.is_integer())):
+        return  # whole ones too: typing may swap int | float, and parsers then make 400.0 of 400
     accepted = "a positive number of examples" if name == "train_size" else "a number of examples, 0 for none"
     raise ValueError(f"{owner}: {name} is {size!r}; accepted: {accepted}, or a fraction of the pool between 0 and 1")
 
@@ -180,7 +215,7 @@ def _examples(owner: str, name: str, size: Size, pool_size: int) -> Fraction:
     """The number of examples that a size asks for, not rounded yet."""
     check_size(owner, name, size)
     # Through repr, 0.15 is 15/100; the binary float is a little less, and three of them may exceed the pool.
-    return Fraction(size) if isinstance(size, int) else Fraction(repr(size)) * pool_size
+    return Fraction(size) if size >= 1 or size == 0 else Fraction(repr(size)) * pool_size
 
 
 def _cumulative(shares: Sequence[Fraction]) -> list[int]:

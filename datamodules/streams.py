@@ -17,6 +17,7 @@ class Stream(IntEnum):
     SPLIT = 1
     ORDER = 2
     FOLDS = 3
+    PIXELS = 4
 
 
 def permutation(num_examples: int, *, stream: Stream, seed: int, epoch: int = 0) -> Tensor:

@@ -1,32 +1,45 @@
 """Data sets that are two tensors: inputs and targets."""
 
-from functools import partial
+from functools import cached_property, partial
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from datamodules.in_memory import InMemoryDataModule, TensorExamples
-from datamodules.splits import Size, Split, draw_split
+from datamodules.in_memory import BatchSize, InMemoryDataModule, TensorExamples
+from datamodules.splits import Size, Split, check_folds, draw_fold, draw_split, which_fold
+
+TEST_SIZE = 0.15
+"""Where neither a size nor folds are asked for and there is no official test set."""
 
 
 class TensorDataModule(InMemoryDataModule):
-    """A classification data set in memory, split and shuffled from a seed: the base of every one here, and of yours.
+    """A data set in memory, split and shuffled from a seed: the base of every one here, and of yours.
 
-    A subclass says what is known without reading data, `input_shape`, `num_classes` and `pool_size`, and how to read
-    them, `load`. Networks take the first two from here. Batches are (inputs, target): (B, *input_shape), float32, and
-    (B,), int64.
+    A subclass says what is known without reading data, `input_shape`, `pool_size` and `num_classes` or `num_outputs`,
+    and how to read them, `load`. Networks take shapes and numbers from here. Batches are (inputs, target): (B,
+    *input_shape), float32, and (B,), int64 for classes; for regression (B, num_outputs), float32.
 
     The split depends on the seed alone, and the order of training examples on the seed and the epoch alone. Neither
     reading an epoch nor anything else here draws from torch's global generator. Validation and test keep one order.
+    With `folds`, the test split is one fold of a cross-validation of the pool, stratified by class: seeds 0 to
+    folds - 1 are its folds, the next `folds` seeds those of another partition, so trials of one seed have one fold,
+    whatever their model.
 
     The last, smaller batch of a training epoch is kept, except one of a single example, which batch norm cannot train
     on: see `Batches`.
 
     Args:
-        batch_size: examples in a training batch, at least 1; more than there are makes one batch of all.
-        train_size: a number of examples, or a fraction of the pool if it is a float between 0 and 1.
-        val_size: likewise, or 0 for no validation.
-        test_size: likewise, or 0 for no test; None for the examples after the pool, an official test set.
+        batch_size: examples in a training batch, at least 1; "all", or more than there are, makes one batch of all.
+        train_size: a number of examples, or a fraction of the pool if it is a float between 0 and 1; None for what
+            validation and test leave.
+        val_size: likewise, or 0 for no validation; with folds, of the other folds.
+        test_size: likewise, or 0 for no test; None for the fold, or the examples after the pool, an official test set,
+            or where there is none 15 % of the pool.
+        folds: the number of folds of a cross-validation; None for none.
+        fold: the fold that tests, from 0; None takes the seed's.
         seed: of split and order, at least 0; None takes `torch.initial_seed()`, so what `seed_everything` was given.
         eval_batch_size: examples in a validation or test batch, at least 1.
 
@@ -51,6 +64,9 @@ class TensorDataModule(InMemoryDataModule):
     num_classes: int
     """The number of classes; targets are 0, 1, ..., num_classes - 1."""
 
+    num_outputs: int
+    """The numbers that are to be predicted of an example, where there are no classes."""
+
     pool_size: int
     """The number of examples that splits are drawn from, the first ones of `load`."""
 
@@ -60,16 +76,21 @@ class TensorDataModule(InMemoryDataModule):
     def __init__(
         self,
         *,
-        batch_size: int,
-        train_size: Size,
+        batch_size: BatchSize,
         val_size: Size,
-        test_size: Size | None,
+        train_size: Size | None = None,
+        test_size: Size | None = None,
+        folds: int | None = None,
+        fold: int | None = None,
         seed: int | None = None,
         eval_batch_size: int = 1000,
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, eval_batch_size=eval_batch_size)
+        check_folds(type(self).__name__, folds=folds, fold=fold, train_size=train_size, test_size=test_size)
         self._sizes = (train_size, val_size, test_size)
-        _ = self.split  # sizes that are not accepted are told at once
+        self._folds, self._fold = folds, fold
+        if folds is None:
+            _ = self.split  # sizes that are not accepted are told at once; folds look at the classes
 
     def load(self) -> tuple[Tensor, Tensor]:
         """All examples: inputs (num_examples, *input_shape), float32, and target (num_examples,), int64.
@@ -79,20 +100,45 @@ class TensorDataModule(InMemoryDataModule):
         """
         raise NotImplementedError(f"{type(self).__name__}: write load(self), which returns (inputs, target)")
 
+    @cached_property
+    def loaded(self) -> tuple[Tensor, Tensor]:
+        """What `load` gave."""
+        return self.load()
+
     def make_examples(self) -> TensorExamples:
         """What `load` gives, looked up a batch at a time."""
-        return TensorExamples(*self.load())
+        return TensorExamples(*self.loaded)
 
     def make_split(self) -> Split:
         """Drawn from the seed; the official test set is as it is."""
         owner = type(self).__name__
         train_size, val_size, test_size = self._sizes
+        if self._folds is not None:
+            fold, repetition = which_fold(self.seed, self._folds, self._fold)
+            return draw_fold(
+                self._labels(),
+                num_folds=self._folds,
+                fold=fold,
+                repetition=repetition,
+                seed=self.seed,
+                val_size=val_size,
+                owner=owner,
+            )
         draw = partial(
             draw_split, self.pool_size, train_size=train_size, val_size=val_size, seed=self.seed, owner=owner
         )
-        if test_size is not None:
-            return draw(test_size=test_size)
-        if self.num_official_test == 0:
-            raise ValueError(f"{owner}: test_size is None, but there is no official test set; give a size")
+        if test_size is not None or self.num_official_test == 0:
+            return draw(test_size=TEST_SIZE if test_size is None else test_size)
         official = torch.arange(self.pool_size, self.pool_size + self.num_official_test)
         return draw(test_size=0)._replace(test=official)
+
+    def _labels(self) -> NDArray[np.int64]:
+        """(pool_size,): the class of each example; one for all in regression."""
+        if not hasattr(self, "num_classes"):
+            return np.zeros(self.pool_size, dtype=np.int64)
+        return self.loaded[1][: self.pool_size].numpy()
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        state.pop("loaded", None)
+        return state

@@ -8,10 +8,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from datamodules.arguments import check_choice, check_integer
-from datamodules.in_memory import Batch, InMemoryDataModule, TensorExamples
+from datamodules.in_memory import Batch, BatchSize, InMemoryDataModule, TensorExamples
 from datamodules.labelled_texts import LabelledTexts
 from datamodules.representations import Representation, Represented, Representing, Terms, Weighting, represented
-from datamodules.splits import Size, Split, check_size, draw_fold, draw_split
+from datamodules.splits import Size, Split, check_folds, check_size, draw_fold, draw_split, which_fold
 
 Overlap = Literal["keep", "drop"]
 
@@ -46,7 +46,7 @@ class TextDataModule(InMemoryDataModule):
         terms: words (with punctuation marks), or characters, which are counted within words.
         ngrams: of bags: the shortest and the longest run of neighbouring terms that is a column, such as [1, 2].
         length: of tokens: how many of a text are kept, from its beginning.
-        batch_size: texts in a training batch; not more than there are for training.
+        batch_size: texts in a training batch, not more than there are for training; "all" for all of them.
         train_size: a number of texts, or a fraction of the pool; None for what validation and test leave.
         val_size: likewise, or 0 for none; None for the validation texts that were given, or a tenth.
         test_size: likewise; None for the test texts that were given, or the fold, or a fifth.
@@ -84,7 +84,7 @@ class TextDataModule(InMemoryDataModule):
         terms: Terms = "words",
         ngrams: tuple[int, int] = (1, 1),
         length: int = 64,
-        batch_size: int = 32,
+        batch_size: BatchSize = 32,
         train_size: Size | None = None,
         val_size: Size | None = None,
         test_size: Size | None = None,
@@ -114,12 +114,7 @@ class TextDataModule(InMemoryDataModule):
             raise ValueError(f"{owner}: ngrams is {list(ngrams)!r}; accepted: the shortest and the longest, from 1")
         if representation == "tokens" and (terms != "words" or tuple(ngrams) != (1, 1) or weighting != "binary"):
             raise ValueError(f"{owner}: terms, ngrams and weighting are for representation: bag_of_words")
-        if folds is not None:
-            check_integer(owner, "folds", folds, minimum=2)
-            if train_size is not None or test_size is not None:
-                raise ValueError(f"{owner}: folds is {folds}, so the fold tests; train_size and test_size must be null")
-        if fold is not None and (folds is None or isinstance(fold, bool) or not 0 <= fold < folds):
-            raise ValueError(f"{owner}: fold is {fold!r} and folds is {folds!r}; accepted: from 0 up to folds - 1")
+        check_folds(owner, folds=folds, fold=fold, train_size=train_size, test_size=test_size)
         self._how = Representing(
             representation=representation,
             vocabulary_size=vocabulary_size,
@@ -193,11 +188,12 @@ class TextDataModule(InMemoryDataModule):
             asked = f"test_size is {test_size}" if self._folds is None else f"folds is {self._folds}"
             raise ValueError(f"{owner}: {asked}, but there is a file for test; leave one of them out")
         if self._folds is not None:
+            fold, repetition = which_fold(self.seed, self._folds, self._fold)
             split = draw_fold(
                 pool,
                 num_folds=self._folds,
-                fold=self.seed % self._folds if self._fold is None else self._fold,
-                repetition=self.seed // self._folds if self._fold is None else 0,
+                fold=fold,
+                repetition=repetition,
                 seed=self.seed,
                 val_size=val_size,
                 owner=owner,
@@ -222,7 +218,7 @@ class TextDataModule(InMemoryDataModule):
             is_evaluated = self._is_evaluated(split)
             self._num_dropped = int(is_evaluated.sum())
             split = split._replace(train=split.train[~is_evaluated])
-        if len(split.train) < self.batch_size:
+        if self.batch_size != "all" and len(split.train) < self.batch_size:
             raise ValueError(
                 f"{owner}: batch_size is {self.batch_size}, but only {len(split.train)} of {len(texts.texts)} texts "
                 "are for training; lower batch_size"

@@ -12,7 +12,8 @@ import json
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import PurePosixPath, PureWindowsPath
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
@@ -21,7 +22,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from .errors import Problem, choices
 from .substitution import Substitution
 
-LINKED = ("input_shape", "num_classes", "vocabulary_size")
+LINKED = ("input_shape", "num_classes", "num_outputs", "vocabulary_size")
 """Taken from the data module where the model's configuration leaves them null."""
 
 _BASES: dict[str, type] = {"model": LightningModule, "data": LightningDataModule}
@@ -291,17 +292,35 @@ def _imported(path: str) -> Any:
 
 def _wrong_value(callable_: Any, name: str, value: Any, error: ArgumentError) -> str:
     """What was found and what is accepted, from the signature; jsonargparse's own words where it has no annotation."""
-    parameter = inspect.signature(callable_).parameters.get(name)
-    if parameter is None or parameter.annotation is inspect.Parameter.empty:
+    annotation = _annotation(callable_, name)
+    if annotation is inspect.Parameter.empty:
         return _essence(error)
-    annotation = parameter.annotation
-    literals = getattr(annotation, "__args__", ())
-    if literals and all(isinstance(literal, str) for literal in literals):
-        return f"is {value!r}{choices(value, literals)}"
+    names = [literal for literal in _literals(annotation) if isinstance(literal, str)]
+    if names and isinstance(value, str):
+        return f"is {value!r}{choices(value, names)}"
     text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
     for prefix in ("typing.", "collections.abc."):
         text = text.replace(prefix, "")
     return f"is {value!r}; {text} is expected"
+
+
+def _annotation(callable_: Any, name: str) -> Any:
+    """What a class or function, or the base that takes it behind **kwargs, says of an argument; empty for nothing."""
+    bases = inspect.getmro(callable_) if isinstance(callable_, type) else ()
+    for owner in (callable_, *(vars(base)["__init__"] for base in bases if "__init__" in vars(base))):
+        parameter = inspect.signature(owner).parameters.get(name)
+        if parameter is not None:
+            return parameter.annotation
+    return inspect.Parameter.empty
+
+
+def _literals(annotation: Any) -> tuple[Any, ...]:
+    """The values of a Literal, alone or as one of several types."""
+    if get_origin(annotation) is Literal:
+        return get_args(annotation)
+    if get_origin(annotation) in {Union, UnionType}:
+        return tuple(literal for each in get_args(annotation) for literal in _literals(each))
+    return ()
 
 
 def _essence(error: ArgumentError) -> str:

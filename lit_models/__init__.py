@@ -1,15 +1,19 @@
-"""Small classifiers for Lightning, each a stack of named ingredients that a study can switch on, off or over."""
+"""Small networks for Lightning, each a stack of named ingredients that a study can switch on, off or over."""
 
 from lit_models.classifier import Classifier, Head
 from lit_models.convnet import ConvNet, conv_size
 from lit_models.initialisation import Init, initialise
 from lit_models.layers import Activation, make_activation
+from lit_models.losses import Loss, RegressionLoss
 from lit_models.mean_embedding import MeanEmbedding
-from lit_models.metrics import accuracy, auroc, f1
+from lit_models.metrics import accuracy, auroc, f1, r2, rmse
 from lit_models.mlp import MLP
+from lit_models.mlp_regressor import MLPRegressor
+from lit_models.network import Network
 from lit_models.perceptron import Perceptron
 from lit_models.recurrence import Cell, Recurrence
 from lit_models.recurrent import Readout, Recurrent
+from lit_models.regressor import Regressor
 from lit_models.text_convnet import TextConvNet
 
 __all__ = [
@@ -20,11 +24,16 @@ __all__ = [
     "ConvNet",
     "Head",
     "Init",
+    "Loss",
+    "MLPRegressor",
     "MeanEmbedding",
+    "Network",
     "Perceptron",
     "Readout",
     "Recurrence",
     "Recurrent",
+    "RegressionLoss",
+    "Regressor",
     "TextConvNet",
     "accuracy",
     "auroc",
@@ -32,4 +41,6 @@ __all__ = [
     "f1",
     "initialise",
     "make_activation",
+    "r2",
+    "rmse",
 ]

@@ -3,7 +3,7 @@
 jsonargparse checks types in configurations; these checks add the ranges, and both for networks made in Python.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
@@ -64,6 +64,39 @@ def check_rate(owner: str, name: str, value: object) -> None:
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
         raise ValueError(f"{owner}: {name} is {value!r}; accepted: a number from 0 up to, not including, 1")
+
+
+def check_known(owner: str, given: Iterable[str], accepted: Sequence[str]) -> None:
+    """Raise unless every argument's name is one of `accepted`.
+
+    Raises:
+        TypeError: a name is not; the message names the nearest match.
+
+    >>> check_known("MLP", ["hiden"], ["hidden", "init"])
+    Traceback (most recent call last):
+    TypeError: MLP: there is no argument 'hiden'; did you mean 'hidden'?
+    """
+    for name in given:
+        if name not in accepted:
+            nearest = get_close_matches(name, accepted, n=1)
+            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+            raise TypeError(f"{owner}: there is no argument {name!r}{hint}")
+
+
+def check_penalty(owner: str, name: str, value: object) -> None:
+    """Raise unless `value` is None or a finite number of at least 0.
+
+    Raises:
+        ValueError: it is not.
+
+    >>> check_penalty("MLP", "l1", -0.1)
+    Traceback (most recent call last):
+    ValueError: MLP: l1 is -0.1; accepted: a number of at least 0, or None for no penalty
+    """
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+        raise ValueError(f"{owner}: {name} is {value!r}; accepted: a number of at least 0, or None for no penalty")
 
 
 def per_layer(owner: str, name: str, value: int | Sequence[int], num_layers: int, minimum: int = 1) -> tuple[int, ...]:

@@ -3,14 +3,12 @@
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
-import torch
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import nn
 
 from lit_models.arguments import check_choice, check_integer, check_integers, check_rate, per_layer
-from lit_models.classifier import Classifier, Head
+from lit_models.classifier import Classifier
 from lit_models.initialisation import Init, initialise
 from lit_models.inputs import Reads
 from lit_models.layers import Activation, make_activation
@@ -42,12 +40,7 @@ class ConvNet(Classifier):
         dropout: the probability with which a single unit is set to zero in training, 0 <= dropout < 1 (Srivastava et
             al. 2014); 0 builds no dropout layer.
         batch_norm: whether to normalise each convolution and hidden layer over the batch (Ioffe & Szegedy 2015).
-        optimizer: from the parameters to their optimizer.
-        lr_scheduler: from the optimizer to a schedule of its learning rate, which advances after each epoch; None keeps
-            the rate.
-        head: softmax or sigmoid, see `Classifier`.
-        input_shape: (channels, height, width) of one example; None asks the data module.
-        num_classes: the number of classes; None asks the data module.
+        options: optimizer, lr_scheduler, head, loss, l1, l2, input_shape and num_classes, see `Classifier`.
 
     Raises:
         ValueError: an argument is not accepted, or a layer would have no pixel left; the message says which and why.
@@ -82,11 +75,7 @@ class ConvNet(Classifier):
         init: Init = "default",
         dropout: float = 0.0,
         batch_norm: bool = False,
-        optimizer: OptimizerCallable = lambda params: torch.optim.Adam(params, lr=1e-3),
-        lr_scheduler: LRSchedulerCallable | None = None,
-        head: Head = "softmax",
-        input_shape: Sequence[int] | None = None,
-        num_classes: int | None = None,
+        **options: Any,
     ) -> None:
         name = type(self).__name__
         check_integers(name, "filters", filters)
@@ -111,14 +100,7 @@ class ConvNet(Classifier):
             dropout=dropout,
             batch_norm=batch_norm,
         )
-        super().__init__(
-            make_layers,
-            optimizer=optimizer,
-            lr_scheduler=lr_scheduler,
-            head=head,
-            input_shape=input_shape,
-            num_classes=num_classes,
-        )
+        super().__init__(make_layers, **options)
 
 
 def conv_size(size: int, kernel_size: int, stride: int = 1, padding: int = 0) -> int:

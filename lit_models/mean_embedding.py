@@ -3,14 +3,12 @@
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import partial
-from typing import ClassVar, get_args
+from typing import Any, ClassVar, get_args
 
-import torch
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 
 from lit_models.arguments import check_choice, check_integer, check_integers, check_rate
-from lit_models.classifier import Classifier, Head
+from lit_models.classifier import Classifier
 from lit_models.embedding import word_vectors
 from lit_models.initialisation import Init
 from lit_models.inputs import PADDING, Reads, check_text_shape
@@ -33,13 +31,8 @@ class MeanEmbedding(Classifier):
         dropout: the probability with which a hidden unit is set to zero in training, 0 <= dropout < 1; 0 builds no
             dropout layer.
         batch_norm: whether to normalise each hidden layer over the batch, before the activation.
-        optimizer: from the parameters to their optimizer.
-        lr_scheduler: from the optimizer to a schedule of its learning rate, which advances after each epoch; None keeps
-            the rate.
-        head: softmax or sigmoid, see `Classifier`.
-        input_shape: (length,), the tokens of a text with its padding; None asks the data module.
-        num_classes: the number of classes; None asks the data module.
         vocabulary_size: the number of token ids, padding included; None asks the data module.
+        options: optimizer, lr_scheduler, head, loss, l1, l2, input_shape and num_classes, see `Classifier`.
 
     Raises:
         ValueError: an argument is not accepted; the message says what is.
@@ -47,6 +40,7 @@ class MeanEmbedding(Classifier):
     Iyyer et al. 2015, Deep unordered composition rivals syntactic methods for text classification; Joulin et al. 2017,
     Bag of tricks for efficient text classification.
 
+    >>> import torch
     >>> model = MeanEmbedding(hidden=[], input_shape=(4,), num_classes=2, vocabulary_size=100)
     >>> model.layers
     Sequential(
@@ -74,12 +68,8 @@ class MeanEmbedding(Classifier):
         init: Init = "default",
         dropout: float = 0.0,
         batch_norm: bool = False,
-        optimizer: OptimizerCallable = lambda params: torch.optim.Adam(params, lr=1e-3),
-        lr_scheduler: LRSchedulerCallable | None = None,
-        head: Head = "softmax",
-        input_shape: Sequence[int] | None = None,
-        num_classes: int | None = None,
         vocabulary_size: int | None = None,
+        **options: Any,
     ) -> None:
         name = type(self).__name__
         check_integer(name, "embedding_size", embedding_size)
@@ -97,15 +87,7 @@ class MeanEmbedding(Classifier):
             dropout=dropout,
             batch_norm=batch_norm,
         )
-        super().__init__(
-            make_layers,
-            optimizer=optimizer,
-            lr_scheduler=lr_scheduler,
-            head=head,
-            input_shape=input_shape,
-            num_classes=num_classes,
-            vocabulary_size=vocabulary_size,
-        )
+        super().__init__(make_layers, vocabulary_size=vocabulary_size, **options)
 
 
 class MeanVector(nn.Module):
@@ -115,6 +97,7 @@ class MeanVector(nn.Module):
         vocabulary_size: the number of token ids.
         embedding_size: E, the numbers in a vector.
 
+    >>> import torch
     >>> mean = MeanVector(10, 3)
     >>> tokens = torch.tensor([[4, 4, 0, 0], [0, 0, 0, 0]])
     >>> torch.equal(mean(tokens), torch.stack([mean.embedding.weight[4], torch.zeros(3)]))

@@ -1,6 +1,6 @@
-"""What classifiers are measured by, from logits and targets.
+"""What networks are measured by, from logits or predictions and targets.
 
-Shapes: B batch, N examples, C classes.
+Shapes: B batch, N examples, C classes, K numbers that are predicted of an example.
 """
 
 import torch
@@ -59,6 +59,32 @@ def auroc(logits: Tensor, target: Tensor) -> Tensor:
     twice_won = (lower + lower_or_equal).sum()  # whole numbers, exact however many examples there are
     area = twice_won.to(_precision(logits)) / (2 * len(of_class_0) * len(of_class_1))
     return torch.where(scores.isnan().any(), torch.nan, area)
+
+
+def rmse(predictions: Tensor, target: Tensor) -> Tensor:
+    """The root of the mean squared error, a scalar. predictions and target: (N, K).
+
+    It is no mean of batches, so give it all examples.
+
+    >>> rmse(torch.tensor([[3.0], [0.0]]), torch.tensor([[0.0], [4.0]]))
+    tensor(3.5355)
+    """
+    return (predictions - target).square().mean().sqrt()
+
+
+def r2(predictions: Tensor, target: Tensor) -> Tensor:
+    """The coefficient of determination, a scalar: 1 - sum of squared errors / that of the mean of the targets.
+
+    predictions and target: (N, K). 1 is perfect, 0 as good as the mean of these targets, and there is no least value.
+    Of several numbers it is the mean over them. It is no mean of batches, so give it all examples. It is not defined,
+    and NaN, where all targets are equal.
+
+    >>> r2(torch.tensor([[1.0], [2.0], [3.0]]), torch.tensor([[1.0], [2.0], [6.0]]))
+    tensor(0.3571)
+    """
+    left = (predictions - target).square().sum(dim=0)
+    whole = (target - target.mean(dim=0)).square().sum(dim=0)
+    return torch.where(whole > 0, 1 - left / whole, torch.nan).mean()
 
 
 def _check_binary(name: str, logits: Tensor) -> None:

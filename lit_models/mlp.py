@@ -1,17 +1,15 @@
 """Fully connected layers in a row."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from math import prod
-from typing import ClassVar, get_args
+from typing import Any, ClassVar, get_args
 
-import torch
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import nn
 
 from lit_models.arguments import check_choice, check_integers, check_rate
-from lit_models.classifier import Classifier, Head
+from lit_models.classifier import Classifier
 from lit_models.initialisation import Init, initialise
 from lit_models.inputs import Reads
 from lit_models.layers import Activation, make_activation
@@ -27,12 +25,7 @@ class MLP(Classifier):
         dropout: the probability with which a hidden unit is set to zero in training, 0 <= dropout < 1 (Srivastava et
             al. 2014); 0 builds no dropout layer.
         batch_norm: whether to normalise each hidden layer over the batch, before the activation (Ioffe & Szegedy 2015).
-        optimizer: from the parameters to their optimizer.
-        lr_scheduler: from the optimizer to a schedule of its learning rate, which advances after each epoch; None keeps
-            the rate.
-        head: softmax or sigmoid, see `Classifier`.
-        input_shape: the shape of one example, which is flattened; None asks the data module.
-        num_classes: the number of classes; None asks the data module.
+        options: optimizer, lr_scheduler, head, loss, l1, l2, input_shape and num_classes, see `Classifier`.
 
     Raises:
         ValueError: an argument is not accepted; the message says what is.
@@ -57,28 +50,38 @@ class MLP(Classifier):
         init: Init = "default",
         dropout: float = 0.0,
         batch_norm: bool = False,
-        optimizer: OptimizerCallable = lambda params: torch.optim.Adam(params, lr=1e-3),
-        lr_scheduler: LRSchedulerCallable | None = None,
-        head: Head = "softmax",
-        input_shape: Sequence[int] | None = None,
-        num_classes: int | None = None,
+        **options: Any,
     ) -> None:
-        name = type(self).__name__
-        check_integers(name, "hidden", hidden)
-        check_choice(name, "activation", activation, get_args(Activation))
-        check_choice(name, "init", init, get_args(Init))
-        check_rate(name, "dropout", dropout)
-        make_layers = partial(
-            mlp_layers, hidden=hidden, activation=activation, init=init, dropout=dropout, batch_norm=batch_norm
+        make_layers = mlp_recipe(
+            type(self).__name__,
+            hidden=hidden,
+            activation=activation,
+            init=init,
+            dropout=dropout,
+            batch_norm=batch_norm,
         )
-        super().__init__(
-            make_layers,
-            optimizer=optimizer,
-            lr_scheduler=lr_scheduler,
-            head=head,
-            input_shape=input_shape,
-            num_classes=num_classes,
-        )
+        super().__init__(make_layers, **options)
+
+
+def mlp_recipe(
+    owner: str,
+    *,
+    hidden: Sequence[int],
+    activation: Activation,
+    init: Init,
+    dropout: float,
+    batch_norm: bool,
+) -> Callable[..., nn.Module]:
+    """`mlp_layers` with these arguments, from (input_shape, num_outputs).
+
+    Raises:
+        ValueError: an argument is not accepted; the message names `owner` and says what is.
+    """
+    check_integers(owner, "hidden", hidden)
+    check_choice(owner, "activation", activation, get_args(Activation))
+    check_choice(owner, "init", init, get_args(Init))
+    check_rate(owner, "dropout", dropout)
+    return partial(mlp_layers, hidden=hidden, activation=activation, init=init, dropout=dropout, batch_norm=batch_norm)
 
 
 def mlp_layers(

@@ -4,14 +4,12 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from functools import partial
 from math import prod
-from typing import ClassVar, get_args
+from typing import Any, ClassVar, get_args
 
-import torch
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import nn
 
 from lit_models.arguments import check_choice
-from lit_models.classifier import Classifier, Head
+from lit_models.classifier import Classifier
 from lit_models.initialisation import Init, initialise
 from lit_models.inputs import Reads
 
@@ -21,12 +19,7 @@ class Perceptron(Classifier):
 
     Args:
         init: where W starts, see `initialise`.
-        optimizer: from the parameters to their optimizer.
-        lr_scheduler: from the optimizer to a schedule of its learning rate, which advances after each epoch; None keeps
-            the rate.
-        head: softmax or sigmoid, see `Classifier`.
-        input_shape: the shape of one example; None asks the data module.
-        num_classes: the number of classes; None asks the data module.
+        options: optimizer, lr_scheduler, head, loss, l1, l2, input_shape and num_classes, see `Classifier`.
 
     Raises:
         ValueError: an argument is not accepted; the message says what is.
@@ -43,22 +36,10 @@ class Perceptron(Classifier):
     def __init__(
         self,
         init: Init = "default",
-        *,
-        optimizer: OptimizerCallable = lambda params: torch.optim.Adam(params, lr=1e-3),
-        lr_scheduler: LRSchedulerCallable | None = None,
-        head: Head = "softmax",
-        input_shape: Sequence[int] | None = None,
-        num_classes: int | None = None,
+        **options: Any,
     ) -> None:
         check_choice(type(self).__name__, "init", init, get_args(Init))
-        super().__init__(
-            partial(_make_layers, init=init),
-            optimizer=optimizer,
-            lr_scheduler=lr_scheduler,
-            head=head,
-            input_shape=input_shape,
-            num_classes=num_classes,
-        )
+        super().__init__(partial(_make_layers, init=init), **options)
 
 
 def _make_layers(input_shape: Sequence[int], num_outputs: int, *, init: Init) -> nn.Module:

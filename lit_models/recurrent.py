@@ -3,14 +3,13 @@
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import partial
-from typing import ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 
 from lit_models.arguments import check_choice, check_integer, check_rate
-from lit_models.classifier import Classifier, Head
+from lit_models.classifier import Classifier
 from lit_models.embedding import word_vectors
 from lit_models.initialisation import Init, initialise
 from lit_models.inputs import PADDING, Reads, check_text_shape
@@ -45,13 +44,8 @@ class Recurrent(Classifier):
             architectures). None leaves it to `init`.
         dropout: the probability with which an output of a recurrent layer below another, or of the readout, is set to
             zero in training, 0 <= dropout < 1 (Zaremba et al. 2014, arXiv:1409.2329); 0 builds no dropout layer.
-        optimizer: from the parameters to their optimizer.
-        lr_scheduler: from the optimizer to a schedule of its learning rate, which advances after each epoch; None keeps
-            the rate.
-        head: softmax or sigmoid, see `Classifier`.
-        input_shape: (length,), the tokens of a text with its padding; None asks the data module.
-        num_classes: the number of classes; None asks the data module.
         vocabulary_size: the number of token ids, padding included; None asks the data module.
+        options: optimizer, lr_scheduler, head, loss, l1, l2, input_shape and num_classes, see `Classifier`.
 
     Raises:
         ValueError: an argument is not accepted; the message says what is.
@@ -89,12 +83,8 @@ class Recurrent(Classifier):
         init: Init = "default",
         forget_bias: float | None = None,
         dropout: float = 0.0,
-        optimizer: OptimizerCallable = lambda params: torch.optim.Adam(params, lr=1e-3),
-        lr_scheduler: LRSchedulerCallable | None = None,
-        head: Head = "softmax",
-        input_shape: Sequence[int] | None = None,
-        num_classes: int | None = None,
         vocabulary_size: int | None = None,
+        **options: Any,
     ) -> None:
         name = type(self).__name__
         check_choice(name, "cell", cell, get_args(Cell))
@@ -121,15 +111,7 @@ class Recurrent(Classifier):
             forget_bias=forget_bias,
             dropout=dropout,
         )
-        super().__init__(
-            make_layers,
-            optimizer=optimizer,
-            lr_scheduler=lr_scheduler,
-            head=head,
-            input_shape=input_shape,
-            num_classes=num_classes,
-            vocabulary_size=vocabulary_size,
-        )
+        super().__init__(make_layers, vocabulary_size=vocabulary_size, **options)
 
 
 class Reading(nn.Module):

@@ -13,7 +13,17 @@ from lightning.pytorch import LightningModule, Trainer, seed_everything
 from torch import nn
 
 import datamodules
-from datamodules import MNIST, Digits, InMemoryDataModule, Sentiment, SyntheticReviews, TensorDataModule, TextDataModule
+from datamodules import (
+    MNIST,
+    Diabetes,
+    Digits,
+    ImageDataModule,
+    InMemoryDataModule,
+    Sentiment,
+    SyntheticReviews,
+    TensorDataModule,
+    TextDataModule,
+)
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers"),  # the data are in memory
@@ -67,7 +77,14 @@ TEXTS: dict[str, Callable[..., TextDataModule]] = {
     "tokens": partial(Sentiment, str(REVIEWS), text="Review", label="Liked", representation="tokens", length=12),
     "synthetic tokens": partial(SyntheticReviews, 300, representation="tokens", vocabulary_size=200, length=24),
 }
-DATA: dict[str, Callable[..., InMemoryDataModule]] = {"Counted": Counted, "Digits": Digits, "MNIST": MNIST, **TEXTS}
+TENSORS: dict[str, Callable[..., TensorDataModule]] = {
+    "Counted": Counted,
+    "Digits": Digits,
+    "permuted Digits": partial(Digits, permute_pixels=True),
+    "MNIST": MNIST,
+    "Diabetes": Diabetes,
+}
+DATA: dict[str, Callable[..., InMemoryDataModule]] = {**TENSORS, **TEXTS}
 
 every_data = pytest.mark.parametrize(
     "make_data", [pytest.param(make, marks=needs_mnist if make is MNIST else ()) for make in DATA.values()], ids=DATA
@@ -119,7 +136,8 @@ def test_the_contract_covers_every_shipped_data_module():
     public = {getattr(datamodules, name) for name in datamodules.__all__}
     shipped = {each for each in public if isinstance(each, type) and issubclass(each, InMemoryDataModule)}
     covered = {make.func if isinstance(make, partial) else make for make in DATA.values()}
-    assert shipped - {InMemoryDataModule, TensorDataModule, TextDataModule} == covered - {Counted}
+    bases = {InMemoryDataModule, TensorDataModule, ImageDataModule, TextDataModule}
+    assert shipped - bases == covered - {Counted}
 
 
 # --- splits ---
@@ -178,17 +196,18 @@ def test_setup_may_run_again_for_each_stage(make_data):
 @every_data
 def test_batches_have_the_shapes_and_types_that_were_announced(make_data):
     data = make_data(batch_size=16, eval_batch_size=30, seed=1)
-    input_shape, num_classes = data.input_shape, data.num_classes  # known before any file is read
+    input_shape, num_classes = data.input_shape, getattr(data, "num_classes", None)  # known before any file is read
     ready(data)
     for loader, size in [(data.train_dataloader(), 16), (data.val_dataloader(), 30), (data.test_dataloader(), 30)]:
         inputs, target = next(iter(loader))
         assert inputs.shape == (min(size, len(torch.cat(list(loader.sampler)))), *input_shape)
-        assert target.shape == inputs.shape[:1]
+        assert target.shape == (len(inputs), *(() if num_classes else (data.num_outputs,)))
         assert inputs.dtype == (torch.float32 if getattr(data, "vocabulary_size", None) is None else torch.int64)
-        assert target.dtype == torch.int64
+        assert target.dtype == (torch.int64 if num_classes else torch.float32)
         assert inputs.isfinite().all()
-        assert target.min() >= 0
-        assert target.max() < num_classes
+        if num_classes:
+            assert target.min() >= 0
+            assert target.max() < num_classes
 
 
 @every_data
@@ -226,6 +245,65 @@ def test_a_batch_may_be_changed_without_harm(make_data):
     before = first.clone()
     first.zero_()
     assert torch.equal(next(iter(data.val_dataloader()))[0], before)
+
+
+@every_data
+def test_a_batch_of_all_is_the_whole_training_split(make_data):
+    data = ready(make_data(batch_size="all", seed=1))
+    ((inputs, target),) = data.train_dataloader()
+    assert len(inputs) == len(target) == len(data.split.train)
+    assert sorted(order(data)) == sorted(data.split.train.tolist())
+
+
+def test_batches_of_one_example_are_all_kept():
+    data = ready(Counted(batch_size=1, seed=1))
+    assert [len(target) for _, target in data.train_dataloader()] == [1] * 50
+
+
+# --- folds ---
+
+
+every_tensor = pytest.mark.parametrize(
+    "make_data",
+    [pytest.param(make, marks=needs_mnist if make is MNIST else ()) for make in (Digits, MNIST, Diabetes)],
+)
+
+
+@every_tensor
+def test_each_example_of_the_pool_is_tested_by_one_fold_of_a_partition(make_data):
+    for first in (0, 3):
+        splits = [ready(make_data(folds=3, seed=seed)).split for seed in range(first, first + 3)]
+        tested = torch.cat([split.test for split in splits])
+        assert sorted(tested.tolist()) == list(range(make_data.pool_size))
+        assert max(len(split.test) for split in splits) - min(len(split.test) for split in splits) <= 1
+        for split in splits:
+            assert sorted(torch.cat(split).tolist()) == list(range(make_data.pool_size))
+
+
+@every_tensor
+def test_the_next_seeds_are_another_partition_and_a_fold_may_be_chosen(make_data):
+    first, again = (set(make_data(folds=3, seed=seed).split.test.tolist()) for seed in (0, 3))
+    assert first != again
+    assert set(make_data(folds=3, fold=0, seed=7).split.test.tolist()) == first
+
+
+def test_folds_have_the_classes_in_equal_numbers():
+    _, target = Digits(seed=0).load()
+    counts = torch.stack([target[Digits(folds=5, seed=seed).split.test].bincount() for seed in range(5)])
+    assert (counts.max(dim=0).values - counts.min(dim=0).values).max() <= 1
+
+
+@pytest.mark.parametrize("make_data", [Digits, MNIST, Diabetes])
+def test_what_folds_decide_may_not_be_given(make_data):
+    name = make_data.__name__
+    with pytest.raises(
+        ValueError, match=f"^{name}: folds is 5, so the fold tests; train_size and test_size must be null$"
+    ):
+        make_data(folds=5, test_size=0.2)
+    with pytest.raises(ValueError, match=f"^{name}: fold is 5 and folds is 5; accepted: from 0 up to folds - 1$"):
+        make_data(folds=5, fold=5)
+    with pytest.raises(ValueError, match=f"^{name}: folds is 1; accepted: an integer of at least 2$"):
+        make_data(folds=1)
 
 
 # --- orders ---
@@ -339,8 +417,9 @@ def test_copies_are_small_and_read_the_same(make_data, clone):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"batch_size": 0}, "batch_size is 0; accepted: an integer of at least 1"),
-        ({"batch_size": True}, "batch_size is True; accepted: an integer of at least 1"),
+        ({"batch_size": 0}, "batch_size is 0; accepted: an integer of at least 1, or 'all'"),
+        ({"batch_size": True}, "batch_size is True; accepted: an integer of at least 1, or 'all'"),
+        ({"batch_size": "al"}, "batch_size is 'al'; accepted: an integer of at least 1, or 'all'"),
         ({"eval_batch_size": -5}, "eval_batch_size is -5; accepted: an integer of at least 1"),
         ({"seed": -1}, "seed is -1; accepted: an integer of at least 0"),
         ({"train_size": 0}, "train_size is 0; accepted: a positive number of examples, or a fraction of the pool "),
@@ -359,9 +438,8 @@ def test_batches_cannot_be_read_before_setup(make_data):
         make_data(seed=1).train_dataloader()
 
 
-def test_no_official_test_set():
-    with pytest.raises(ValueError, match="Digits: test_size is None, but there is no official test set; give a size"):
-        Digits(test_size=None)
+def test_without_an_official_test_set_a_share_is_drawn():
+    assert [len(indices) for indices in Digits(test_size=None, seed=1).split] == [1258, 269, 270]
 
 
 def test_a_subclass_without_load_is_told_to_write_it():

@@ -161,3 +161,9 @@ def test_any_stretch_of_a_stratified_order_has_the_classes_in_proportion(labels,
 def test_a_class_rarer_than_the_folds():
     with pytest.raises(ValueError, match=r"draw_fold: folds is 3, but class 1 has 2 examples; accepted: at most 2"):
         draw_fold(np.array([0, 0, 0, 0, 1, 1]), num_folds=3, fold=0, repetition=0, seed=0, val_size=0)
+
+
+def test_a_parser_that_makes_a_float_of_a_number_of_examples_does_no_harm():
+    whole = draw_split(1000, train_size=400, val_size=50, test_size=0.1, seed=1)
+    found = draw_split(1000, train_size=400.0, val_size=50.0, test_size=0.1, seed=1)
+    assert all(torch.equal(*pair) for pair in zip(whole, found, strict=True))

@@ -2,7 +2,7 @@ import pytest
 import torch
 from small_data import TinyTexts
 
-from experiments.build import LINKED, make_model, resolved
+from experiments.build import LINKED, make_model, resolved, section_problems
 from experiments.seeding import NamedDraws
 
 
@@ -12,9 +12,9 @@ def built(class_path, data, **init_args):
 
 
 def test_null_sizes_are_taken_from_the_data_module():
-    assert LINKED == ("input_shape", "num_classes", "vocabulary_size")
+    assert LINKED == ("input_shape", "num_classes", "num_outputs", "vocabulary_size")
     model = built("lit_models.MeanEmbedding", TinyTexts(), embedding_size=4)
-    assert {name: model.hparams[name] for name in LINKED} == {
+    assert {name: model.hparams[name] for name in LINKED if name in model.hparams} == {
         "input_shape": [12],
         "num_classes": 3,
         "vocabulary_size": 30,
@@ -44,3 +44,24 @@ def test_networks_for_tokens_are_paired_by_parameter(init):
             assert torch.equal(value, start[name]), name
     assert torch.equal(one.layers.features.embedding.weight, gru.layers.features.embedding.weight)
     assert torch.equal(one.layers.head.output.weight, gru.layers.head.output.weight)
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "message"),
+    [
+        ("activation", "rleu", "is 'rleu'; did you mean 'relu'? accepted: identity, sigmoid, "),
+        (
+            "head",
+            "softmx",
+            "is 'softmx'; did you mean 'softmax'? accepted: softmax, sigmoid",
+        ),  # the base takes it
+        ("loss", "mes", "is 'mes'; did you mean 'mse'? accepted: cross_entropy, nll, mse, l1, bce"),  # of several types
+        ("l1", "much", "is 'much'; "),
+        ("loss", 3, "is 3; "),
+    ],
+)
+def test_a_wrong_value_is_told_with_what_is_accepted(argument, value, message):
+    spec = {"class_path": "lit_models.MLP", "init_args": {argument: value}}
+    (problem,) = section_problems("model", spec)
+    assert problem.where == f"model.init_args.{argument}"
+    assert problem.what.startswith(message)

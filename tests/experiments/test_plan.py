@@ -11,7 +11,8 @@ from experiments.plan import plan_study, plan_trials
 from experiments.seeding import NamedDraws
 
 MLP_ARGUMENTS = (
-    "arguments: activation, batch_norm, dropout, head, hidden, init, input_shape, lr_scheduler, num_classes, optimizer"
+    "arguments: activation, batch_norm, dropout, head, hidden, init, input_shape, l1, l2, loss, lr_scheduler, "
+    "num_classes, optimizer"
 )
 
 

@@ -15,8 +15,20 @@ from torch import nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
 import lit_models
-from datamodules import Digits
-from lit_models import MLP, Activation, Classifier, ConvNet, MeanEmbedding, Perceptron, Recurrent, TextConvNet
+from datamodules import Diabetes, Digits
+from lit_models import (
+    MLP,
+    Activation,
+    Classifier,
+    ConvNet,
+    MeanEmbedding,
+    MLPRegressor,
+    Network,
+    Perceptron,
+    Recurrent,
+    Regressor,
+    TextConvNet,
+)
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers"),  # the data are in memory
@@ -83,16 +95,27 @@ TEXTS_OF_TWO_CLASSES: dict[str, Callable[..., Classifier]] = {
     f"{name}, one logit": partial(TEXTS[name], head="sigmoid")
     for name in ("mean embedding", "text convnet with all", "gru")
 }
-MODELS = IMAGES | TEXTS | IMAGES_OF_TWO_CLASSES | TEXTS_OF_TWO_CLASSES
+NUMBERS: dict[str, Callable[..., Regressor]] = {
+    "mlp regressor": partial(MLPRegressor, hidden=[16, 12]),
+    "linear regression": partial(MLPRegressor, hidden=[], loss="l1"),
+    "mlp regressor with all": partial(
+        MLPRegressor, hidden=[16, 12], activation="prelu", batch_norm=True, dropout=0.5, loss="huber"
+    ),
+}
+CLASSIFIERS = IMAGES | TEXTS | IMAGES_OF_TWO_CLASSES | TEXTS_OF_TWO_CLASSES
+MODELS: dict[str, Callable[..., Network]] = CLASSIFIERS | NUMBERS
 DATA: dict[str, type] = {
     **dict.fromkeys(IMAGES, Digits),
     **dict.fromkeys(TEXTS, TinyTexts),
     **dict.fromkeys(IMAGES_OF_TWO_CLASSES, OddOrEven),
     **dict.fromkeys(TEXTS_OF_TWO_CLASSES, TwoKindsOfTexts),
+    **dict.fromkeys(NUMBERS, Diabetes),
 }
 REGULARISED = {name for name in MODELS if "with all" in name}
 
 every_model = pytest.mark.parametrize("name", MODELS)
+every_classifier = pytest.mark.parametrize("name", CLASSIFIERS)
+every_regressor = pytest.mark.parametrize("name", NUMBERS)
 
 
 @pytest.fixture(autouse=True)
@@ -103,7 +126,7 @@ def no_seed_left(monkeypatch):
 
 
 def make_sizes(name):
-    linked = ("input_shape", "num_classes", "vocabulary_size")
+    linked = ("input_shape", "num_classes", "num_outputs", "vocabulary_size")
     return {size: getattr(DATA[name], size) for size in linked if hasattr(DATA[name], size)}
 
 
@@ -113,6 +136,8 @@ def make_batch(name, num_examples=16, dtype=torch.float32):
         return data.texts(num_examples)
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(num_examples, *data.input_shape, generator=generator, dtype=dtype)
+    if hasattr(data, "num_outputs"):
+        return inputs, torch.randn(num_examples, data.num_outputs, generator=generator, dtype=dtype)
     return inputs, torch.randint(data.num_classes, (num_examples,), generator=generator)
 
 
@@ -130,19 +155,20 @@ def silent(model):
 
 def test_the_contract_covers_every_shipped_model():
     public = {getattr(lit_models, name) for name in lit_models.__all__}
-    shipped = {each for each in public if isinstance(each, type) and issubclass(each, Classifier)} - {Classifier}
+    shipped = {each for each in public if isinstance(each, type) and issubclass(each, Network)}
+    shipped -= {Network, Classifier, Regressor}
     assert shipped == {type(make_model(name)) for name in MODELS}
 
 
 @every_model
-def test_logits_have_one_row_an_example_and_one_column_a_class(name):
+def test_outputs_have_one_row_an_example_and_one_column_a_class_or_number(name):
     logits = make_model(name)(make_batch(name)[0])
-    assert logits.shape == (16, DATA[name].num_classes)
+    assert logits.shape == (16, getattr(DATA[name], "num_classes", 1))
     assert logits.dtype == torch.float32
     assert logits.isfinite().all()
 
 
-@every_model
+@every_classifier
 def test_loss_and_accuracy_are_those_of_the_logits(name):
     model, logged = silent(make_model(name).eval())
     inputs, target = make_batch(name)
@@ -158,6 +184,27 @@ def test_loss_and_accuracy_are_those_of_the_logits(name):
         torch.testing.assert_close(metrics[f"{split}/loss"], expected_loss)
         assert metrics[f"{split}/acc"].item() == pytest.approx(expected_acc)
         assert options == {"on_step": False, "on_epoch": True, "batch_size": 16}
+
+
+@every_regressor
+def test_loss_and_absolute_error_are_those_of_the_predictions(name):
+    model, logged = silent(make_model(name).eval())
+    inputs, target = make_batch(name)
+    error = (model(inputs) - target).abs()
+    expected = {
+        "mse": error.square(),
+        "l1": error,
+        "huber": torch.where(error < 1, error.square() / 2, error - 0.5),
+    }[model.hparams["loss"]].mean()
+    for split, step in [("train", model.training_step), ("val", model.validation_step), ("test", model.test_step)]:
+        for shaped in (target, target.squeeze(1)):  # one number an example may come without an axis of its own
+            output = step((inputs, shaped), 0)
+            torch.testing.assert_close(output if isinstance(output, torch.Tensor) else output["loss"], expected)
+            [(metrics, options)] = logged
+            logged.clear()
+            assert list(metrics) == [f"{split}/loss", f"{split}/mae"]
+            torch.testing.assert_close(metrics[f"{split}/mae"], error.mean())
+            assert options == {"on_step": False, "on_epoch": True, "batch_size": 16}
 
 
 @every_model
@@ -281,9 +328,11 @@ def test_trains_in_stock_lightning_cli_and_loads_from_its_checkpoint(name, tmp_p
     monkeypatch.setattr(sys, "argv", ["train.py"])  # LightningCLI warns when pytest has arguments of its own
     config = {"subcommand": "fit", "fit": cli_config(name, tmp_path)}
     cli = LightningCLI(args=config, save_config_callback=None)
-    of_epoch = {"f1", "auroc"} if cli.datamodule.num_classes == 2 else set()
-    of_val, of_test = ({f"{split}/{each}" for each in of_epoch | {"loss", "acc"}} for split in ("val", "test"))
-    assert set(cli.trainer.callback_metrics) == {"train/loss", "train/acc", *of_val}
+    num_classes = getattr(cli.datamodule, "num_classes", 0)
+    of_step = {"loss", "acc" if num_classes else "mae"}
+    of_epoch = {0: {"rmse", "r2"}, 2: {"f1", "auroc"}}.get(num_classes, set())
+    of_val, of_test = ({f"{split}/{each}" for each in of_epoch | of_step} for split in ("val", "test"))
+    assert set(cli.trainer.callback_metrics) == {*(f"train/{each}" for each in of_step), *of_val}
     [tested] = cli.trainer.test(cli.model, datamodule=cli.datamodule, verbose=False)
     assert set(tested) == of_test
 
@@ -314,7 +363,7 @@ def test_loads_from_a_checkpoint_written_from_python(name, given, tmp_path):
     loaded = type(model).load_from_checkpoint(tmp_path / "model.ckpt", weights_only=True)
     inputs, _ = make_batch(name)
     assert torch.equal(loaded.eval()(inputs), model.eval()(inputs))
-    chosen = ("hidden", "filters", "init", "widths", "cell", "readout", "head")
+    chosen = ("hidden", "filters", "init", "widths", "cell", "readout", "head", "loss")
     assert {key: value for key, value in loaded.hparams.items() if key in chosen} == {
         key: value for key, value in model.hparams.items() if key in chosen
     }

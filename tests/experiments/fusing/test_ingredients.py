@@ -1,0 +1,68 @@
+"""Fused equals unfused for losses, penalties, optimizers and batch sizes."""
+
+import pytest
+from fused_and_alone import assert_equal, trials_of
+
+from experiments.fusing import group_trials, train_group
+
+LR = "model.init_args.optimizer.init_args.lr"
+LOSSES = ["cross_entropy", "nll", "mse", "l1", "bce"]
+ODD_OR_EVEN = {"class_path": "small_data.OddOrEven", "init_args": {"batch_size": 50}}
+
+
+def mlp(**init_args):
+    return {"class_path": "lit_models.MLP", "init_args": {"hidden": [8]} | init_args}
+
+
+@pytest.mark.parametrize("loss", [*LOSSES, {"cross_entropy": 0.7, "mse": 0.3}], ids=str)
+def test_every_loss(loss, tmp_path):
+    assert_equal(trials_of(mlp(loss=loss), [0.003, 0.01], key=LR, seeds=1), tmp_path)
+
+
+@pytest.mark.parametrize("loss", ["mse", "bce", {"bce": 0.7, "l1": 0.3}], ids=str)
+def test_losses_of_one_logit(loss, tmp_path):
+    model = mlp(loss=loss, head="sigmoid")
+    assert_equal(trials_of(model, [0.003, 0.01], key=LR, seeds=1, data=ODD_OR_EVEN), tmp_path)
+
+
+def test_a_group_has_one_loss():
+    levels = {"one": "cross_entropy", "other": "mse", "both": {"cross_entropy": 0.7, "mse": 0.3}}
+    groups = group_trials(trials_of(mlp(), levels, key="model.init_args.loss"), num_places=1)
+    assert [len(group.trials) for group in groups] == [2, 2, 2]
+    assert all(group.is_fused for group in groups)
+
+
+@pytest.mark.parametrize("kind", ["l1", "l2"])
+def test_penalties_share_a_group(kind, tmp_path):
+    assert_equal(trials_of(mlp(), [0.0, 0.001, 0.1], key=f"model.init_args.{kind}"), tmp_path)
+
+
+def test_no_penalty_at_all_is_a_group_of_its_own():
+    trials = trials_of(mlp(), {"none": None, "0": 0.0, "0.1": 0.1}, key="model.init_args.l1")
+    assert [len(group.trials) for group in group_trials(trials, num_places=1)] == [2, 4]
+
+
+# --- numbers instead of classes ---
+
+DIABETES = {"class_path": "datamodules.Diabetes", "init_args": {"batch_size": 40}}
+
+
+@pytest.mark.parametrize("loss", ["mse", "l1", "huber", {"mse": 0.5, "l1": 2.0}], ids=str)
+def test_regression(loss, tmp_path):
+    model = {"class_path": "lit_models.MLPRegressor", "init_args": {"hidden": [8], "dropout": 0.2, "loss": loss}}
+    trials = trials_of(model, [0.003, 0.01], key=LR, data=DIABETES)
+    assert_equal(trials, tmp_path)
+    for result in train_group(trials, lambda event: None).values():
+        of_split = {"loss", "mae", "rmse", "r2"}
+        assert result.metrics.keys() == {
+            "train/loss",
+            "train/mae",
+            *(f"{split}/{name}" for split in ("val", "test") for name in of_split),
+        }
+        assert result.correct is None
+
+
+def test_regression_in_folds(tmp_path):
+    model = {"class_path": "lit_models.MLPRegressor", "init_args": {"hidden": [8], "l1": 0.001}}
+    data = {"class_path": "datamodules.Diabetes", "init_args": {"folds": 2, "batch_size": "all"}}
+    assert_equal(trials_of(model, [0.003, 0.01], key=LR, data=data), tmp_path)
