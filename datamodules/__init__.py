@@ -1,5 +1,6 @@
 """Data sets held in memory, whose splits and batch orders depend on a seed and on nothing else."""
 
+from datamodules.cifar10 import CIFAR10
 from datamodules.diabetes import Diabetes
 from datamodules.digits import Digits
 from datamodules.images import ImageDataModule
@@ -7,12 +8,14 @@ from datamodules.in_memory import InMemoryDataModule
 from datamodules.labelled_texts import LabelledTexts
 from datamodules.mnist import MNIST
 from datamodules.sentiment import Sentiment
+from datamodules.shapes import Shapes
 from datamodules.splits import Split, draw_fold, draw_split
 from datamodules.synthetic import SyntheticReviews
 from datamodules.tensors import TensorDataModule
 from datamodules.texts import TextDataModule
 
 __all__ = [
+    "CIFAR10",
     "MNIST",
     "Diabetes",
     "Digits",
@@ -20,6 +23,7 @@ __all__ = [
     "InMemoryDataModule",
     "LabelledTexts",
     "Sentiment",
+    "Shapes",
     "Split",
     "SyntheticReviews",
     "TensorDataModule",

@@ -92,7 +92,7 @@ def _building_problems(model_text: str, data_text: str, seed: int) -> tuple[Prob
     try:
         data = _data_to_ask(data_text)
         model = make_model(config, data)
-        did = "read its data"
+        did = "train on its data"
         check = getattr(model, "check_data", None)
         if data is not None and callable(check):
             check(data)

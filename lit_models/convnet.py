@@ -15,6 +15,7 @@ from lit_models.layers import Activation, make_activation
 from lit_models.mlp import mlp_layers
 
 Pool = Literal["max", "avg", "none"]
+Padding = int | Literal["same"]
 
 _POOLS: dict[str, Callable[[int], nn.Module]] = {"max": nn.MaxPool2d, "avg": nn.AvgPool2d}
 
@@ -31,7 +32,8 @@ class ConvNet(Classifier):
         filters: the number of filters of each convolution.
         kernel_size: height and width of the kernels, in pixels: one for all convolutions, or one for each.
         stride: in pixels, likewise.
-        padding: zeros added on each side, in pixels, likewise.
+        padding: zeros added on each side, in pixels, likewise; "same" adds (kernel_size - 1) / 2, so that a stride of s
+            leaves ceil(n / s) of n pixels, for odd kernels.
         pool: the kind of pooling that ends each block; none builds no pooling layer.
         pool_size: height, width and stride of the pooling, in pixels.
         hidden: the number of units of each fully connected layer before the output.
@@ -67,7 +69,7 @@ class ConvNet(Classifier):
         *,
         kernel_size: int | Sequence[int] = 5,
         stride: int | Sequence[int] = 1,
-        padding: int | Sequence[int] = 0,
+        padding: Padding | Sequence[Padding] = 0,
         pool: Pool = "max",
         pool_size: int = 2,
         hidden: Sequence[int] = (),
@@ -85,13 +87,14 @@ class ConvNet(Classifier):
         check_choice(name, "activation", activation, get_args(Activation))
         check_choice(name, "init", init, get_args(Init))
         check_rate(name, "dropout", dropout)
+        kernels = per_layer(name, "kernel_size", kernel_size, len(filters))
         make_layers = partial(
             _make_layers,
             name,
             filters=filters,
-            kernel_size=per_layer(name, "kernel_size", kernel_size, len(filters)),
+            kernel_size=kernels,
             stride=per_layer(name, "stride", stride, len(filters)),
-            padding=per_layer(name, "padding", padding, len(filters), minimum=0),
+            padding=_paddings(name, padding, kernels),
             pool=pool,
             pool_size=pool_size,
             hidden=hidden,
@@ -117,6 +120,21 @@ def conv_size(size: int, kernel_size: int, stride: int = 1, padding: int = 0) ->
     0
     """
     return (size + 2 * padding - kernel_size) // stride + 1
+
+
+def _paddings(name: str, padding: Padding | Sequence[Padding], kernels: Sequence[int]) -> tuple[int, ...]:
+    """The padding of each convolution in pixels, `same` too."""
+    if padding == "same":
+        padding = ["same"] * len(kernels)
+    if isinstance(padding, int | str) or len(padding) != len(kernels):
+        return per_layer(name, "padding", padding, len(kernels), minimum=0)  # type: ignore[arg-type]  # or its message
+    for kernel, pad in zip(kernels, padding, strict=True):
+        if pad == "same" and kernel % 2 == 0:
+            raise ValueError(
+                f"{name}: padding is 'same' and kernel_size {kernel}; accepted: odd kernels, which have a middle"
+            )
+    in_pixels = [(kernel - 1) // 2 if pad == "same" else pad for kernel, pad in zip(kernels, padding, strict=True)]
+    return per_layer(name, "padding", in_pixels, len(kernels), minimum=0)
 
 
 def _make_layers(

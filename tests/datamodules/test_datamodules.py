@@ -14,12 +14,14 @@ from torch import nn
 
 import datamodules
 from datamodules import (
+    CIFAR10,
     MNIST,
     Diabetes,
     Digits,
     ImageDataModule,
     InMemoryDataModule,
     Sentiment,
+    Shapes,
     SyntheticReviews,
     TensorDataModule,
     TextDataModule,
@@ -82,14 +84,21 @@ TENSORS: dict[str, Callable[..., TensorDataModule]] = {
     "Digits": Digits,
     "permuted Digits": partial(Digits, permute_pixels=True),
     "MNIST": MNIST,
+    "CIFAR10": CIFAR10,
+    "Shapes": partial(Shapes, 400),
     "Diabetes": Diabetes,
 }
 DATA: dict[str, Callable[..., InMemoryDataModule]] = {**TENSORS, **TEXTS}
 
-every_data = pytest.mark.parametrize(
-    "make_data", [pytest.param(make, marks=needs_mnist if make is MNIST else ()) for make in DATA.values()], ids=DATA
+needs_cifar10 = pytest.mark.skipif(
+    not (Path(os.environ.get("ABLATE_DATA_DIR", "absent")) / "cifar-10-batches-py" / "data_batch_1").is_file(),
+    reason="no cifar-10-batches-py in the folder that ABLATE_DATA_DIR names",
 )
-# Nothing is read before setup, so these tests need no MNIST files.
+NEEDS: dict[Callable[..., InMemoryDataModule], pytest.MarkDecorator] = {MNIST: needs_mnist, CIFAR10: needs_cifar10}
+every_data = pytest.mark.parametrize(
+    "make_data", [pytest.param(make, marks=NEEDS.get(make, ())) for make in DATA.values()], ids=DATA
+)
+# Nothing is read before setup, so these tests need no files.
 every_data_unread = pytest.mark.parametrize("make_data", DATA.values(), ids=DATA)
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from datamodules import MNIST, Digits
+from datamodules import CIFAR10, MNIST, Digits, Shapes
 from datamodules.images import permuted
 
 
@@ -43,6 +43,6 @@ def test_pixels_are_permuted_once_a_process():
     assert Digits(seed=1).load()[0].data_ptr() != first.data_ptr()
 
 
-@pytest.mark.parametrize("make_data", [Digits, MNIST])
+@pytest.mark.parametrize("make_data", [Digits, MNIST, CIFAR10, Shapes])
 def test_images_keep_their_order_unless_asked(make_data):
     assert make_data(seed=1).permute_pixels is False

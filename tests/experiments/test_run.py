@@ -424,7 +424,7 @@ def test_a_network_that_cannot_read_the_data_is_a_problem_of_the_study(tmp_path,
     study = reviews(tmp_path)
     study["base"]["model"]["class_path"] = f"lit_models.{model}"
     study["base"]["data"]["init_args"]["representation"] = representation
-    with pytest.raises(StudyError, match=f"base.model: lit_models.{model} cannot read its data: {message}"):
+    with pytest.raises(StudyError, match=f"base.model: lit_models.{model} cannot train on its data: {message}"):
         train(study, tmp_path / "s")
 
 

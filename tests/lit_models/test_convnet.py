@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from lit_models import ConvNet, conv_size
+from lit_models import MLP, ConvNet, Perceptron, conv_size
 
 MNIST_SIZES = {"input_shape": (1, 28, 28), "num_classes": 10}
 
@@ -163,3 +163,94 @@ def test_what_cannot_be_built_is_refused(arguments, message):
     with pytest.raises(ValueError) as error:  # noqa: PT011  # the whole message is compared
         ConvNet(**{**MNIST_SIZES, **arguments})
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (3, 33, 31)])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("kernel_size", [1, 3, 5])
+def test_same_padding_leaves_what_the_stride_leaves(shape, stride, kernel_size):
+    model = ConvNet(
+        [6], kernel_size=kernel_size, stride=stride, padding="same", pool="none", input_shape=shape, num_classes=10
+    )
+    expected = [-(-size // stride) for size in shape[1:]]
+    assert list(model.layers.features(torch.zeros(2, *shape)).shape) == [2, 6, *expected]
+    if stride == 1:
+        assert torch.equal(
+            nn.functional.conv2d(torch.ones(1, *shape), model.layers.features.conv1.weight, padding="same"),
+            nn.functional.conv2d(torch.ones(1, *shape), model.layers.features.conv1.weight, padding=kernel_size // 2),
+        )
+
+
+def test_padding_may_be_same_for_some_convolutions():
+    model = ConvNet(
+        [6, 16], kernel_size=[5, 2], padding=["same", 1], pool="none", input_shape=(3, 32, 32), num_classes=10
+    )
+    assert [model.layers.features.get_submodule(name).padding for name in ("conv1", "conv2")] == [(2, 2), (1, 1)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"kernel_size": 4, "padding": "same"},
+            "padding is 'same' and kernel_size 4; accepted: odd kernels, which have a middle",
+        ),
+        (
+            {"padding": ["same", "sam"]},
+            "padding is [2, 'sam']; accepted: an integer of at least 0, or a list of 2, one for each layer",
+        ),
+        (
+            {"padding": ["same"]},
+            "padding is ['same']; accepted: an integer of at least 0, or a list of 2, one for each layer",
+        ),
+    ],
+)
+def test_paddings_that_are_not_accepted(arguments, message):
+    with pytest.raises(ValueError) as error:  # noqa: PT011  # the whole message is compared
+        ConvNet([6, 16], **arguments)
+    assert str(error.value) == f"ConvNet: {message}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "input_shape", "output_size"),
+    [
+        ({}, (1, 28, 28), 4),
+        ({}, (3, 32, 32), 5),
+        ({"padding": "same"}, (3, 32, 32), 8),
+        ({"pool": "none", "stride": 2}, (3, 32, 32), 5),
+        ({"pool": "none"}, (3, 32, 32), 24),
+        ({"pool": "avg", "pool_size": 3}, (3, 32, 32), 1),
+    ],
+)
+def test_six_filters_of_5x5_first_for_images_of_both_sizes(arguments, input_shape, output_size):
+    model = ConvNet([6, 16], kernel_size=5, **arguments, input_shape=input_shape, num_classes=10)
+    assert model.layers.features.conv1.weight.shape == (6, input_shape[0], 5, 5)
+    assert model.layers.features(torch.zeros(2, *input_shape)).shape == (2, 16, output_size, output_size)
+    assert model(torch.zeros(2, *input_shape)).shape == (2, 10)
+
+
+def test_an_image_that_becomes_too_small_is_told_with_its_sizes():
+    message = (
+        r"^ConvNet: conv3 would be 0x0 \(kernel 5, stride 1, padding 0 on 4x4\); sizes: input 28x28 -> conv1 24x24 -> "
+        "pool1 12x12 -> conv2 8x8 -> pool2 4x4$"
+    )
+    with pytest.raises(ValueError, match=message):
+        ConvNet([6, 16, 32], kernel_size=5, **MNIST_SIZES)
+
+
+# --- equal numbers of parameters ---
+
+
+@pytest.mark.parametrize(
+    ("input_shape", "num_units", "convnet"),
+    [
+        ((1, 28, 28), 10, {"filters": [8, 21], "kernel_size": 5}),
+        ((3, 32, 32), 10, {"filters": [6, 16], "kernel_size": 5, "hidden": [68]}),
+    ],
+)
+def test_perceptron_mlp_and_convnet_of_about_as_many_parameters(input_shape, num_units, convnet):
+    """The numbers that the documentation gives, within 2 % of the perceptron's."""
+    sizes = {"input_shape": input_shape, "num_classes": 10}
+    networks = Perceptron(**sizes), MLP([num_units], **sizes), ConvNet(**convnet, **sizes)
+    perceptron, *others = (sum(parameter.numel() for parameter in network.parameters()) for network in networks)
+    assert others == [pytest.approx(perceptron, rel=0.02)] * 2

@@ -66,3 +66,26 @@ def test_regression_in_folds(tmp_path):
     model = {"class_path": "lit_models.MLPRegressor", "init_args": {"hidden": [8], "l1": 0.001}}
     data = {"class_path": "datamodules.Diabetes", "init_args": {"folds": 2, "batch_size": "all"}}
     assert_equal(trials_of(model, [0.003, 0.01], key=LR, data=data), tmp_path)
+
+
+# --- images ---
+
+
+@pytest.mark.parametrize(
+    "convolutions",
+    [
+        {"filters": [6], "kernel_size": 5, "padding": "same", "pool": "avg", "pool_size": 4},
+        {"filters": [6, 4], "kernel_size": 5, "stride": 2, "pool": "none"},
+        {"filters": [6], "kernel_size": 5, "pool": "max", "pool_size": 4, "loss": "mse"},
+    ],
+    ids=str,
+)
+def test_convolutions_over_32x32x3(convolutions, tmp_path):
+    model = {"class_path": "lit_models.ConvNet", "init_args": convolutions}
+    data = {"class_path": "datamodules.Shapes", "init_args": {"num_images": 80, "batch_size": 28}}
+    assert_equal(trials_of(model, [0.003, 0.01], key=LR, data=data), tmp_path)
+
+
+def test_permuted_pixels_in_folds(tmp_path):
+    data = {"class_path": "datamodules.Digits", "init_args": {"permute_pixels": True, "folds": 3, "batch_size": "all"}}
+    assert_equal(trials_of(mlp(), [0.003, 0.01], key=LR, data=data, seeds=3), tmp_path)
