@@ -1,5 +1,6 @@
 """Data sets held in memory, whose splits and batch orders depend on a seed and on nothing else."""
 
+from datamodules.adding import AddingProblem
 from datamodules.cifar10 import CIFAR10
 from datamodules.diabetes import Diabetes
 from datamodules.digits import Digits
@@ -17,6 +18,7 @@ from datamodules.texts import TextDataModule
 __all__ = [
     "CIFAR10",
     "MNIST",
+    "AddingProblem",
     "Diabetes",
     "Digits",
     "ImageDataModule",

@@ -11,9 +11,11 @@ from lit_models.mlp import MLP
 from lit_models.mlp_regressor import MLPRegressor
 from lit_models.network import Network
 from lit_models.perceptron import Perceptron
+from lit_models.reading import Readout
 from lit_models.recurrence import Cell, Recurrence
-from lit_models.recurrent import Readout, Recurrent
+from lit_models.recurrent import Recurrent
 from lit_models.regressor import Regressor
+from lit_models.sequences import SequenceClassifier, SequenceRegressor
 from lit_models.text_convnet import TextConvNet
 
 __all__ = [
@@ -34,6 +36,8 @@ __all__ = [
     "Recurrent",
     "RegressionLoss",
     "Regressor",
+    "SequenceClassifier",
+    "SequenceRegressor",
     "TextConvNet",
     "accuracy",
     "auroc",

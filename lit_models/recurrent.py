@@ -1,21 +1,18 @@
 """Word vectors, recurrent layers over time, and a linear output on what is read from them."""
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
-from lit_models.arguments import check_choice, check_integer, check_rate
+from lit_models.arguments import check_integer
 from lit_models.classifier import Classifier
 from lit_models.embedding import word_vectors
-from lit_models.initialisation import Init, initialise
+from lit_models.initialisation import Init
 from lit_models.inputs import PADDING, Reads, check_text_shape
+from lit_models.reading import Readout, check_recurrent, read_out, with_output
 from lit_models.recurrence import Cell, Recurrence
-
-Readout = Literal["last", "mean", "max"]
 
 
 class Recurrent(Classifier):
@@ -64,6 +61,7 @@ class Recurrent(Classifier):
         (output): Linear(in_features=16, out_features=2, bias=True)
       )
     )
+    >>> import torch
     >>> short, long = torch.tensor([[7, 2]]), torch.tensor([[7, 2, 0, 0]])
     >>> bool((model(short) - model(long)).abs().max() < 1e-6)
     True
@@ -87,17 +85,17 @@ class Recurrent(Classifier):
         **options: Any,
     ) -> None:
         name = type(self).__name__
-        check_choice(name, "cell", cell, get_args(Cell))
-        check_integer(name, "hidden_size", hidden_size)
-        check_integer(name, "num_layers", num_layers)
-        check_choice(name, "readout", readout, get_args(Readout))
         check_integer(name, "embedding_size", embedding_size)
-        check_choice(name, "init", init, get_args(Init))
-        if forget_bias is not None and cell != "lstm":
-            raise ValueError(
-                f"{name}: forget_bias is {forget_bias!r}, and cell {cell!r} has no forget gate; accepted: None"
-            )
-        check_rate(name, "dropout", dropout)
+        check_recurrent(
+            name,
+            cell=cell,
+            hidden_size=hidden_size,
+            num_layers=num_layers,
+            readout=readout,
+            init=init,
+            forget_bias=forget_bias,
+            dropout=dropout,
+        )
         make_layers = partial(
             _make_layers,
             name,
@@ -122,6 +120,7 @@ class Reading(nn.Module):
         recurrence: the recurrent layers.
         readout: last, mean or max, see `Recurrent`.
 
+    >>> import torch
     >>> reading = Reading(nn.Embedding(10, 3), Recurrence("rnn", 3, 5), readout="max")
     >>> reading(torch.tensor([[4, 4, 0, 0], [0, 0, 0, 0]])).shape
     torch.Size([2, 5])
@@ -136,17 +135,8 @@ class Reading(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """tokens: (B, L), int64 -> (B, S H)."""
         is_word = tokens != PADDING
-        lengths = is_word.sum(dim=1)
-        states: Tensor = self.recurrence(self.embedding(tokens), lengths)
-        if self.readout == "mean":
-            return states.sum(dim=1) / lengths.clamp(min=1).unsqueeze(1)
-        if self.readout == "max":
-            largest = states.masked_fill(~is_word.unsqueeze(-1), -torch.inf).max(dim=1).values
-            return largest.masked_fill((lengths == 0).unsqueeze(1), 0.0)
-        size = self.recurrence.hidden_size
-        last = (lengths - 1).clamp(min=0).view(-1, 1, 1)
-        ahead = states[..., :size].take_along_dim(last, dim=1).squeeze(1)
-        return torch.cat([ahead, states[:, 0, size:]], dim=-1)  # backwards, the state after the first word
+        states: Tensor = self.recurrence(self.embedding(tokens), is_word.sum(dim=1))
+        return read_out(states, is_word, self.recurrence.hidden_size, self.readout)
 
 
 def _make_layers(
@@ -170,13 +160,5 @@ def _make_layers(
     recurrence = Recurrence(
         cell, embedding_size, hidden_size, num_layers=num_layers, bidirectional=bidirectional, dropout=dropout
     )
-    layers: OrderedDict[str, nn.Module] = OrderedDict(features=Reading(embedding, recurrence, readout=readout))
-    if dropout > 0:
-        layers["dropout"] = nn.Dropout(dropout)
-    output = nn.Linear(hidden_size * (2 if bidirectional else 1), num_outputs)
-    layers["head"] = nn.Sequential(OrderedDict(output=output))
-    network = nn.Sequential(layers)
-    initialise(network, init)
-    if forget_bias is not None:
-        recurrence.start_forget_bias(forget_bias)
-    return network
+    features = Reading(embedding, recurrence, readout=readout)
+    return with_output(features, recurrence, num_outputs, init=init, forget_bias=forget_bias, dropout=dropout)

@@ -16,6 +16,7 @@ import datamodules
 from datamodules import (
     CIFAR10,
     MNIST,
+    AddingProblem,
     Diabetes,
     Digits,
     ImageDataModule,
@@ -87,6 +88,7 @@ TENSORS: dict[str, Callable[..., TensorDataModule]] = {
     "CIFAR10": CIFAR10,
     "Shapes": partial(Shapes, 400),
     "Diabetes": Diabetes,
+    "AddingProblem": partial(AddingProblem, 20, num_sequences=400),
 }
 DATA: dict[str, Callable[..., InMemoryDataModule]] = {**TENSORS, **TEXTS}
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.cli import LightningCLI
-from small_data import OddOrEven, TinyTexts, TwoKindsOfTexts
+from small_data import FewToAdd, OddOrEven, TinyTexts, TwoKindsOfTexts
 from torch import nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
@@ -27,6 +27,8 @@ from lit_models import (
     Perceptron,
     Recurrent,
     Regressor,
+    SequenceClassifier,
+    SequenceRegressor,
     TextConvNet,
 )
 
@@ -95,6 +97,28 @@ TEXTS_OF_TWO_CLASSES: dict[str, Callable[..., Classifier]] = {
     f"{name}, one logit": partial(TEXTS[name], head="sigmoid")
     for name in ("mean embedding", "text convnet with all", "gru")
 }
+SEQUENCES: dict[str, Callable[..., Classifier]] = {
+    "rnn of rows": partial(SequenceClassifier, "rnn", hidden_size=7),
+    "lstm of rows with all": partial(
+        SequenceClassifier,
+        "lstm",
+        hidden_size=7,
+        num_layers=2,
+        bidirectional=True,
+        readout="mean",
+        init="xavier",
+        forget_bias=1.0,
+        dropout=0.5,
+    ),
+    "gru of rows": partial(SequenceClassifier, "gru", hidden_size=7, readout="max"),
+}
+ADDING: dict[str, Callable[..., Regressor]] = {
+    "rnn of numbers": partial(SequenceRegressor, "rnn", hidden_size=7),
+    "lstm of numbers": partial(SequenceRegressor, "lstm", hidden_size=7, forget_bias=1.0),
+    "gru of numbers with all": partial(
+        SequenceRegressor, "gru", hidden_size=7, num_layers=2, bidirectional=True, readout="max", dropout=0.5
+    ),
+}
 NUMBERS: dict[str, Callable[..., Regressor]] = {
     "mlp regressor": partial(MLPRegressor, hidden=[16, 12]),
     "linear regression": partial(MLPRegressor, hidden=[], loss="l1"),
@@ -102,20 +126,22 @@ NUMBERS: dict[str, Callable[..., Regressor]] = {
         MLPRegressor, hidden=[16, 12], activation="prelu", batch_norm=True, dropout=0.5, loss="huber"
     ),
 }
-CLASSIFIERS = IMAGES | TEXTS | IMAGES_OF_TWO_CLASSES | TEXTS_OF_TWO_CLASSES
-MODELS: dict[str, Callable[..., Network]] = CLASSIFIERS | NUMBERS
+CLASSIFIERS = IMAGES | SEQUENCES | TEXTS | IMAGES_OF_TWO_CLASSES | TEXTS_OF_TWO_CLASSES
+MODELS: dict[str, Callable[..., Network]] = CLASSIFIERS | NUMBERS | ADDING
 DATA: dict[str, type] = {
     **dict.fromkeys(IMAGES, Digits),
     **dict.fromkeys(TEXTS, TinyTexts),
     **dict.fromkeys(IMAGES_OF_TWO_CLASSES, OddOrEven),
     **dict.fromkeys(TEXTS_OF_TWO_CLASSES, TwoKindsOfTexts),
+    **dict.fromkeys(SEQUENCES, Digits),
     **dict.fromkeys(NUMBERS, Diabetes),
+    **dict.fromkeys(ADDING, FewToAdd),
 }
 REGULARISED = {name for name in MODELS if "with all" in name}
 
 every_model = pytest.mark.parametrize("name", MODELS)
 every_classifier = pytest.mark.parametrize("name", CLASSIFIERS)
-every_regressor = pytest.mark.parametrize("name", NUMBERS)
+every_regressor = pytest.mark.parametrize("name", NUMBERS | ADDING)
 
 
 @pytest.fixture(autouse=True)

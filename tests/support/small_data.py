@@ -4,7 +4,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, TensorDataset
 
-from datamodules import Digits
+from datamodules import AddingProblem, Digits
 
 
 class OddOrEven(Digits):
@@ -15,6 +15,15 @@ class OddOrEven(Digits):
     def load(self):
         inputs, target = super().load()
         return inputs, target % 2
+
+
+class FewToAdd(AddingProblem):
+    """The adding problem over six steps, a few hundred times."""
+
+    input_shape = (6, 2)
+
+    def __init__(self, batch_size: int = 32):
+        super().__init__(length=6, num_sequences=300, batch_size=batch_size)
 
 
 class TinyTexts(LightningDataModule):

@@ -89,3 +89,38 @@ def test_convolutions_over_32x32x3(convolutions, tmp_path):
 def test_permuted_pixels_in_folds(tmp_path):
     data = {"class_path": "datamodules.Digits", "init_args": {"permute_pixels": True, "folds": 3, "batch_size": "all"}}
     assert_equal(trials_of(mlp(), [0.003, 0.01], key=LR, data=data, seeds=3), tmp_path)
+
+
+# --- memory ---
+
+CELLS = {"rnn": {}, "lstm": {"forget_bias": 1.0}, "gru": {"num_layers": 2, "bidirectional": True, "dropout": 0.2}}
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_adding_with_clipped_gradients(cell, tmp_path):
+    model = {
+        "class_path": "lit_models.SequenceRegressor",
+        "init_args": {"cell": cell, "hidden_size": 5} | CELLS[cell],
+    }
+    data = {"class_path": "datamodules.AddingProblem", "init_args": {"length": 10, "num_sequences": 200}}
+    assert_equal(trials_of(model, [0.003, 0.03], key=LR, data=data, gradient_clip_val=0.05), tmp_path)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_images_row_by_row(cell, tmp_path):
+    model = {
+        "class_path": "lit_models.SequenceClassifier",
+        "init_args": {"cell": cell, "hidden_size": 5} | CELLS[cell],
+    }
+    data = {"class_path": "datamodules.Digits", "init_args": {"batch_size": 100, "train_size": 300}}
+    assert_equal(trials_of(model, [0.003, 0.03], key=LR, data=data, seeds=1), tmp_path)
+
+
+def test_lengths_are_levels_of_a_factor_and_cells_of_another():
+    model = {"class_path": "lit_models.SequenceRegressor", "init_args": {"hidden_size": 5}}
+    data = {"class_path": "datamodules.AddingProblem", "init_args": {"num_sequences": 200}}
+    of_lengths = trials_of(model, [10, 50, 100, 200], key="data.init_args.length", data=data)
+    assert [len(group.trials) for group in group_trials(of_lengths, num_places=1)] == [2, 2, 2, 2]
+    assert {trial.config["data"]["init_args"]["length"] for trial in of_lengths} == {10, 50, 100, 200}
+    of_cells = trials_of(model, [*CELLS], key="model.init_args.cell", data=data)
+    assert [len(group.trials) for group in group_trials(of_cells, num_places=1)] == [2, 2, 2]
