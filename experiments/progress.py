@@ -1,7 +1,7 @@
 """How a run is going: a live bar in a terminal, a line now and then elsewhere."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from .errors import choices, visible
+from .mechanism_options import is_mechanism
 from .trial import DIVERGED, FAILED, FINISHED, EpochEnded, Group, Result, Trial
 
 SECONDS_BETWEEN_LINES = 5.0
@@ -128,7 +129,7 @@ class ProgressSink:
         if result.status == FAILED:
             self.failures.append((trial, result.error or ""))
         if result.status == FINISHED and self._metric is not None and self._metric not in result.metrics:
-            known = choices(self._metric, result.metrics, "logged")
+            known = choices(self._metric, _alike(self._metric, result.metrics), "logged")
             self._console.print(f"a trial did not log the study's metric {self._metric!r}{known}", markup=False)
             self._metric = None
         self._show(at_once=self._counts["done"] == self._counts["total"])
@@ -155,6 +156,11 @@ class ProgressSink:
             seconds = (time.monotonic() - self._started_at) / trained * (self._work_total - work)
             parts.append(f"about {duration(seconds)} left")
         return ", ".join(parts)
+
+
+def _alike(metric: str, logged: Iterable[str]) -> list[str]:
+    """What was logged of the inside of a network, if the metric is of it, else what was not; there may be hundreds."""
+    return [name for name in logged if is_mechanism(name) == is_mechanism(metric)]
 
 
 def duration(seconds: float) -> str:

@@ -79,8 +79,12 @@ def gradients_of(
     reached = {name: calls for name, calls in outputs.items() if all(call.requires_grad for call in calls)}
     sources = [*trained.values(), *(call for calls in reached.values() for call in calls)]
     found = torch.autograd.grad(loss, sources, allow_unused=True) if sources else ()
-    filled = iter([torch.zeros_like(x) if g is None else g for x, g in zip(sources, found, strict=True)])
+    filled = iter([torch.zeros_like(x) if g is None else _dense(g) for x, g in zip(sources, found, strict=True)])
     return {name: next(filled) for name in trained}, {name: [next(filled) for _ in reached[name]] for name in reached}
+
+
+def _dense(gradient: Tensor) -> Tensor:
+    return gradient.to_dense() if gradient.is_sparse else gradient
 
 
 def loss_of(output: Any) -> Tensor:
@@ -99,13 +103,14 @@ def evaluated(twin: LightningModule, batches: Sequence[Any], context: Any) -> di
     """What the validation step of a copy, in evaluation mode, logs on some batches, as a validation of them would.
 
     Arguments:
-        twin: a copy of the module, which is used up.
+        twin: a copy of the module; its parameters, buffers and modes stay as they are.
         batches: of examples.
         context: the Trainer's, in which validation steps run.
     """
     for part in twin.modules():
         if isinstance(part, Metric):
             part.reset()
+    modes = {part: part.training for part in twin.modules()}
     twin.eval()
     heard = Heard(twin)
     outputs: list[dict[str, Tensor]] = []
@@ -116,4 +121,6 @@ def evaluated(twin: LightningModule, batches: Sequence[Any], context: Any) -> di
             outputs.append(of_examples(output, batch) if has_epoch_metrics(twin) else {})
         whole = {name: torch.cat([of_batch[name] for of_batch in outputs]) for name in outputs[0]}
         of_epoch = measured(twin, "val", whole)
+    for part, is_training in modes.items():
+        part.training = is_training
     return heard.means() | {name: float(value) for name, value in of_epoch.items()}

@@ -59,6 +59,9 @@ class Mechanisms(Callback):
         self._cannot: set[str] = set()  # probe, gap
         self._before: dict[str, Tensor] = {}
         self._updates: dict[str, Tensor] = {}
+        self._probe: list[Any] = []  # one batch
+        self._of_training: list[Any] = []  # batches that are compared with validation
+        self._twin: LightningModule | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin afresh."""
@@ -97,10 +100,11 @@ class Mechanisms(Callback):
         self._is_collecting = False
         metrics: Metrics = {}
         with torch.enable_grad(), undisturbed():
-            if {*self.measure} - {"gap"} and "probe" not in self._cannot:
-                metrics |= self._attempted("probe", self._probed, trainer, pl_module)
             if "gap" in self.measure and self._has_validated and not {"gap", "probe"} & self._cannot:
                 metrics |= self._attempted("gap", self._gaps, trainer, pl_module)
+            if {*self.measure} - {"gap"} and "probe" not in self._cannot:
+                metrics = self._attempted("probe", self._probed, trainer, pl_module) | metrics
+        self._twin = None
         self._has_validated = False
         self._updates = {}
         _tell(trainer, metrics)
@@ -115,13 +119,18 @@ class Mechanisms(Callback):
         return found
 
     def _probed(self, trainer: Trainer, module: LightningModule) -> Metrics:
-        probe = self._sample.batches(self.examples, self.examples)[0]
+        if not self._probe:
+            self._probe = self._sample.batches(self.examples, self.examples)[:1]
         context = trainer.precision_plugin.train_step_context()
-        return probed(twin_of(module, trainer), probe, self.measure, self._updates, context)
+        twin = twin_of(module, trainer) if self._twin is None else self._twin
+        return probed(twin, self._probe[0], self.measure, self._updates, context)
 
     def _gaps(self, trainer: Trainer, module: LightningModule) -> Metrics:
-        batches = self._sample.batches(GAP_BATCH, GAP_EXAMPLES)
-        train = evaluated(twin_of(module, trainer), batches, trainer.precision_plugin.val_step_context())
+        if not self._of_training:
+            self._of_training = self._sample.batches(GAP_BATCH, GAP_EXAMPLES)
+        twin = twin_of(module, trainer)
+        train = evaluated(twin, self._of_training, trainer.precision_plugin.val_step_context())
+        self._twin = twin  # to be probed too, since to make another takes as long as a pass
         return gaps(train, {name: float(value) for name, value in trainer.callback_metrics.items() if name in train})
 
     def _give_up(self, module: LightningModule, reason: str, what: str = "probe") -> None:

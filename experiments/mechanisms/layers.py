@@ -28,6 +28,7 @@ _KINDS: tuple[tuple[tuple[type[nn.Module], ...], str], ...] = (
     ((nn.Hardtanh, nn.Hardsigmoid, nn.LogSigmoid, nn.Softsign, nn.Tanhshrink, nn.Softshrink, nn.Hardshrink), "other"),
 )
 _FEWEST_AXES = 2
+_BYTES_OF_SINGLE = 4
 _PARAMETRIZED = re.compile(r"\.parametrizations\.(\w+)\.original(\d*)$")
 
 
@@ -110,7 +111,8 @@ class Recorder:
         if _has_own_weight(module):
             self._after_convolution = isinstance(module, nn.modules.conv._ConvNd)  # noqa: SLF001 -- no public name
         units_first = self._after_convolution and values.dim() > 3  # noqa: PLR2004
-        self.outputs.setdefault(name, Output(units_first)).calls.append(values)
+        whole = values.float() if values.element_size() < _BYTES_OF_SINGLE else values
+        self.outputs.setdefault(name, Output(units_first)).calls.append(whole)
 
 
 def watched(module: nn.Module) -> dict[str, nn.Module]:

@@ -51,8 +51,8 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
     (2.0, 1.0)
     """
     flat = x.flatten(1)
-    mean = flat.mean(1, dtype=_wide(x))
-    return mean, rms(flat - mean.unsqueeze(1).to(flat.dtype))
+    mean = flat.mean(1)
+    return mean.to(_wide(x)), rms(flat - mean.unsqueeze(1))
 
 
 def quantiles(x: Tensor) -> Tensor:

@@ -84,7 +84,7 @@ def size_of(batch: Any) -> int:
     """
     try:
         return first_size(batch)
-    except (TypeError, IndexError, KeyError, StopIteration, AttributeError):
+    except (TypeError, IndexError, KeyError, StopIteration, RecursionError):  # the last of texts
         raise ValueError(f"its batches are of type {type(batch).__name__}; tensors are expected") from None
 
 

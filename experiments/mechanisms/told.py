@@ -74,6 +74,9 @@ class _Teller:
         self._seen, self._found, self._weights = seen, found, weights
         self._names = shown(outputs) | shown(weights)
         self._outputs = {name: joined_calls(seen.outputs[name]) for name in outputs}
+        self._flat = {
+            name: values.flatten(1) for name, (values, _) in self._outputs.items()
+        }  # (T, N), put in order once
 
     def tell(self, measure: set[str]) -> None:
         if "gradients" in measure:
@@ -111,7 +114,7 @@ class _Teller:
                 found.add(f"{name}_gradient_ratio", ratio(ends[0], ends[-1]))
 
     def _activations(self) -> None:
-        found = {name: (*moments(values), quantiles(values)) for name, (values, _) in self._outputs.items()}
+        found = {name: (*moments(values), quantiles(values)) for name, values in self._flat.items()}
         for number, statistic in enumerate(("mean", "std")):
             for name, of_layer in found.items():
                 self._add(f"activation_{statistic}/{self._names[name]}", of_layer[number], self._places(name))
@@ -120,7 +123,7 @@ class _Teller:
                 self._add(f"activation_{quantile}/{self._names[name]}", of_layer[2][number], self._places(name))
 
     def _saturation(self) -> None:
-        for name, (values, _) in self._outputs.items():
+        for name, values in self._flat.items():
             for kind, bounds in BOUNDS.items():
                 if places := self._places(name, kind):
                     self._found.add(f"saturated/{self._names[name]}", saturated(_at(values, places), bounds), places)

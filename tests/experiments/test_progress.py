@@ -6,7 +6,7 @@ from rich.console import Console
 
 from experiments import progress
 from experiments.progress import ProgressSink
-from experiments.trial import EpochEnded, Group, Trial
+from experiments.trial import EpochEnded, Group, Result, Trial
 
 
 def trials_of(number):
@@ -59,3 +59,14 @@ def test_what_begins_again_no_longer_counts_as_trained_and_why_is_told_once(monk
     assert "0/2 trials done, 2 running, about 10 s left" in lines
     assert lines.count("trials that came to nothing begin again: the worker process was ended by SIGKILL") == 1
     assert lines[-1] == "0/2 trials done"
+
+
+def test_a_metric_that_is_not_logged_is_told_without_the_hundreds_of_the_inside_of_a_network():
+    (trial,) = trials_of(1)
+    text = io.StringIO()
+    logged = {"val/acc": 0.5, **{f"mechanism/weight_norm/linear{number}": 1.0 for number in range(200)}}
+    with ProgressSink(Console(file=text, width=200), metric="test/auroc") as sink:
+        sink.planned({"pending": 1, "finished": 0, "diverged": 0, "failed": 0}, [Group(trials=(trial,))], 1)
+        sink.started(trial)
+        sink.ended(trial, Result(status="finished", metrics=logged))
+    assert "a trial did not log the study's metric 'test/auroc'; logged: val/acc\n" in text.getvalue()

@@ -1,0 +1,136 @@
+"""What `mechanisms: all` adds to training: the same trials with and without it, alone and together, in turn.
+
+    ABLATE_DATA_DIR=... python benchmarks/mechanisms.py --repeats 7
+    python benchmarks/mechanisms.py --settings digits --repeats 15
+
+Seconds are of the processor, for training and testing in one process with one thread, after a turn that is not counted;
+starting, planning and reporting, which are the same, are not in them. A ratio is of one turn, in which the two ways
+follow each other, first one and then the other.
+"""
+
+import argparse
+import copy
+import importlib.metadata
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ways import spread
+
+GOAL = 10.0  # per cent
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "mnist": {
+        "model": {"hidden": [128, 128, 128]},
+        "data": {"class_path": "datamodules.MNIST", "init_args": {"batch_size": 128}},
+        "epochs": 3,
+        "seeds": 2,
+    },
+    "digits": {
+        "model": {"hidden": [64, 64]},
+        "data": {"class_path": "datamodules.Digits", "init_args": {"batch_size": 32}},
+        "epochs": 8,
+        "seeds": 5,
+    },
+}
+FACTORS = {
+    "activation": {"key": "model.init_args.activation", "levels": ["sigmoid", "tanh", "relu"]},
+    "init": {"key": "model.init_args.init", "levels": ["xavier", "he"]},
+}
+
+
+def study_content(setting: str, mechanisms: Any) -> dict[str, Any]:
+    """The quickstart's factors in a setting, as a study file has them."""
+    given = SETTINGS[setting]
+    content: dict[str, Any] = {
+        "question": "What does it cost?",
+        "base": {
+            "model": {"class_path": "lit_models.MLP", "init_args": given["model"]},
+            "data": given["data"],
+            "trainer": {"max_epochs": given["epochs"], "accelerator": "cpu"},
+        },
+        "factors": copy.deepcopy(FACTORS),
+        "seeds": given["seeds"],
+        "metric": {"name": "test/acc"},
+    }
+    return content if mechanisms is None else content | {"mechanisms": mechanisms}
+
+
+def seconds_of(setting: str, way: str, mechanisms: Any) -> float:
+    """Processor seconds of training: alone, one trial; together, all trials in one group."""
+    from experiments import parse_study
+    from experiments.fusing import train_group
+    from experiments.plan import plan_trials
+    from experiments.train import Training, train_trial
+
+    trials = plan_trials(parse_study(study_content(setting, mechanisms)))
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.process_time()
+        if way == "together":
+            results = [*train_group(trials, _ignore).values()]
+        else:
+            results = [train_trial(Training(trial=trials[0], directory=Path(folder)), _ignore)]
+        seconds = time.process_time() - started
+    if any(result.error for result in results):
+        raise RuntimeError(next(result.error for result in results if result.error))
+    return seconds
+
+
+def _ignore(event: Any) -> None:
+    """Where epochs are told to."""
+
+
+def measured(setting: str, way: str, mechanisms: Any, repeats: int) -> list[tuple[float, float]]:
+    """Seconds without and with, of each turn; which of them comes first alternates."""
+    turns = []
+    for turn in range(repeats + 1):
+        order = [None, mechanisms] if turn % 2 else [mechanisms, None]
+        seconds = {id(each): seconds_of(setting, way, each) for each in order}
+        turns.append((seconds[id(None)], seconds[id(mechanisms)]))
+        print(f"{setting}, {way}: {turns[-1][0]:.2f} s without, {turns[-1][1]:.2f} with", file=sys.stderr, flush=True)
+    return turns[1:]
+
+
+def cost_row(setting: str, way: str, turns: Sequence[tuple[float, float]]) -> str:
+    """A line of the table.
+
+    >>> cost_row("digits", "alone", [(1.0, 1.25), (2.0, 2.5), (1.0, 1.5)])
+    '| digits | alone | 1.00 (1.00 to 2.00) | 1.50 (1.25 to 2.50) | 25.0 (25.0 to 50.0) |'
+    """
+    without, with_it = zip(*turns, strict=True)
+    more = [100 * (on / off - 1) for off, on in turns]
+    return f"| {setting} | {way} | {spread(without, 2)} | {spread(with_it, 2)} | {spread(more)} |"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--settings", nargs="+", choices=[*SETTINGS], default=[*SETTINGS])
+    parser.add_argument("--ways", nargs="+", choices=["alone", "together"], default=["alone", "together"])
+    parser.add_argument("--measure", nargs="+", help="quantities (default: all)")
+    parsed = parser.parse_args(arguments)
+    mechanisms = parsed.measure or "all"
+    rows, medians = [], []
+    for setting in parsed.settings:
+        for way in parsed.ways:
+            turns = measured(setting, way, mechanisms, parsed.repeats)
+            rows.append(cost_row(setting, way, turns))
+            medians.append(statistics.median(100 * (on / off - 1) for off, on in turns))
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("torch", "lightning"))
+    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {versions}, ", end="")
+    print(f"{datetime.now(UTC).date()}; mechanisms: {mechanisms}, turns: {parsed.repeats}\n")
+    print("| setting | trained | seconds without: median (min to max) | with | % more |\n|---|---|---|---|---|")
+    print(*rows, sep="\n")
+    print(f"\nat most {max(medians):.1f} % more in the median of a setting (the goal is below {GOAL:.0f} %)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+import pytest
+import torch
+from fused_and_alone import assert_equal, trials_of, unfused
+
+from experiments.fusing import group_trials, train_group
+from experiments.mechanism_options import is_mechanism
+
+LR = "model.init_args.lr"
+OPTIMIZER = "model.init_args.optimizer"
+
+
+def spec(**init_args):
+    return {"class_path": "experiments.mechanisms.Mechanisms", "init_args": init_args}
+
+
+def mlp(**init_args):
+    return {"class_path": "lit_models.MLP", "init_args": {"hidden": [12, 8]} | init_args}
+
+
+def together(trials):
+    (group,) = group_trials(trials, num_places=1)
+    assert group.why_alone is None
+    return train_group(group.trials, lambda event: None)
+
+
+@pytest.mark.parametrize(
+    ("model", "key", "levels"),
+    [
+        (mlp(), "model.init_args.activation", ["sigmoid", "relu", "tanh", "prelu", "identity"]),
+        (mlp(activation="sigmoid", batch_norm=True, dropout=0.3), "model.init_args.init", ["xavier", "he", "default"]),
+        (mlp(hidden=[8] * 6, activation="relu", init="he"), "model.init_args.dropout", [0.0, 0.5]),
+        (mlp(hidden=[]), "model.init_args.init", ["xavier", "he"]),
+    ],
+    ids=["activations", "inits", "deep", "perceptron"],
+)
+def test_mlps_together_have_the_mechanisms_that_each_has_alone(model, key, levels, tmp_path):
+    assert_equal(trials_of(model, levels, key, callbacks=[spec()]), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["Reader", "Gated", "Looped", "Filters", "Tied", "Frozen", "Functional", "Measured"])
+def test_readers_together_have_the_mechanisms_that_each_has_alone(name, tmp_path):
+    model, data = {"class_path": f"text_modules.{name}"}, {"class_path": "text_modules.Sentences"}
+    assert_equal(trials_of(model, [0.05, 0.1], LR, data=data, callbacks=[spec(examples=24)]), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "init_args"),
+    [
+        ("TextConvNet", {"widths": [2, 3], "num_maps": 3, "embedding_size": 5}),
+        ("Recurrent", {"cell": "gru", "hidden_size": 4, "num_layers": 2, "embedding_size": 5, "dropout": 0.2}),
+    ],
+)
+def test_shipped_text_models_together_have_the_mechanisms_that_each_has_alone(name, init_args, tmp_path):
+    model = {"class_path": f"lit_models.{name}", "init_args": init_args}
+    trials = trials_of(model, ["xavier", "he"], data={"class_path": "small_data.TinyTexts"}, callbacks=[spec()])
+    assert_equal(trials, tmp_path)
+
+
+def test_convnets_together_have_the_mechanisms_that_each_has_alone(tmp_path):
+    model = {"class_path": "lit_models.ConvNet", "init_args": {"filters": [3], "hidden": []}}
+    trials = trials_of(model, ["xavier", "he"], seeds=1, max_epochs=1, callbacks=[spec(examples=64)])
+    assert_equal(trials, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["Fusable", "KnowsWhen", "LogsSteps", "OwnForms"])
+def test_users_modules_together_have_the_mechanisms_that_each_has_alone(name, tmp_path):
+    model, data = {"class_path": f"fusable_module.{name}"}, {"class_path": "fusable_module.Points"}
+    assert_equal(trials_of(model, [0.01, 0.02], LR, data=data, callbacks=[spec(examples=40)]), tmp_path)
+
+
+def test_a_layer_that_is_called_twice_with_operations_in_place_is_as_it_is_alone(tmp_path):
+    model, data = {"class_path": "mechanism_modules.Small"}, {"class_path": "mechanism_modules.Numbers"}
+    assert_equal(trials_of(model, [0.05, 0.1], LR, data=data, callbacks=[spec(examples=20)]), tmp_path)
+
+
+def test_a_part_of_the_rows_at_once_is_all_of_them(tmp_path, monkeypatch):
+    monkeypatch.setattr("experiments.fusing.memory.Need.rows_at_once", lambda *arguments: 2)
+    trials = trials_of(mlp(batch_norm=True), ["relu", "tanh"], "model.init_args.activation", 3, callbacks=[spec()])
+    assert_equal(trials, tmp_path)
+
+
+@pytest.mark.parametrize("precision", ["32-true", "64-true"])
+def test_nothing_else_changes_bit_for_bit(precision):
+    model = mlp(batch_norm=True, dropout=0.3, activation="relu")
+    results = {}
+    for callbacks in ([], [spec()]):
+        trials = trials_of(model, ["xavier", "he"], callbacks=callbacks, precision=precision)
+        found = together(trials)
+        results[len(callbacks)] = {str(trial): found[trial.trial_id] for trial in trials}
+    for name, off in results[0].items():
+        on = results[1][name]
+        for mine, theirs in zip([*on.epochs, on.metrics], [*off.epochs, off.metrics], strict=True):
+            assert {key: value for key, value in mine.items() if not is_mechanism(key)} == theirs
+        assert on.correct == off.correct
+        assert any(is_mechanism(key) for key in on.metrics)
+
+
+def test_early_stopping_goes_with_it_and_may_watch_it(tmp_path):
+    stopping = {
+        "class_path": "lightning.pytorch.callbacks.EarlyStopping",
+        "init_args": {"monitor": "mechanism/weight_norm/linear1", "mode": "min", "patience": 1},
+    }
+    slow = [{"class_path": "torch.optim.SGD", "init_args": {"lr": lr}} for lr in (0.0, 0.5)]
+    levels = {"still": slow[0], "moving": slow[1]}
+    trials = trials_of(mlp(), levels, OPTIMIZER, seeds=1, max_epochs=4, callbacks=[spec(), stopping])
+    found = together(trials)
+    assert len(found[trials[0].trial_id].epochs) == 2
+    assert_equal(trials, tmp_path)
+
+
+def test_a_trial_that_diverges_leaves_the_others_as_they_are(tmp_path):
+    levels = {
+        name: {"class_path": "torch.optim.SGD", "init_args": {"lr": lr}} for name, lr in (("wild", 1e20), ("tame", 0.1))
+    }
+    trials = trials_of(mlp(activation="relu"), levels, OPTIMIZER, seeds=1, callbacks=[spec()])
+    found = together(trials)
+    wild, tame = (found[trial.trial_id] for trial in trials)
+    assert wild.status == "diverged"
+    alone = unfused(trials[1], tmp_path)
+    assert tame.metrics == pytest.approx(alone.metrics, rel=1e-9, abs=1e-9)
+    assert unfused(trials[0], tmp_path).status == "diverged"
+
+
+def test_two_of_these_callbacks_stay_alone():
+    trials = trials_of(mlp(), ["xavier", "he"], callbacks=[spec(measure=["dead"]), spec(measure=["gap"])])
+    reasons = {group.why_alone for group in group_trials(trials, num_places=1)}
+    assert reasons == {"it has several callbacks that measure mechanisms"}
+
+
+def test_what_a_step_appends_to_is_as_long_as_without_the_probe(tmp_path):
+    model, data = {"class_path": "mechanism_modules.Appends"}, {"class_path": "mechanism_modules.Numbers"}
+    assert_equal(trials_of(model, [0.05, 0.1], LR, data=data, callbacks=[spec(measure=["gradients"])]), tmp_path)
+
+
+def test_gradients_of_single_precision_are_those_of_double_within_rounding():
+    key = "model.init_args.activation"
+    of_type = {
+        precision: [
+            *together(
+                trials_of(mlp(), ["relu", "tanh"], key, callbacks=[spec()], precision=precision, max_epochs=1)
+            ).values()
+        ]
+        for precision in ("32-true", "64-true")
+    }
+    for single, double in zip(of_type["32-true"], of_type["64-true"], strict=True):
+        name = "mechanism/activation_gradient/linear1"
+        assert single.metrics[name] == pytest.approx(double.metrics[name], rel=1e-3)
+    assert torch.get_default_dtype() == torch.float32
