@@ -25,6 +25,7 @@ class Digits(TensorDataModule):
         test_size: likewise, or 0 for no test.
         seed: of split and order, at least 0; None takes what `seed_everything` was given.
         eval_batch_size: examples in a validation or test batch, at least 1.
+        unlabelled_size: a number of examples that are in no split, for networks that learn from inputs before training.
 
     Raises:
         ValueError: an argument is not accepted, or the sizes exceed 1,797; the message has the numbers.
@@ -49,6 +50,7 @@ class Digits(TensorDataModule):
         test_size: Size = 0.15,
         seed: int | None = None,
         eval_batch_size: int = 1000,
+        unlabelled_size: int = 0,
     ) -> None:
         super().__init__(
             batch_size=batch_size,
@@ -57,6 +59,7 @@ class Digits(TensorDataModule):
             test_size=test_size,
             seed=seed,
             eval_batch_size=eval_batch_size,
+            unlabelled_size=unlabelled_size,
         )
 
     def load(self) -> tuple[Tensor, Tensor]:

@@ -42,6 +42,7 @@ class MNIST(TensorDataModule):
         data_dir: the folder of all data sets; None takes the variable ABLATE_DATA_DIR, or `data` if it is not set.
         seed: of split and order, at least 0; None takes what `seed_everything` was given.
         eval_batch_size: examples in a validation or test batch, at least 1.
+        unlabelled_size: a number of examples that are in no split, for networks that learn from inputs before training.
 
     Raises:
         ValueError: an argument is not accepted, or the sizes exceed 60,000; the message has the numbers.
@@ -66,6 +67,7 @@ class MNIST(TensorDataModule):
         data_dir: str | Path | None = None,
         seed: int | None = None,
         eval_batch_size: int = 1000,
+        unlabelled_size: int = 0,
     ) -> None:
         super().__init__(
             batch_size=batch_size,
@@ -74,6 +76,7 @@ class MNIST(TensorDataModule):
             test_size=test_size,
             seed=seed,
             eval_batch_size=eval_batch_size,
+            unlabelled_size=unlabelled_size,
         )
         self.data_dir = Path(data_dir or os.environ.get("ABLATE_DATA_DIR") or "data").expanduser()
 

@@ -6,20 +6,23 @@ from lit_models.initialisation import Init, initialise
 from lit_models.layers import Activation, make_activation
 from lit_models.mean_embedding import MeanEmbedding
 from lit_models.metrics import accuracy, auroc, f1
-from lit_models.mlp import MLP
+from lit_models.mlp import MLP, MLPInit
 from lit_models.perceptron import Perceptron
+from lit_models.rbm import RBM, train_rbm
 from lit_models.recurrence import Cell, Recurrence
 from lit_models.recurrent import Readout, Recurrent
 from lit_models.text_convnet import TextConvNet
 
 __all__ = [
     "MLP",
+    "RBM",
     "Activation",
     "Cell",
     "Classifier",
     "ConvNet",
     "Head",
     "Init",
+    "MLPInit",
     "MeanEmbedding",
     "Perceptron",
     "Readout",
@@ -32,4 +35,5 @@ __all__ = [
     "f1",
     "initialise",
     "make_activation",
+    "train_rbm",
 ]

@@ -25,6 +25,7 @@ from experiments.identity import TRAINER_PLACEMENT, num_devices
 from .findings import NotFusable
 from .layers import is_activation
 from .outputs import has_epoch_metrics
+from .pretraining import has_pretraining
 from .standin import TrainerStandIn
 from .stopping import patience_of
 from .updating import settings_of
@@ -130,6 +131,7 @@ def _check_module(model: LightningModule) -> None:
         "log_dict",
     ]
     allowed = _HOOKS_OF_EPOCH_METRICS if has_epoch_metrics(model) else set()
+    allowed = allowed | {"on_fit_start"} if has_pretraining(model) else allowed
     for name in hooks:
         if name not in allowed and getattr(kind, name) is not getattr(LightningModule, name):
             raise NotFusable(f"{kind.__name__} overrides {name}")
