@@ -7,6 +7,7 @@ from lit_models.layers import Activation, make_activation
 from lit_models.mean_embedding import MeanEmbedding
 from lit_models.metrics import accuracy, auroc, f1
 from lit_models.mlp import MLP, MLPInit
+from lit_models.numerical_gradient import GradientBy, NumericalGradientMLP
 from lit_models.perceptron import Perceptron
 from lit_models.rbm import RBM, train_rbm
 from lit_models.recurrence import Cell, Recurrence
@@ -20,10 +21,12 @@ __all__ = [
     "Cell",
     "Classifier",
     "ConvNet",
+    "GradientBy",
     "Head",
     "Init",
     "MLPInit",
     "MeanEmbedding",
+    "NumericalGradientMLP",
     "Perceptron",
     "Readout",
     "Recurrence",

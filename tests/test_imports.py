@@ -71,7 +71,7 @@ def test_reports_never_imports_torch_and_of_experiments_only_what_is_pure():
         ("wandb_workspaces", {"reports/wandb/saving.py", "reports/wandb/views.py"}),
         ("ray", {"experiments/runners/ray_process.py"}),
         ("torch.func", {"experiments/fusing/step.py"}),
-        ("argparse", {"experiments/cli.py", "experiments/cli_arguments.py", "experiments/cli_wandb.py"}),
+        ("argparse", {f"experiments/{name}.py" for name in ("cli", "cli_arguments", "cli_gradients", "cli_wandb")}),
     ],
 )
 def test_each_dangerous_thing_has_one_place(module, place):
