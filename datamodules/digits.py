@@ -23,7 +23,8 @@ class Digits(ImageDataModule):
     Args:
         batch_size: examples in a training batch, at least 1, or "all".
         val_size: a number of examples, or a fraction of the 1,797, or 0 for no validation.
-        options: train_size, test_size, folds, fold, permute_pixels, seed and eval_batch_size, see `ImageDataModule`.
+        options: train_size, test_size, folds, fold, permute_pixels, unlabelled_size, seed and eval_batch_size, see
+            `ImageDataModule`.
 
     Raises:
         ValueError: an argument is not accepted, or the sizes exceed 1,797; the message has the numbers.

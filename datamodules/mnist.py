@@ -39,7 +39,8 @@ class MNIST(ImageDataModule):
         batch_size: examples in a training batch, at least 1, or "all".
         val_size: a number of examples, or a fraction of the 60,000 training images, or 0 for no validation.
         data_dir: the folder of all data sets; None takes the variable ABLATE_DATA_DIR, or `data` if it is not set.
-        options: train_size, test_size, folds, fold, permute_pixels, seed and eval_batch_size, see `ImageDataModule`.
+        options: train_size, test_size, folds, fold, permute_pixels, unlabelled_size, seed and eval_batch_size, see
+            `ImageDataModule`.
             The pool is the 60,000 training images; without test_size or folds, the 10,000 official test images test.
             A split into 35, 15 and 50 % of the pool is train_size=0.35, val_size=0.15, test_size=0.5.
 

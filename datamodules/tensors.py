@@ -7,9 +7,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import DataLoader
 
-from datamodules.in_memory import BatchSize, InMemoryDataModule, TensorExamples
+from datamodules.arguments import check_integer
+from datamodules.batches import Batches
+from datamodules.in_memory import Batch, BatchSize, InMemoryDataModule, TensorExamples
 from datamodules.splits import Size, Split, check_folds, draw_fold, draw_split, which_fold
+from datamodules.streams import Stream, permutation
 
 TEST_SIZE = 0.15
 """Where neither a size nor folds are asked for and there is no official test set."""
@@ -42,6 +46,7 @@ class TensorDataModule(InMemoryDataModule):
         fold: the fold that tests, from 0; None takes the seed's.
         seed: of split and order, at least 0; None takes `torch.initial_seed()`, so what `seed_everything` was given.
         eval_batch_size: examples in a validation or test batch, at least 1.
+        unlabelled_size: a number of examples that are in no split, for `pretraining_dataloader`.
 
     Raises:
         ValueError: an argument is not accepted, or the sizes exceed the pool; the message has the numbers.
@@ -84,13 +89,16 @@ class TensorDataModule(InMemoryDataModule):
         fold: int | None = None,
         seed: int | None = None,
         eval_batch_size: int = 1000,
+        unlabelled_size: int = 0,
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, eval_batch_size=eval_batch_size)
         check_folds(type(self).__name__, folds=folds, fold=fold, train_size=train_size, test_size=test_size)
         self._sizes = (train_size, val_size, test_size)
         self._folds, self._fold = folds, fold
+        check_integer(type(self).__name__, "unlabelled_size", unlabelled_size, minimum=0)
+        self._unlabelled_size = unlabelled_size
         if folds is None:
-            _ = self.split  # sizes that are not accepted are told at once; folds look at the classes
+            _ = self.split, self.unlabelled  # sizes that are not accepted are told at once; folds look at the classes
 
     def load(self) -> tuple[Tensor, Tensor]:
         """All examples: inputs (num_examples, *input_shape), float32, and target (num_examples,), int64.
@@ -104,6 +112,30 @@ class TensorDataModule(InMemoryDataModule):
     def loaded(self) -> tuple[Tensor, Tensor]:
         """What `load` gave."""
         return self.load()
+
+    @cached_property
+    def unlabelled(self) -> Tensor:
+        """The examples of no split that a network may see before training: (unlabelled_size,), int64.
+
+        They are the first that splits leave of the order in which these are drawn.
+        """
+        if self._unlabelled_size == 0:
+            return torch.empty(0, dtype=torch.int64)
+        order = permutation(self.pool_size, stream=Stream.SPLIT, seed=self.seed)
+        left = order[~torch.isin(order, torch.cat(self.split))]
+        if len(left) < self._unlabelled_size:
+            raise ValueError(
+                f"{type(self).__name__}: unlabelled_size is {self._unlabelled_size}, and the splits leave {len(left)} "
+                f"of the pool of {self.pool_size} examples"
+            )
+        return left[: self._unlabelled_size].clone()
+
+    def pretraining_dataloader(self) -> DataLoader[Batch]:
+        """What a network may see before training: the training examples and the unlabelled ones, in one order.
+
+        Batches are as ever; whoever reads them leaves the targets alone.
+        """
+        return self._dataloader(Batches(torch.cat([self.split.train, self.unlabelled]), self.eval_batch_size))
 
     def make_examples(self) -> TensorExamples:
         """What `load` gives, looked up a batch at a time."""

@@ -3,6 +3,7 @@
 from .design import Cell, cells_of
 from .driver import Patience
 from .errors import DirectoryError, InputError, LedgerError, Problem, StudyError
+from .gradients import GradientCheck, ParameterCheck, check_gradients
 from .ledger import Ledger
 from .one_trial import TrialOutcome, find_trial, run_trial
 from .run import Outcome, run
@@ -17,6 +18,7 @@ __all__ = [
     "DirectoryError",
     "EpochEnded",
     "Factor",
+    "GradientCheck",
     "Group",
     "InputError",
     "Ledger",
@@ -24,6 +26,7 @@ __all__ = [
     "Level",
     "Metric",
     "Outcome",
+    "ParameterCheck",
     "Patience",
     "Problem",
     "Result",
@@ -32,6 +35,7 @@ __all__ = [
     "Trial",
     "TrialOutcome",
     "cells_of",
+    "check_gradients",
     "find_trial",
     "load_study",
     "parse_study",

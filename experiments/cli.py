@@ -1,6 +1,7 @@
 """The command `ablate`. No logic: it reads arguments, calls, prints, and turns errors into exit codes.
 
-Exit codes: 0 done; 1 some trials failed; 2 the input is wrong; 130 interrupted, and the same command continues.
+Exit codes: 0 done; 1 some trials failed, or a gradient differs; 2 the input is wrong; 130 interrupted, and the same
+command continues.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from typing import Any, NoReturn
 
 from .cli_arguments import DONE, INTERRUPTED, SOME_FAILED, WRONG_INPUT, add_study, make_console, study_of, use_data_dir
 from .cli_catalogue import add_catalogue
+from .cli_gradients import add_gradcheck
 from .cli_run import add_run, print_report_of
 from .cli_wandb import add_place, add_wandb, mirror_of
 from .errors import InputError
@@ -155,7 +157,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ablate",
         description="Ablation studies for PyTorch Lightning: paired by seed, recorded in a ledger, given verdicts.",
-        epilog="Exit codes: 0 done; 1 some trials failed; 2 the input is wrong; 130 interrupted, and can continue.",
+        epilog="Exit codes: 0 done; 1 some trials failed, or a gradient differs; 2 the input is wrong; "
+        "130 interrupted, and can continue.",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
@@ -212,6 +215,7 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("directory", type=Path, metavar="DIR", help="a study's folder, such as runs/quickstart")
     show.add_argument("trial", metavar="TRIAL", help="a trial's id, or the beginning of it")
     show.set_defaults(command=_show)
+    add_gradcheck(commands)
     add_wandb(commands)
     return parser
 

@@ -179,6 +179,7 @@ class PairedStreams(Callback):
     def __init__(self, seed: int, owner: object) -> None:
         self.seed = seed
         self._data: GeneratorStates | None = None
+        self._begun: GeneratorStates | None = None
         self._trainer: Trainer | None = None
         if getattr(owner, "uses_global_generators", True):
             for name in ("train", "val", "test"):
@@ -193,6 +194,10 @@ class PairedStreams(Callback):
         self._trainer = trainer
         seed_global_generators(derive(self.seed, "init", "late"))
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The first epoch goes on from where its iterator was made, whatever was read since, as for pretraining."""
+        self._data = self._begun or self._data
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The model's stream of this epoch begins, another on each device that the trial has."""
         more = [trainer.global_rank] if trainer.global_rank else []
@@ -205,7 +210,10 @@ class PairedStreams(Callback):
             self._data = _states_of(derive(self.seed, "order", epoch))
         elif split == "test" or self._data is None:
             self._data = _states_of(derive(self.seed, "order", split))
-        return _Fetching(self._on_data(loader_iter), self._on_data)
+        batches = _Fetching(self._on_data(loader_iter), self._on_data)
+        if split == "train":
+            self._begun = self._data
+        return batches
 
     def _on_data(self, work: Callable[[], Any]) -> Any:
         models = GeneratorStates.now()

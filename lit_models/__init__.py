@@ -7,10 +7,12 @@ from lit_models.layers import Activation, make_activation
 from lit_models.losses import Loss, RegressionLoss
 from lit_models.mean_embedding import MeanEmbedding
 from lit_models.metrics import accuracy, auroc, f1, r2, rmse
-from lit_models.mlp import MLP
+from lit_models.mlp import MLP, MLPInit
 from lit_models.mlp_regressor import MLPRegressor
 from lit_models.network import Network
+from lit_models.numerical_gradient import GradientBy, NumericalGradientMLP
 from lit_models.perceptron import Perceptron
+from lit_models.rbm import RBM, train_rbm
 from lit_models.reading import Readout
 from lit_models.recurrence import Cell, Recurrence
 from lit_models.recurrent import Recurrent
@@ -20,16 +22,20 @@ from lit_models.text_convnet import TextConvNet
 
 __all__ = [
     "MLP",
+    "RBM",
     "Activation",
     "Cell",
     "Classifier",
     "ConvNet",
+    "GradientBy",
     "Head",
     "Init",
     "Loss",
+    "MLPInit",
     "MLPRegressor",
     "MeanEmbedding",
     "Network",
+    "NumericalGradientMLP",
     "Perceptron",
     "Readout",
     "Recurrence",
@@ -47,4 +53,5 @@ __all__ = [
     "make_activation",
     "r2",
     "rmse",
+    "train_rbm",
 ]

@@ -66,6 +66,20 @@ def check_rate(owner: str, name: str, value: object) -> None:
         raise ValueError(f"{owner}: {name} is {value!r}; accepted: a number from 0 up to, not including, 1")
 
 
+def check_positive(owner: str, name: str, value: object) -> None:
+    """Raise unless `value` is a finite number above 0.
+
+    Raises:
+        ValueError: it is not.
+
+    >>> check_positive("MLP", "pretraining_lr", 0)
+    Traceback (most recent call last):
+    ValueError: MLP: pretraining_lr is 0; accepted: a number above 0
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise ValueError(f"{owner}: {name} is {value!r}; accepted: a number above 0")
+
+
 def check_known(owner: str, given: Iterable[str], accepted: Sequence[str]) -> None:
     """Raise unless every argument's name is one of `accepted`.
 

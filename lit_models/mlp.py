@@ -1,18 +1,26 @@
 """Fully connected layers in a row."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from math import prod
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar, Literal, get_args
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from lit_models.arguments import check_choice, check_integers, check_rate
+from lit_models.arguments import check_choice, check_integer, check_integers, check_positive, check_rate
 from lit_models.classifier import Classifier
 from lit_models.initialisation import Init, initialise
 from lit_models.inputs import Reads
 from lit_models.layers import Activation, make_activation
+from lit_models.network import Batch
+from lit_models.pretraining import all_inputs, batches_before_training, pretrain_layers
+
+MLPInit = Literal[Init, "rbm"]
+
+RBM_STD = 0.01
+"""The deviation of the weights from which restricted Boltzmann machines start (Hinton 2012, section 8)."""
 
 
 class MLP(Classifier):
@@ -21,11 +29,21 @@ class MLP(Classifier):
     Args:
         hidden: the number of units of each hidden layer; [] leaves the output layer alone, a perceptron.
         activation: see `make_activation`.
-        init: where weights and biases start, see `initialise`; unless asked, as in plain PyTorch.
+        init: where weights and biases start, see `initialise`; unless asked, as in plain PyTorch. `rbm`: hidden layers
+            of sigmoid units are pretrained before training begins, see `pretrain`; the output layer starts as with
+            xavier.
         dropout: the probability with which a hidden unit is set to zero in training, 0 <= dropout < 1 (Srivastava et
             al. 2014); 0 builds no dropout layer.
         batch_norm: whether to normalise each hidden layer over the batch, before the activation (Ioffe & Szegedy 2015).
+        pretraining_epochs: how often each layer sees each example with `init="rbm"`.
+        pretraining_lr: the learning rate of that.
         options: optimizer, lr_scheduler, head, loss, l1, l2, input_shape and num_classes, see `Classifier`.
+
+    Attributes:
+        reconstruction: with `init="rbm"`, the mean squared error with which the machine of each hidden layer gives its
+            input back, (number of hidden layers,), NaN until they are pretrained; training logs it as
+            pretraining/reconstruction1 and so on. None otherwise. Checkpoints hold it, so that what was loaded is not
+            pretrained again.
 
     Raises:
         ValueError: an argument is not accepted; the message says what is.
@@ -41,26 +59,100 @@ class MLP(Classifier):
     """
 
     reads: ClassVar[Reads] = "numbers"
+    reconstruction: Tensor | None
 
     def __init__(
         self,
         hidden: Sequence[int] = (128,),
         *,
         activation: Activation = "relu",
-        init: Init = "default",
+        init: MLPInit = "default",
         dropout: float = 0.0,
         batch_norm: bool = False,
+        pretraining_epochs: int = 10,
+        pretraining_lr: float = 0.1,
         **options: Any,
     ) -> None:
+        name = type(self).__name__
         make_layers = mlp_recipe(
-            type(self).__name__,
+            name,
             hidden=hidden,
             activation=activation,
             init=init,
             dropout=dropout,
             batch_norm=batch_norm,
+            inits=get_args(MLPInit),
         )
+        check_integer(name, "pretraining_epochs", pretraining_epochs)
+        check_positive(name, "pretraining_lr", pretraining_lr)
+        if init == "rbm":
+            _check_pretrainable(name, hidden, activation, batch_norm=batch_norm)
         super().__init__(make_layers, **options)
+        self._num_hidden, self._pretraining = len(hidden), (pretraining_epochs, pretraining_lr)
+        self.register_buffer("reconstruction", torch.full((len(hidden),), torch.nan) if init == "rbm" else None)
+
+    @property
+    def awaits_pretraining(self) -> bool:
+        """Whether the layers are still to be pretrained before they are trained."""
+        return self.reconstruction is not None and bool(self.reconstruction.isnan().any())
+
+    def on_fit_start(self) -> None:
+        """Call `pretrain` with what the Trainer's data give before training, where that is still to be done.
+
+        Raises:
+            RuntimeError: several devices train.
+        """
+        if self.awaits_pretraining:
+            self.pretrain(batches_before_training(type(self).__name__, self.trainer))
+
+    def pretrain(self, batches: Iterable[Any]) -> None:
+        """With `init="rbm"`, unless that is done: train each hidden layer in turn as a restricted Boltzmann machine.
+
+        It changes parameters and the buffer `reconstruction` and nothing else, from the batches and
+        `torch.initial_seed()`, and draws from no global generator: what trains many networks in one loop calls it for
+        each before it begins. Layers and method: see `pretrain_layers`.
+
+        Args:
+            batches: of (inputs, target), inputs (B, *input_shape), read once; targets are not looked at.
+
+        Raises:
+            ValueError: there are no batches, or their inputs are token ids, all equal or not finite.
+            TypeError: they are something else.
+        """
+        if not self.awaits_pretraining:
+            return
+        assert self.reconstruction is not None
+        name, (epochs, lr) = type(self).__name__, self._pretraining
+        layers: list[Any] = [self.layers.get_submodule(f"linear{at}") for at in range(1, self._num_hidden + 1)]
+        inputs = all_inputs(name, batches, like=layers[0].weight)
+        errors = pretrain_layers(name, layers, inputs, epochs=epochs, lr=lr, seed=torch.initial_seed())
+        self.reconstruction.copy_(errors)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # Lightning's signature
+        """As every classifier's; logs too how well pretrained layers gave their input back before training."""
+        loss = super().training_step(batch, batch_idx)
+        if self.reconstruction is not None:
+            errors = {f"pretraining/reconstruction{at}": error for at, error in enumerate(self.reconstruction, start=1)}
+            self.log_dict(errors, on_step=False, on_epoch=True, batch_size=len(batch[1]))
+        return loss
+
+
+def _check_pretrainable(owner: str, hidden: Sequence[int], activation: str, *, batch_norm: bool) -> None:
+    """Raise unless the hidden layers compute what restricted Boltzmann machines do."""
+    if not hidden:
+        raise ValueError(
+            f"{owner}: init is 'rbm', which pretrains hidden layers, and hidden is []; accepted: one or more"
+        )
+    if activation != "sigmoid":
+        raise ValueError(
+            f"{owner}: init is 'rbm', whose hidden units are on with the probability that a sigmoid gives, and "
+            f"activation is {activation!r}; accepted: activation 'sigmoid', or another init"
+        )
+    if batch_norm:
+        raise ValueError(
+            f"{owner}: init is 'rbm', and batch_norm would undo what the layers have learnt before it; "
+            "accepted: batch_norm false, or another init"
+        )
 
 
 def mlp_recipe(
@@ -68,9 +160,10 @@ def mlp_recipe(
     *,
     hidden: Sequence[int],
     activation: Activation,
-    init: Init,
+    init: MLPInit,
     dropout: float,
     batch_norm: bool,
+    inits: Sequence[str] = get_args(Init),
 ) -> Callable[..., nn.Module]:
     """`mlp_layers` with these arguments, from (input_shape, num_outputs).
 
@@ -79,7 +172,7 @@ def mlp_recipe(
     """
     check_integers(owner, "hidden", hidden)
     check_choice(owner, "activation", activation, get_args(Activation))
-    check_choice(owner, "init", init, get_args(Init))
+    check_choice(owner, "init", init, inits)
     check_rate(owner, "dropout", dropout)
     return partial(mlp_layers, hidden=hidden, activation=activation, init=init, dropout=dropout, batch_norm=batch_norm)
 
@@ -90,7 +183,7 @@ def mlp_layers(
     *,
     hidden: Sequence[int],
     activation: Activation,
-    init: Init,
+    init: MLPInit,
     dropout: float,
     batch_norm: bool,
 ) -> nn.Module:
@@ -112,5 +205,8 @@ def mlp_layers(
         width = units
     layers["output"] = nn.Linear(width, num_outputs)
     network = nn.Sequential(layers)
-    initialise(network, init)
+    initialise(network, "xavier" if init == "rbm" else init)
+    if init == "rbm":
+        for number in range(1, len(hidden) + 1):
+            nn.init.normal_(network.get_submodule(f"linear{number}").weight, std=RBM_STD)  # type: ignore[arg-type]
     return network

@@ -76,7 +76,10 @@ def test_reports_never_imports_torch_and_of_experiments_only_what_is_pure():
         ("wandb_workspaces", {"reports/wandb/saving.py", "reports/wandb/views.py"}),
         ("ray", {"experiments/runners/ray_process.py"}),
         ("torch.func", {"experiments/fusing/step.py"}),
-        ("argparse", {f"experiments/cli{part}.py" for part in ("", "_arguments", "_catalogue", "_run", "_wandb")}),
+        (
+            "argparse",
+            {f"experiments/cli{part}.py" for part in ("", "_arguments", "_catalogue", "_gradients", "_run", "_wandb")},
+        ),
     ],
 )
 def test_each_dangerous_thing_has_one_place(module, place):

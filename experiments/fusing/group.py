@@ -25,6 +25,7 @@ from experiments.steps import has_epoch_metrics
 
 from .findings import NotFusable
 from .layers import is_activation
+from .pretraining import has_pretraining
 from .standin import TrainerStandIn
 from .stopping import mechanisms_of, patience_of
 from .updating import settings_of
@@ -131,6 +132,7 @@ def _check_module(model: LightningModule) -> None:
         "log_dict",
     ]
     allowed = _HOOKS_OF_EPOCH_METRICS if has_epoch_metrics(model) else set()
+    allowed = allowed | {"on_fit_start"} if has_pretraining(model) else allowed
     for name in hooks:
         if name not in allowed and getattr(kind, name) is not getattr(LightningModule, name):
             raise NotFusable(f"{kind.__name__} overrides {name}")

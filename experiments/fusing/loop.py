@@ -28,6 +28,7 @@ from .means import Means
 from .memory import Need, budget_of
 from .nested import mapped
 from .outputs import Outputs
+from .pretraining import BatchesBefore, has_pretraining
 from .probing import Probing, num_examples_of, with_examples
 from .proof import EVALUATIONS, STEPS, Clipping, Proof, peeked
 from .rows import in_rows
@@ -75,7 +76,7 @@ class Together:
         loaders = self._loaders("train")
         self._check_batches(trials)
         self.stand_in = TrainerStandIn(self.trainer["max_epochs"], length_of(loaders[0]))
-        of_trials = {trial.trial_id: self._model_of(trial) for trial in trials}
+        of_trials = self._models_of(trials)
         _check_shapes(of_trials)
         settings = {trial_id: settings_of(model) for trial_id, model in of_trials.items()}
         kinds = {id(trial.config): repr(settings[trial.trial_id].optimizer) for trial in reversed(trials)}
@@ -242,14 +243,24 @@ class Together:
                 ended.append(place)
         return ended
 
-    def _model_of(self, trial: Trial) -> LightningModule:
-        data = self.data[self.seeds.index(trial.seed)]
+    def _models_of(self, trials: Sequence[Trial]) -> dict[str, LightningModule]:
+        """By trial id, from where training starts; a seed's trials after one another, since what they read is kept."""
+        found: dict[str, LightningModule] = {}
+        for seed, data in zip(self.seeds, self.data, strict=True):
+            before = BatchesBefore(data, seed, self.fabric.device)
+            found |= {trial.trial_id: self._model_of(trial, data, before) for trial in trials if trial.seed == seed}
+        return found
+
+    def _model_of(self, trial: Trial, data: LightningDataModule, before: BatchesBefore) -> LightningModule:
         model = NamedDraws(trial.seed).build(partial(make_model, trial.config, data))
         model.trainer = self.stand_in  # type: ignore[assignment]
         seed_global_generators(derive(trial.seed, "init", "late"))
         with default_dtype(self.dtype or torch.get_default_dtype()):
             model.configure_model()
-        return model.to(device=self.fabric.device, dtype=self.dtype)
+        model = model.to(device=self.fabric.device, dtype=self.dtype)
+        if has_pretraining(model):
+            model.pretrain(before)  # type: ignore[operator]
+        return model
 
     def _turns(self, *stream: object) -> Turns | NoTurns:
         """The data's generators, each seed's in its own state, at the start of a stream."""

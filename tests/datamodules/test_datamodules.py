@@ -460,3 +460,32 @@ def test_a_subclass_without_load_is_told_to_write_it():
     data = Empty(batch_size=1, train_size=8, val_size=1, test_size=1, seed=1)
     with pytest.raises(NotImplementedError, match=r"Empty: write load\(self\), which returns \(inputs, target\)"):
         data.setup()
+
+
+def test_unlabelled_examples_are_in_no_split_and_leave_the_splits_as_they_are():
+    plain, more = (Digits(train_size=100, val_size=50, test_size=50, unlabelled_size=n, seed=3) for n in (0, 400))
+    for one, other in zip(plain.split, more.split, strict=True):
+        assert torch.equal(one, other)
+    assert len(more.unlabelled.unique()) == 400
+    assert not torch.isin(more.unlabelled, torch.cat(more.split)).any()
+    fewer = Digits(train_size=100, val_size=50, test_size=50, unlabelled_size=10, seed=3)
+    assert torch.equal(fewer.unlabelled, more.unlabelled[:10])
+
+
+def test_before_training_a_network_may_see_training_and_unlabelled_examples_and_no_others():
+    data = Counted(train_size=10, val_size=10, test_size=10, seed=1)
+    data.setup()
+    seen = torch.cat([target for _, target in data.pretraining_dataloader()])
+    assert torch.equal(seen, data.split.train)
+    digits = Digits(train_size=100, unlabelled_size=300, seed=1)
+    digits.setup()
+    seen = torch.cat([inputs for inputs, _ in digits.pretraining_dataloader()])
+    assert torch.equal(seen, digits.load()[0][torch.cat([digits.split.train, digits.unlabelled])])
+
+
+def test_more_unlabelled_examples_than_there_are_is_told_with_the_numbers():
+    with pytest.raises(ValueError) as error:  # noqa: PT011  # the whole message is compared
+        Digits(train_size=1000, val_size=200, test_size=200, unlabelled_size=398, seed=0)
+    assert str(error.value) == ("Digits: unlabelled_size is 398, and the splits leave 397 of the pool of 1797 examples")
+    with pytest.raises(ValueError, match="Digits: unlabelled_size is -1; accepted: an integer of at least 0"):
+        Digits(unlabelled_size=-1)

@@ -104,7 +104,7 @@ def test_init_reaches_hidden_and_output_layers():
             {"init": "hee"},
             (
                 "MLP: init is 'hee'; accepted: 'default', 'normal', 'xavier', 'xavier_uniform', 'xavier_normal', 'he', "
-                "'he_uniform', 'he_normal'; did you mean 'he'?"
+                "'he_uniform', 'he_normal', 'rbm'; did you mean 'he'?"
             ),
         ),
         (

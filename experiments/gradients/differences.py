@@ -1,0 +1,85 @@
+"""One derivative by central differences, and whether a given one agrees with it: rounding and kinks told apart.
+
+phi(t) is the loss after a displacement t. Its central difference (phi(h) - phi(-h)) / 2h is wrong by about
+h^2 phi'''/6, and by rounding of the loss over h; in double precision, h = 1e-5 makes both small.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+STEP = 1e-5
+SMALLER = (STEP / 10, STEP / 100)
+ROUNDING = 50 * 2.0**-52
+"""What the loss may be wrong by, relative to itself: some sums of rounded numbers."""
+
+EQUAL, KINK, SMALL, WRONG = "equal", "kink", "small", "wrong"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """outcome: equal, kink, small (both less than rounding) or wrong. error: relative."""
+
+    outcome: str
+    differences: float
+    error: float
+
+
+@dataclass(frozen=True, slots=True)
+class Slope:
+    """The derivative of phi at 0.
+
+    phi: the loss after a displacement.
+    at_zero: phi(0).
+    tolerance: the relative difference up to which derivatives agree.
+    """
+
+    phi: Callable[[float], float]
+    at_zero: float
+    tolerance: float
+
+    def compared(self, backward: float) -> Compared:
+        """Another derivative against the differences."""
+        central = self._central(STEP)
+        if max(abs(backward), abs(central)) <= self._noise(STEP):
+            outcome = EQUAL if backward == central == 0 else SMALL
+            return Compared(outcome=outcome, differences=central, error=0.0)
+        error = _relative(backward, central)
+        if self._agree(backward, central, STEP):
+            return Compared(outcome=EQUAL, differences=central, error=error)
+        for step in SMALLER:
+            smaller = self._central(step)
+            can_tell = self._noise(step) < abs(backward - central) / 10
+            if can_tell and self._agree(backward, smaller, step):
+                return Compared(outcome=KINK, differences=smaller, error=_relative(backward, smaller))
+        outcome = KINK if self._is_between_sides(backward) else WRONG
+        return Compared(outcome=outcome, differences=central, error=0.0 if outcome == KINK else error)
+
+    def _is_between_sides(self, backward: float) -> bool:
+        """Whether phi has a kink at 0 itself, and the derivative is one of its two sides or between them.
+
+        The sides of a smooth loss come together as the step becomes smaller; those of a kink do not.
+        """
+        wide = abs(self._side(STEP) - self._side(-STEP))
+        step = SMALLER[0]
+        right, left = self._side(step), self._side(-step)
+        slack = self.tolerance * max(abs(right), abs(left)) + 2 * self._noise(step)
+        is_kink = abs(right - left) > max(wide / 2, slack)
+        return is_kink and min(left, right) - slack <= backward <= max(left, right) + slack
+
+    def _central(self, step: float) -> float:
+        return (self.phi(step) - self.phi(-step)) / (2 * step)
+
+    def _side(self, step: float) -> float:
+        return (self.phi(step) - self.at_zero) / step
+
+    def _noise(self, step: float) -> float:
+        return ROUNDING * max(abs(self.at_zero), 1e-3) / step
+
+    def _agree(self, backward: float, central: float, step: float) -> bool:
+        larger = max(abs(backward), abs(central))
+        return abs(backward - central) <= self.tolerance * larger + self._noise(step)
+
+
+def _relative(one: float, other: float) -> float:
+    larger = max(abs(one), abs(other))
+    return abs(one - other) / larger if larger > 0 else 0.0

@@ -1,0 +1,56 @@
+"""Modules of a user's that do something before they are trained."""
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader, TensorDataset, random_split
+
+from lit_models import MLP
+
+
+class OwnHook(MLP):
+    """Does more in the hook than call `pretrain`."""
+
+    def __init__(self, pretraining_epochs: int = 1) -> None:
+        super().__init__([4], pretraining_epochs=pretraining_epochs, input_shape=(1, 8, 8), num_classes=10)
+
+    def on_fit_start(self) -> None:
+        super().on_fit_start()
+        self.started = True
+
+
+class OwnPretraining(MLP):
+    """Starts from the mean of the inputs, times a factor, on top of what its layers drew."""
+
+    def __init__(self, hidden: list[int], factor: float = 1.0) -> None:
+        super().__init__(hidden, input_shape=(1, 8, 8), num_classes=10)
+        self.factor = factor
+
+    def on_fit_start(self) -> None:
+        self.pretrain(self.trainer.datamodule.pretraining_dataloader())
+
+    def pretrain(self, batches):
+        means = torch.stack([inputs.mean((0, 1)).flatten() for inputs, _ in batches]).mean(0)
+        with torch.no_grad():
+            self.layers.linear1.weight += self.factor * means.to(self.layers.linear1.weight)
+
+
+class Noisy(TensorDataset):
+    """Draws noise at every reading."""
+
+    def __getitem__(self, index):
+        inputs, target = super().__getitem__(index)
+        return inputs + torch.randn(4), target
+
+
+class DrawnPoints(LightningDataModule):
+    """Splits with random_split, shuffles with a DataLoader, and draws noise, from torch's global generator."""
+
+    def setup(self, stage):
+        points = torch.linspace(-1, 1, 160).view(40, 4)
+        self.train, self.val = random_split(Noisy(points, torch.arange(40) % 2), [30, 10])
+
+    def train_dataloader(self):
+        return DataLoader(self.train, batch_size=8, shuffle=True)
+
+    def val_dataloader(self):
+        return DataLoader(self.val, batch_size=5)
