@@ -157,8 +157,7 @@ class Together:
             loss, logged = self.stacked.train_step(batch, batch_idx)
             torch.autograd.backward(loss.sum())
             if self.clipping.value:
-                gradients = [p.grad for p in self.stacked.parameters.values() if p.grad is not None]
-                clip(gradients, self.clipping.value, self.clipping.algorithm)
+                clip(self.stacked.parameters.values(), self.clipping.value, self.clipping.algorithm)
             self.updates.step()
             self.stand_in.global_step += 1
             losses += loss.detach().float()
