@@ -169,8 +169,7 @@ class Together:
             loss, logged = self.stacked.train_step(batch, batch_idx)
             torch.autograd.backward(loss.sum())
             if self.clipping.value:
-                gradients = [p.grad for p in self.stacked.parameters.values() if p.grad is not None]
-                clip(gradients, self.clipping.value, self.clipping.algorithm)
+                clip(self.stacked.parameters.values(), self.clipping.value, self.clipping.algorithm)
             if self.probing is not None and batch_idx == last:
                 self.probing.before_last_step()
                 self.updates.step()

@@ -120,8 +120,7 @@ class Proof:
             loss, logged = stacked.train_step(batch, number)
             torch.autograd.backward(loss.sum())
             if self._clipping.value:
-                gradients = [p.grad for p in stacked.parameters.values() if p.grad is not None]
-                clip(gradients, self._clipping.value, self._clipping.algorithm)
+                clip(stacked.parameters.values(), self._clipping.value, self._clipping.algorithm)
             updates.step()
             found |= {f"the loss of step {number}": loss.detach()}
             found |= {f"{name} of step {number}": entry.value for name, entry in logged.items()}

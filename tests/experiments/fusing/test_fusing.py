@@ -95,9 +95,26 @@ def test_gradients_are_clipped_for_each_trial_by_itself(algorithm, tmp_path):
 
 def test_clipping_scales_each_trial_by_its_own_norm():
     gradients = [torch.tensor([[3.0, 0.0], [0.3, 0.0]]), torch.tensor([[4.0], [0.4]])]
-    clip(gradients, 1.0, "norm")
-    assert torch.allclose(gradients[0], torch.tensor([[0.6, 0.0], [0.3, 0.0]]), atol=1e-5)
-    assert torch.allclose(gradients[1], torch.tensor([[0.8], [0.4]]), atol=1e-5)
+    found = clipped(gradients, 1.0, "norm")
+    assert torch.allclose(found[0], torch.tensor([[0.6, 0.0], [0.3, 0.0]]), atol=1e-5)
+    assert torch.allclose(found[1], torch.tensor([[0.8], [0.4]]), atol=1e-5)
+
+
+@pytest.mark.parametrize("algorithm", ["norm", "value"])
+def test_gradients_in_one_memory_are_clipped_once(algorithm):
+    shared = torch.tensor([[3.0, 4.0]])
+    alone = clipped([shared.clone(), shared.clone()], 0.5, algorithm)
+    together = clipped([shared, shared.view(1, 2)], 0.5, algorithm)
+    assert torch.equal(shared, torch.tensor([[3.0, 4.0]]))
+    assert all(torch.equal(*pair) for pair in zip(alone, together, strict=True))
+
+
+def clipped(gradients, value, algorithm):
+    parameters = [torch.nn.Parameter(torch.zeros_like(gradient)) for gradient in gradients]
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient
+    clip(parameters, value, algorithm)
+    return [parameter.grad for parameter in parameters]
 
 
 def test_each_trial_stops_early_by_itself(tmp_path):
