@@ -16,7 +16,17 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 
 import lit_models
 from datamodules import Digits
-from lit_models import MLP, Activation, Classifier, ConvNet, MeanEmbedding, Perceptron, Recurrent, TextConvNet
+from lit_models import (
+    MLP,
+    Activation,
+    Classifier,
+    ConvNet,
+    MeanEmbedding,
+    NumericalGradientMLP,
+    Perceptron,
+    Recurrent,
+    TextConvNet,
+)
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers"),  # the data are in memory
@@ -31,6 +41,7 @@ IMAGES: dict[str, Callable[..., Classifier]] = {
     "mlp": partial(MLP, hidden=[16, 12]),
     "mlp without hidden layers": partial(MLP, hidden=[]),
     "mlp with all": partial(MLP, hidden=[16, 12], activation="prelu", batch_norm=True, dropout=0.5),
+    "mlp with a measured gradient": partial(NumericalGradientMLP, hidden=[16, 12]),
     "convnet": partial(ConvNet, filters=[4, 6], kernel_size=[3, 2]),
     "convnet without pooling": partial(ConvNet, filters=[4], kernel_size=3, stride=2, pool="none"),
     "convnet with all": partial(
@@ -283,7 +294,9 @@ def test_trains_in_stock_lightning_cli_and_loads_from_its_checkpoint(name, tmp_p
     cli = LightningCLI(args=config, save_config_callback=None)
     of_epoch = {"f1", "auroc"} if cli.datamodule.num_classes == 2 else set()
     of_val, of_test = ({f"{split}/{each}" for each in of_epoch | {"loss", "acc"}} for split in ("val", "test"))
-    assert set(cli.trainer.callback_metrics) == {"train/loss", "train/acc", *of_val}
+    measured = ("evaluations", "seconds", "relative_error") if isinstance(cli.model, NumericalGradientMLP) else ()
+    of_train = {"train/loss", "train/acc", *(f"gradient/{each}" for each in measured)}
+    assert set(cli.trainer.callback_metrics) == of_train | of_val
     [tested] = cli.trainer.test(cli.model, datamodule=cli.datamodule, verbose=False)
     assert set(tested) == of_test
 
