@@ -1,0 +1,81 @@
+"""`ablate gradcheck` as a user meets it, and where a trial's gradient is taken."""
+
+import sys
+
+import pytest
+import torch
+import yaml
+from small_study import small_study
+
+from experiments import parse_study
+from experiments.build import make_model
+from experiments.cli import main
+from experiments.gradients.start import start_of
+from experiments.plan import plan_trials
+from experiments.seeding import NamedDraws
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(small_study()))
+    wrong = {
+        "model": {"class_path": "wrong_classifier.WrongClassifier", "init_args": {"hidden": [4]}},
+        "data": {"class_path": "datamodules.Digits"},
+        "trainer": {"max_epochs": 1},
+    }
+    factors = {"f": {"key": "model.init_args.activation", "levels": ["tanh", "sigmoid"]}}
+    (tmp_path / "wrong.yaml").write_text(yaml.safe_dump(small_study(base=wrong, factors=factors)))
+
+
+def ablate(capsys, *arguments):
+    code = main(arguments)
+    captured = capsys.readouterr()
+    return code, " ".join(captured.out.split()), captured.err
+
+
+def test_a_right_gradient_is_said_to_agree_and_ends_with_0(capsys):
+    code, out, _ = ablate(capsys, "gradcheck", "mine.yaml")
+    assert code == 0
+    assert "layers.output.weight" in out
+    assert "the gradient agrees with differences: relative tolerance 0.0001," in out
+
+
+def test_a_wrong_one_is_named_in_words_and_ends_with_1(capsys):
+    code, out, _ = ablate(capsys, "gradcheck", "wrong.yaml", "f=sigmoid,seed=0", "--entries", "5")
+    assert code == 1
+    assert "WrongClassifier, f=sigmoid, seed=0" in out
+    assert "layers.linear1.weight 256 5" in out
+    assert "the gradient DIFFERS from differences" in out
+    assert "layers.linear1.bias [" in out
+    assert ": backward says " in out
+
+
+def test_what_is_wrong_with_the_input_ends_with_2(capsys):
+    code, _, err = ablate(capsys, "gradcheck", "mine.yaml", "--tolerance", "3")
+    assert (code, err) == (2, "ablate: tolerance is 3: a number between 0 and 1 is needed\n")
+    code, _, err = ablate(capsys, "gradcheck", "mine.yaml", "activation=rleu,seed=0")
+    assert code == 2
+
+
+def test_a_trial_is_checked_where_it_starts_on_the_batch_it_begins_with():
+    trial = plan_trials(parse_study(small_study()))[0]
+    model, (inputs, target) = start_of(trial)
+    twin = NamedDraws(trial.seed).build(lambda: make_model(trial.config, model_data(trial)))
+    for one, other in zip(model.parameters(), twin.parameters(), strict=True):
+        assert torch.equal(one, other)
+    expected = next(iter(model_data(trial).train_dataloader()))
+    assert torch.equal(inputs, expected[0])
+    assert torch.equal(target, expected[1])
+
+
+def model_data(trial):
+    from experiments.build import make_data
+    from experiments.seeding import seed_global_generators
+
+    seed_global_generators(trial.seed)
+    data = make_data(trial.config)
+    data.setup("fit")
+    return data

@@ -1,0 +1,183 @@
+"""Modules whose gradients are right, wrong, or none, each in one way."""
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import nn
+
+
+class Regression(LightningModule):
+    """Two layers of four inputs; subclasses say how the hidden values and the loss come about."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(1)
+        self.first = nn.Linear(4, 5)
+        self.second = nn.Linear(5, 1)
+        with torch.no_grad():
+            for parameter in self.parameters():
+                parameter.copy_(torch.randn(parameter.shape, generator=generator))
+
+    def hidden(self, x):
+        return torch.tanh(self.first(x))
+
+    def training_step(self, batch, batch_idx):
+        x, y = batch
+        loss = (self.second(self.hidden(x)).squeeze(1) - y).square().mean()
+        self.log("train/loss", loss)
+        self.log_dict({"train/twice": 2 * loss}, on_step=True, prog_bar=True)
+        return loss
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+class WrongCube(torch.autograd.Function):
+    """x cubed, whose backward forgets a factor."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x**3
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (x,) = ctx.saved_tensors
+        return gradient * x**2
+
+
+class WrongBackward(Regression):
+    def hidden(self, x):
+        return WrongCube.apply(self.first(x))
+
+
+class WrongRow(torch.autograd.Function):
+    """The identity, whose backward leaves one of the columns out."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        gradient = gradient.clone()
+        gradient[:, 3] = 0
+        return gradient
+
+
+class WrongInOneUnit(Regression):
+    def hidden(self, x):
+        return torch.tanh(WrongRow.apply(self.first(x)))
+
+
+class Detached(Regression):
+    """The loss depends on the first layer, and no gradient reaches it."""
+
+    def hidden(self, x):
+        return torch.tanh(self.first(x)).detach()
+
+
+class OwnBackward(Regression):
+    """A hook of Lightning that scales what it leaves."""
+
+    def backward(self, loss, *args, **kwargs):
+        (2 * loss).backward()
+
+
+class Dropped(Regression):
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop = nn.Dropout(0.5)
+        self.norm = nn.BatchNorm1d(5)
+
+    def hidden(self, x):
+        return self.drop(torch.tanh(self.norm(self.first(x))))
+
+
+class Rectified(Regression):
+    """Units that are exactly 0 for some examples, where the first layer's entries are, and ReLU has two slopes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.no_grad():
+            self.first.weight.zero_()
+            self.first.bias.copy_(torch.tensor([0.0, 1.0, -1.0, 0.5, 2.0]))
+
+    def hidden(self, x):
+        return torch.relu(self.first(x))
+
+
+class NearKink(Rectified):
+    """The first unit's kink is beside the start, nearer than the step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.no_grad():
+            self.first.bias[0] = 2e-6
+
+
+class BothSides(torch.autograd.Function):
+    """ReLU with a backward that is wrong on both of its sides."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.clamp(min=0)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (x,) = ctx.saved_tensors
+        return gradient * torch.where(x > 0, 3.0, -2.0).to(gradient)
+
+
+class WrongAtKink(Rectified):
+    def hidden(self, x):
+        return BothSides.apply(self.first(x))
+
+
+class Saturated(Regression):
+    """Sigmoids so far out that no difference of the loss shows the first layer."""
+
+    def hidden(self, x):
+        return torch.sigmoid(self.first(x).abs() + 25)
+
+
+class ByHand(Regression):
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+
+
+class ReturnsNone(Regression):
+    def training_step(self, batch, batch_idx):
+        return None
+
+
+class ReturnsMany(Regression):
+    def training_step(self, batch, batch_idx):
+        return batch[1] * self.second.bias
+
+
+class NotFinite(Regression):
+    def training_step(self, batch, batch_idx):
+        return self.second.bias.sum() * torch.inf
+
+
+class Counts(Regression):
+    def training_step(self, batch, batch_idx):
+        self.steps = getattr(self, "steps", 0) + 1
+        return super().training_step(batch, batch_idx) * self.steps
+
+
+class SingleOnly(Regression):
+    def hidden(self, x):
+        return self.first(x.float())
+
+
+class AsksTheTrainer(Regression):
+    def training_step(self, batch, batch_idx):
+        return super().training_step(batch, batch_idx) / self.trainer.num_devices
+
+
+class Constant(Regression):
+    def training_step(self, batch, batch_idx):
+        return torch.tensor(1.0)
