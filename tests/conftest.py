@@ -1,5 +1,6 @@
 """What several tests need: the environment of one thread, real data where it is, and small studies."""
 
+import gc
 import importlib.util
 import multiprocessing
 import os
@@ -57,3 +58,9 @@ def unchanged_environment():
     left = {name for name in after.keys() | before.keys() if after.get(name) != before.get(name)}
     left = {name for name in left if not name.startswith(("PYTEST_", "PL_", "KMP_", "TORCH", "PYTORCH_"))}  # libraries'
     assert not left, f"the test left environment variables changed: {sorted(left)}"
+
+
+def pytest_collection_finish():
+    """What is imported stays: collections of garbage, of which statsmodels makes one a call, need not look at it."""
+    gc.collect()
+    gc.freeze()

@@ -90,6 +90,7 @@ def assert_same_as_uninterrupted(study_path, tmp_path, fuse):
     assert all([attempt["status"] for attempt in history].count("finished") == 1 for history in histories)
 
 
+@pytest.mark.slow
 def test_a_command_killed_while_it_trains_continues_to_the_same_results(study_path, tmp_path):
     assert kill_after(study_path, tmp_path / "killed", num_more=3, seconds=0.13)
     with Ledger(tmp_path / "killed" / "ledger.sqlite", writable=False) as ledger:

@@ -23,7 +23,7 @@ LEVELS = {"activation": ("sigmoid", "tanh", "relu"), "init": ("xavier", "he")}
 scores_of_a_study = st.lists(
     st.floats(min_value=-1, max_value=1, allow_subnormal=False) | st.just(math.nan), min_size=24, max_size=24
 )
-FEW = settings(max_examples=15, deadline=None)
+FEW = settings(max_examples=8, deadline=None)
 
 
 def frame_of(values, names):

@@ -72,7 +72,7 @@ def test_every_shipped_model_with_every_init_batch_norm_and_dropout(name, tmp_pa
 ACTIVATIONS = ["relu", "sigmoid", "tanh", "leaky_relu", "prelu", "gelu", "identity"]
 
 
-@pytest.mark.parametrize("name", ["MLP", "ConvNet"])
+@pytest.mark.parametrize("name", ["MLP", pytest.param("ConvNet", marks=pytest.mark.slow)])
 def test_activations_share_a_group_and_prelu_its_slope_with_nobody(name, tmp_path):
     trials = trials_of(MODELS[name], ACTIVATIONS, key="model.init_args.activation", seeds=1)
     assert_equal(trials, tmp_path)
@@ -80,6 +80,7 @@ def test_activations_share_a_group_and_prelu_its_slope_with_nobody(name, tmp_pat
     assert len(counts) == 2
 
 
+@pytest.mark.slow
 def test_dropout_rates_share_a_group_and_draw_the_masks_of_each_trial_alone(tmp_path):
     """A rate of 0 builds no dropout layer and still shares the group."""
     assert_equal(trials_of(mlp(), [0.0, 0.1, 0.5], key="model.init_args.dropout"), tmp_path)
@@ -117,6 +118,7 @@ def clipped(gradients, value, algorithm):
     return [parameter.grad for parameter in parameters]
 
 
+@pytest.mark.slow
 def test_each_trial_stops_early_by_itself(tmp_path):
     stopping = {
         "class_path": "lightning.pytorch.callbacks.EarlyStopping",

@@ -39,7 +39,7 @@ def trials(name, levels=(0.003, 0.01), key=LR, model=None, data=None, **trainer)
     return trials_of(model, list(levels), key=key, data=data, max_epochs=3, **trainer)
 
 
-@pytest.mark.parametrize("head", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("head", ["softmax", pytest.param("sigmoid", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_fused_equals_alone(name, head, tmp_path):
     assert_equal(trials(name, model={"head": head}), tmp_path)
