@@ -248,7 +248,7 @@ def test_a_file_that_is_no_study_says_so(tmp_path, monkeypatch, text, message):
 
 
 def test_an_unknown_study_names_the_nearest():
-    with pytest.raises(InputError, match=r"there is no study 'quickstrat'; did you mean 'quickstart'\? shipped: "):
+    with pytest.raises(InputError, match=r"there is no study 'quickstrat'; did you mean 'quickstart'\?"):
         load_study("quickstrat")
 
 
