@@ -25,8 +25,11 @@ from .nested import mapped
 def has_pretraining(model: LightningModule) -> bool:
     """Whether a module has that method, and its `on_fit_start` is the one that belongs to it.
 
-    A class further down that has a hook of its own without a method of its own does something else there.
+    A class further down that has a hook of its own without a method of its own does something else there, and a method
+    of this name without a hook is something else altogether.
     """
+    if type(model).on_fit_start is LightningModule.on_fit_start:
+        return False
     kinds = type(model).__mro__
     own = {
         name: next((place for place, kind in enumerate(kinds) if name in vars(kind)), len(kinds))

@@ -1,7 +1,7 @@
 """Modules of a user's that do something before they are trained."""
 
 import torch
-from lightning.pytorch import LightningDataModule
+from lightning.pytorch import LightningDataModule, LightningModule
 from torch.utils.data import DataLoader, TensorDataset, random_split
 
 from lit_models import MLP
@@ -32,6 +32,19 @@ class OwnPretraining(MLP):
         means = torch.stack([inputs.mean((0, 1)).flatten() for inputs, _ in batches]).mean(0)
         with torch.no_grad():
             self.layers.linear1.weight += self.factor * means.to(self.layers.linear1.weight)
+
+
+class OtherMethod(MLP):
+    """Has a method of the name, and another hook's method under it, none of which is Lightning's."""
+
+    def __init__(self, factor: float = 1.0) -> None:
+        super().__init__([4], input_shape=(1, 8, 8), num_classes=10)
+        self.factor = factor
+
+    on_fit_start = LightningModule.on_fit_start
+
+    def pretrain(self, batches):
+        raise AssertionError("nobody asked for it")
 
 
 class Noisy(TensorDataset):

@@ -63,6 +63,11 @@ def test_a_hook_of_another_kind_keeps_a_module_alone():
     assert reasons == {"OwnHook overrides on_fit_start"}
 
 
+def test_a_method_of_that_name_that_no_hook_calls_is_not_called(tmp_path):
+    model = {"class_path": "pretrained_module.OtherMethod"}
+    assert_equal(trials_of(model, [1.0, 2.0], key="model.init_args.factor", max_epochs=1), tmp_path)
+
+
 def test_pretraining_of_ones_own_fuses(tmp_path):
     model = {"class_path": "pretrained_module.OwnPretraining", "init_args": {"hidden": [6]}}
     trials = trials_of(model, [0.5, 2.0], key="model.init_args.factor", max_epochs=1)
