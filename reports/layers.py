@@ -8,16 +8,11 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
+from experiments.mechanism_options import is_mechanism
+
 MECHANISM, GAP = "mechanism/", "gap/"
 
-
-def is_mechanism(metric: str) -> bool:
-    """Whether a metric tells of the inside of a network or of its generalisation gap.
-
-    >>> [is_mechanism(name) for name in ("mechanism/dead/relu1", "gap/acc", "test/acc")]
-    [True, True, False]
-    """
-    return metric.startswith((MECHANISM, GAP))
+__all__ = ["GAP", "MECHANISM", "in_order", "is_mechanism", "quantity_and_layer"]
 
 
 def quantity_and_layer(metric: str) -> tuple[str, str] | None:
