@@ -27,8 +27,8 @@ def model_of(study: Study) -> str:
 
 def contrast_of(claim: Claim) -> str:
     """What is compared: "activation: relu − sigmoid", and the two contexts of a claim on an interaction."""
-    where = "".join(f", where {factor}={level}" for factor, level in claim.where)
-    text = f"{claim.factor}: {claim.better} − {claim.than}{where}"
+    where = ", ".join(f"{factor}={level}" for factor, level in claim.where)
+    text = f"{claim.factor}: {claim.better} − {claim.than}" + (where and f", where {where}")
     if claim.under is None or claim.than_under is None:
         return text
     return f"{text}, under {'='.join(claim.under)} more than under {'='.join(claim.than_under)}"
