@@ -138,6 +138,8 @@ def _trained(
             print_report_of(directory, console)
             if mirror is not None:
                 mirror.send_report()
+        elif diverged := outcome.counts["diverged"]:
+            console.print(f"no trial has finished, so there is no report: {diverged} diverged")
     if mirror is not None:
         print_mirrored(mirror, directory, dict(outcome.counts), console)
     return outcome

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 CONFIDENCE = 0.95
+_SINGLE = float(np.finfo(np.float32).eps)  # relative: metrics are logged in single precision
 _ROUNDING = 16 * float(np.finfo(np.float64).eps)  # relative: means over contexts add a few roundings to a difference
 
 
@@ -100,7 +101,8 @@ def paired_difference(
 ) -> PairedDifference:
     """The differences level - reference, pair by pair.
 
-    Differences that rounding alone explains (16 units in the last place of a pair's larger value) count as 0.
+    Differences that rounding alone explains (16 units in the last place of a pair's larger value) count as 0. Where all
+    are one value but for the rounding of single precision, in which metrics are logged, there is no spread.
 
     Arguments:
         level: (n,), the values under the level.
@@ -136,7 +138,8 @@ def paired_difference(
     with np.errstate(over="ignore", invalid="ignore"):
         differences = differences_of(one, other)
         mean = float(differences.mean())
-        is_one_value = bool((np.abs(differences - np.median(differences)) <= _rounding(one, other)).all())
+        blur = _SINGLE * np.maximum(np.abs(one), np.abs(other))
+        is_one_value = bool((np.abs(differences - np.median(differences)) <= blur).all())
         sd = 0.0 if is_one_value else _spread(differences)
     is_constant = sd == 0
     low, high = _t_interval(mean, sd, n, confidence, overlap)

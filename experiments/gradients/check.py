@@ -68,6 +68,7 @@ class Losses:
         self.num_evaluations = 0
         self._seed = seed
         self._module = copy.deepcopy(module).cpu().double()
+        _hook_alike(module, self._module)
         try:
             self._module.trainer = module.trainer
         except RuntimeError:  # it has none
@@ -80,6 +81,8 @@ class Losses:
         }
         if not self.parameters:
             raise InputError(f"{self.name} has no parameters to train once it is built")
+        if numbers := [name for name, parameter in self.parameters.items() if parameter.is_complex()]:
+            raise InputError(f"{self.name}: {', '.join(numbers)}: complex parameters cannot be compared; real ones can")
         for parameter in self.parameters.values():
             parameter.data = parameter.data.contiguous()
 
@@ -206,3 +209,11 @@ def _in_double(x: Tensor) -> Tensor:
 
 def _ignore(*_: Any, **__: Any) -> None:
     """What a step logs is nobody's business here."""
+
+
+def _hook_alike(module: LightningModule, copied: LightningModule) -> None:
+    """Give the parameters of the copy the hooks that `Tensor.register_hook` left; a deep copy has none."""
+    parameters = dict(copied.named_parameters())
+    for name, parameter in module.named_parameters():
+        for hook in (getattr(parameter, "_backward_hooks", None) or {}).values():
+            parameters[name].register_hook(hook)  # type: ignore[no-untyped-call]

@@ -86,6 +86,14 @@ def test_a_difference_of_rounding_alone_counts_as_zero():
     assert (found.mean, found.p_value) == (0, 1)
 
 
+def test_the_rounding_of_single_precision_is_no_spread():
+    accuracies = np.array([750, 794], dtype=np.float32) / np.float32(810)
+    found = paired_difference(accuracies - np.float32(16) / np.float32(810), accuracies)
+    assert found.sd == 0  # both seeds have 16 right answers less
+    assert math.isnan(found.p_value)
+    assert not paired_difference([0.9, 0.8, 0.7], [0.9, 0.8, 0.700001]).is_constant
+
+
 def test_one_difference_in_all_pairs_has_neither_interval_nor_p_and_is_marked():
     found = paired_difference([0.97, 0.95], [0.96, 0.94])  # 0.97 - 0.96 != 0.95 - 0.94 in floating point
     assert found.is_constant

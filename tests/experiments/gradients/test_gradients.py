@@ -85,6 +85,12 @@ def test_a_backward_hook_is_what_is_checked():
     assert len(differing(check_gradients(modules.OwnBackward(), batch()))) == 4
 
 
+def test_a_hook_of_a_parameter_is_checked_too_and_may_be_what_is_wrong():
+    module = modules.Regression()
+    module.first.weight.register_hook(lambda gradient: -gradient)
+    assert differing(check_gradients(module, batch())) == ["first.weight"]
+
+
 @pytest.mark.parametrize("kind", [modules.Rectified, modules.NearKink])
 def test_a_kink_is_said_to_be_one_and_not_a_wrong_gradient(kind):
     check = check_gradients(kind(), batch())
@@ -224,6 +230,13 @@ def test_what_has_no_gradient_to_compare_is_told(kind, message):
     with pytest.raises(InputError) as error:
         check_gradients(kind(), batch())
     assert str(error.value).startswith(message)
+
+
+def test_complex_parameters_are_refused():
+    module = modules.Regression()
+    module.phase = nn.Parameter(torch.zeros(2, dtype=torch.complex64))
+    with pytest.raises(InputError, match="Regression: phase: complex parameters cannot be compared; real ones can"):
+        check_gradients(module, batch())
 
 
 def test_arguments_out_of_range_are_refused():
