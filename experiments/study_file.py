@@ -22,6 +22,7 @@ from .study_reader import StudyReader
 
 DEFAULT_SEEDS = 5
 FEWEST_FOLDS = 2
+MOST_SEEDS = 1_000_000
 SHIPPED = resources.files("experiments.studies")
 LONGEST_CHAPTER = 40  # characters: a heading of `ablate list`
 
@@ -308,9 +309,10 @@ class _Parser(StudyReader):
 
     def seeds(self, value: Any) -> tuple[int, ...]:
         if isinstance(value, int) and not isinstance(value, bool):
-            if value >= 1:
+            if 1 <= value <= MOST_SEEDS:
                 return tuple(range(value))
-            self.wrong("seeds", f"is {value}; at least 1 is needed")
+            needed = "at least 1 is needed" if value < 1 else f"at most {MOST_SEEDS:,} are possible"
+            self.wrong("seeds", f"is {value}; {needed}")
             return ()
         if not isinstance(value, list | tuple) or not value:
             self.wrong("seeds", f"is {value!r}; a number of seeds or a list of seeds is expected")

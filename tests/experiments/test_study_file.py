@@ -90,6 +90,7 @@ WRONG = [
     ({"minutes": "ten"}, "minutes: is 'ten'; a positive number of minutes is expected"),
     ({"chaptr": "Text"}, "chaptr: is not a key here; did you mean 'chapter'?"),
     ({"seeds": 0}, "seeds: is 0; at least 1 is needed"),
+    ({"seeds": 2**63}, "seeds: is 9223372036854775808; at most 1,000,000 are possible"),
     ({"seeds": -3}, "seeds: is -3; at least 1 is needed"),
     ({"seeds": True}, "seeds: is True; a number of seeds or a list of seeds is expected"),
     ({"seeds": [1, -1]}, "seeds: -1 is not a seed; whole numbers from 0 to 4294967295 are"),
