@@ -101,14 +101,17 @@ class Driver:
             sink.planned(self._ledger.counts(), groups, runner.num_places)
         self._waiting = Waiting(groups, runner.num_places, self._ledger.expected_seconds)
         self._some_take_several = any(places_of(group) > 1 for group in groups)
-        try:
+        with contextlib.ExitStack() as at_an_error:
+            at_an_error.callback(self._release)
             while self._waiting:
                 runner.run(map(self._task, self._waiting), self._handle)
-        except BaseException:
-            with contextlib.suppress(LedgerError):  # a full disk, perhaps, which is what ended this: they are pending
-                self._write()
-                self._ledger.release()
-            raise
+            at_an_error.pop_all()
+
+    def _release(self) -> None:
+        """Put what has ended on disk, and what is running back to pending."""
+        with contextlib.suppress(LedgerError):  # a full disk, perhaps, which is what ended this: they are pending
+            self._write()
+            self._ledger.release()
 
     def _task(self, group: Group) -> Task:
         """The next piece of work; what has ended by now is on disk first."""

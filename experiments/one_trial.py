@@ -92,12 +92,11 @@ def run_trial(
             return TrialOutcome(trial=chosen, directory=directory, row=begun.row, was_trained=False, is_counted=False)
         for sink in sinks:
             sink.planned(begun.counts, [Group(trials=(chosen,))], runner.num_places)
-        try:
+        with contextlib.ExitStack() as at_an_error:
+            at_an_error.callback(_release, chosen, begun.attempt, directory)
             result = _trained(chosen, directory, runner, sinks)
             is_counted, row = _record(chosen, begun.attempt, result, directory, wait_seconds)
-        except BaseException:
-            _release(chosen, begun.attempt, directory)
-            raise
+            at_an_error.pop_all()
     if is_counted:
         for sink in sinks:
             sink.ended(chosen, result)
