@@ -19,7 +19,7 @@ CLASS_PATH = "experiments.mechanisms.Mechanisms"
 QUANTITIES = ("gradients", "activations", "saturation", "dead", "updates", "weights", "gap")
 """In the order in which their metrics are told; docs/mechanisms.md says what each is."""
 
-DEFAULT_EXAMPLES = 256
+DEFAULT_EXAMPLES = 128
 
 _KEYS = ("measure", "examples")
 _EXPECTED = f"all, a list of {', '.join(QUANTITIES)}, or {{measure, examples}} is expected"

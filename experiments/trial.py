@@ -99,10 +99,10 @@ def is_bad_loss(name: str, value: float) -> bool:
     >>> is_bad_loss("gap/loss", float("nan"))
     False
     """
-    if is_mechanism(name):
+    if math.isfinite(value) or is_mechanism(name):  # in this order: most are finite, which takes no time to see
         return False
     last = name.rpartition("/")[2].removesuffix("_epoch").removesuffix("_step")
-    return (last == "loss" or last.endswith("_loss")) and not math.isfinite(value)
+    return last == "loss" or last.endswith("_loss")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -120,11 +120,12 @@ class Together:
                 self.turns = self._turns("order", epoch)
                 batches = self.batches["train"].epoch(epoch, self.turns)
             losses, means = self._train_epoch(epoch, batches)
+            num_validated = 0
             if self._has("val"):
                 going = [place for place, has_ended in enumerate(self.has_ended) if not has_ended]
-                self._evaluate("val", means, self.turns, going)
+                num_validated = self._evaluate("val", means, self.turns, going)
             self.updates.end_epoch()
-            mechanisms = self._mechanisms(means)
+            mechanisms = self._mechanisms(means, num_validated)
             ended = self._end_epoch(epoch, torch.isfinite(losses).tolist(), means, mechanisms, emit)
             if self._has("test") and any(self.diverged[place] is None for place in ended):
                 tests = Means(len(self.trials))
@@ -181,8 +182,8 @@ class Together:
             means.add(logged)
         return losses, means
 
-    def _evaluate(self, split: str, means: Means, turns: Turns | NoTurns, places: Sequence[int]) -> None:
-        """One validation or test; the metrics of an epoch only for the trials at these places."""
+    def _evaluate(self, split: str, means: Means, turns: Turns | NoTurns, places: Sequence[int]) -> int:
+        """One validation or test, of how many examples; the metrics of an epoch only for the trials at these places."""
         is_first = split not in self.batches
         if is_first:
             self.batches[split] = self._in_rows(self._loaders(split))
@@ -193,8 +194,11 @@ class Together:
                 self.proof.evaluation(split, batch)
         outputs = Outputs(len(self.batches[split]), self.budget)
         tested = CollectedTogether(self.rows, places if split == "test" else [])
+        num_examples = 0
         for batch_idx, batch in enumerate(batches):
-            rows_at_once = self._rows_at_once(first_size(mapped(itemgetter(0), batch)))
+            size = first_size(mapped(itemgetter(0), batch))
+            num_examples += size
+            rows_at_once = self._rows_at_once(size)
             found = self.stacked.eval_step(EVALUATIONS[split], batch, batch_idx, rows_at_once)
             means.add(found.logged)
             outputs.add(found.outputs)
@@ -203,13 +207,14 @@ class Together:
         for place in places:
             with default_dtype(self.dtype or torch.get_default_dtype()):
                 means.add_epoch(place, measured(self.models[place], split, outputs.of_trial(place)))
+        return num_examples
 
-    def _mechanisms(self, means: Means) -> Sequence[Metrics]:
+    def _mechanisms(self, means: Means, num_validated: int) -> Sequence[Metrics]:
         """What the study asks for of the inside of each trial; means: of the epoch that ends, validation included."""
         if self.probing is None:
             return [{} for _ in self.trials]
         validation = [seen.recorded for seen in means.of_trials()] if self._has("val") else None
-        return self.probing.metrics(validation, self.dtype or torch.get_default_dtype())
+        return self.probing.metrics(validation, num_validated, self.dtype or torch.get_default_dtype())
 
     def _rows_at_once(self, num_examples: int) -> int:
         return self.need.rows_at_once(self.rows.num_columns, num_examples, self.budget)

@@ -19,7 +19,7 @@ from experiments.mechanisms.alone import gradients_of
 from experiments.mechanisms.callback import update_ratios
 from experiments.mechanisms.gap import gaps
 from experiments.mechanisms.layers import Recorder, hooked, in_flow, kind_of, watched, weights_of, without_dropout
-from experiments.mechanisms.sample import GAP_BATCH, GAP_EXAMPLES, num_wanted, rebatched, size_of
+from experiments.mechanisms.sample import GAP_BATCH, num_of_gap, num_wanted, rebatched, size_of
 from experiments.mechanisms.told import Metrics, Seen, metrics_of
 from experiments.steps import measured
 
@@ -55,8 +55,10 @@ class Probing:
         self._measure = options.measure
         self._stacked, self._models, self._rows_at_once = together, models, rows_at_once
         self._probe = _rebatched(batches, options.examples, options.examples)[0]
-        self._sample = _rebatched(batches, GAP_BATCH, GAP_EXAMPLES) if "gap" in self._measure else []
+        self._first = list(batches) if "gap" in self._measure else []
+        self._sample: list[Any] = []  # of them, batches that are compared with validation
         self._owners = weights_of(together.template)
+        self._kinds: dict[str, list[str | None]] = {}  # name of a module -> its kind in each trial (T,)
         self._before: dict[str, Tensor] = {}
         self._updates: dict[str, Tensor] = {}
 
@@ -71,17 +73,22 @@ class Probing:
         self._updates = update_ratios(self._before, self._weights(), num_trials)
         self._before = {}
 
-    def metrics(self, validation: Sequence[Mapping[str, float]] | None, dtype: torch.dtype) -> list[Metrics]:
+    def metrics(
+        self, validation: Sequence[Mapping[str, float]] | None, num_validated: int, dtype: torch.dtype
+    ) -> list[Metrics]:
         """The metrics of every trial, at the end of an epoch.
 
         Arguments:
             validation: (T,), what the epoch's validation measured; None where there was none.
+            num_validated: on how many examples.
             dtype: what new tensors are.
         """
         found: list[Metrics] = [{} for _ in self._models]
         if {*self._measure} - {"gap"}:
             found = self._probed()
-        if self._sample and validation is not None:
+        if self._first and validation is not None:
+            if not self._sample:
+                self._sample = _rebatched(self._first, GAP_BATCH, num_of_gap(num_validated))
             of_gap = [gaps(*pair) for pair in zip(self._evaluated(dtype), validation, strict=True)]
             found = [metrics | own for metrics, own in zip(found, of_gap, strict=True)]
         return found
@@ -103,7 +110,7 @@ class Probing:
         """Of the trials in the rows at work."""
         together = self._stacked
         rows, columns = together.shape
-        places = range(together.first_row * columns, (together.first_row + rows) * columns)
+        cut = slice(together.first_row * columns, (together.first_row + rows) * columns)
         recorder = Recorder(modules)
         recorded: dict[str, list[Tensor]] = {}
 
@@ -122,7 +129,7 @@ class Probing:
                 loss, _ = together.train_step(batch, 0)
         finally:
             together.listener = None
-        weights, cut = self._weights(), slice(places.start, places.stop)
+        weights = self._weights()
         of_weights: dict[str, Tensor] = {}
         of_outputs: dict[str, list[Tensor]] = {}
         if has_gradients:
@@ -132,13 +139,18 @@ class Probing:
             weights={name: values.detach()[cut] for name, values in weights.items()},
             owners=self._owners,
             outputs=recorder.outputs,
-            kinds={name: [kind_of(_part(self._models[place], name)) for place in places] for name in recorder.outputs},
+            kinds={name: self._kinds_of(name)[cut] for name in recorder.outputs},
             num_examples=size_of(mapped(_first, batch)),
             weight_gradients={name: values[cut] for name, values in of_weights.items()},
             output_gradients={name: [each.flatten(0, 1) for each in calls] for name, calls in of_outputs.items()},
             updates={name: values[cut] for name, values in self._updates.items()},
         )
         return metrics_of(seen, self._measure)
+
+    def _kinds_of(self, name: str) -> list[str | None]:
+        if name not in self._kinds:
+            self._kinds[name] = [kind_of(_part(model, name)) for model in self._models]
+        return self._kinds[name]
 
     def _evaluated(self, dtype: torch.dtype) -> list[Mapping[str, float]]:
         """What the validation step of each trial logs on examples of training."""

@@ -68,7 +68,7 @@ def probed(
 def gradients_of(
     loss: Tensor, weights: Mapping[str, Tensor], outputs: Mapping[str, Sequence[Tensor]]
 ) -> tuple[dict[str, Tensor], dict[str, list[Tensor]]]:
-    """The gradients of a loss, by name, of those weights and outputs that have one; 0 where it does not depend on them.
+    """The gradients of a loss, by name, of those weights and outputs that it is computed from.
 
     Raises:
         ValueError: when there is nothing to differentiate.
@@ -79,12 +79,28 @@ def gradients_of(
     reached = {name: calls for name, calls in outputs.items() if all(call.requires_grad for call in calls)}
     sources = [*trained.values(), *(call for calls in reached.values() for call in calls)]
     found = torch.autograd.grad(loss, sources, allow_unused=True) if sources else ()
-    filled = iter([torch.zeros_like(x) if g is None else _dense(g) for x, g in zip(sources, found, strict=True)])
-    return {name: next(filled) for name in trained}, {name: [next(filled) for _ in reached[name]] for name in reached}
+    gradients = iter(found)
+    of_weights = {name: next(gradients) for name in trained}
+    of_outputs = {name: [next(gradients) for _ in calls] for name, calls in reached.items()}
+    return (
+        {name: _dense(gradient) for name, gradient in of_weights.items() if gradient is not None},
+        {
+            name: [
+                torch.zeros_like(x) if g is None else _dense(g) for x, g in zip(reached[name], of_calls, strict=True)
+            ]
+            for name, of_calls in of_outputs.items()
+            if any(gradient is not None for gradient in of_calls)
+        },
+    )
 
 
 def _dense(gradient: Tensor) -> Tensor:
     return gradient.to_dense() if gradient.is_sparse else gradient
+
+
+def has_loss(output: Any) -> bool:
+    """Whether there is a loss in what a training step returned, so that a step of the optimizer follows."""
+    return isinstance(output.get("loss") if isinstance(output, Mapping) else output, Tensor)
 
 
 def loss_of(output: Any) -> Tensor:
@@ -93,9 +109,9 @@ def loss_of(output: Any) -> Tensor:
     Raises:
         ValueError: when there is none.
     """
-    loss = output.get("loss") if isinstance(output, Mapping) else output
-    if not isinstance(loss, Tensor):
-        raise ValueError("its training_step returns no loss")  # noqa: TRY004 -- of the user's, not of an argument
+    if not has_loss(output):
+        raise ValueError("its training_step returns no loss")
+    loss: Tensor = output["loss"] if isinstance(output, Mapping) else output
     return loss
 
 

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from experiments.mechanism_options import DEFAULT_EXAMPLES, examples_problem, in_order
 
-from .alone import evaluated, probed
+from .alone import evaluated, has_loss, probed
 from .gap import gaps
 from .layers import weights_of
 from .quantities import norm, ratio
-from .sample import GAP_BATCH, GAP_EXAMPLES, FirstExamples, num_wanted
+from .sample import GAP_BATCH, GAP_EXAMPLES, FirstExamples, num_of_gap, num_wanted, size_of
 from .told import Metrics
 from .twin import twin_of, undisturbed
 
@@ -56,6 +56,7 @@ class Mechanisms(Callback):
         self._sample = FirstExamples(num_wanted(self.examples, with_gap="gap" in self.measure))
         self._is_collecting = True
         self._has_validated = False
+        self._num_validated = 0
         self._cannot: set[str] = set()  # probe, gap
         self._before: dict[str, Tensor] = {}
         self._updates: dict[str, Tensor] = {}
@@ -86,10 +87,29 @@ class Mechanisms(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Compare the weights with those before the step."""
-        if self._before:
+        """Compare the weights with those before the step, if it was one: without a loss there is none."""
+        if self._before and has_loss(outputs):
             self._updates = update_ratios(self._before, dict(pl_module.named_parameters()))
-            self._before = {}
+        self._before = {}
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count from none."""
+        self._num_validated = 0
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Count the examples that training is compared with."""
+        try:
+            self._num_validated += size_of(batch)
+        except ValueError:  # of another form than those of training
+            self._num_validated += GAP_EXAMPLES
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """There is something to compare training with."""
@@ -127,7 +147,7 @@ class Mechanisms(Callback):
 
     def _gaps(self, trainer: Trainer, module: LightningModule) -> Metrics:
         if not self._of_training:
-            self._of_training = self._sample.batches(GAP_BATCH, GAP_EXAMPLES)
+            self._of_training = self._sample.batches(GAP_BATCH, num_of_gap(self._num_validated))
         twin = twin_of(module, trainer)
         train = evaluated(twin, self._of_training, trainer.precision_plugin.val_step_context())
         self._twin = twin  # to be probed too, since to make another takes as long as a pass

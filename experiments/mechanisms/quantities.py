@@ -14,8 +14,8 @@ from torch.linalg import vector_norm
 
 QUANTILES = {"q05": 0.05, "q50": 0.50, "q95": 0.95}
 
-MOST_SORTED = 2048
-"""Values of a layer that its quantiles are taken from: with these, the rank of a quantile is uncertain by 0.5 %."""
+MOST_SORTED = 1024
+"""Values of a layer that its quantiles are taken from: with these, the rank of a quantile is uncertain by 0.7 %."""
 
 SATURATED = 0.05
 """As near as this to a bound, as a fraction of the range, an output is saturated."""
@@ -34,7 +34,8 @@ def rms(x: Tensor) -> Tensor:
 
 def norm(x: Tensor) -> Tensor:
     """The Euclidean norm of each trial's numbers. x: (T, ...) -> (T,)."""
-    norms: Tensor = vector_norm(x.detach(), dim=tuple(range(1, x.dim())), dtype=_wide(x))
+    wide = x.detach().to(_wide(x))  # before, since `vector_norm(dtype=...)` takes three times as long
+    norms: Tensor = vector_norm(wide, dim=tuple(range(1, x.dim())))
     return norms
 
 
@@ -78,7 +79,7 @@ def saturated(x: Tensor, bounds: tuple[float, float]) -> Tensor:
     """
     low, high = bounds
     middle, reach = (low + high) / 2, (0.5 - SATURATED) * (high - low)
-    return ((x.flatten(1) - middle).abs() > reach).sum(1).to(_wide(x)) / max(x[0].numel(), 1)
+    return torch.count_nonzero((x.flatten(1) - middle).abs() > reach, dim=1).to(_wide(x)) / max(x[0].numel(), 1)
 
 
 def dead(x: Tensor, unit_dim: int) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 from experiments.steps import first_size
 
 GAP_EXAMPLES = 1000
-"""Examples of training that are compared with validation; with all of a few hundred, an accuracy would jump."""
+"""Examples of training that are compared with validation, at most; see `num_of_gap`."""
 
 GAP_BATCH = 250
 """Of them at once, so that they take no more memory than training."""
@@ -59,6 +59,18 @@ class FirstExamples:
 def num_wanted(examples: int, *, with_gap: bool) -> int:
     """How many examples have to be kept for a probe of that many."""
     return max(examples, GAP_EXAMPLES) if with_gap else examples
+
+
+def num_of_gap(num_validated: int) -> int:
+    """How many examples of training are compared with so many of validation.
+
+    About as many, in whole batches: the difference of two means is as uncertain as the smaller set makes it, so more
+    of one would cost more and tell hardly more.
+
+    >>> [num_of_gap(number) for number in (10, 270, 5000)]
+    [250, 250, 1000]
+    """
+    return min(max(num_validated // GAP_BATCH, 1) * GAP_BATCH, GAP_EXAMPLES)
 
 
 def rebatched(batches: Sequence[Any], size: int, most: int) -> list[Any]:

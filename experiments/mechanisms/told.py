@@ -110,7 +110,7 @@ class _Teller:
         # Of layers with weights, which all trials that are trained together have.
         of_layers = [values for name, values in of_outputs.items() if "layer" in seen.kinds[name]]
         for name, ends in (("weight", [*of_weights.values()]), ("activation", of_layers)):
-            if ends:
+            if len(ends) > 1:  # a layer is not compared with itself
                 found.add(f"{name}_gradient_ratio", ratio(ends[0], ends[-1]))
 
     def _activations(self) -> None:

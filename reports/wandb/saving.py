@@ -1,12 +1,17 @@
 """Saving a dashboard in W&B: who is logged in, the project, and both views, each in the place of its last version."""
 
+import atexit
+import contextlib
 import json
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
+
+import psutil
 
 from experiments.errors import InputError, visible
 
@@ -14,6 +19,8 @@ from .dashboard import Dashboard
 from .views import spec_of
 
 _REJECTED = (401, 403)
+_SERVICE = "wandb-core"  # the client's own process, which does what is asked of the server
+_LEAVE_SECONDS = 3.0  # that it has at the command's end after an error
 _LATE = "did not respond in time"  # of the service process, which tries again until the time is over (19 s a request)
 _VIEWS = """
     query StudyViews($entityName: String!, $projectName: String!, $viewType: String!, $after: String) {
@@ -123,7 +130,22 @@ def _errors_named() -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:
+        atexit.register(_end_service_soon)  # called before the client's own end, which was registered earlier
         raise InputError(_sentence(error)) from error
+
+
+def _end_service_soon() -> None:
+    """Bound how long the client waits at the end: its process repeats a request that failed, for minutes and more."""
+
+    def end() -> None:
+        for process in psutil.Process().children():
+            with contextlib.suppress(psutil.Error):
+                if process.name().startswith(_SERVICE):
+                    process.kill()
+
+    timer = threading.Timer(_LEAVE_SECONDS, end)
+    timer.daemon = True
+    timer.start()
 
 
 def _sentence(error: Exception) -> str:

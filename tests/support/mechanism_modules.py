@@ -170,3 +170,28 @@ class Appends(Small):
     def training_step(self, batch, batch_idx):
         self.calls.append(batch_idx)
         return super().training_step(batch, batch_idx) * (1 + 1e-2 * len(self.calls))
+
+
+class HalfUsed(Small):
+    """Of four layers, one is never called, what another puts out is not used, and the first stays as it is."""
+
+    def __init__(self, lr: float = 0.05):
+        super().__init__(lr)
+        self.unused = nn.Linear(4, 4)
+        self.beside = nn.Linear(4, 4)
+        self.middle = nn.Linear(4, 4)
+        self.first.weight.requires_grad = False
+        self.first.bias.requires_grad = False
+
+    def forward(self, x):
+        hidden = torch.tanh(self.first(x))
+        self.beside(hidden)
+        return self.last(self.middle(hidden)).squeeze(1)
+
+
+class SkipsLast(Small):
+    """Has no loss in the last batch of an epoch."""
+
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        return None if batch_idx == self.trainer.num_training_batches - 1 else loss

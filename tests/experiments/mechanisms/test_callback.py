@@ -6,6 +6,7 @@ import mechanism_modules as modules
 import pytest
 import torch
 from fused_and_alone import trials_of, unfused_with_model
+from torch.utils.data import DataLoader, TensorDataset
 
 from experiments.mechanism_options import is_mechanism
 from experiments.mechanisms import Mechanisms, callback
@@ -106,6 +107,59 @@ def test_gradients_updates_and_the_gap_are_those_computed_by_hand(tmp_path):
     with torch.no_grad():
         on_train = float(((model(x) - y) ** 2).mean())
     assert found["gap/loss"] == pytest.approx(found["val/loss"] - on_train, rel=1e-9)
+
+
+def test_layers_that_take_no_part_have_no_gradients_and_are_no_end_of_a_ratio(tmp_path):
+    result, _ = trained("HalfUsed", tmp_path, [spec(measure=["gradients", "weights"])], max_epochs=1)
+    found = {name.removeprefix("mechanism/"): value for name, value in result.metrics.items() if is_mechanism(name)}
+    assert [name for name in found if "gradient" in name] == [
+        *("weight_gradient/middle", "weight_gradient/last"),
+        *("activation_gradient/middle", "activation_gradient/last"),
+        *("weight_gradient_ratio", "activation_gradient_ratio"),
+    ]
+    for kind in ("weight", "activation"):
+        ends = [found[f"{kind}_gradient/{name}"] for name in ("middle", "last")]
+        assert found[f"{kind}_gradient_ratio"] == pytest.approx(ends[0] / ends[1], rel=1e-12)
+    assert {name for name in found if name.startswith("weight_norm/")} == {
+        f"weight_norm/{name}" for name in ("first", "beside", "middle", "last", "unused")
+    }
+
+
+def test_a_single_layer_is_not_compared_with_itself(tmp_path):
+    perceptron = {"class_path": "lit_models.MLP", "init_args": {"hidden": []}}
+    kwargs = {"data": None, "key": "model.init_args.init", "levels": ("xavier", "he"), "max_epochs": 1}
+    result, _ = trained(perceptron, tmp_path, [spec(measure=["gradients"])], **kwargs)
+    assert [name for name in result.metrics if is_mechanism(name)] == [
+        "mechanism/weight_gradient/output",
+        "mechanism/activation_gradient/output",
+    ]
+
+
+@stock
+@pytest.mark.filterwarnings("ignore:.*returned `None`")
+def test_an_epoch_whose_last_batch_has_no_loss_has_no_update(tmp_path):
+    trainer = lightning.Trainer(**QUIET, default_root_dir=tmp_path, max_epochs=1, callbacks=[Mechanisms(["updates"])])
+    trainer.fit(modules.SkipsLast(), modules.Numbers())
+    assert not [name for name in trainer.callback_metrics if is_mechanism(name)]
+
+
+@pytest.mark.parametrize(("num_validated", "num_compared"), [(20, 250), (540, 500), (3000, 1000)])
+def test_validation_is_compared_with_about_as_many_examples_of_training(num_validated, num_compared, monkeypatch):
+    sizes = []
+    real = callback.evaluated
+
+    def counted(twin, batches, context):
+        sizes.append(sum(len(x) for x, _ in batches))
+        return real(twin, batches, context)
+
+    monkeypatch.setattr(callback, "evaluated", counted)
+    trainer = lightning.Trainer(**QUIET, max_epochs=2, num_sanity_val_steps=1, callbacks=[Mechanisms(["gap"])])
+    draws = lambda number: DataLoader(TensorDataset(torch.randn(number, 4), torch.randn(number)), 200)  # noqa: E731
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer.fit(modules.Small(), draws(1200), draws(num_validated))
+    assert sizes == [num_compared] * 2
+    assert "gap/loss" in trainer.callback_metrics
 
 
 def first_batches(tmp_path):

@@ -73,6 +73,17 @@ def test_a_layer_that_is_called_twice_with_operations_in_place_is_as_it_is_alone
     assert_equal(trials_of(model, [0.05, 0.1], LR, data=data, callbacks=[spec(examples=20)]), tmp_path)
 
 
+def test_layers_that_take_no_part_are_told_of_as_they_are_alone(tmp_path):
+    model, data = {"class_path": "mechanism_modules.HalfUsed"}, {"class_path": "mechanism_modules.Numbers"}
+    assert_equal(trials_of(model, [0.05, 0.1], LR, data=data, callbacks=[spec(examples=20)]), tmp_path)
+
+
+def test_as_many_examples_are_compared_with_validation_as_there_are_alone(tmp_path):
+    digits = {"class_path": "datamodules.Digits", "init_args": {"batch_size": 100, "val_size": 0.5}}
+    trials = trials_of(mlp(), ["relu", "tanh"], "model.init_args.activation", data=digits, callbacks=[spec()])
+    assert_equal(trials, tmp_path)
+
+
 def test_a_part_of_the_rows_at_once_is_all_of_them(tmp_path, monkeypatch):
     monkeypatch.setattr("experiments.fusing.memory.Need.rows_at_once", lambda *arguments: 2)
     trials = trials_of(mlp(batch_norm=True), ["relu", "tanh"], "model.init_args.activation", 3, callbacks=[spec()])

@@ -55,6 +55,6 @@ def test_batches_that_are_not_understood_are_an_error():
         FirstExamples(3).add(object())
 
 
-def test_the_gap_needs_a_thousand_examples():
+def test_a_thousand_examples_are_kept_for_the_gap():
     assert [num_wanted(256, with_gap=each) for each in (False, True)] == [256, 1000]
     assert num_wanted(2000, with_gap=True) == 2000
