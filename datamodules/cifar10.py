@@ -64,6 +64,7 @@ class CIFAR10(ImageDataModule):
             FileNotFoundError: they are not, and cannot be downloaded.
         """
         _prepare(self.data_dir.resolve())
+        super().prepare_data()
 
     def load(self) -> tuple[Tensor, Tensor]:
         """The training images, then the test images: (60000, 3, 32, 32), float32, and (60000,), int64.

@@ -79,6 +79,7 @@ class MNIST(ImageDataModule):
         if _missing(self._folder):
             _download(self.data_dir)
         _check_files(self._folder)
+        super().prepare_data()
 
     def load(self) -> tuple[Tensor, Tensor]:
         """The training images, then the test images: (70000, 1, 28, 28), float32, and (70000,), int64.

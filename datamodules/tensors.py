@@ -108,6 +108,15 @@ class TensorDataModule(InMemoryDataModule):
         """
         raise NotImplementedError(f"{type(self).__name__}: write load(self), which returns (inputs, target)")
 
+    def prepare_data(self) -> None:
+        """Draw the folds, if there are any, since they look at the classes; sizes were looked at from the start.
+
+        Raises:
+            ValueError: a class has fewer examples than there are folds.
+        """
+        if self._folds is not None:
+            _ = self.split
+
     @cached_property
     def loaded(self) -> tuple[Tensor, Tensor]:
         """What `load` gave."""

@@ -21,9 +21,29 @@ QUANTITIES = ("gradients", "activations", "saturation", "dead", "updates", "weig
 
 DEFAULT_EXAMPLES = 128
 
+METRICS = {
+    "weight_gradient": "gradients",
+    "activation_gradient": "gradients",
+    "activation_mean": "activations",
+    "activation_std": "activations",
+    "activation_q05": "activations",
+    "activation_q50": "activations",
+    "activation_q95": "activations",
+    "saturated": "saturation",
+    "dead": "dead",
+    "update_ratio": "updates",
+    "weight_norm": "weights",
+}
+"""What mechanism/<key>/<layer> is part of."""
+
+RATIOS = {"weight_gradient_ratio": "gradients", "activation_gradient_ratio": "gradients"}
+"""What mechanism/<key> is part of, which is of no single layer."""
+
 _KEYS = ("measure", "examples")
 _EXPECTED = f"all, a list of {', '.join(QUANTITIES)}, or {{measure, examples}} is expected"
-_PREFIXES = ("mechanism/", "gap/")
+
+MECHANISM, GAP = "mechanism/", "gap/"
+"""What the names of metrics begin with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,9 +66,9 @@ def read_options(value: Any, wrong: Callable[[str, str], None]) -> Options | Non
         wrong: is told what is wrong, as (where, what).
 
     >>> read_options(["dead", "gradients"], print)
-    Options(measure=('gradients', 'dead'), examples=256)
+    Options(measure=('gradients', 'dead'), examples=128)
     >>> read_options(["dead"] * 2, print)
-    Options(measure=('dead',), examples=256)
+    Options(measure=('dead',), examples=128)
     """
     if value is None:
         return None
@@ -88,9 +108,53 @@ def examples_problem(value: Any) -> str | None:
     return f"is {value!r}; a number of examples, at least 1, is expected"
 
 
+def metric_problem(metric: str, measured: Iterable[str] | None) -> str | None:
+    """Why a study never has a metric of this name; None where it may, and for those of other kinds.
+
+    Arguments:
+        metric: a name.
+        measured: the quantities that the study asks for; None where that is not known.
+
+    >>> metric_problem("mechanism/weight_gradient_ratio", ["dead"])
+    "is not measured: `mechanisms` lacks 'gradients'"
+    >>> metric_problem("mechanism/dead/activation1", ["dead"]), metric_problem("val/loss", [])
+    (None, None)
+    """
+    if not metric.startswith(MECHANISM):
+        return None
+    kind, layer = quantity_and_layer(metric) or (metric.removeprefix(MECHANISM), "")
+    quantity = METRICS.get(kind) if layer else RATIOS.get(kind)
+    if quantity is None and kind in METRICS:
+        return f"is measured of each layer; mechanism/{kind}/<layer> is expected"
+    if quantity is None and kind in RATIOS:
+        return f"is of no single layer; mechanism/{kind} is expected"
+    if quantity is None:
+        return f"begins with mechanism/, but {kind!r} is nothing that is measured{choices(kind, (*METRICS, *RATIOS))}"
+    if measured is None or quantity in measured:
+        return None
+    lacks = f"`mechanisms` lacks {quantity!r}" if [*measured] else f"the study needs `mechanisms: [{quantity}]`"
+    return f"is not measured: {lacks}"
+
+
+def quantity_and_layer(metric: str) -> tuple[str, str] | None:
+    """What is measured and of which layer; None for a metric that is of no layer.
+
+    >>> quantity_and_layer("mechanism/dead/features.relu1"), quantity_and_layer("mechanism/weight_gradient_ratio")
+    (('dead', 'features.relu1'), None)
+    """
+    quantity, slash, layer = metric.removeprefix(MECHANISM).partition("/")
+    return (quantity, layer) if slash and quantity and layer and metric.startswith(MECHANISM) else None
+
+
 def specs_of(callbacks: Any) -> list[Any]:
     """The callbacks of a trainer section as a list, whatever form they are given in."""
     return list(callbacks) if isinstance(callbacks, list | tuple) else [] if callbacks is None else [callbacks]
+
+
+def callbacks_of(config: Mapping[str, Any]) -> list[Any]:
+    """The callbacks in the trainer section of a configuration, as far as it is one."""
+    trainer = config.get("trainer")
+    return specs_of(trainer.get("callbacks")) if isinstance(trainer, Mapping) else []
 
 
 def is_callback(spec: Any) -> bool:
@@ -111,9 +175,7 @@ def with_callback(config: Mapping[str, Any], options: Options) -> dict[str, Any]
 def callback_problems(configs: Mapping[str, Iterable[Mapping[str, Any]]], wrong: Callable[[str, str], None]) -> None:
     """Tell which of these configurations, by where they stand, have the callback that the study's key adds."""
     for where, of_place in configs.items():
-        trainers = [config.get("trainer") for config in of_place]
-        callbacks = [trainer.get("callbacks") for trainer in trainers if isinstance(trainer, Mapping)]
-        if any(is_callback(spec) for each in callbacks for spec in specs_of(each)):
+        if any(is_callback(spec) for config in of_place for spec in callbacks_of(config)):
             wrong(where, f"has {CLASS_PATH}, which the study's `mechanisms` adds to every cell; remove one of the two")
 
 
@@ -131,7 +193,7 @@ def is_mechanism(metric: str) -> bool:
     >>> [is_mechanism(name) for name in ("mechanism/dead/activation1", "gap/loss", "val/loss")]
     [True, True, False]
     """
-    return metric.startswith(_PREFIXES)
+    return metric.startswith((MECHANISM, GAP))
 
 
 def _measure(where: str, value: Any, wrong: Callable[[str, str], None]) -> tuple[str, ...] | None:

@@ -15,6 +15,7 @@ from .build import forget_parsed, make_data, make_model, resolved, section_probl
 from .design import Cell, cells_of
 from .errors import Problem, StudyError
 from .identity import config_id, trial_id
+from .mechanisms.planned import Layers, claim_problems, layers_of
 from .seeding import seed_global_generators
 from .study import SECTIONS, Study
 from .trial import Plan, Trial
@@ -47,6 +48,7 @@ def plan_study(study: Study, emit: Callable[[Any], None] | None = None) -> Plan:
     _raise_located(study, cells, [[p for s in SECTIONS for p in _problems(s, text[s])] for text in texts])
     seed = study.seeds[0]
     _raise_located(study, cells, [_building_problems(text["model"], text["data"], seed) for text in texts])
+    _raise_claims(study, cells, texts)
     _data_to_ask.cache_clear()
     configs = [{section: _resolved(section, text[section]) for section in SECTIONS} for text in texts]
     ids = [config_id(config) for config in configs]
@@ -64,10 +66,27 @@ def plan_study(study: Study, emit: Callable[[Any], None] | None = None) -> Plan:
     )
 
 
+def _raise_claims(study: Study, cells: Sequence[Cell], texts: Sequence[Mapping[str, str]]) -> None:
+    """Tell of claims on layers that there are not; networks are built for it once more, if there are such claims."""
+    of_cell = {str(cell): text for cell, text in zip(cells, texts, strict=True)}
+
+    def ask(cell: Cell) -> Layers | None:
+        text = of_cell[str(cell)]
+        return _layers(text["model"], text["data"])
+
+    if problems := claim_problems(study, cells, ask):
+        raise StudyError(study.source, problems)
+
+
+@functools.cache
+def _layers(model_text: str, data_text: str) -> Layers | None:
+    return layers_of(make_model({"model": _resolved("model", model_text)}, _data_to_ask(data_text)))
+
+
 def _begin_again() -> None:
     """Forget what earlier plans found: classes may have been defined anew, and data deleted."""
     forget_parsed()
-    for function in (_problems, _resolved, _building_problems, _described, _data_to_ask):
+    for function in (_problems, _resolved, _building_problems, _described, _data_to_ask, _layers):
         function.cache_clear()
 
 

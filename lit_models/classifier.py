@@ -99,6 +99,15 @@ class Classifier(Network):
         self.loss_weights = weights
         self.is_loss_named = loss is not None
 
+    def check_data(self, data: object) -> None:
+        """As `Network.check_data`; data with `num_outputs` and no `num_classes` have numbers for targets."""
+        if hasattr(data, "num_outputs") and not hasattr(data, "num_classes"):
+            raise ValueError(
+                f"{type(self).__name__} tells classes apart, and the targets of {type(data).__name__} are numbers; "
+                "lit_models.MLPRegressor predicts numbers"
+            )
+        super().check_data(data)
+
     def forward(self, inputs: Tensor) -> Tensor:
         """The logits. inputs: (B, *input_shape) -> (B, C).
 

@@ -73,6 +73,15 @@ class Regressor(Network):
         )
         self.loss_weights = weights
 
+    def check_data(self, data: object) -> None:
+        """As `Network.check_data`; data with `num_classes` and no `num_outputs` have classes for targets."""
+        if hasattr(data, "num_classes") and not hasattr(data, "num_outputs"):
+            raise ValueError(
+                f"{type(self).__name__} predicts numbers, and the targets of {type(data).__name__} are classes; "
+                "lit_models.MLP and the other classifiers tell classes apart"
+            )
+        super().check_data(data)
+
     def validation_step(self, batch: Batch, batch_idx: int) -> Outputs:  # Lightning's signature
         """As `training_step`; logs val/loss and val/mae. What `epoch_metrics` needs is returned too."""
         return self._evaluate(batch, "val")

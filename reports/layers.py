@@ -8,21 +8,9 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from experiments.mechanism_options import is_mechanism
-
-MECHANISM, GAP = "mechanism/", "gap/"
+from experiments.mechanism_options import GAP, MECHANISM, is_mechanism, quantity_and_layer
 
 __all__ = ["GAP", "MECHANISM", "in_order", "is_mechanism", "quantity_and_layer"]
-
-
-def quantity_and_layer(metric: str) -> tuple[str, str] | None:
-    """What is measured and of which layer; None for a metric that is of no layer.
-
-    >>> quantity_and_layer("mechanism/dead/features.relu1"), quantity_and_layer("mechanism/weight_gradient_ratio")
-    (('dead', 'features.relu1'), None)
-    """
-    quantity, slash, layer = metric.removeprefix(MECHANISM).partition("/")
-    return (quantity, layer) if slash and quantity and layer and metric.startswith(MECHANISM) else None
 
 
 def in_order(metrics: Iterable[str], told: Sequence[Sequence[str]]) -> list[str]:

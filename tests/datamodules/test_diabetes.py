@@ -2,7 +2,7 @@ import pytest
 import torch
 from sklearn.datasets import load_diabetes
 
-from datamodules import Diabetes
+from datamodules import Diabetes, Digits
 
 
 def parts(**arguments):
@@ -46,3 +46,15 @@ def test_the_unit_of_errors_is_told():
 
 def test_default_split():
     assert [len(indices) for indices in Diabetes(seed=1).split] == [309, 67, 66]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (Diabetes(folds=500, seed=1), "Diabetes: folds is 500, but class 0 has 442 examples"),
+        (Digits(folds=200, seed=1), "Digits: folds is 200, but class 8 has 174 examples"),
+    ],
+)
+def test_folds_that_cannot_be_drawn_are_told_before_training(data, message):
+    with pytest.raises(ValueError, match=message):
+        data.prepare_data()

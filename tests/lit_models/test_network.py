@@ -5,8 +5,8 @@ import copy
 import pytest
 import torch
 
-from datamodules import Digits
-from lit_models import MLP, ConvNet, Perceptron, Recurrent
+from datamodules import Diabetes, Digits
+from lit_models import MLP, ConvNet, MLPRegressor, Perceptron, Recurrent
 
 SIZES = {"input_shape": (4,), "num_classes": 3}
 
@@ -115,6 +115,32 @@ def test_batch_norm_over_the_pixels_of_one_image_is_not():
     model.log_dict = lambda *_, **__: None
     model.training_step((torch.randn(1, 1, 8, 8), torch.tensor([3])), 0).backward()
     assert model.layers.features.conv1.weight.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "message"),
+    [
+        (
+            MLP(),
+            Diabetes(seed=1),
+            "MLP tells classes apart, and the targets of Diabetes are numbers; lit_models.MLPRegressor predicts num",
+        ),
+        (
+            MLPRegressor(num_outputs=1),
+            Digits(seed=1),
+            "MLPRegressor predicts numbers, and the targets of Digits are classes; lit_models.MLP and the other clas",
+        ),
+    ],
+)
+def test_targets_of_another_kind_are_told_before_training(model, data, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        model.check_data(data)
+
+
+def test_targets_of_the_kind_that_is_predicted_are_accepted():
+    MLP().check_data(Digits(seed=1))
+    MLPRegressor().check_data(Diabetes(seed=1))
+    MLP().check_data(object())
 
 
 def test_an_argument_that_does_not_exist_is_told_at_once():

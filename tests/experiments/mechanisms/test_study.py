@@ -6,9 +6,10 @@ import pytest
 import yaml
 from small_study import small_study
 
-from experiments import Ledger, parse_study, run
+from experiments import Ledger, StudyError, parse_study, run
 from experiments.cli import main
-from experiments.mechanism_options import is_mechanism
+from experiments.mechanism_options import MECHANISM, METRICS, RATIOS, is_mechanism, quantity_and_layer
+from experiments.plan import plan_trials
 
 
 def ledger_of(directory):
@@ -68,3 +69,85 @@ def test_several_devices_measure_and_train_as_without(tmp_path):
         assert {key: value for key, value in on["metrics"].items() if not is_mechanism(key)} == off["metrics"]
         assert on["metrics"]["mechanism/weight_gradient/net"] > 0
         assert "gap/loss" in on["metrics"]
+
+
+def with_claim(metric, **changes):
+    claim = {"factor": "activation", "better": "relu", "than": "tanh", "says": "It is so."}
+    return study(claims={"so": claim | {"metric": {"name": metric}}}, **changes)
+
+
+@pytest.mark.parametrize(
+    ("metric", "mechanisms", "message"),
+    [
+        (
+            "mechanism/dead/activation1",
+            None,
+            "mechanism/dead/activation1 is not measured: the study needs `mechanisms: [dead]`",
+        ),
+        (
+            "mechanism/weight_gradient_ratio",
+            ["dead"],
+            "mechanism/weight_gradient_ratio is not measured: `mechanisms` lacks 'gradients'",
+        ),
+        ("mechanism/deads/activation1", ["dead"], "'deads' is nothing that is measured; did you mean 'dead'?"),
+        ("mechanism/dead", ["dead"], "is measured of each layer; mechanism/dead/<layer> is expected"),
+        (
+            "mechanism/weight_gradient_ratio/linear1",
+            "all",
+            "is of no single layer; mechanism/weight_gradient_ratio is expected",
+        ),
+    ],
+)
+def test_a_claim_on_what_is_not_measured_is_told_at_check(metric, mechanisms, message):
+    with pytest.raises(StudyError) as error:
+        parse_study(with_claim(metric, mechanisms=mechanisms))
+    assert f"claims.so.metric.name: {metric} " in str(error.value)
+    assert message in str(error.value)
+    with pytest.raises(StudyError, match=r"metric\.name: mechanism/"):
+        parse_study(study(metric={"name": metric}, mechanisms=mechanisms))
+
+
+@pytest.mark.parametrize(
+    ("metric", "message"),
+    [
+        (
+            "mechanism/dead/activation1",
+            "mechanism/dead/activation1 is not measured in the cell activation=tanh; no layer there has 'dead'",
+        ),
+        (
+            "mechanism/weight_norm/linear_1",
+            "is not measured in the cell activation=tanh; did you mean 'linear1'? layers: linear1, linear2, output",
+        ),
+        (
+            "mechanism/saturated/linear1",
+            "is not measured in the cell activation=tanh; layers: activation1, activation2",
+        ),
+    ],
+)
+def test_a_claim_on_a_layer_that_there_is_not_is_told_at_check(metric, message):
+    planned = parse_study(with_claim(metric, mechanisms="all"))
+    with pytest.raises(StudyError) as error:
+        plan_trials(planned)
+    assert f"claims.so.metric.name: {metric} " in str(error.value)
+    assert str(error.value).endswith(message)
+
+
+@pytest.mark.parametrize("metric", ["mechanism/activation_std/activation1", "mechanism/weight_norm/output", "val/loss"])
+def test_a_claim_on_what_is_measured_is_accepted(metric):
+    assert len(plan_trials(parse_study(with_claim(metric, mechanisms="all")))) == 4
+
+
+def test_the_callback_measures_where_the_study_does_not_say_so():
+    content = with_claim("mechanism/weight_norm/output", mechanisms=None)
+    content["base"]["trainer"]["callbacks"] = {"class_path": "experiments.mechanisms.Mechanisms"}
+    assert len(plan_trials(parse_study(content))) == 4
+
+
+def test_metrics_that_may_be_claimed_are_those_that_are_measured(tmp_path):
+    content = study(mechanisms="all", seeds=1)
+
+    run(parse_study(content), tmp_path / "s", workers=1)
+    told = {name for trial in trials_of(tmp_path / "s") for name in trial["metrics"] if name.startswith(MECHANISM)}
+    layered = {found[0] for name in told if (found := quantity_and_layer(name))}
+    assert layered == set(METRICS)
+    assert {name for name in told if not quantity_and_layer(name)} == {f"{MECHANISM}{name}" for name in RATIOS}
