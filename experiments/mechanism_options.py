@@ -93,6 +93,8 @@ def in_order(names: Any) -> tuple[str, ...]:
     """
     if names == "all":
         return QUANTITIES
+    if names in ("off", "none", False):
+        raise ValueError(f"is {names!r}; leave the key out to measure nothing")
     if not isinstance(names, list | tuple) or not names:
         raise ValueError(f"is {names!r}; {_EXPECTED}")
     for name in names:

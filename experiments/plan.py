@@ -15,7 +15,7 @@ from .build import forget_parsed, make_data, make_model, resolved, section_probl
 from .design import Cell, cells_of
 from .errors import Problem, StudyError
 from .identity import config_id, trial_id
-from .mechanisms.planned import Layers, claim_problems, layers_of
+from .mechanisms.planned import Layers, claim_problems, layers_of, metric_problems
 from .seeding import seed_global_generators
 from .study import SECTIONS, Study
 from .trial import Plan, Trial
@@ -74,7 +74,7 @@ def _raise_claims(study: Study, cells: Sequence[Cell], texts: Sequence[Mapping[s
         text = of_cell[str(cell)]
         return _layers(text["model"], text["data"])
 
-    if problems := claim_problems(study, cells, ask):
+    if problems := metric_problems(study, cells) or claim_problems(study, cells, ask):
         raise StudyError(study.source, problems)
 
 

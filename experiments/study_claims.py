@@ -40,12 +40,13 @@ def read_claims(
         is_equality = any(key in entry for key in _EQUAL)
         levels = _EQUAL if is_equality else _BETTER
         if is_equality and any(key in entry for key in _BETTER):
-            reader.wrong(where, "says both better and equal; {better, than} or {equal, to} is expected")
+            given = " and ".join(key for key in (*_BETTER, *_EQUAL) if key in entry)
+            reader.wrong(where, f"has {given}; {{better, than}} or {{equal, to}} is expected")
             continue
         missing = [key for key in ("factor", *levels, "says") if key not in entry]
         for key in missing:
             reader.wrong(f"{where}.{key}", "is missing")
-        if missing:
+        if {*missing} - {"says"}:
             continue
         one, other = (reader.level_of(f"{where}.{key}", factors, entry["factor"], entry[key]) for key in levels)
         if one == other:
@@ -62,7 +63,7 @@ def read_claims(
                 factor=str(entry["factor"]),
                 better=one,
                 than=other,
-                says=reader.text(f"{where}.says", entry["says"]),
+                says=reader.text(f"{where}.says", entry.get("says", "")),
                 is_equality=is_equality,
                 where=_where(reader, f"{where}.where", entry["where"], factors, design, taken)
                 if "where" in entry

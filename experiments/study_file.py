@@ -14,7 +14,7 @@ from ruamel.yaml.error import YAMLError
 
 from .errors import InputError, Problem, StudyError, choices, listed
 from .keys import KeyPathError, with_changes
-from .mechanism_options import Options, callback_problems, callbacks_of, is_callback, metric_problem, read_options
+from .mechanism_options import Options, callback_problems, read_options
 from .plain_data import not_plain_section
 from .study import DESIGNS, LARGEST_SEED, SECTIONS, Factor, Level, Study, value_name
 from .study_claims import read_claims
@@ -159,7 +159,6 @@ class _Parser(StudyReader):
             mechanisms=self.mechanisms(content.get("mechanisms"), base, factors),
             source=self.source,
         )
-        self.metrics_that_are_not_measured(study)
         if not set(study.name).isdisjoint("/\\\0") or study.name in {"", ".", ".."}:
             self.wrong("name", f"{study.name!r} cannot be the name of a folder")
         if self.problems:
@@ -307,17 +306,6 @@ class _Parser(StudyReader):
         if options is not None:
             callback_problems({"base.trainer.callbacks": [base], **levels}, self.wrong)
         return options
-
-    def metrics_that_are_not_measured(self, study: Study) -> None:
-        """Metrics of the inside of networks, by their names, that no trial would have."""
-        measured = () if study.mechanisms is None else study.mechanisms.measure
-        configs = [study.base, *(_set_alone(level) for factor in study.factors for level in factor.levels)]
-        has_callback = any(is_callback(spec) for config in configs for spec in callbacks_of(config))
-        named = [("metric.name", study.metric)]
-        named += [(f"claims.{claim.name}.metric.name", claim.metric) for claim in study.claims if claim.metric]
-        for where, metric in named:
-            if (what := metric_problem(metric.name, None if has_callback else measured)) is not None:
-                self.wrong(where, f"{metric.name} {what}")
 
     def seeds(self, value: Any) -> tuple[int, ...]:
         if isinstance(value, int) and not isinstance(value, bool):

@@ -7,6 +7,7 @@ import pandas as pd
 
 from experiments.errors import InputError, choices, listed
 from experiments.ledger import Ledger
+from experiments.mechanism_options import GAP, MECHANISM
 from experiments.study import Study
 from experiments.trial import DIVERGED, FAILED, FINISHED, PENDING, RUNNING
 
@@ -124,11 +125,33 @@ def build_report(directory: str | Path) -> Report:
             *_notes_on_what_is_not_estimable(study, why_no_shares),
             *notes_on_claims(study, outcomes, trials),
             *_notes_on_backends(trials),
+            *_notes_on_mechanisms(study, trials),
             *_notes_on_earlier_plans(num_unplanned),
             *on_data,
         ),
         num_unplanned=num_unplanned,
     )
+
+
+def _notes_on_mechanisms(study: Study, trials: pd.DataFrame) -> list[str]:
+    """How many trials lack what the study measures inside them."""
+    if study.mechanisms is None:
+        return []
+    finished = trials[trials["status"] == FINISHED]
+    wanted = {
+        MECHANISM: ("mechanisms", {*study.mechanisms.measure} - {"gap"}, ""),
+        GAP: ("the generalisation gap", {*study.mechanisms.measure} & {"gap"}, ", unless there is no validation"),
+    }
+    notes = []
+    for prefix, (what, is_measured, unless) in wanted.items():
+        names = [name for name in trials.columns if str(name).startswith(prefix)]
+        lacking = int((~finished[names].notna().any(axis="columns")).sum()) if is_measured else 0
+        if lacking:
+            notes.append(
+                f"Without {what}, which the study measures: {lacking} of {counted(len(finished), 'finished trial')}. "
+                f"The files in the study's folder logs say why{unless}."
+            )
+    return notes
 
 
 def _notes_on_earlier_plans(num_unplanned: int) -> list[str]:

@@ -1,4 +1,7 @@
-"""Which layers of a network are told of, before it trains: what a claim can be on."""
+"""What a claim can be on: which metrics a study measures inside its networks, and of which layers, before they train.
+
+It is asked for when a study is planned and not when its file is read, since ledgers are read so too.
+"""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +11,7 @@ from torch.nn.parameter import is_lazy
 
 from experiments.design import Cell
 from experiments.errors import Problem, choices
-from experiments.mechanism_options import quantity_and_layer
+from experiments.mechanism_options import callbacks_of, is_callback, metric_problem, quantity_and_layer
 from experiments.study import Claim, Study
 
 from .layers import kind_of, shown, watched, weights_of
@@ -53,6 +56,17 @@ def _called(names: Iterable[str]) -> dict[str, str]:
     whole = [*names]
     ways = (shown(whole), {name: name.removesuffix(".weight") for name in whole}, {name: name for name in whole})
     return {called: name for way in ways for name, called in way.items()}
+
+
+def metric_problems(study: Study, cells: Sequence[Cell]) -> list[Problem]:
+    """The metrics of the study and its claims that begin with mechanism/ and that no trial would have."""
+    measured = () if study.mechanisms is None else study.mechanisms.measure
+    has_callback = any(is_callback(spec) for cell in cells for spec in callbacks_of(cell.config))
+    known = None if study.mechanisms is None and has_callback else measured
+    named = [("metric.name", study.metric)]
+    named += [(f"claims.{claim.name}.metric.name", claim.metric) for claim in study.claims if claim.metric]
+    found = [(where, metric.name, metric_problem(metric.name, known)) for where, metric in named]
+    return [Problem(where=where, what=f"{name} {what}") for where, name, what in found if what is not None]
 
 
 def claim_problems(study: Study, cells: Sequence[Cell], ask: Callable[[Cell], Layers | None]) -> list[Problem]:

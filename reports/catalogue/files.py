@@ -8,7 +8,7 @@ from reports.files import write_whole
 from reports.text import counted
 
 from .document import to_csv, to_json
-from .overview import COMPLETE, FINDINGS, INCOMPLETE, NOT_RUN, UNREADABLE, Catalogue, build_catalogue
+from .overview import COMPLETE, COPY, FINDINGS, INCOMPLETE, NOT_RUN, UNREADABLE, Catalogue, build_catalogue
 from .page import to_html
 from .reading import PAGE
 
@@ -41,9 +41,10 @@ def index_lines(catalogue: Catalogue, page: Path) -> list[str]:
     words = ", ".join(f"{findings[finding]} {finding}" for finding in FINDINGS if findings[finding])
     states = ", ".join(
         f"{len(own)} {state}"
-        for state in (COMPLETE, INCOMPLETE, NOT_RUN, UNREADABLE)
+        for state in (COMPLETE, INCOMPLETE, NOT_RUN, COPY, UNREADABLE)
         if len(own := catalogue.in_state(state))
     )
     lines = [f"{counted(len(catalogue.claims), 'claim')} tested{f': {words}' if words else ''}; studies: {states}"]
+    lines += [row["note"] for row in catalogue.in_state(COPY).to_dict("records")]
     lines += [f"cannot be read: {row['note']}" for row in catalogue.in_state(UNREADABLE).to_dict("records")]
     return [*lines, f"Index: {page}"]

@@ -21,11 +21,11 @@ from reports.files import FOLDER
 from reports.verdicts import UNDECIDED
 
 from .chance import with_catalogue_p
-from .reading import PAGE, StudyFolder, read_folders
+from .reading import PAGE, StudyFolder, copies_in, read_folders
 from .setting import contrast_of, data_of, metric_of, model_of
 
 FINDINGS = (SUPPORTED, CONTRADICTED, PRACTICALLY_EQUAL, UNDECIDED)
-COMPLETE, INCOMPLETE, NOT_RUN, UNREADABLE = "complete", "incomplete", "not run", "unreadable"
+COMPLETE, INCOMPLETE, NOT_RUN, COPY, UNREADABLE = "complete", "incomplete", "not run", "copy", "unreadable"
 _RESULTS = (
     *("finding", "n", "num_seeds_left_out", "mean_difference", "ci_low", "ci_high", "p_value", "p_adjusted"),
     *("below_margin", "is_equality", "scale", "sentence"),
@@ -73,7 +73,13 @@ def build_catalogue(parent: str | Path) -> Catalogue:
     folders = read_folders(parent)
     there = {folder.study.name for folder in folders if folder.study is not None}
     there |= {folder.path.name for folder in folders}
-    rows = [(_study_row(folder, shipped), _claim_rows(folder, shipped)) for folder in folders]
+    copies = copies_in(folders)
+    rows = [
+        (_study_row(folder, shipped), _claim_rows(folder, shipped))
+        if folder.path not in copies
+        else (_copy_row(folder, copies[folder.path], shipped), [])
+        for folder in folders
+    ]
     rows += [(_absent_row(study, parent), []) for name, study in shipped.items() if name not in there]
     rows.sort(key=lambda row: (chapter_place(row[0]["chapter"] or None), _minutes(row[0]), row[0]["study"]))
     studies = pd.DataFrame([study for study, _ in rows], columns=list(STUDY_COLUMNS))
@@ -118,6 +124,20 @@ def _study_row(folder: StudyFolder, shipped: Mapping[str, Study]) -> dict[str, A
         "num_ended": folder.num_ended,
         "num_failed": counts[FAILED],
         "seconds": folder.seconds,
+        "page": _page(folder),
+    }
+
+
+def _copy_row(folder: StudyFolder, other: StudyFolder, shipped: Mapping[str, Study]) -> dict[str, Any]:
+    """Of a folder that would be counted twice."""
+    assert folder.study is not None
+    note = f"{folder.path.name}: holds no trial that {other.path.name} does not plan too, and is not counted"
+    row = _row(folder.study, folder.study.name, COPY, note, "")
+    return row | {
+        "folder": folder.path.name,
+        "chapter": _chapter(folder.study, shipped),
+        "num_trials": 0,
+        "num_claims": 0,
         "page": _page(folder),
     }
 

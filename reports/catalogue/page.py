@@ -19,7 +19,7 @@ from reports.text import counted, p_text
 from reports.verdicts import BELOW_MARGIN, difference_text, ratio_text
 
 from .chance import chance_lines
-from .overview import COMPLETE, INCOMPLETE, NOT_RUN, UNREADABLE, Catalogue
+from .overview import COMPLETE, COPY, INCOMPLETE, NOT_RUN, UNREADABLE, Catalogue
 
 
 def to_html(catalogue: Catalogue) -> str:
@@ -38,6 +38,7 @@ def to_html(catalogue: Catalogue) -> str:
         incomplete=_with_chapter(catalogue.in_state(INCOMPLETE)),
         changed=_with_chapter(studies[(studies["state"] == COMPLETE) & (studies["note"] != "")]),
         not_run=_with_chapter(catalogue.in_state(NOT_RUN)),
+        copies=catalogue.in_state(COPY).to_dict("records"),
         unreadable=catalogue.in_state(UNREADABLE).to_dict("records"),
         studies=[_study(row, places) for row in ran.to_dict("records")],
         command=catalogue.command,

@@ -1,6 +1,6 @@
 """The folders of studies in one folder, each read from its ledger: the study, how far it is, and its claims."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -25,6 +25,7 @@ class StudyFolder:
     path: of the folder.
     study: None where the ledger cannot be read, and then `problem` says why.
     counts: planned trials by status.
+    trial_ids: of planned trials.
     claims: see `claim_table`; empty where no trial has finished, or none was claimed.
     seconds: that all ended trials took.
     has_page: whether the report's page is there.
@@ -34,6 +35,7 @@ class StudyFolder:
     study: Study | None
     problem: str
     counts: Mapping[str, int]
+    trial_ids: frozenset[str]
     claims: pd.DataFrame
     seconds: float
     has_page: bool
@@ -66,6 +68,29 @@ def read_folders(parent: Path) -> list[StudyFolder]:
     return [_read(path, _state(path)) for path in paths]
 
 
+def copies_in(folders: Sequence[StudyFolder]) -> dict[Path, StudyFolder]:
+    """The folders whose trials are all in another folder of the same study -> that other one: the larger, or if both
+    are of one size the one that is named as the study, or comes first.
+    """
+    found: dict[Path, StudyFolder] = {}
+    by_size = sorted(
+        (folder for folder in folders if folder.study is not None and folder.trial_ids),
+        key=lambda folder: (-folder.num_ended, -len(folder.trial_ids), folder.path.name != folder.study.name),  # type: ignore[union-attr]
+    )
+    for number, folder in enumerate(by_size):
+        for other in by_size[:number]:
+            if other.path not in found and _is_copy(folder, other):
+                found[folder.path] = other
+                break
+    return found
+
+
+def _is_copy(folder: StudyFolder, other: StudyFolder) -> bool:
+    assert folder.study is not None
+    assert other.study is not None
+    return folder.study.name == other.study.name and folder.trial_ids <= other.trial_ids
+
+
 def _state(path: Path) -> tuple[tuple[int, int] | None, ...]:
     """By what a folder that was read before is known to be the same: sizes and times of its files."""
     names = (LEDGER, f"{LEDGER}-wal", f"{FOLDER}/{PAGE}")
@@ -96,6 +121,7 @@ def _read(path: Path, state: object) -> StudyFolder:  # noqa: ARG001 -- a change
             study=None,
             problem=f"{kind}{error}",
             counts={},
+            trial_ids=frozenset(),
             claims=pd.DataFrame(),
             seconds=0.0,
             has_page=has_page,
@@ -105,6 +131,7 @@ def _read(path: Path, state: object) -> StudyFolder:  # noqa: ARG001 -- a change
         study=study,
         problem="",
         counts=counts,
+        trial_ids=frozenset(trials["trial_id"]),
         claims=claims,
         seconds=float(trials["seconds"].sum()),
         has_page=has_page,

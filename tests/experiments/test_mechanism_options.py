@@ -72,6 +72,8 @@ def test_callbacks_of_the_base_and_of_levels_stay_behind_it():
         ),
         ("gradients", "mechanisms: is 'gradients'; all, a list of gradients, "),
         ([], "mechanisms: is []; all, a list of gradients, "),
+        ("off", "mechanisms: is 'off'; leave the key out to measure nothing"),
+        (False, "mechanisms: is False; leave the key out to measure nothing"),
         (3, "mechanisms: is 3; all, a list of gradients, "),
         ({"measure": ["dead"], "example": 3}, "mechanisms.example: is not a key here; did you mean 'examples'?"),
         ({"measure": "some"}, "mechanisms.measure: is 'some'; all, a list of gradients, "),

@@ -459,7 +459,14 @@ EQUAL = {"more_under": None, "than_under": None, "better": None, "than": None, "
         ),
         (EQUAL | {"to": None}, "claims.c.to: is missing"),
         (EQUAL | {"to": "relu"}, "claims.c: compares 'relu' with itself"),
-        (EQUAL | {"better": "relu"}, "claims.c: says both better and equal; {better, than} or {equal, to} is expected"),
+        (
+            EQUAL | {"better": "relu"},
+            "claims.c: has better and equal and to; {better, than} or {equal, to} is expected",
+        ),
+        (
+            EQUAL | {"equal": None, "better": "relu"},
+            "claims.c: has better and to; {better, than} or {equal, to} is exp",
+        ),
         (
             EQUAL | {"metric": {"name": "train/loss"}},
             "claims.c: is on equality, and its metric names no margin within which levels are equal",
@@ -468,6 +475,13 @@ EQUAL = {"more_under": None, "than_under": None, "better": None, "than": None, "
 )
 def test_each_mistake_in_a_claim_in_some_cells_or_on_equality_is_told(changes, message):
     assert any(problem.startswith(message) for problem in problems(claim_of(**changes)))
+
+
+def test_a_claim_that_says_nothing_is_read_on_all_the_same():
+    assert problems(claim_of(says=None, than="rleu")) == [
+        "claims.c.says: is missing",
+        "claims.c.than: 'rleu' is not a level of activation; did you mean 'relu'? levels: tanh, relu",
+    ]
 
 
 def test_a_claim_in_some_cells_needs_the_full_design():

@@ -205,3 +205,29 @@ def test_what_a_claim_is_on_stays_among_the_trials(tmp_path):
     report = build_report(make_ledger(tmp_path, depth_study(claims=claims), measure))
     rows = to_document(report)["tables"]["trials"]
     assert [name for name in rows[0] if is_mechanism(name)] == ["mechanism/weight_gradient_ratio"]
+
+
+OF_ALL = "which the study measures: 30 of 30 finished trials. The files in the study's folder"
+
+
+@pytest.mark.parametrize(
+    ("measure", "metrics", "notes"),
+    [
+        (["dead", "gap"], {"mechanism/dead/act": 0.5, "gap/loss": 0.1}, []),
+        (["dead"], {"mechanism/dead/act": 0.5}, []),
+        (
+            ["dead", "gap"],
+            {},
+            [
+                f"Without mechanisms, {OF_ALL} logs say why.",
+                f"Without the generalisation gap, {OF_ALL} logs say why, unless there is no validation.",
+            ],
+        ),
+    ],
+)
+def test_trials_that_lack_what_is_measured_are_counted(measure, metrics, notes, tmp_path):
+    def measured(levels, seed):
+        return make_result(metrics={"test/acc": 0.9 + seed / 100, **metrics})
+
+    report = build_report(make_ledger(tmp_path / "s", make_study(mechanisms=measure), measured))
+    assert [note for note in report.notes if note.startswith("Without")] == notes

@@ -99,12 +99,14 @@ def with_claim(metric, **changes):
     ],
 )
 def test_a_claim_on_what_is_not_measured_is_told_at_check(metric, mechanisms, message):
+    planned = parse_study(with_claim(metric, mechanisms=mechanisms))
     with pytest.raises(StudyError) as error:
-        parse_study(with_claim(metric, mechanisms=mechanisms))
+        plan_trials(planned)
     assert f"claims.so.metric.name: {metric} " in str(error.value)
     assert message in str(error.value)
+    planned = parse_study(study(metric={"name": metric}, mechanisms=mechanisms))
     with pytest.raises(StudyError, match=r"metric\.name: mechanism/"):
-        parse_study(study(metric={"name": metric}, mechanisms=mechanisms))
+        plan_trials(planned)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 import sqlite3
 import threading
 
@@ -186,8 +187,8 @@ def test_a_folder_of_one_study_and_none_at_all_are_errors(tmp_path):
 
 def test_two_folders_of_one_study_are_told_apart(tmp_path):
     parent = tmp_path / "runs"
-    for folder in ("small", "small again"):
-        make_ledger(parent / folder, load_study("small"), scored)
+    for folder, epochs in (("small", 3), ("small again", 4)):
+        make_ledger(parent / folder, load_study("small", changes={"trainer.max_epochs": epochs}), scored)
     (parent / "small again" / "report").mkdir()
     (parent / "small again" / "report" / "index.html").write_text("page")
     catalogue = build_catalogue(parent)
@@ -196,7 +197,7 @@ def test_two_folders_of_one_study_are_told_apart(tmp_path):
         ("small", "small again", "small%20again/report/index.html#claims"),
     ]
     assert "small (small again)" in to_html(catalogue)
-    assert f"--out '{parent}/small again'" in catalogue.studies["command"].to_list()[2]
+    assert catalogue.in_state("copy").empty
 
 
 def test_a_changed_ledger_is_read_anew(tmp_path):
@@ -405,3 +406,28 @@ def test_a_ledger_that_is_being_written_can_be_read(tmp_path):
     folder = run_shipped(tmp_path / "runs", "small", scored)
     with Ledger(folder / "ledger.sqlite", writable=True):
         assert len(build_catalogue(tmp_path / "runs").claims) == 1
+
+
+def test_a_copy_of_a_folder_is_told_and_not_counted(tmp_path):
+    runs = tmp_path / "runs"
+    add(runs, "one", chapter="Activations")
+    alone = build_catalogue(runs)
+    shutil.copytree(runs / "one", runs / "a copy")
+    add(runs, "fewer", name="one", seeds=2, chapter="Activations")
+    add(runs, "other", name="two", chapter="Activations")
+    catalogue = build_catalogue(runs)
+    assert set(catalogue.claims["folder"]) == {"one", "other"}
+    assert catalogue.claims[catalogue.claims["folder"] == "one"]["p_adjusted"].tolist() == (
+        alone.claims["p_adjusted"].tolist()
+    )
+    copies = catalogue.in_state("copy")
+    assert sorted(copies["note"]) == [
+        "a copy: holds no trial that one does not plan too, and is not counted",
+        "fewer: holds no trial that one does not plan too, and is not counted",
+    ]
+    assert copies["num_claims"].sum() == copies["num_ended"].sum() == copies["seconds"].sum() == 0
+    lines = index_lines(catalogue, runs / "index.html")
+    assert "studies: 2 complete, 2 not run, 2 copy" in lines[0]
+    assert [*copies["note"]] == lines[1:3]
+    page = to_html(catalogue)
+    assert all(note in page for note in copies["note"])
