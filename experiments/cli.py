@@ -17,7 +17,7 @@ from .cli_arguments import DONE, INTERRUPTED, SOME_FAILED, WRONG_INPUT, add_stud
 from .cli_catalogue import add_catalogue
 from .cli_gradients import add_gradcheck
 from .cli_run import add_run, print_report_of
-from .cli_wandb import add_place, add_wandb, mirror_of
+from .cli_wandb import add_mirror, add_wandb, mirror_of
 from .errors import InputError
 
 
@@ -185,13 +185,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="TRIAL",
         help="a trial's id, or the beginning of it; or levels and seed, as in activation=relu,seed=3",
     )
-    trial.add_argument(
-        "--wandb",
-        default="off",
-        choices=["off", "offline", "online"],
-        help="show the trial in Weights & Biases while it trains (default: %(default)s)",
-    )
-    add_place(trial)
+    add_mirror(trial, "show the trial in Weights & Biases while it trains")
     trial.set_defaults(command=_trial)
 
     for name, command, text in (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .cli_arguments import DONE, SOME_FAILED, add_changes, changes_of, make_console, study_of, use_data_dir
 from .cli_catalogue import print_index
-from .cli_wandb import add_place, mirror_of, print_mirrored
+from .cli_wandb import add_mirror, mirror_of, print_mirrored
 from .errors import InputError, StudyError
 
 if TYPE_CHECKING:
@@ -56,14 +56,8 @@ def add_run(commands: Any) -> None:
         choices=["auto", "always", "never"],
         help="train trials that are built alike in one loop; always: an error where one is not (default: %(default)s)",
     )
-    run.add_argument(
-        "--wandb",
-        default="off",
-        choices=["off", "offline", "online"],
-        help="show trials in Weights & Biases while they train (default: %(default)s)",
-    )
     _add_patience(run)
-    add_place(run)
+    add_mirror(run, "show trials in Weights & Biases while they train")
     run.set_defaults(command=_run)
 
 

@@ -51,6 +51,13 @@ def add_wandb(commands: Any) -> None:
     sweep.set_defaults(command=_sweep, wandb=None)
 
 
+def add_mirror(parser: argparse.ArgumentParser, text: str) -> None:
+    """Add the option that shows trials while they train, with those that say where they go."""
+    modes = ["off", "offline", "online"]
+    parser.add_argument("--wandb", default="off", choices=modes, help=f"{text} (default: %(default)s)")
+    add_place(parser)
+
+
 def add_place(parser: argparse.ArgumentParser) -> None:
     """Add the options that say where runs go."""
     parser.add_argument(
