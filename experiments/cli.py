@@ -1,7 +1,7 @@
 """The command `ablate`. No logic: it reads arguments, calls, prints, and turns errors into exit codes.
 
-Exit codes: 0 done; 1 some trials failed, or a gradient differs; 2 the input is wrong; 130 interrupted, and the same
-command continues.
+Exit codes: 0 done; 1 some trials failed, or a gradient differs; 2 the input is wrong; 130 interrupted, and where
+something is kept, the same command continues.
 """
 
 import argparse
@@ -35,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"ablate: {error}", file=sys.stderr)  # noqa: T201
         return WRONG_INPUT
     except KeyboardInterrupt:
-        print("ablate: interrupted; the same command continues", file=sys.stderr)  # noqa: T201
+        continues = "; the same command continues" if getattr(arguments, "continues", False) else ""
+        print(f"ablate: interrupted{continues}", file=sys.stderr)  # noqa: T201
         return INTERRUPTED
     except BrokenPipeError:  # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -186,7 +187,7 @@ def _parser() -> argparse.ArgumentParser:
         help="a trial's id, or the beginning of it; or levels and seed, as in activation=relu,seed=3",
     )
     add_mirror(trial, "show the trial in Weights & Biases while it trains")
-    trial.set_defaults(command=_trial)
+    trial.set_defaults(command=_trial, continues=True)
 
     for name, command, text in (
         ("status", _status, "counts by state, and how complete each cell is"),

@@ -58,7 +58,7 @@ def add_run(commands: Any) -> None:
     )
     _add_patience(run)
     add_mirror(run, "show trials in Weights & Biases while they train")
-    run.set_defaults(command=_run)
+    run.set_defaults(command=_run, continues=True)
 
 
 def print_report_of(directory: Path, console: "Console") -> None:

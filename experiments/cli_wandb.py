@@ -34,7 +34,7 @@ def add_wandb(commands: Any) -> None:
             help="files in DIR/wandb, or the server (default: as last time for this folder, else online)",
         )
         add_place(parser)
-        parser.set_defaults(command=command)
+        parser.set_defaults(command=command, continues=name == "push")
     dashboard = own.add_parser(
         "dashboard", help="save a workspace grouped by factor, and a report with the study's answer and verdicts"
     )

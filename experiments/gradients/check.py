@@ -7,8 +7,10 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from experiments.errors import InputError
 from experiments.fusing.capture import default_dtype
@@ -17,8 +19,12 @@ from experiments.fusing.standin import TrainerStandIn
 from experiments.seeding import GeneratorStates, derive, seed_global_generators
 from experiments.steps import call_step
 
-from .differences import EQUAL, KINK, SMALL, WRONG, Compared, Slope
+from .differences import EQUAL, KINK, SMALL, SMALLEST_TOLERANCE, WRONG, Compared, Slope
 from .found import AGREES, DIFFERS, TOO_SMALL, GradientCheck, ParameterCheck, Worst
+
+_BYTES_OF_DOUBLE = 8
+_CHANGING = ("on_after_backward", "on_before_optimizer_step", "configure_gradient_clipping")
+"""Hooks that may change gradients after what is compared."""
 
 
 def checked(module: LightningModule, batch: Any, *, num_entries: int, tolerance: float, seed: int) -> GradientCheck:
@@ -26,8 +32,11 @@ def checked(module: LightningModule, batch: Any, *, num_entries: int, tolerance:
     started = time.perf_counter()
     if num_entries < 1:
         raise InputError(f"num_entries is {num_entries}: at least 1 is needed")
-    if not 0 < tolerance < 1:
-        raise InputError(f"tolerance is {tolerance:g}: a number between 0 and 1 is needed")
+    if not SMALLEST_TOLERANCE <= tolerance < 1:
+        raise InputError(
+            f"tolerance is {tolerance:g}: a number from {SMALLEST_TOLERANCE:g}, which is as near as differences come, "
+            "to below 1 is needed"
+        )
     states = GeneratorStates.now()
     try:
         losses = Losses(module, batch, seed)
@@ -46,6 +55,7 @@ def checked(module: LightningModule, batch: Any, *, num_entries: int, tolerance:
         num_evaluations=losses.num_evaluations,
         seconds=time.perf_counter() - started,
         parameters=found,
+        changed_later=tuple(hook for hook in _CHANGING if is_overridden(hook, module, LightningModule)),
     )
 
 
@@ -90,7 +100,14 @@ class Losses:
         """What the module's own `backward` leaves, zeros where it leaves none, and the loss."""
         self._run("on_train_batch_start", lambda: self._module.on_train_batch_start(self._batch, 0))
         self._module.zero_grad()
-        loss = self._loss()
+        with _InSingle() as in_single:
+            loss = self._loss()
+        if in_single.function is not None or loss.dtype != torch.float64:
+            where = f"{in_single.function} makes {in_single.dtype}" if in_single.function else f"it is {loss.dtype}"
+            raise InputError(
+                f"{self.name}: the loss is not computed in double precision, which differences need: {where}; a "
+                "precision that is written in the code, as in x.float(), has to be left out for this"
+            )
         value = loss.item()
         if not loss.isfinite():
             raise InputError(f"{self.name}: the loss of the batch is {value:g}, and only a finite one has a gradient")
@@ -146,6 +163,25 @@ class Losses:
                 f"{self.name}: in double precision, which differences need, {what} raises "
                 f"{type(error).__name__}: {first}"
             ) from error
+
+
+class _InSingle(TorchFunctionMode):
+    """Notes the first function that makes a number of less than double precision of what depends on a parameter.
+
+    function: its name; None for none. dtype: of what it made.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.function: str | None = None
+        self.dtype: torch.dtype | None = None
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        depends = isinstance(made, Tensor) and made.requires_grad and made.is_floating_point()
+        if self.function is None and depends and made.element_size() < _BYTES_OF_DOUBLE:
+            self.function, self.dtype = getattr(func, "__name__", str(func)), made.dtype
+        return made
 
 
 def _parameter(

@@ -12,6 +12,9 @@ SMALLER = (STEP / 10, STEP / 100)
 ROUNDING = 50 * 2.0**-52
 """What the loss may be wrong by, relative to itself: some sums of rounded numbers."""
 
+SMALLEST_TOLERANCE = 1e-8
+"""Below, the h^2 of a central difference would count as an error of the gradient."""
+
 EQUAL, KINK, SMALL, WRONG = "equal", "kink", "small", "wrong"
 
 

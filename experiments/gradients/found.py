@@ -47,6 +47,7 @@ class GradientCheck:
     loss: of the batch, in double precision.
     tolerance: the relative difference up to which derivatives agree.
     num_evaluations: how often the loss was computed.
+    changed_later: hooks of the module that may change gradients after the backward pass, which is what is compared.
     """
 
     module: str
@@ -55,6 +56,7 @@ class GradientCheck:
     num_evaluations: int
     seconds: float
     parameters: tuple[ParameterCheck, ...]
+    changed_later: tuple[str, ...] = ()
 
     @property
     def agrees(self) -> bool:

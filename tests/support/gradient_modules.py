@@ -1,8 +1,9 @@
 """Modules whose gradients are right, wrong, or none, each in one way."""
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningDataModule, LightningModule
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 
 class Regression(LightningModule):
@@ -181,3 +182,48 @@ class AsksTheTrainer(Regression):
 class Constant(Regression):
     def training_step(self, batch, batch_idx):
         return torch.tensor(1.0)
+
+
+class InSingle(Regression):
+    """Writes single precision into its code."""
+
+    def hidden(self, x):
+        return super().hidden(x).float().double()
+
+
+class SingleLoss(Regression):
+    """Only its loss is in single precision."""
+
+    def training_step(self, batch, batch_idx):
+        return super().training_step(batch, batch_idx).float()
+
+
+class SingleTargets(Regression):
+    """Single precision of what no parameter is in is no harm."""
+
+    def training_step(self, batch, batch_idx):
+        x, y = batch
+        return super().training_step((x, y.float()), batch_idx)
+
+
+class ClipsItself(Regression):
+    def on_after_backward(self):
+        for parameter in self.parameters():
+            parameter.grad.clamp_(-1e-3, 1e-3)
+
+
+class DeeplyNamed(Regression):
+    def __init__(self, lr: float = 0.1):
+        super().__init__()
+        self.lr = lr
+        self.the_encoder_of_the_words = nn.ModuleDict({"the_first_of_its_layers": nn.Linear(4, 4)})
+
+    def hidden(self, x):
+        return super().hidden(self.the_encoder_of_the_words["the_first_of_its_layers"](x))
+
+
+class Points(LightningDataModule):
+    def train_dataloader(self):
+        generator = torch.Generator().manual_seed(0)
+        x, y = torch.randn(12, 4, generator=generator), torch.randn(12, generator=generator)
+        return DataLoader(TensorDataset(x, y), batch_size=12)

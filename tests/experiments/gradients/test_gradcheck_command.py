@@ -1,6 +1,7 @@
 """`ablate gradcheck` as a user meets it, and where a trial's gradient is taken."""
 
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -53,9 +54,36 @@ def test_a_wrong_one_is_named_in_words_and_ends_with_1(capsys):
     assert ": backward says " in out
 
 
+def test_long_names_are_whole_in_a_terminal_of_80_columns(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    base = {
+        "model": {"class_path": "gradient_modules.DeeplyNamed"},
+        "data": {"class_path": "gradient_modules.Points"},
+        "trainer": {"max_epochs": 1},
+    }
+    factors = {"lr": {"key": "model.init_args.lr", "levels": [0.1, 0.2]}}
+    Path("deep.yaml").write_text(yaml.safe_dump(small_study(base=base, factors=factors)))
+    assert main(["gradcheck", "deep.yaml"]) == 0
+    out = capsys.readouterr().out
+    assert "…" not in out
+    rows = out.splitlines()[1:-2]
+    assert max(map(len, rows)) <= 80
+    assert "the_encoder_of_the_words.the_first_of_its_layers.weight" in "".join(line.split(" ")[0] for line in rows)
+
+
+def test_interrupting_it_promises_nothing(capsys, monkeypatch):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("experiments.plan.plan_trials", interrupted)
+    code, _, err = ablate(capsys, "gradcheck", "mine.yaml")
+    assert (code, err) == (130, "ablate: interrupted\n")
+
+
 def test_what_is_wrong_with_the_input_ends_with_2(capsys):
     code, _, err = ablate(capsys, "gradcheck", "mine.yaml", "--tolerance", "3")
-    assert (code, err) == (2, "ablate: tolerance is 3: a number between 0 and 1 is needed\n")
+    wanted = "a number from 1e-08, which is as near as differences come, to below 1 is needed"
+    assert (code, err) == (2, f"ablate: tolerance is 3: {wanted}\n")
     code, _, err = ablate(capsys, "gradcheck", "mine.yaml", "activation=rleu,seed=0")
     assert code == 2
 

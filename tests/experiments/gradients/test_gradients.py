@@ -36,7 +36,7 @@ def test_the_analytic_gradient_is_exact_for_a_loss_that_is_known():
     """The gradient of the output's bias is twice the mean residual."""
     module = modules.Regression()
     x, y = batch()
-    check = check_gradients(module, (x, y), tolerance=1e-12)  # so that every entry has an error to show
+    check = check_gradients(module, (x, y), tolerance=1e-8)  # so that every entry has an error to show
     bias = next(each for each in check.parameters if each.name == "second.bias")
     residual = (module.second(module.hidden(x)).squeeze(1) - y).mean().item()
     assert bias.num_checked == 1
@@ -242,7 +242,7 @@ def test_complex_parameters_are_refused():
 def test_arguments_out_of_range_are_refused():
     with pytest.raises(InputError, match="num_entries is 0: at least 1 is needed"):
         check_gradients(modules.Regression(), batch(), num_entries=0)
-    with pytest.raises(InputError, match="tolerance is 2: a number between 0 and 1 is needed"):
+    with pytest.raises(InputError, match="tolerance is 2: a number from 1e-08, "):
         check_gradients(modules.Regression(), batch(), tolerance=2)
 
 
@@ -251,3 +251,27 @@ def test_a_module_without_parameters_is_refused():
     module.first = module.second = nn.Identity()
     with pytest.raises(InputError, match="Regression has no parameters to train once it is built"):
         check_gradients(module, batch())
+
+
+@pytest.mark.parametrize("kind", [modules.InSingle, modules.SingleLoss])
+def test_single_precision_in_the_code_is_told_and_not_taken_for_a_wrong_gradient(kind):
+    message = rf"^{kind.__name__}: the loss is not computed in double precision, .*: float makes torch\.float32; "
+    with pytest.raises(InputError, match=message):
+        check_gradients(kind(), batch())
+
+
+def test_single_precision_of_what_depends_on_no_parameter_is_no_harm():
+    assert check_gradients(modules.SingleTargets(), batch()).agrees
+
+
+def test_hooks_that_change_gradients_later_are_named_and_left_out():
+    check = check_gradients(modules.ClipsItself(), batch())
+    assert check.agrees
+    assert check.changed_later == ("on_after_backward",)
+    assert check_gradients(modules.Regression(), batch()).changed_later == ()
+
+
+@pytest.mark.parametrize("tolerance", [0, -1e-3, 1e-14, 1, float("nan"), float("inf")])
+def test_a_tolerance_that_differences_cannot_keep_is_told(tolerance):
+    with pytest.raises(InputError, match=f"^tolerance is {tolerance:g}: a number from 1e-08, which is as near as "):
+        check_gradients(modules.Regression(), batch(), tolerance=tolerance)
