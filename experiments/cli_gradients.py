@@ -59,24 +59,25 @@ def print_check(check: "GradientCheck", trial: str, console: "Console") -> None:
     """A row for each parameter, what differs in words, and the verdict."""
     from rich.table import Table
 
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("parameter", overflow="fold")  # narrow columns leave it half of a terminal's 80 characters
-    for heading in ("entries", "moved", "error", "of all", "kinks"):
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    table.add_column("parameter", overflow="fold")  # the others leave it half of a terminal's 80 characters
+    for heading in ("entries", "error", "of all", "kinks"):
         table.add_column(heading, justify="right")
     table.add_column("verdict")
     for each in check.parameters:
         error, along = f"{each.error:.0e}", f"{each.direction_error:.0e}"
-        row = (each.name, f"{each.size:,}", str(each.num_checked), error, along, str(each.num_kinks))
+        row = (each.name, f"{each.size:,}", error, along, str(each.num_kinks))
         verdict = each.verdict.removesuffix(" to tell")
         table.add_row(*row, f"[bold red]{verdict}[/bold red]" if verdict == "differs" else verdict)
     console.print(f"{check.module}, {trial}: the gradient of its loss on one batch, {check.loss:.6g}", markup=False)
     console.print(table)
     lines = [line for each in check.parameters if (line := _worst_line(each))]
-    lines.append("error: the largest of the entries that were moved one by one; of all: of all entries moved at once")
+    most = max(each.num_checked for each in check.parameters)
+    lines.append(f"error: the largest of {most} entries, moved one by one; of all: of all entries, moved at once")
     if any(each.num_kinks for each in check.parameters):
         lines.append("kinks: the loss bends there, as ReLU at 0; the gradient is right on one of the sides, or between")
     if any(each.verdict == "too small to tell" for each in check.parameters):
-        lines.append("too small: to tell, since both derivatives are less than what rounding makes of differences")
+        lines.append("too small: both derivatives are less than what rounding makes of differences, so nothing is told")
     if check.changed_later:
         hooks = " and ".join(check.changed_later)
         lines.append(f"{check.module} may change gradients in {hooks}; what is compared is the gradient before that")

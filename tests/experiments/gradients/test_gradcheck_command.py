@@ -48,7 +48,8 @@ def test_a_wrong_one_is_named_in_words_and_ends_with_1(capsys):
     code, out, _ = ablate(capsys, "gradcheck", "wrong.yaml", "f=sigmoid,seed=0", "--entries", "5")
     assert code == 1
     assert "WrongClassifier, f=sigmoid, seed=0" in out
-    assert "layers.linear1.weight 256 5" in out
+    assert "layers.linear1.weight 256 " in out
+    assert "error: the largest of 5 entries, moved one by one" in out
     assert "the gradient DIFFERS from differences" in out
     assert "layers.linear1.bias [" in out
     assert ": backward says " in out
