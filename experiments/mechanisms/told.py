@@ -109,9 +109,18 @@ class _Teller:
             self._add(f"activation_gradient/{self._names[name]}", values, self._places(name))
         # Of layers with weights, which all trials that are trained together have.
         of_layers = [values for name, values in of_outputs.items() if "layer" in seen.kinds[name]]
-        for name, ends in (("weight", [*of_weights.values()]), ("activation", of_layers)):
+        in_places = [values for name, values in of_weights.items() if self._has_place(name)] or [*of_weights.values()]
+        for name, ends in (("weight", in_places), ("activation", of_layers)):
             if len(ends) > 1:  # a layer is not compared with itself
                 found.add(f"{name}_gradient_ratio", ratio(ends[0], ends[-1]))
+
+    def _has_place(self, weight: str) -> bool:
+        """Whether it is known where in the flow of data a weight is: not if its module has layers inside, as a network
+        with a parameter of its own, which may be used before, between or after them.
+        """
+        owner = self._seen.owners[weight]
+        within = f"{owner}." if owner else ""
+        return not any(other != owner and other.startswith(within) for other in self._seen.owners.values())
 
     def _activations(self) -> None:
         found = {name: (*moments(values), quantiles(values)) for name, values in self._flat.items()}

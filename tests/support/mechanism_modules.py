@@ -195,3 +195,29 @@ class SkipsLast(Small):
     def training_step(self, batch, batch_idx):
         loss = super().training_step(batch, batch_idx)
         return None if batch_idx == self.trainer.num_training_batches - 1 else loss
+
+
+class OwnHead(Small):
+    """Its last weight is a parameter of the whole, which is registered before all layers."""
+
+    def __init__(self, lr: float = 0.05):
+        super().__init__(lr)
+        self.last = nn.Identity()
+        self.middle = nn.Linear(4, 4)
+        self.head = nn.Parameter(torch.linspace(-1, 1, 4).unsqueeze(1))
+
+    def forward(self, x):
+        return (torch.tanh(self.middle(torch.tanh(self.first(x)))) @ self.head).squeeze(1)
+
+
+class OwnWeights(Small):
+    """Two weights and no layer."""
+
+    def __init__(self, lr: float = 0.05):
+        super().__init__(lr)
+        del self.first, self.last
+        self.one = nn.Parameter(torch.linspace(-1, 1, 16).reshape(4, 4))
+        self.two = nn.Parameter(torch.linspace(-1, 1, 4).unsqueeze(1))
+
+    def forward(self, x):
+        return (torch.tanh(x @ self.one) @ self.two).squeeze(1)

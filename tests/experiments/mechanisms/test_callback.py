@@ -125,6 +125,15 @@ def test_layers_that_take_no_part_have_no_gradients_and_are_no_end_of_a_ratio(tm
     }
 
 
+@pytest.mark.parametrize(
+    ("name", "ends"), [("OwnHead", ("first", "middle")), ("OwnWeights", ("one", "two")), ("Small", ("first", "last"))]
+)
+def test_a_ratio_is_between_weights_whose_place_is_known(name, ends, tmp_path):
+    result, _ = trained(name, tmp_path, [spec(measure=["gradients"])], max_epochs=1)
+    one, other = (result.metrics[f"mechanism/weight_gradient/{end}"] for end in ends)
+    assert result.metrics["mechanism/weight_gradient_ratio"] == pytest.approx(one / other, rel=1e-12)
+
+
 def test_a_single_layer_is_not_compared_with_itself(tmp_path):
     perceptron = {"class_path": "lit_models.MLP", "init_args": {"hidden": []}}
     kwargs = {"data": None, "key": "model.init_args.init", "levels": ("xavier", "he"), "max_epochs": 1}

@@ -73,8 +73,9 @@ def test_a_layer_that_is_called_twice_with_operations_in_place_is_as_it_is_alone
     assert_equal(trials_of(model, [0.05, 0.1], LR, data=data, callbacks=[spec(examples=20)]), tmp_path)
 
 
-def test_layers_that_take_no_part_are_told_of_as_they_are_alone(tmp_path):
-    model, data = {"class_path": "mechanism_modules.HalfUsed"}, {"class_path": "mechanism_modules.Numbers"}
+@pytest.mark.parametrize("name", ["HalfUsed", "OwnHead", "OwnWeights"])
+def test_layers_that_take_no_part_or_have_no_place_are_told_of_as_they_are_alone(name, tmp_path):
+    model, data = {"class_path": f"mechanism_modules.{name}"}, {"class_path": "mechanism_modules.Numbers"}
     assert_equal(trials_of(model, [0.05, 0.1], LR, data=data, callbacks=[spec(examples=20)]), tmp_path)
 
 
