@@ -29,6 +29,7 @@ METRICS = {
     "activation_q05": "activations",
     "activation_q50": "activations",
     "activation_q95": "activations",
+    "activation_drift": "activations",
     "saturated": "saturation",
     "dead": "dead",
     "update_ratio": "updates",

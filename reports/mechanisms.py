@@ -23,7 +23,6 @@ LOG, SHARE, SIZE, SIGNED = "log", "share", "size", "signed"
 MOST_CELLS = 8
 MOST_CROSSED, MOST_COLUMNS = 24, 6  # cells of two factors, and those side by side
 _QUANTILES = ("activation_q05", "activation_q50", "activation_q95")
-_DRIFT = "activation_drift"
 _RATIO = "_ratio"
 
 
@@ -69,7 +68,7 @@ QUANTITIES = (
     ),
     Quantity(name="activation_mean", title="Mean of activations", says="Mean of a layer's outputs.", kind=SIGNED),
     Quantity(
-        name=_DRIFT,
+        name="activation_drift",
         title="Drift of activations",
         says=(
             "How far the 5 %, 50 % and 95 % quantiles of a layer's outputs have moved since the first epoch, on "
@@ -183,7 +182,7 @@ def chosen_cells(study: Study) -> Chosen:
 def layer_maps(report: Report, chosen: Chosen) -> list[LayerMap]:
     """A map for each quantity that was logged, those that say most first.
 
-    Quantiles become one map, of how far they drift.
+    Quantiles are drawn as how far they drift.
     """
     columns: dict[str, dict[str, str]] = {}  # quantity -> layer -> column
     for column in map(str, report.curves.columns):
@@ -191,12 +190,6 @@ def layer_maps(report: Report, chosen: Chosen) -> list[LayerMap]:
             columns.setdefault(found[0], {})[found[1]] = column
     parts = [_by_trial(report, levels, columns) for levels in chosen.cells.values()]
     known = {quantity.name: quantity for quantity in QUANTITIES}
-    if all(name in columns for name in _QUANTILES):
-        columns[_DRIFT] = {
-            layer: layer for layer in columns[_QUANTILES[0]] if all(layer in columns[name] for name in _QUANTILES)
-        }
-        for part in parts:
-            part[_DRIFT] = _drift(part, columns)
     others = [name for name in columns if name not in known and name not in _QUANTILES]
     num_epochs = max((next(iter(part.values())).shape[2] for part in parts if part), default=0)
     maps = []
@@ -256,17 +249,6 @@ def _by_trial(
         values[places, epochs] = part[list(by_layer.values())].to_numpy(dtype=np.float64)
         found[quantity] = np.where(np.isfinite(values), values, np.nan).transpose(0, 2, 1)
     return found
-
-
-def _drift(part: Mapping[str, NDArray[np.float64]], columns: Mapping[str, Mapping[str, str]]) -> NDArray[np.float64]:
-    """Of each trial, (S, L, E); NaN where the quantiles of the first epoch are one value."""
-    rows = {name: [list(columns[name]).index(layer) for layer in columns[_DRIFT]] for name in _QUANTILES}
-    low, middle, high = (part[name][:, rows[name]] for name in _QUANTILES)
-    if not low.size:
-        return low
-    width = high[:, :, :1] - low[:, :, :1]
-    moved = sum(np.abs(quantile - quantile[:, :, :1]) for quantile in (low, middle, high))
-    return np.asarray(moved / 3 / np.where(width > 0, width, np.nan))
 
 
 def _unknown(name: str, values: NDArray[np.float64]) -> Quantity:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from experiments.mechanism_options import Options
 from experiments.mechanisms.alone import gradients_of
 from experiments.mechanisms.callback import update_ratios
+from experiments.mechanisms.drift import Drift
 from experiments.mechanisms.gap import gaps
 from experiments.mechanisms.layers import Recorder, hooked, in_flow, kind_of, watched, weights_of, without_dropout
 from experiments.mechanisms.sample import GAP_BATCH, num_of_gap, num_wanted, rebatched, size_of
@@ -59,6 +60,7 @@ class Probing:
         self._sample: list[Any] = []  # of them, batches that are compared with validation
         self._owners = weights_of(together.template)
         self._kinds: dict[str, list[str | None]] = {}  # name of a module -> its kind in each trial (T,)
+        self._drifts = [Drift() for _ in models]
         self._before: dict[str, Tensor] = {}
         self._updates: dict[str, Tensor] = {}
 
@@ -85,7 +87,8 @@ class Probing:
         """
         found: list[Metrics] = [{} for _ in self._models]
         if {*self._measure} - {"gap"}:
-            found = self._probed()
+            told = self._probed()
+            found = [metrics | drift.of(metrics) for metrics, drift in zip(told, self._drifts, strict=True)]
         if self._first and validation is not None:
             if not self._sample:
                 self._sample = _rebatched(self._first, GAP_BATCH, num_of_gap(num_validated))

@@ -15,6 +15,7 @@ from torch import Tensor
 from experiments.mechanism_options import DEFAULT_EXAMPLES, examples_problem, in_order
 
 from .alone import evaluated, has_loss, probed
+from .drift import Drift
 from .gap import gaps
 from .layers import weights_of
 from .quantities import norm, ratio
@@ -63,6 +64,7 @@ class Mechanisms(Callback):
         self._probe: list[Any] = []  # one batch
         self._of_training: list[Any] = []  # batches that are compared with validation
         self._twin: LightningModule | None = None
+        self._drift = Drift()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin afresh."""
@@ -143,7 +145,8 @@ class Mechanisms(Callback):
             self._probe = self._sample.batches(self.examples, self.examples)[:1]
         context = trainer.precision_plugin.train_step_context()
         twin = twin_of(module, trainer) if self._twin is None else self._twin
-        return probed(twin, self._probe[0], self.measure, self._updates, context)
+        found = probed(twin, self._probe[0], self.measure, self._updates, context)
+        return found | self._drift.of(found)
 
     def _gaps(self, trainer: Trainer, module: LightningModule) -> Metrics:
         if not self._of_training:

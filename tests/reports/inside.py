@@ -8,7 +8,7 @@ from .make import make_ledger, make_result, make_study
 SHRINK = {"sigmoid": 0.2, "relu": 0.95}  # the gradient, from a layer to the one below it
 PER_LAYER = (
     *("weight_gradient", "activation_gradient", "saturated", "activation_std", "activation_mean"),
-    *("activation_q05", "activation_q50", "activation_q95", "dead", "update_ratio", "weight_norm"),
+    *("activation_q05", "activation_q50", "activation_q95", "activation_drift", "dead", "update_ratio", "weight_norm"),
 )
 
 
@@ -46,6 +46,7 @@ def epoch_of(levels, seed, epoch, quantities=PER_LAYER):
                 "activation_q05": -1.0 - 0.1 * epoch,
                 "activation_q50": 0.1 * epoch,
                 "activation_q95": 1.0 + 0.1 * epoch,
+                "activation_drift": 0.05 * epoch,
                 "update_ratio": 1e-3 * noise,
                 "weight_norm": 5 + place + epoch,
             }[quantity]

@@ -72,21 +72,6 @@ def test_counts_say_what_the_other_trials_came_to(tmp_path):
     assert counts_of(report, ("a",)) == (1, 3, "1 diverged, 1 pending")
 
 
-def test_drift_is_how_far_quantiles_moved_over_their_first_range(tmp_path):
-    def measured(levels, seed):
-        first, second = (-1.0, 0.0, 3.0), (-0.5, 1.0, 3.0)
-        epochs = tuple(
-            {f"mechanism/activation_{name}/a": value for name, value in zip(("q05", "q50", "q95"), row, strict=True)}
-            | {f"mechanism/activation_{name}/flat": 2.0 + epoch for name in ("q05", "q50", "q95")}
-            for epoch, row in enumerate((first, second))
-        )
-        return make_result(0.5, epochs=epochs)
-
-    made = maps_of(tmp_path, one_factor(seeds=2), measured)["activation_drift"]
-    assert made.layers == ("a", "flat")
-    np.testing.assert_allclose(made.values[0], [[0.0, (0.5 + 1.0 + 0.0) / 3 / 4], [np.nan, np.nan]])
-
-
 def test_a_quantity_of_somebody_else_is_drawn_last(tmp_path):
     def measured(levels, seed):
         return make_result(0.5, epochs=({"mechanism/own_thing/a": -1.0, "mechanism/weight_norm/a": 1.0},))

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from experiments.mechanism_options import is_mechanism
 from experiments.mechanisms import Mechanisms, callback
+from experiments.mechanisms.quantities import QUANTILES
 from experiments.mechanisms.sample import rebatched
 
 stock = pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*LeafSpec.*is deprecated")
@@ -132,6 +133,16 @@ def test_a_ratio_is_between_weights_whose_place_is_known(name, ends, tmp_path):
     result, _ = trained(name, tmp_path, [spec(measure=["gradients"])], max_epochs=1)
     one, other = (result.metrics[f"mechanism/weight_gradient/{end}"] for end in ends)
     assert result.metrics["mechanism/weight_gradient_ratio"] == pytest.approx(one / other, rel=1e-12)
+
+
+def test_drift_is_told_from_the_first_epoch_of_each_training_on(tmp_path):
+    result, _ = trained("Small", tmp_path, [spec(measure=["activations"])], max_epochs=2)
+    first, second = result.epochs
+    lows, middles, highs = ([epoch[f"mechanism/activation_{q}/act"] for epoch in (first, second)] for q in QUANTILES)
+    moved = sum(abs(after - before) for before, after in (lows, middles, highs)) / 3
+    assert first["mechanism/activation_drift/act"] == 0.0
+    assert second["mechanism/activation_drift/act"] == pytest.approx(moved / (highs[0] - lows[0]), rel=1e-12)
+    assert second["mechanism/activation_drift/act"] > 0
 
 
 def test_a_single_layer_is_not_compared_with_itself(tmp_path):
