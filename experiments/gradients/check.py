@@ -10,7 +10,6 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from experiments.errors import InputError
 from experiments.fusing.capture import default_dtype
@@ -19,10 +18,10 @@ from experiments.fusing.standin import TrainerStandIn
 from experiments.seeding import GeneratorStates, derive, seed_global_generators
 from experiments.steps import call_step
 
-from .differences import EQUAL, KINK, SMALL, SMALLEST_TOLERANCE, WRONG, Compared, Slope
+from .differences import EQUAL, KINK, NEAR, SMALL, SMALLEST_TOLERANCE, STEPS, WRONG, Compared, Slope
 from .found import AGREES, DIFFERS, TOO_SMALL, GradientCheck, ParameterCheck, Worst
+from .precision import Precision
 
-_BYTES_OF_DOUBLE = 8
 _CHANGING = ("on_after_backward", "on_before_optimizer_step", "configure_gradient_clipping")
 """Hooks that may change gradients after what is compared."""
 
@@ -100,12 +99,11 @@ class Losses:
         """What the module's own `backward` leaves, zeros where it leaves none, and the loss."""
         self._run("on_train_batch_start", lambda: self._module.on_train_batch_start(self._batch, 0))
         self._module.zero_grad()
-        with _InSingle() as in_single:
+        with Precision() as precision:
             loss = self._loss()
-        if in_single.function is not None or loss.dtype != torch.float64:
-            where = f"{in_single.function} makes {in_single.dtype}" if in_single.function else f"it is {loss.dtype}"
+        if lost := precision.lost_in(loss):
             raise InputError(
-                f"{self.name}: the loss is not computed in double precision, which differences need: {where}; a "
+                f"{self.name}: the loss is not computed in double precision, which differences need: {lost}; a "
                 "precision that is written in the code, as in x.float(), has to be left out for this"
             )
         value = loss.item()
@@ -165,25 +163,6 @@ class Losses:
             ) from error
 
 
-class _InSingle(TorchFunctionMode):
-    """Notes the first function that makes a number of less than double precision of what depends on a parameter.
-
-    function: its name; None for none. dtype: of what it made.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.function: str | None = None
-        self.dtype: torch.dtype | None = None
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        made = func(*args, **(kwargs or {}))
-        depends = isinstance(made, Tensor) and made.requires_grad and made.is_floating_point()
-        if self.function is None and depends and made.element_size() < _BYTES_OF_DOUBLE:
-            self.function, self.dtype = getattr(func, "__name__", str(func)), made.dtype
-        return made
-
-
 def _parameter(
     losses: Losses,
     name: str,
@@ -205,7 +184,14 @@ def _parameter(
             finally:
                 parameter.copy_(start)
 
-        return Slope(phi, loss, tolerance).compared(backward)
+        found = Slope(phi, loss, tolerance).compared(backward)
+        if found.outcome == STEPS:
+            raise InputError(
+                f"{losses.name}: the loss moves in steps while {name} moves by {NEAR:g}, as it does where part of it "
+                "is computed in single precision (x.float(), NumPy's float32) or rounded to a grid, so differences of "
+                "it say nothing; this has to be left out"
+            )
+        return found
 
     entries = {
         entry: compare(lambda step, at=entry: flat[at].add_(step), of_entry[entry].item())  # type: ignore[misc]

@@ -15,12 +15,15 @@ ROUNDING = 50 * 2.0**-52
 SMALLEST_TOLERANCE = 1e-8
 """Below, the h^2 of a central difference would count as an error of the gradient."""
 
-EQUAL, KINK, SMALL, WRONG = "equal", "kink", "small", "wrong"
+NEAR, NUM_NEAR = 1e-8, 8
+"""So close that single precision, of 1e-7, stays or jumps while double precision moves evenly; and how many points."""
+
+EQUAL, KINK, SMALL, WRONG, STEPS = "equal", "kink", "small", "wrong", "steps"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
-    """outcome: equal, kink, small (both less than rounding) or wrong. error: relative."""
+    """outcome: equal, kink, small (both less than rounding), wrong, or steps (of phi). error: relative."""
 
     outcome: str
     differences: float
@@ -53,8 +56,9 @@ class Slope:
             smaller = self._central(step)
             can_tell = self._noise(step) < abs(backward - central) / 10
             if can_tell and self._agree(backward, smaller, step):
-                return Compared(outcome=KINK, differences=smaller, error=_relative(backward, smaller))
-        outcome = KINK if self._is_between_sides(backward) else WRONG
+                outcome = STEPS if self._moves_in_steps() else KINK
+                return Compared(outcome=outcome, differences=smaller, error=_relative(backward, smaller))
+        outcome = STEPS if self._moves_in_steps() else KINK if self._is_between_sides(backward) else WRONG
         return Compared(outcome=outcome, differences=central, error=0.0 if outcome == KINK else error)
 
     def _is_between_sides(self, backward: float) -> bool:
@@ -68,6 +72,20 @@ class Slope:
         slack = self.tolerance * max(abs(right), abs(left)) + 2 * self._noise(step)
         is_kink = abs(right - left) > max(wide / 2, slack)
         return is_kink and min(left, right) - slack <= backward <= max(left, right) + slack
+
+    def _moves_in_steps(self) -> bool:
+        """Whether phi is a staircase beside 0, as what is rounded to single precision. One kink is on one side only."""
+        expected = NUM_NEAR * NEAR * min(abs(self._side(STEP)), abs(self._side(-STEP)))
+        return all(self._is_staircase(step, expected) for step in (NEAR, -NEAR))
+
+    def _is_staircase(self, step: float, expected: float) -> bool:
+        """Third differences are 0 but for rounding where phi is smooth; between jumps a staircase stays where it is."""
+        values = [self.phi(number * step) for number in range(1, NUM_NEAR + 1)]
+        rounding = self._noise(1)
+        fours = zip(values, values[1:], values[2:], values[3:], strict=False)
+        third = max(abs(d - 3 * c + 3 * b - a) for a, b, c, d in fours)
+        stays = max(values) - min(values) <= rounding and expected > 10 * rounding
+        return third > 10 * rounding or stays
 
     def _central(self, step: float) -> float:
         return (self.phi(step) - self.phi(-step)) / (2 * step)

@@ -1,5 +1,6 @@
 """Modules whose gradients are right, wrong, or none, each in one way."""
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule
 from torch import nn
@@ -196,6 +197,49 @@ class SingleLoss(Regression):
 
     def training_step(self, batch, batch_idx):
         return super().training_step(batch, batch_idx).float()
+
+
+class _RoundToSingle(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.float().double()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient
+
+
+class SingleFunction(Regression):
+    """Single precision within a function of its own, which gives and takes double."""
+
+    def hidden(self, x):
+        return _RoundToSingle.apply(super().hidden(x))
+
+
+class SingleBuffer(Regression):
+    """Writes into a tensor of single precision."""
+
+    def hidden(self, x):
+        hidden = super().hidden(x)
+        written = torch.zeros(hidden.shape, dtype=torch.float32)
+        written[:] = hidden
+        return written.double()
+
+
+class SingleInNumPy(Regression):
+    """The value goes through NumPy, the gradient does not."""
+
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        return loss - loss.detach() + float(np.float32(loss.item()))
+
+
+class LogsSingle(Regression):
+    """What is only logged is in single precision."""
+
+    def training_step(self, batch, batch_idx):
+        self.log("size", self.second.weight.norm().float())
+        return super().training_step(batch, batch_idx)
 
 
 class SingleTargets(Regression):

@@ -1,6 +1,7 @@
 """The gradients of right and wrong modules against differences: what is found, what is named, what is refused."""
 
 import gradient_modules as modules
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Trainer
@@ -128,6 +129,9 @@ SLOPES = [
     (lambda t: 1 + 1e-9 * t, 1e-9, "small"),
     (lambda t: 1e6 * t**2 + t, 1.0, "equal"),
     (lambda t: 1e6 * t**2 + t, 1.1, "wrong"),
+    (lambda t: float(np.float32(1 + t)), 1.0, "steps"),
+    (lambda t: float(np.float32(1 + t)), 2.0, "steps"),
+    (lambda t: 1 + t + 0.1 * max(t - 3e-9, 0), 2.0, "wrong"),  # a kink nearby is no staircase
 ]
 
 
@@ -260,8 +264,17 @@ def test_single_precision_in_the_code_is_told_and_not_taken_for_a_wrong_gradient
         check_gradients(kind(), batch())
 
 
-def test_single_precision_of_what_depends_on_no_parameter_is_no_harm():
-    assert check_gradients(modules.SingleTargets(), batch()).agrees
+@pytest.mark.parametrize("kind", [modules.SingleFunction, modules.SingleBuffer, modules.SingleInNumPy])
+@pytest.mark.parametrize("seed", range(3))
+def test_single_precision_that_no_function_of_torch_shows_is_seen_by_its_steps(kind, seed):
+    message = rf"^{kind.__name__}: the loss moves in steps while \S+ moves by 1e-08, .* single precision \(x\.float"
+    with pytest.raises(InputError, match=message):
+        check_gradients(kind(), batch(), seed=seed)
+
+
+@pytest.mark.parametrize("kind", [modules.SingleTargets, modules.LogsSingle])
+def test_single_precision_of_what_the_gradient_does_not_pass_is_no_harm(kind):
+    assert check_gradients(kind(), batch()).agrees
 
 
 def test_hooks_that_change_gradients_later_are_named_and_left_out():
