@@ -23,12 +23,13 @@ from .errors import InputError
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    arguments = _parser().parse_args(argv)
-    _look_in_current_folder()
-    for name in ("SIGTERM", "SIGHUP"):  # a cluster's request, a closed terminal
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), _interrupt)
+    arguments = argparse.Namespace()
     try:
+        arguments = _parser().parse_args(argv)
+        _look_in_current_folder()
+        for name in ("SIGTERM", "SIGHUP"):  # a cluster's request, a closed terminal
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), _interrupt)
         command: Callable[[argparse.Namespace], int] = arguments.command
         return command(arguments)
     except InputError as error:
@@ -159,7 +160,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="ablate",
         description="Ablation studies for PyTorch Lightning: paired by seed, recorded in a ledger, given verdicts.",
         epilog="Exit codes: 0 done; 1 some trials failed, or a gradient differs; 2 the input is wrong; "
-        "130 interrupted, and can continue.",
+        "130 interrupted.",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 

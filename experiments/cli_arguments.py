@@ -1,9 +1,13 @@
 """Arguments that several commands take, what they stand for, and where commands print."""
 
 import argparse
+import contextlib
 import os
+import signal
+import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from .errors import InputError
 
@@ -72,3 +76,23 @@ def make_console() -> "Console":
     from rich.console import Console
 
     return Console(highlight=False)
+
+
+@contextlib.contextmanager
+def quiet_imports() -> Iterator[None]:
+    """Ctrl-C ends the command at once meanwhile: within an import, as NumPy's, an exception may become another."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, _end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _end(*_: Any) -> NoReturn:
+    sys.stderr.write("ablate: interrupted\n")
+    sys.stderr.flush()
+    os._exit(INTERRUPTED)

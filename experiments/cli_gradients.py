@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from .cli_arguments import add_study, make_console, study_of, use_data_dir
+from .cli_arguments import add_study, make_console, quiet_imports, study_of, use_data_dir
 from .gradients.ask import NUM_ENTRIES, TOLERANCE
 
 if TYPE_CHECKING:
@@ -42,9 +42,11 @@ def add_gradcheck(commands: Any) -> None:
 
 
 def _gradcheck(arguments: argparse.Namespace) -> int:
-    from .gradients import check_trial
-    from .one_trial import find_trial
-    from .plan import plan_trials
+    with quiet_imports():
+        from .gradients import check_trial
+        from .gradients.start import start_of  # noqa: F401 -- with it torch and lightning, which take seconds
+        from .one_trial import find_trial
+        from .plan import plan_trials
 
     study = study_of(arguments)
     use_data_dir(arguments)

@@ -7,7 +7,9 @@ hundredths of a second and stay until the end. A worker that dies costs only its
 import contextlib
 import multiprocessing
 import multiprocessing.forkserver
+import multiprocessing.resource_tracker
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext, SpawnContext
@@ -76,7 +78,8 @@ class LocalRunner:
     def __enter__(self) -> Self:
         """The fork server begins to import, and the caller need not wait for it."""
         if isinstance(self._context, ForkServerContext):
-            with _environment(self._environment):
+            multiprocessing.resource_tracker.ensure_running()  # the fork server needs it; its start lets Ctrl-C through
+            with _environment(self._environment), _interrupts_wait(PRELOAD in self._environment):
                 multiprocessing.forkserver.ensure_running()
         return self
 
@@ -173,6 +176,19 @@ def _events(busy: Sequence[Worker]) -> list[tuple[Worker, Event]]:
         events = [(worker, event) for worker in busy if (event := worker.take()) is not None]
         if events:
             return events
+
+
+@contextlib.contextmanager
+def _interrupts_wait(inherited: bool) -> Iterator[None]:
+    """Hold Ctrl-C back; a process that is started meanwhile holds it back too, until `preload` can end quietly."""
+    if not inherited:
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from .local import PRELOAD
 def _import(names: list[str]) -> None:
     atexit.register(_end)
     on_interrupt = signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C in the middle: end, without a traceback
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])  # what was pressed earlier counts now
     gc.disable()
     for name in names:
         with contextlib.suppress(Exception):  # planning will say in full what is wrong with it
