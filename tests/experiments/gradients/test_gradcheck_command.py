@@ -3,14 +3,17 @@
 import sys
 from pathlib import Path
 
+import gradient_modules
 import pytest
 import torch
 import yaml
 from small_study import small_study
 
-from experiments import parse_study
+from experiments import check_gradients, parse_study
 from experiments.build import make_model
 from experiments.cli import main
+from experiments.cli_arguments import make_console
+from experiments.cli_gradients import print_check
 from experiments.gradients.start import start_of
 from experiments.plan import plan_trials
 from experiments.seeding import NamedDraws
@@ -79,6 +82,13 @@ def test_interrupting_it_promises_nothing(capsys, monkeypatch):
     monkeypatch.setattr("experiments.plan.plan_trials", interrupted)
     code, _, err = ablate(capsys, "gradcheck", "mine.yaml")
     assert (code, err) == (130, "ablate: interrupted\n")
+
+
+def test_a_hook_that_changes_gradients_later_is_said_in_a_line(capsys):
+    check = check_gradients(gradient_modules.ClipsItself(), next(iter(gradient_modules.Points().train_dataloader())))
+    print_check(check, "lr=0.1, seed=0", make_console())
+    line = "ClipsItself may change gradients in on_after_backward; what is compared is the gradient before that\n"
+    assert line in capsys.readouterr().out
 
 
 def test_what_is_wrong_with_the_input_ends_with_2(capsys):
