@@ -11,7 +11,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from .cli_arguments import DONE, INTERRUPTED, SOME_FAILED, WRONG_INPUT, add_study, make_console, study_of, use_data_dir
 from .cli_catalogue import add_catalogue
@@ -19,6 +19,9 @@ from .cli_gradients import add_gradcheck
 from .cli_run import add_run, print_report_of
 from .cli_wandb import add_mirror, add_wandb, mirror_of
 from .errors import InputError
+
+if TYPE_CHECKING:
+    from .ledger import Ledger
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -136,8 +139,24 @@ def _show(arguments: argparse.Namespace) -> int:
     from .overview import trial_text
 
     with Ledger(arguments.directory / LEDGER, writable=False) as ledger:
-        sys.stdout.write(trial_text(ledger.trial(arguments.trial)))
+        sys.stdout.write(trial_text(ledger.trial(_trial_id(ledger, arguments.trial))))
     return DONE
+
+
+def _trial_id(ledger: "Ledger", text: str) -> str:
+    """The id of the planned trial that has these levels and seed; a text of another form is an id or its beginning."""
+    if "=" not in text:
+        return text
+    wanted = {part.strip() for part in text.split(",")}
+    found = []
+    for row in ledger.trials():
+        has = {f"{factor}={level}" for factor, level in row["levels"].items()} | {f"seed={row['seed']}"}
+        if wanted <= has:
+            found.append(str(row["trial_id"]))
+    if len(found) != 1:
+        which = f"{len(found)} trials" if found else "no trial"
+        raise InputError(f"TRIAL {text!r}: is {which}; levels with a seed, as a=b,seed=0, or an id is needed")
+    return found[0]
 
 
 def _report(arguments: argparse.Namespace) -> int:
@@ -209,7 +228,7 @@ def _parser() -> argparse.ArgumentParser:
 
     show = commands.add_parser("show", help="a trial's LightningCLI configuration, its result, its traceback")
     show.add_argument("directory", type=Path, metavar="DIR", help="a study's folder, such as runs/quickstart")
-    show.add_argument("trial", metavar="TRIAL", help="a trial's id, or the beginning of it")
+    show.add_argument("trial", metavar="TRIAL", help="a trial's id, the beginning of it, or its levels and seed")
     show.set_defaults(command=_show)
     add_gradcheck(commands)
     add_wandb(commands)

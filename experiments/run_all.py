@@ -18,6 +18,9 @@ from .trial import DIVERGED, FAILED, FINISHED
 
 COMPLETE, WITH_FAILED, NOT_FINISHED = "complete", "with failed trials", "could not be finished"
 NO_DATA, LEFT_OUT = "without its data", "left out"
+_OF_CELLS = ("base", "factors", "design", "exclude", "folds", "mechanisms")
+"""Keys of a study, of which a change makes other trials."""
+
 STATES = (COMPLETE, WITH_FAILED, NOT_FINISHED, NO_DATA, LEFT_OUT)
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 
@@ -54,7 +57,7 @@ def job_of(entry: Entry, study: Study, directory: Path) -> Job:
         return Job(study=study, directory=directory, minutes_left=None, cost=None)
     cost = entry.minutes * len(study.seeds) / entry.num_seeds
     num_trials = entry.num_cells * len(study.seeds)
-    left = max(0, num_trials - _num_ended(directory))
+    left = max(0, num_trials - _num_ended(directory, study))
     return Job(study=study, directory=directory, minutes_left=cost * left / num_trials, cost=cost)
 
 
@@ -163,11 +166,14 @@ def _ended(job: Job, train: Callable[[Job], Outcome]) -> Ended:
     return Ended(job=job, state=COMPLETE)
 
 
-def _num_ended(directory: Path) -> int:
-    """How many planned trials of a folder have ended; 0 where there is no ledger, or none that can be read."""
+def _num_ended(directory: Path, study: Study) -> int:
+    """How many planned trials of a folder have ended; 0 where there is no ledger that can be read, or another plan."""
+    wanted = study.to_dict()
     try:
         with Ledger(directory / LEDGER, writable=False) as ledger:
-            counts = ledger.counts()
+            counts, planned = ledger.counts(), ledger.study_content()
+            if any(planned.get(key) != wanted.get(key) for key in _OF_CELLS):
+                return 0
     except LedgerError:  # the study's own turn says what is wrong with it
         return 0
     return counts[FINISHED] + counts[DIVERGED] + counts[FAILED]

@@ -40,6 +40,23 @@ class Factor:
         return next(level for level in self.levels if level.name == name)
 
 
+_SMALLER_IS_BETTER = {"loss", "losses", "error", "err", "mse", "rmse", "mae", "nll", "ce", "bce", "perplexity", "ppl"}
+_LARGER_IS_BETTER = {"acc", "accuracy", "top1", "top5", "f1", "auc", "auroc", "ap", "map", "iou", "dice", "r2"}
+_LARGER_IS_BETTER |= {"precision", "recall", "specificity", "sensitivity", "score", "bleu", "psnr", "ssim"}
+
+
+def goal_of(name: str) -> str | None:
+    """Whether more or less of a metric is better, by a word in the last part of its name; None where that says nothing.
+
+    >>> [goal_of(name) for name in ("val/loss", "val_top1_error", "loss/acc", "val/closs")]
+    ['min', 'min', 'max', None]
+    """
+    words = set(name.rpartition("/")[2].lower().split("_"))
+    if words & _SMALLER_IS_BETTER:
+        return "min"
+    return "max" if words & _LARGER_IS_BETTER else None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
     """The logged number that decides, whether more or less of it is better, and the smallest difference that matters.

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .errors import Problem, choices
-from .study import GOALS, Factor, Metric, value_name
+from .study import GOALS, Factor, Metric, goal_of, value_name
 
 
 class StudyReader:
@@ -57,9 +57,14 @@ class StudyReader:
         self.only_keys(where, value, ("name", "goal", "margin"))
         if "name" not in value:
             self.wrong(f"{where}.name", "is missing; a metric that the model logs, such as test/acc")
-        goal = self.one_of(f"{where}.goal", value.get("goal", "max"), GOALS)
+        name = self.text(f"{where}.name", value.get("name", ""))
+        goal = goal_of(name)
+        if "goal" in value:
+            goal = self.one_of(f"{where}.goal", value["goal"], GOALS)
+        elif goal is None and name:
+            self.wrong(f"{where}.goal", f"is missing, and {name!r} does not say whether more is better; max or min")
         margin = self.positive(f"{where}.margin", value.get("margin"), "a positive number in the metric's unit")
-        return Metric(name=self.text(f"{where}.name", value.get("name", "")), goal=goal, margin=margin)
+        return Metric(name=name, goal=goal or "max", margin=margin)
 
     def level_of(self, where: str, factors: Sequence[Factor], factor_name: Any, level: Any) -> str:
         """The name of a factor's level, as reports write it."""

@@ -33,13 +33,17 @@ def selection_line(study: Study) -> str:
     else:
         of = f", on the {_SPLITS[split]} split" if split in _SPLITS else ""
         when = f"as of the last epoch{of} (no epoch was chosen by its score)"
-    stopping = _stopping(study.to_dict())
-    if stopping is not None:
-        chosen = ", so its last value is chosen by its own score" if stopping == metric.name else ""
+    everywhere = _stopping(study.base)
+    somewhere = [_stopping(level.changes) for factor in study.factors for level in factor.levels]
+    monitored = list(dict.fromkeys(name for name in (everywhere, *somewhere) if name is not None))
+    if monitored:
+        stopping = " and ".join(monitored)
+        chosen = ", so its last value is chosen by its own score" if metric.name in monitored else ""
+        where = "training" if everywhere is not None else "where a level says so, training"
         when = when.replace(" (last epoch; no epoch was chosen by its score)", "").replace(
             " (no epoch was chosen by its score)", ""
         )
-        when += f"; training stops early by {stopping}{chosen}"
+        when += f"; {where} stops early by {stopping}{chosen}"
     return f"{metric.name} {when}; {better}."
 
 

@@ -158,8 +158,8 @@ class Losses:
         except Exception as error:
             first = (str(error).strip().splitlines() or [""])[0]
             raise InputError(
-                f"{self.name}: in double precision, which differences need, {what} raises "
-                f"{type(error).__name__}: {first}"
+                f"{self.name}: {what} raises {type(error).__name__}: {first} (here it runs in double precision, which "
+                "differences need, and without a Trainer, so hooks such as on_fit_start have not run)"
             ) from error
 
 

@@ -35,9 +35,16 @@ def start_of(trial: Trial) -> tuple[LightningModule, Any]:
         model.configure_model()
     except NotFusable as finding:
         raise InputError(f"{trial}: {finding} before its first batch, and no Trainer is at work here") from finding
-    loader = (model if data is None else data).train_dataloader()
-    seed_global_generators(derive(trial.seed, "order", 0))
-    batch = next(iter(loader), None)
+    try:
+        loader = (model if data is None else data).train_dataloader()
+        seed_global_generators(derive(trial.seed, "order", 0))
+        batch = next(iter(loader), None)
+    except Exception as error:
+        first = (str(error).strip().splitlines() or [""])[0]
+        raise InputError(
+            f"{trial}: its training batches cannot be had: {type(error).__name__}: {first}; one is needed, of the data "
+            "module or of the model's own train_dataloader"
+        ) from error
     if batch is None:
         raise InputError(f"{trial}: there are no training batches")
     for hook in ("on_before_batch_transfer", "on_after_batch_transfer"):

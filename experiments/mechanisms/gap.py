@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 
+from experiments.study import goal_of
+
 _PREFIXES = ("validation", "valid", "val")
-_SMALLER_IS_BETTER = {"loss", "losses", "error", "err", "mse", "rmse", "mae", "nll", "ce", "bce", "perplexity", "ppl"}
 
 
 def gaps(train: Mapping[str, float], validation: Mapping[str, float]) -> dict[str, float]:
@@ -20,7 +21,7 @@ def gaps(train: Mapping[str, float], validation: Mapping[str, float]) -> dict[st
     for name, on_train in train.items():
         if name in validation:
             difference = validation[name] - on_train
-            found[gap_name(name)] = difference if is_smaller_better(name) else -difference
+            found[gap_name(name)] = difference if goal_of(name) == "min" else -difference
     return found
 
 
@@ -34,13 +35,3 @@ def gap_name(name: str) -> str:
         if name.startswith((f"{prefix}/", f"{prefix}_")):
             return f"gap/{name[len(prefix) + 1 :]}"
     return f"gap/{name}"
-
-
-def is_smaller_better(name: str) -> bool:
-    """Whether less of a metric is better, by a word in the last part of its name, such as loss, error or mse.
-
-    >>> [is_smaller_better(name) for name in ("val/loss", "val_top1_error", "loss/acc", "val/closs")]
-    [True, True, False, False]
-    """
-    words = name.rpartition("/")[2].lower().split("_")
-    return not _SMALLER_IS_BETTER.isdisjoint(words)

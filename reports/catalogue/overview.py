@@ -1,7 +1,7 @@
 """What came of many studies, as one object: every claim with its verdict, every study with its state."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -32,12 +32,13 @@ _RESULTS = (
 )
 CLAIM_COLUMNS = (
     *("chapter", "study", "folder", "claim", "says", "metric", "goal", "margin", "data", "model", "contrast", "unit"),
-    *(*_RESULTS, "p_catalogue", "state", "page"),
+    *(*_RESULTS, "p_catalogue", "state", "is_changed", "page"),
 )
 STUDY_COLUMNS = (
     *("chapter", "study", "folder", "question", "state", "note", "num_trials", "num_ended", "num_failed", "num_claims"),
     *("minutes", "seconds", "command", "page"),
 )
+_MOST_DIFFERENCES, _LONGEST = 4, 40  # that are told of a plan, and characters of a value
 _WITHOUT_RESULTS = {"name", "question", "chapter", "minutes", "claims"}  # keys that change no number
 
 
@@ -192,6 +193,7 @@ def _claim_rows(folder: StudyFolder, shipped: Mapping[str, Study]) -> list[dict[
                 **{name: result[name] for name in _RESULTS},
                 "p_catalogue": float("nan"),
                 "state": COMPLETE if done else INCOMPLETE,
+                "is_changed": bool(_differences(study, shipped.get(study.name))),
                 "page": page and f"{page}#claims",
             }
         )
@@ -202,7 +204,8 @@ def _chapters(studies: pd.DataFrame, claims: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for chapter in dict.fromkeys(studies["chapter"]):
         own = claims[claims["chapter"] == chapter]
-        of_chapter = studies[studies["chapter"] == chapter]
+        is_study = (studies["state"] != COPY) & ((studies["state"] != UNREADABLE) | (studies["num_trials"] > 0))
+        of_chapter = studies[(studies["chapter"] == chapter) & is_study]
         rows.append(
             {
                 "chapter": chapter or NO_CHAPTER,
@@ -226,13 +229,29 @@ def _differences(study: Study, known: Study | None) -> list[str]:
     """Which parts of a shipped study this folder's plan has otherwise, as `--seeds` and `--set` make it."""
     if known is None:
         return []
-    planned, shipped = study.to_dict(), known.to_dict()
-    keys: Sequence[str] = [
-        key
-        for key in dict.fromkeys([*shipped, *planned])
-        if key not in _WITHOUT_RESULTS and planned.get(key) != shipped.get(key)
-    ]
-    return [f"planned with another {' and '.join(keys)} than the shipped study"] if keys else []
+    planned, shipped = (
+        _flat({key: each[key] for key in each.keys() - _WITHOUT_RESULTS}) for each in (study.to_dict(), known.to_dict())
+    )
+    keys = [key for key in dict.fromkeys([*shipped, *planned]) if planned.get(key) != shipped.get(key)]
+    if not keys:
+        return []
+    first = sorted(keys)[:_MOST_DIFFERENCES]
+    told = [f"{key}: {_short(planned.get(key))} for {_short(shipped.get(key))}" for key in first]
+    more = f", and {len(keys) - len(told)} more" if len(keys) > len(told) else ""
+    return [f"not as shipped ({', '.join(told)}{more})"]
+
+
+def _flat(content: Any, key: str = "") -> dict[str, Any]:
+    """Dotted keys -> what is no mapping."""
+    if not isinstance(content, Mapping) or not content:
+        return {key: content}
+    parts = [_flat(value, f"{key}.{name}" if key else str(name)) for name, value in content.items()]
+    return {name: value for part in parts for name, value in part.items()}
+
+
+def _short(value: Any) -> str:
+    text = "nothing" if value is None else str(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
 def _command(folder: StudyFolder, shipped: Mapping[str, Study]) -> str:

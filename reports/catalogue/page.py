@@ -103,6 +103,7 @@ def _claim(row: Mapping[Any, Any], places: Mapping[str, int]) -> dict[str, Any]:
         "p": figure(row["p_adjusted"], p_text(row["p_adjusted"])),
         "remark": BELOW_MARGIN if row["below_margin"] else "",
         "is_incomplete": row["state"] == INCOMPLETE,
+        "is_changed": row["is_changed"],
     }
 
 

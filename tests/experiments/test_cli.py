@@ -102,6 +102,13 @@ def test_run_status_show_and_report(capsys):
     assert code == 0
     assert "# test/acc: " in out
     assert "# test examples classified right: " in out
+    assert ablate(capsys, "show", "runs/mine", "activation=tanh,seed=0")[1] == out
+    code, _, err = ablate(capsys, "show", "runs/mine", "activation=tanh")
+    assert (code, err) == (
+        2,
+        "ablate: TRIAL 'activation=tanh': is 2 trials; levels with a seed, as a=b,seed=0, or an id is needed\n",
+    )
+    assert "'activation=elu,seed=0': is no trial;" in ablate(capsys, "show", "runs/mine", "activation=elu,seed=0")[2]
     config = yaml.safe_load(out)
     assert config["seed_everything"] == 0
     assert config["trainer"]["max_epochs"] == 2

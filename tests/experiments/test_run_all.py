@@ -69,6 +69,9 @@ def test_what_is_expected_goes_by_the_trials_that_are_missing(tmp_path):
     found = job(tmp_path, minutes=8)
     assert (found.minutes_left, found.cost) == (2, 8)
     assert job(tmp_path, minutes=8, seeds=1).minutes_left == 0  # more trials have ended than this asks for
+    entry = Entry(name="study", question="?", chapter=None, minutes=8.0, num_cells=2, num_seeds=2)
+    other = parse_study(small_study(), name="study", changes={"trainer.max_epochs": 77})
+    assert job_of(entry, other, tmp_path / "study").minutes_left == 8  # those trials are of another plan
 
 
 @pytest.mark.parametrize(

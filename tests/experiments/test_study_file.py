@@ -499,3 +499,23 @@ def test_the_margin_of_a_study_is_no_factor():
     )
     content["claims"]["c"]["metric"] = {"name": "val/loss", "goal": "min"}
     assert parse_study(content).claims[0].scale == "log"
+
+
+@pytest.mark.parametrize(
+    ("name", "goal"), [("test/acc", "max"), ("test/loss", "min"), ("val_top1_error", "min"), ("val/r2", "max")]
+)
+def test_the_goal_is_told_by_the_name_where_it_is_not_given(name, goal):
+    content = claim_of(metric={"name": name}) | {"metric": {"name": name}}
+    study = parse_study(content)
+    assert study.metric.goal == study.claims[0].metric.goal == goal
+
+
+def test_a_goal_that_nothing_tells_is_asked_for():
+    content = claim_of(metric={"name": "val/thing"}) | {"metric": {"name": "mechanism/dead/act"}}
+    what = "does not say whether more is better; max or min"
+    assert problems(content) == [
+        f"metric.goal: is missing, and 'mechanism/dead/act' {what}",
+        f"claims.c.metric.goal: is missing, and 'val/thing' {what}",
+    ]
+    content["metric"]["goal"] = content["claims"]["c"]["metric"]["goal"] = "max"
+    assert parse_study(content).metric.goal == "max"

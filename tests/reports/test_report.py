@@ -267,7 +267,7 @@ def test_no_finished_trial(tmp_path):
 
 
 def test_a_metric_that_no_trial_logged(tmp_path):
-    study = one_factor(metric={"name": "test/ac"})
+    study = one_factor(metric={"name": "test/ac", "goal": "max"})
     make_ledger(tmp_path, study, lambda *_: make_result(None, metrics={"test/acc": 0.5, "test/loss": 1.0}))
     with pytest.raises(InputError) as caught:
         build_report(tmp_path)
@@ -313,6 +313,18 @@ def test_early_stopping_is_named_in_the_header(tmp_path):
     text = to_markdown(build_report(tmp_path))
     assert "no epoch was chosen" not in text
     assert "training stops early by val/acc, so its last value is chosen by its own score" in text
+
+
+def test_early_stopping_of_some_levels_is_not_said_of_all(tmp_path):
+    stopping = [
+        {"class_path": "lightning.pytorch.callbacks.EarlyStopping", "init_args": {"monitor": f"val/{name}"}}
+        for name in ("acc", "loss")
+    ]
+    levels = {"none": None, "by acc": [stopping[0]], "by loss": [stopping[1]]}
+    study = make_study(factors={"stop": {"key": "trainer.callbacks", "levels": levels}}, metric={"name": "test/acc"})
+    make_ledger(tmp_path, study, lambda levels, seed: make_result(0.5))
+    text = to_markdown(build_report(tmp_path))
+    assert "; where a level says so, training stops early by val/acc and val/loss; more is better" in text
 
 
 def test_a_report_over_folds_says_everywhere_that_folds_are_the_unit(tmp_path):
@@ -395,7 +407,13 @@ def test_notes_on_the_data_stand_among_the_caveats(tmp_path):
 
 
 def test_a_claim_on_a_metric_that_nobody_logged_is_undecided_and_says_why(tmp_path):
-    claim = {"factor": "x", "better": "b", "than": "a", "says": "b is smoother", "metric": {"name": "grad/norm"}}
+    claim = {
+        "factor": "x",
+        "better": "b",
+        "than": "a",
+        "says": "b is smoother",
+        "metric": {"name": "grad/norm", "goal": "min"},
+    }
     report = build_report(make_ledger(tmp_path, one_factor(claims={"c": claim}), measure))
     assert report.claims["finding"].tolist() == ["undecided"]
     assert "Claim c: no trial logged 'grad/norm', so it is undecided." in report.notes

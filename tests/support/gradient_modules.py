@@ -271,3 +271,8 @@ class Points(LightningDataModule):
         generator = torch.Generator().manual_seed(0)
         x, y = torch.randn(12, 4, generator=generator), torch.randn(12, generator=generator)
         return DataLoader(TensorDataset(x, y), batch_size=12)
+
+
+class NoPoints(LightningDataModule):
+    def train_dataloader(self):
+        raise ValueError("no points")

@@ -118,3 +118,18 @@ def model_data(trial):
     data = make_data(trial.config)
     data.setup("fit")
     return data
+
+
+@pytest.mark.parametrize(
+    ("data", "why"), [(None, "MisconfigurationException: "), ("NoPoints", "ValueError: no points")]
+)
+def test_training_batches_that_cannot_be_had_are_told(data, why, capsys):
+    base = {"model": {"class_path": "gradient_modules.DeeplyNamed"}, "trainer": {"max_epochs": 1}}
+    if data is not None:
+        base["data"] = {"class_path": f"gradient_modules.{data}"}
+    factors = {"lr": {"key": "model.init_args.lr", "levels": [0.1, 0.2]}}
+    Path("none.yaml").write_text(yaml.safe_dump(small_study(base=base, factors=factors)))
+    code, _, err = ablate(capsys, "gradcheck", "none.yaml")
+    assert code == 2
+    assert err.startswith(f"ablate: lr=0.1, seed=0: its training batches cannot be had: {why}")
+    assert "Traceback" not in err

@@ -73,7 +73,7 @@ def test_several_devices_measure_and_train_as_without(tmp_path):
 
 def with_claim(metric, **changes):
     claim = {"factor": "activation", "better": "relu", "than": "tanh", "says": "It is so."}
-    return study(claims={"so": claim | {"metric": {"name": metric}}}, **changes)
+    return study(claims={"so": claim | {"metric": {"name": metric, "goal": "min"}}}, **changes)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_a_claim_on_what_is_not_measured_is_told_at_check(metric, mechanisms, me
         plan_trials(planned)
     assert f"claims.so.metric.name: {metric} " in str(error.value)
     assert message in str(error.value)
-    planned = parse_study(study(metric={"name": metric}, mechanisms=mechanisms))
+    planned = parse_study(study(metric={"name": metric, "goal": "min"}, mechanisms=mechanisms))
     with pytest.raises(StudyError, match=r"metric\.name: mechanism/"):
         plan_trials(planned)
 

@@ -112,7 +112,7 @@ def test_a_study_without_any_result_is_not_run_and_its_claims_are_not_tested(tmp
 def test_a_plan_that_is_not_the_shipped_one_is_told_and_continued_by_its_own_file(tmp_path):
     folder = run_shipped(tmp_path / "runs", "small", scored, seeds=3, changes={"trainer.max_epochs": 7})
     (row,) = build_catalogue(tmp_path / "runs").in_state("complete").to_dict("records")
-    assert row["note"].startswith("planned with another base and seeds than the shipped study; ")
+    assert row["note"].startswith("not as shipped (base.trainer.max_epochs: 7 for 1, seeds: [0, 1, 2] for [0, 1]); ")
     assert row["command"] == ""
     (folder / "study.yaml").write_text("# Written by `ablate run`; the ledger holds the same.\n")
     (row,) = build_catalogue(tmp_path / "runs").in_state("complete").to_dict("records")
@@ -420,6 +420,7 @@ def test_a_copy_of_a_folder_is_told_and_not_counted(tmp_path):
     assert catalogue.claims[catalogue.claims["folder"] == "one"]["p_adjusted"].tolist() == (
         alone.claims["p_adjusted"].tolist()
     )
+    assert rows(catalogue.chapters, "chapter", "studies")[0] == ("Activations", 3)  # with the shipped one, not run
     copies = catalogue.in_state("copy")
     assert sorted(copies["note"]) == [
         "a copy: holds no trial that one does not plan too, and is not counted",
