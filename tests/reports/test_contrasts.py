@@ -422,7 +422,9 @@ def test_a_claim_with_a_metric_of_its_own_needs_the_trials():
 
 def test_claims_on_several_metrics_are_one_family():
     one = {"factor": "x", "better": "b", "than": "a", "says": "b"}
-    study = one_factor(claims={"c": one, "d": one | {"metric": {"name": "other", "margin": 0.1}}, "e": one})
+    study = one_factor(
+        claims={"c": one, "d": one | {"metric": {"name": "other", "goal": "max", "margin": 0.1}}, "e": one}
+    )
     trials = trials_of(study, noisy)
     trials["other"] = trials["test/acc"]
     table = claim_table(study, outcomes_of(study, trials), trials)

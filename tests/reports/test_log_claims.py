@@ -21,7 +21,7 @@ VANISH = {
     "factor": "activation",
     "better": "relu",
     "than": "sigmoid",
-    "metric": {"name": RATIO},
+    "metric": {"name": RATIO, "goal": "max"},
     "scale": "log",
     "says": "With ReLU the gradient does not vanish.",
 }
@@ -29,7 +29,13 @@ VANISH = {
 
 def report_of(directory, values, *, claim=None, seeds=5, **changes):
     """Levels a and b of one factor whose trials logged these final values of `ratio`, by level and seed."""
-    says = {"factor": "x", "better": "b", "than": "a", "says": "b is larger.", "metric": {"name": "ratio"}}
+    says = {
+        "factor": "x",
+        "better": "b",
+        "than": "a",
+        "says": "b is larger.",
+        "metric": {"name": "ratio", "goal": "max"},
+    }
     study = one_factor(claims={"c": says | {"scale": "log"} | (claim or {})}, seeds=seeds, **changes)
 
     def measured(levels, seed):
@@ -69,7 +75,7 @@ def test_a_difference_of_values_would_be_that_of_the_largest(tmp_path):
 
 def test_a_margin_is_a_factor(tmp_path):
     values = {"a": [1.0, 2.0, 4.0, 8.0, 16.0], "b": [1.1, 2.1, 4.1, 8.9, 15.0]}
-    claim = {"metric": {"name": "ratio", "margin": 2}}
+    claim = {"metric": {"name": "ratio", "goal": "max", "margin": 2}}
     found = only(report_of(tmp_path / "equal", values, claim=claim))
     assert found["finding"] == "practically equal"
     assert "b is equivalent to a in ratio within a factor of 2: ×1.0" in found["sentence"]
@@ -81,7 +87,7 @@ def test_a_margin_is_a_factor(tmp_path):
 
 def test_what_is_undecided_says_which_factor_would_have_been_found(tmp_path):
     values = {"a": [1.0, 1.0, 1.0, 1.0, 1.0], "b": [100.0, 0.01, 10.0, 0.5, 1.0]}
-    found = only(report_of(tmp_path, values, claim={"metric": {"name": "ratio", "margin": 10}}))
+    found = only(report_of(tmp_path, values, claim={"metric": {"name": "ratio", "goal": "max", "margin": 10}}))
     assert found["finding"] == "undecided"
     assert "5 seeds find a true factor of ×" in found["sentence"]
     assert "would probably decide for the margin of a factor of 10" in found["sentence"]
@@ -103,7 +109,14 @@ def test_values_without_a_logarithm_leave_a_claim_undecided_and_are_told(tmp_pat
 
 def test_values_of_other_levels_do_not_matter(tmp_path):
     study_levels = {"a": [1e-6, 2e-6, 1e-6], "b": [1e-3, 1e-3, 3e-3], "c": [0.0, 0.0, -1.0]}
-    says = {"factor": "x", "better": "b", "than": "a", "says": "b.", "metric": {"name": "ratio"}, "scale": "log"}
+    says = {
+        "factor": "x",
+        "better": "b",
+        "than": "a",
+        "says": "b.",
+        "metric": {"name": "ratio", "goal": "max"},
+        "scale": "log",
+    }
     study = one_factor("abc", claims={"c": says}, seeds=3)
     ledger = make_ledger(
         tmp_path,
@@ -159,7 +172,7 @@ def test_a_claim_on_an_interaction_is_a_factor_of_factors(tmp_path):
 
 
 def test_a_claim_on_a_metric_of_a_layer_works(tmp_path):
-    claim = VANISH | {"metric": {"name": "mechanism/weight_gradient/stem"}}
+    claim = VANISH | {"metric": {"name": "mechanism/weight_gradient/stem", "goal": "max"}}
     report = build_report(make_ledger(tmp_path, depth_study(depths=(4, 8), claims={"first": claim}), measure))
     assert only(report)["finding"] == "supported"
 

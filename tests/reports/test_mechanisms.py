@@ -186,7 +186,7 @@ def test_the_table_of_trials_shows_other_metrics_and_counts_those_of_mechanisms(
 
 def test_what_a_claim_is_on_stays_among_the_trials(tmp_path):
     claim = {"factor": "activation", "better": "relu", "than": "sigmoid", "says": "ReLU's gradients do not vanish."}
-    claims = {"vanish": claim | {"metric": {"name": "mechanism/weight_gradient_ratio"}}}
+    claims = {"vanish": claim | {"metric": {"name": "mechanism/weight_gradient_ratio", "goal": "max"}}}
     report = build_report(make_ledger(tmp_path, depth_study(claims=claims), measure))
     rows = to_document(report)["tables"]["trials"]
     assert [name for name in rows[0] if is_mechanism(name)] == ["mechanism/weight_gradient_ratio"]

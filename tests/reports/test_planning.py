@@ -82,7 +82,7 @@ def test_a_pilot_that_cannot_help_says_why(tmp_path):
         planning_lines(one_factor(), tmp_path)
     make_ledger(tmp_path, one_factor(), measure)
     with pytest.raises(InputError) as caught:
-        planning_lines(one_factor(metric={"name": "test/ac"}), tmp_path)
+        planning_lines(one_factor(metric={"name": "test/ac", "goal": "max"}), tmp_path)
     assert str(caught.value) == (
         f"--pilot {tmp_path}: no trial logged 'test/ac'; did you mean 'test/acc'? logged: test/acc"
     )
