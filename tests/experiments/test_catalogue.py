@@ -63,7 +63,8 @@ ODD = {
     "quoted keys": "'question': Q?\n\"factors\": {f: {key: model.x, levels: [1, 2]}}\nbase: {}\nmetric: {name: f1}\n",
     "a quoted key that may be left out": "question: Q?\nfactors: {f: {key: model.x, levels: [1, 2]}}\nbase: {}\n"
     '"exclude":\n- f: 2\nmetric: {name: f1}\n',
-    "a document mark": "---\nquestion: Q?\nfactors: {f: {key: model.x, levels: [1, 2]}}\nbase: {}\nmetric: {name: f1}\n",
+    "a document mark": "---\nquestion: Q?\nfactors: {f: {key: model.x, levels: [1, 2]}}\nbase: {}\n"
+    "metric: {name: f1}\n",
     "flow": "{question: Q?, base: {}, factors: {f: {key: model.x, levels: [1, 2]}}, metric: {name: f1}}\n",
     "comments between": "question: Q?\n# claims:\nbase: {}\nfactors:\n# a remark\n  f: {key: model.x, levels: [1, 2]}\n"
     "metric: {name: f1}\nclaims:\n  c: {factor: f, better: 2, than: 1, says: more}\n",
