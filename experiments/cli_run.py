@@ -123,7 +123,7 @@ def _trained(
     with contextlib.nullcontext() if mirror is None else mirror:
         if mirror is not None and (arguments.runner == "inline" or doing is not None):
             mirror.wait_until_ready()
-        with ProgressSink(console, study.metric.name, doing) as progress:
+        with ProgressSink(console, study.metric.name, doing, study.claims) as progress:
             outcome = train([progress] if mirror is None else [progress, mirror], meanwhile)
         if outcome.num_trained == 0:
             console.print("nothing to train: every trial of this plan has ended")

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from .errors import choices, visible
 from .mechanism_options import is_mechanism
+from .study import Claim
 from .trial import DIVERGED, FAILED, FINISHED, EpochEnded, Group, Result, Trial
 
 SECONDS_BETWEEN_LINES = 5.0
@@ -19,13 +20,16 @@ class ProgressSink:
     """Counts trials, and estimates the time left from the epochs trained since this command began.
 
     Use it in a `with` block. `failures` holds the failed trials of this command and their errors. A finished trial that
-    lacks `metric` is told once and at once, when stopping still saves time. `doing` is what is told until the plan is
+    lacks `metric`, or that of a claim which it is part of, is told once and at once, when stopping still saves time. `doing` is what is told until the plan is
     there.
     """
 
-    def __init__(self, console: Console, metric: str | None = None, doing: str | None = None) -> None:
+    def __init__(
+        self, console: Console, metric: str | None = None, doing: str | None = None, claims: Sequence[Claim] = ()
+    ) -> None:
         self.failures: list[tuple[Trial, str]] = []
         self._metric = metric
+        self._claims = [claim for claim in claims if claim.metric is not None]
         self._doing = doing or "importing torch and the study's classes"
         self._console = console
         self._is_live = console.is_terminal
@@ -128,11 +132,24 @@ class ProgressSink:
             self._counts[result.status] += 1
         if result.status == FAILED:
             self.failures.append((trial, result.error or ""))
-        if result.status == FINISHED and self._metric is not None and self._metric not in result.metrics:
-            known = choices(self._metric, _alike(self._metric, result.metrics), "logged")
-            self._console.print(f"a trial did not log the study's metric {self._metric!r}{known}", markup=False)
-            self._metric = None
+        if result.status == FINISHED:
+            self._tell_what_lacks(trial, result)
         self._show(at_once=self._counts["done"] == self._counts["total"])
+
+    def _tell_what_lacks(self, trial: Trial, result: Result) -> None:
+        if self._metric is not None and self._metric not in result.metrics:
+            self._tell_lack("the study's metric", self._metric, result)
+            self._metric = None
+        for claim in list(self._claims):
+            is_part = trial.levels.get(claim.factor) in {claim.better, claim.than}
+            is_part &= all(trial.levels.get(factor) == level for factor, level in claim.where)
+            if is_part and claim.metric is not None and claim.metric.name not in result.metrics:
+                self._tell_lack(f"the metric of claim {claim.name}", claim.metric.name, result)
+                self._claims.remove(claim)
+
+    def _tell_lack(self, whose: str, metric: str, result: Result) -> None:
+        known = choices(metric, _alike(metric, result.metrics), "logged")
+        self._console.print(f"a trial did not log {whose} {metric!r}{known}", markup=False)
 
     def _show(self, *, at_once: bool = False) -> None:
         counts = self._counts

@@ -1,11 +1,13 @@
 """What is said while a study runs."""
 
 import io
+from dataclasses import replace
 
 from rich.console import Console
 
 from experiments import progress
 from experiments.progress import ProgressSink
+from experiments.study import Claim, Metric
 from experiments.trial import EpochEnded, Group, Result, Trial
 
 
@@ -59,6 +61,21 @@ def test_what_begins_again_no_longer_counts_as_trained_and_why_is_told_once(monk
     assert "0/2 trials done, 2 running, about 10 s left" in lines
     assert lines.count("trials that came to nothing begin again: the worker process was ended by SIGKILL") == 1
     assert lines[-1] == "0/2 trials done"
+
+
+def test_the_metric_of_a_claim_that_a_trial_of_its_own_does_not_log_is_told_once():
+    one, other = trials_of(2)
+    levels = [{"x": "a"}, {"x": "b"}]
+    one, other = (replace(trial, levels=own) for trial, own in zip((one, other), levels, strict=True))
+    claim = Claim(name="c", factor="x", better="b", than="d", says="", metric=Metric(name="gap/acc"))
+    text = io.StringIO()
+    with ProgressSink(Console(file=text, width=200), claims=[claim]) as sink:
+        sink.planned({"pending": 2, "finished": 0, "diverged": 0, "failed": 0}, [Group(trials=(one, other))], 1)
+        for trial in (one, other, other):
+            sink.started(trial)
+            sink.ended(trial, Result(status="finished", metrics={"gap/loss": 0.1}))
+            told = text.getvalue().count("a trial did not log the metric of claim c 'gap/acc'; logged: gap/loss")
+            assert told == (trial is not one)
 
 
 def test_a_metric_that_is_not_logged_is_told_without_the_hundreds_of_the_inside_of_a_network():
