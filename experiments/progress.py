@@ -20,8 +20,8 @@ class ProgressSink:
     """Counts trials, and estimates the time left from the epochs trained since this command began.
 
     Use it in a `with` block. `failures` holds the failed trials of this command and their errors. A finished trial that
-    lacks `metric`, or that of a claim which it is part of, is told once and at once, when stopping still saves time. `doing` is what is told until the plan is
-    there.
+    lacks `metric`, or the one of a claim that it is part of, is told once and at once, when stopping still saves time.
+    `doing` is what is told until the plan is there.
     """
 
     def __init__(
