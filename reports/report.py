@@ -149,7 +149,7 @@ def _notes_on_mechanisms(study: Study, trials: pd.DataFrame) -> list[str]:
         if lacking:
             notes.append(
                 f"Without {what}, which the study measures: {lacking} of {counted(len(finished), 'finished trial')}. "
-                f"The files in the study's folder logs say why{unless}."
+                f"A warning in the study's folder logs, or on the terminal, says why{unless}."
             )
     return notes
 

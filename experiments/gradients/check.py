@@ -76,7 +76,12 @@ class Losses:
             )
         self.num_evaluations = 0
         self._seed = seed
-        self._module = copy.deepcopy(module).cpu().double()
+        try:
+            self._module = copy.deepcopy(module).cpu().double()
+        except Exception as error:
+            raise InputError(
+                f"{self.name} cannot be copied, and a copy is what is checked: {type(error).__name__}: {error}"
+            ) from error
         _hook_alike(module, self._module)
         try:
             self._module.trainer = module.trainer

@@ -192,7 +192,7 @@ def test_what_a_claim_is_on_stays_among_the_trials(tmp_path):
     assert [name for name in rows[0] if is_mechanism(name)] == ["mechanism/weight_gradient_ratio"]
 
 
-OF_ALL = "which the study measures: 30 of 30 finished trials. The files in the study's folder"
+OF_ALL = "which the study measures: 30 of 30 finished trials. A warning in the study's folder logs, or on the terminal,"
 
 
 @pytest.mark.parametrize(
@@ -204,8 +204,8 @@ OF_ALL = "which the study measures: 30 of 30 finished trials. The files in the s
             ["dead", "gap"],
             {},
             [
-                f"Without mechanisms, {OF_ALL} logs say why.",
-                f"Without the generalisation gap, {OF_ALL} logs say why, unless there is no validation.",
+                f"Without mechanisms, {OF_ALL} says why.",
+                f"Without the generalisation gap, {OF_ALL} says why, unless there is no validation.",
             ],
         ),
     ],

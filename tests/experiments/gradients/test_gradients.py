@@ -288,3 +288,12 @@ def test_hooks_that_change_gradients_later_are_named_and_left_out():
 def test_a_tolerance_that_differences_cannot_keep_is_told(tolerance):
     with pytest.raises(InputError, match=f"^tolerance is {tolerance:g}: a number from 1e-08, which is as near as "):
         check_gradients(modules.Regression(), batch(), tolerance=tolerance)
+
+
+def test_a_module_that_cannot_be_copied_is_told():
+    module = modules.Regression()
+    module.numbers = (number for number in range(3))
+    with pytest.raises(
+        InputError, match="Regression cannot be copied, and a copy is what is checked: TypeError: cannot "
+    ):
+        check_gradients(module, batch())
