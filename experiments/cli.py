@@ -144,19 +144,21 @@ def _show(arguments: argparse.Namespace) -> int:
 
 
 def _trial_id(ledger: "Ledger", text: str) -> str:
-    """The id of the planned trial that has these levels and seed; a text of another form is an id or its beginning."""
+    """The id of the planned trial that has these levels and seed; a text of another form is an id or its beginning.
+
+    Raises:
+        InputError: when no trial or more than one has them.
+    """
     if "=" not in text:
         return text
-    wanted = {part.strip() for part in text.split(",")}
-    found = []
-    for row in ledger.trials():
-        has = {f"{factor}={level}" for factor, level in row["levels"].items()} | {f"seed={row['seed']}"}
-        if wanted <= has:
-            found.append(str(row["trial_id"]))
-    if len(found) != 1:
-        which = f"{len(found)} trials" if found else "no trial"
-        raise InputError(f"TRIAL {text!r}: is {which}; levels with a seed, as a=b,seed=0, or an id is needed")
-    return found[0]
+    from .one_trial import find_trial
+    from .study_file import parse_study
+    from .trial import Trial
+
+    trials = [
+        Trial(trial_id=row["trial_id"], levels=row["levels"], seed=row["seed"], config={}) for row in ledger.trials()
+    ]
+    return find_trial(trials, text, parse_study(ledger.study_content(), source=str(ledger.path))).trial_id
 
 
 def _report(arguments: argparse.Namespace) -> int:
