@@ -105,7 +105,7 @@ def command(way: str, work: Work, folder: Path) -> list[str]:
     if way in ("never", "auto"):
         study = folder / "timing.yaml"
         study.write_text(study_text(work), encoding="utf-8")
-        ours = [sys.executable, "-m", "experiments.cli", "run", str(study), "--fuse", way]
+        ours = [sys.executable, "-m", "ablate", "run", str(study), "--fuse", way]
         return [*ours, "--seeds", str(work.num_trials // len(_INITS)), "--out", str(folder / "out")]
     script = {"stock": "stock_lightning.py", "ray": "ray_tune.py", "plain": "plain_loop.py"}[way]
     num_trials = work.num_slow_trials if way in SLOW else work.num_trials

@@ -29,7 +29,7 @@ from commands import num_cores
 from ways import spread
 
 from experiments import Ledger, Result, Study, Trial, cells_of, parse_study
-from experiments.identity import config_id, trial_id
+from experiments.trials.identity import config_id, trial_id
 
 SHAPES = {  # trials: how many levels the three factors have, with 100 seeds
     1_000: (5, 2, 1),
@@ -44,7 +44,7 @@ _NUM_EPOCHS = 20
 _AT_ONCE = 1_000  # trials a transaction
 _RUN = """
 import pathlib, sys
-from experiments.cli import main
+from ablate.commands import main
 code = main(sys.argv[1:])
 status = pathlib.Path("/proc/self/status")
 print(status.read_text() if status.exists() else "", file=sys.stderr)

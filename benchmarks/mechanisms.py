@@ -83,7 +83,7 @@ CALLS = {
 @contextlib.contextmanager
 def timed_calls(way: str) -> Iterator[list[float]]:
     """Within, the processor seconds of each call that measures are added to what this gives."""
-    from experiments.fusing.probing import Probing
+    from experiments.fusing.fit.fused_mechanisms import Probing
     from experiments.mechanisms import Mechanisms
 
     owner: Any = Mechanisms if way == "alone" else Probing
@@ -113,8 +113,8 @@ def seconds_of(setting: str, way: str, mechanisms: Any) -> tuple[float, float]:
     """Processor seconds of training, and of the calls that measure: alone, one trial; together, a group of all."""
     from experiments import parse_study
     from experiments.fusing import train_group
-    from experiments.plan import plan_trials
-    from experiments.train import Training, train_trial
+    from experiments.planning.plan import plan_trials
+    from experiments.training.train import Training, train_trial
 
     trials = plan_trials(parse_study(study_content(setting, mechanisms)))
     with tempfile.TemporaryDirectory() as folder, timed_calls(way) as inside:

@@ -24,12 +24,12 @@ from typing import Any, Self
 import psutil
 
 from experiments import Ledger, parse_study
-from experiments.driver import Driver
-from experiments.identity import config_id, trial_id
-from experiments.run import grouped, make_runner, plan
+from experiments.execution.driver import Driver
+from experiments.execution.run import grouped, make_runner, plan
 from experiments.runners import Done, Event, LocalRunner, Runner, Started, Task
-from experiments.study import Study
-from experiments.trial import FINISHED, Group, Result, Trial
+from experiments.study.study import Study
+from experiments.trials.identity import config_id, trial_id
+from experiments.trials.trial import FINISHED, Group, Result, Trial
 
 NUM_EPOCHS = 10
 RESULT = Result(

@@ -73,7 +73,7 @@ def soak(num_kills: int, folder: Path, seed: int = 0) -> Counter[str]:
 
 
 def _start(path: Path, directory: Path, num_seeds: int) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "experiments.cli", "run", str(path), "--out", str(directory)]
+    command = [sys.executable, "-m", "ablate", "run", str(path), "--out", str(directory)]
     # As many retries as kills, so that no trial fails; alone, so that there is much to be lost and little to wait for.
     options = ["--seeds", str(num_seeds), "--fuse", "never", "--retries", "1000"]
     return subprocess.Popen(

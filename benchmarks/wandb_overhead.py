@@ -53,7 +53,7 @@ def measured(study: str, seeds: int, folder: Path) -> dict[str, float]:
 
 
 def _seconds(arguments: Sequence[str]) -> float:
-    command = [sys.executable, "-m", "experiments.cli", *arguments]
+    command = [sys.executable, "-m", "ablate", *arguments]
     started = time.perf_counter()
     subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
     return time.perf_counter() - started

@@ -8,7 +8,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from datamodules.arguments import check_batch_size, check_integer
+from datamodules.argument_checks import check_batch_size, check_integer
 from datamodules.batches import Batches
 from datamodules.splits import Split
 

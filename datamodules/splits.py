@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datamodules.arguments import check_integer
+from datamodules.argument_checks import check_integer
 from datamodules.streams import Stream, permutation
 
 Size = int | float

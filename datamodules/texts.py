@@ -7,10 +7,17 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from datamodules.arguments import check_choice, check_integer
+from datamodules.argument_checks import check_choice, check_integer
 from datamodules.in_memory import Batch, BatchSize, InMemoryDataModule, TensorExamples
 from datamodules.labelled_texts import LabelledTexts
-from datamodules.representations import Representation, Represented, Representing, Terms, Weighting, represented
+from datamodules.representations import (
+    Representation,
+    Represented,
+    Representing,
+    Terms,
+    Weighting,
+    represented,
+)
 from datamodules.splits import Size, Split, check_folds, check_size, draw_fold, draw_split, which_fold
 
 Overlap = Literal["keep", "drop"]

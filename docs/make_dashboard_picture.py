@@ -18,9 +18,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reports import Report, build_report
-from reports.text import counted
 from reports.wandb import factor_keys, place_of
-from reports.wandb.dashboard import dashboard_of, to_json
+from reports.wandb.dashboard.build import dashboard_of, to_json
+from reports.wording.numbers import counted
 
 WIDTH, SIDE, PAD, GAP = 1180, 236, 18, 14  # pixels, as everything below
 HEADER, LINE, PANEL_HEIGHT = 34, 16, 184

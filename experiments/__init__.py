@@ -1,15 +1,15 @@
 """What is varied, and getting it trained: studies, designs, pairing, runners and the ledger."""
 
-from .design import Cell, cells_of
-from .driver import Patience
 from .errors import DirectoryError, InputError, LedgerError, Problem, StudyError
+from .execution.driver import Patience
+from .execution.run import Outcome, run
+from .execution.run_trial import TrialOutcome, find_trial, run_trial
 from .gradients import GradientCheck, ParameterCheck, check_gradients
-from .ledger import Ledger
-from .one_trial import TrialOutcome, find_trial, run_trial
-from .run import Outcome, run
-from .study import Claim, Factor, Level, Metric, Study
-from .study_file import load_study, parse_study, shipped_studies
-from .trial import Correct, EpochEnded, Group, Result, Trial
+from .ledger.ledger import Ledger
+from .study.design import Cell, cells_of
+from .study.parse import load_study, parse_study, shipped_studies
+from .study.study import Claim, Factor, Level, Metric, Study
+from .trials.trial import Correct, EpochEnded, Group, Result, Trial
 
 __all__ = [
     "Cell",

@@ -1,9 +1,9 @@
 """Small networks for Lightning, each a stack of named ingredients that a study can switch on, off or over."""
 
+from lit_models.activations import Activation, make_activation
 from lit_models.classifier import Classifier, Head
 from lit_models.convnet import ConvNet, conv_size
 from lit_models.initialisation import Init, initialise
-from lit_models.layers import Activation, make_activation
 from lit_models.losses import Loss, RegressionLoss
 from lit_models.mean_embedding import MeanEmbedding
 from lit_models.metrics import accuracy, auroc, f1, r2, rmse
@@ -13,7 +13,7 @@ from lit_models.network import Network
 from lit_models.numerical_gradient import GradientBy, NumericalGradientMLP
 from lit_models.perceptron import Perceptron
 from lit_models.rbm import RBM, train_rbm
-from lit_models.reading import Readout
+from lit_models.readout import Readout
 from lit_models.recurrence import Cell, Recurrence
 from lit_models.recurrent import Recurrent
 from lit_models.regressor import Regressor

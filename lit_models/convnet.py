@@ -7,11 +7,11 @@ from typing import Any, ClassVar, Literal, get_args
 
 from torch import nn
 
-from lit_models.arguments import check_choice, check_integer, check_integers, check_rate, per_layer
+from lit_models.activations import Activation, make_activation
+from lit_models.argument_checks import check_choice, check_integer, check_integers, check_rate, per_layer
 from lit_models.classifier import Classifier
 from lit_models.initialisation import Init, initialise
-from lit_models.inputs import Reads
-from lit_models.layers import Activation, make_activation
+from lit_models.input_kinds import Reads
 from lit_models.mlp import mlp_layers
 
 Pool = Literal["max", "avg", "none"]

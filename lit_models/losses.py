@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 from torch import Tensor
 from torch.nn import functional
 
-from lit_models.arguments import check_choice
+from lit_models.argument_checks import check_choice
 
 Loss = Literal["cross_entropy", "nll", "mse", "l1", "bce"]
 RegressionLoss = Literal["mse", "l1", "huber"]

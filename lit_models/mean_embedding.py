@@ -7,12 +7,12 @@ from typing import Any, ClassVar, get_args
 
 from torch import Tensor, nn
 
-from lit_models.arguments import check_choice, check_integer, check_integers, check_rate
+from lit_models.activations import Activation
+from lit_models.argument_checks import check_choice, check_integer, check_integers, check_rate
 from lit_models.classifier import Classifier
 from lit_models.embedding import word_vectors
 from lit_models.initialisation import Init
-from lit_models.inputs import PADDING, Reads, check_text_shape
-from lit_models.layers import Activation
+from lit_models.input_kinds import PADDING, Reads, check_text_shape
 from lit_models.mlp import mlp_layers
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from lit_models.activations import Activation
 from lit_models.initialisation import Init
-from lit_models.inputs import Reads
-from lit_models.layers import Activation
+from lit_models.input_kinds import Reads
 from lit_models.mlp import mlp_recipe
 from lit_models.regressor import Regressor
 

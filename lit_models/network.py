@@ -12,8 +12,8 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
-from lit_models.arguments import check_integer, check_integers, check_penalty
-from lit_models.inputs import Reads, check_inputs
+from lit_models.argument_checks import check_integer, check_integers, check_penalty
+from lit_models.input_kinds import Reads, check_inputs
 
 MakeLayers = Callable[..., nn.Module]
 Batch = tuple[Tensor, Tensor]

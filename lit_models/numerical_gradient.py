@@ -11,10 +11,10 @@ import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 
-from lit_models.arguments import check_choice
+from lit_models.activations import Activation
+from lit_models.argument_checks import check_choice
 from lit_models.classifier import Head
 from lit_models.initialisation import Init
-from lit_models.layers import Activation
 from lit_models.mlp import MLP
 from lit_models.network import Batch
 

@@ -8,10 +8,10 @@ from typing import Any, ClassVar, get_args
 
 from torch import nn
 
-from lit_models.arguments import check_choice
+from lit_models.argument_checks import check_choice
 from lit_models.classifier import Classifier
 from lit_models.initialisation import Init, initialise
-from lit_models.inputs import Reads
+from lit_models.input_kinds import Reads
 
 
 class Perceptron(Classifier):

@@ -14,7 +14,7 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
-from lit_models.inputs import check_inputs
+from lit_models.input_kinds import check_inputs
 from lit_models.rbm import RBM, train_rbm, visible_biases
 
 

@@ -6,12 +6,12 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from lit_models.arguments import check_integer
+from lit_models.argument_checks import check_integer
 from lit_models.classifier import Classifier
 from lit_models.embedding import word_vectors
 from lit_models.initialisation import Init
-from lit_models.inputs import PADDING, Reads, check_text_shape
-from lit_models.reading import Readout, check_recurrent, read_out, with_output
+from lit_models.input_kinds import PADDING, Reads, check_text_shape
+from lit_models.readout import Readout, check_recurrent, read_out, with_output
 from lit_models.recurrence import Cell, Recurrence
 
 

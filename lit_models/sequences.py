@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from lit_models.classifier import Classifier
 from lit_models.initialisation import Init
-from lit_models.inputs import Reads
-from lit_models.reading import Readout, check_recurrent, read_out, with_output
+from lit_models.input_kinds import Reads
+from lit_models.readout import Readout, check_recurrent, read_out, with_output
 from lit_models.recurrence import Cell, Recurrence
 from lit_models.regressor import Regressor
 

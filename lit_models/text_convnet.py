@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lit_models.arguments import check_choice, check_integer, check_integers, check_rate
+from lit_models.argument_checks import check_choice, check_integer, check_integers, check_rate
 from lit_models.classifier import Classifier
 from lit_models.embedding import word_vectors
 from lit_models.initialisation import Init, initialise
-from lit_models.inputs import PADDING, Reads, check_text_shape
+from lit_models.input_kinds import PADDING, Reads, check_text_shape
 
 
 class TextConvNet(Classifier):

@@ -1,22 +1,22 @@
 """What a study came to: tidy frames, paired statistics, verdicts and the files of a report. No torch."""
 
-from .cells import cell_table, outcomes_of
-from .claims import claim_table
+from .analysis.cells import cell_table, outcomes_of
+from .analysis.claims import claim_table
+from .analysis.contrasts import contrast_table
+from .analysis.correct_examples import CorrectTable, crossed_table, crossed_table_of, load_correct
+from .analysis.frame import load_curves, load_plan, load_trials
+from .analysis.planning import planning_lines
 from .compare import Changes, compare_reports, print_changes
-from .contrasts import contrast_table
-from .crossed import CrossedDifference, binomial_error, crossed_bootstrap
-from .document import to_document, to_json
-from .examples import CorrectTable, crossed_table, crossed_table_of, load_correct
 from .figures import figures_of, import_figures
-from .files import write_report
-from .frame import load_curves, load_plan, load_trials
-from .latex import to_latex
-from .markdown import to_markdown
+from .formats.json_document import to_document, to_json
+from .formats.latex import to_latex
+from .formats.markdown import to_markdown
+from .formats.terminal import print_report
 from .page import to_html
-from .planning import planning_lines
 from .report import Report, build_report
-from .statistics import import_statistics
-from .terminal import print_report
+from .statistics.crossed import CrossedDifference, binomial_error, crossed_bootstrap
+from .statistics.paired import import_statistics
+from .write import write_report
 
 __all__ = [
     "Changes",

@@ -8,12 +8,13 @@ import pandas as pd
 from rich.console import Console
 from rich.text import Text
 
-from experiments.errors import InputError, listed, visible
+from experiments.errors import InputError
+from experiments.text import listed, visible
 
-from .claims import CONTRADICTED, PRACTICALLY_EQUAL, SUPPORTED
+from .analysis.claims import CONTRADICTED, PRACTICALLY_EQUAL, SUPPORTED
 from .report import Report
-from .text import ABSENT, counted
-from .verdicts import EQUIVALENT, HARMS, IMPROVES, UNDECIDED, difference_text
+from .wording.numbers import ABSENT, counted
+from .wording.verdicts import EQUIVALENT, HARMS, IMPROVES, UNDECIDED, difference_text
 
 _KEY = ["factor", "level", "reference", "context", "metric"]
 _NUMBERS = ["n", "mean_difference", "ci_low", "ci_high", "verdict"]

@@ -5,25 +5,26 @@ from pathlib import Path
 
 import pandas as pd
 
-from experiments.errors import InputError, choices, listed
-from experiments.ledger import Ledger
-from experiments.mechanism_options import GAP, MECHANISM
-from experiments.study import Study
-from experiments.trial import DIVERGED, FAILED, FINISHED, PENDING, RUNNING
+from experiments.errors import InputError
+from experiments.ledger.ledger import Ledger
+from experiments.study.mechanisms import GAP, MECHANISM
+from experiments.study.study import Study
+from experiments.text import choices, listed
+from experiments.trials.trial import DIVERGED, FAILED, FINISHED, PENDING, RUNNING
 
-from .audit import audit_table
-from .bands import band_table, threshold_table
-from .cells import NO_VALUE, Outcomes, cell_table, missing_counts, outcomes_of
-from .claims import claim_table, notes_on_claims
-from .contrasts import contrast_table
-from .divergence import outcome_rates
-from .examples import COLUMNS as CROSSED_COLUMNS
-from .examples import correct_of, crossed_table_of
-from .frame import curves_of, open_ledger, plan_of, trials_of
-from .interactions import interaction_table
-from .method import VALIDATION, scope_line
-from .shares import share_table
-from .text import counted, counts_in_words
+from .analysis.audit import audit_table
+from .analysis.cells import NO_VALUE, Outcomes, cell_table, missing_counts, outcomes_of
+from .analysis.claims import claim_table, notes_on_claims
+from .analysis.contrasts import contrast_table
+from .analysis.correct_examples import COLUMNS as CROSSED_COLUMNS
+from .analysis.correct_examples import correct_of, crossed_table_of
+from .analysis.divergence import outcome_rates
+from .analysis.frame import curves_of, open_ledger, plan_of, trials_of
+from .analysis.interactions import interaction_table
+from .analysis.learning_curves import band_table, threshold_table
+from .analysis.variance_shares import share_table
+from .wording.method import VALIDATION, scope_line
+from .wording.numbers import counted, counts_in_words
 
 _MOST_SEEDS = 10  # that a sentence names
 _RESAMPLES = (

@@ -15,7 +15,7 @@ collect_ignore = ["support"]  # users' modules that tests train, one of them bro
 
 # One fork server serves all tests of a process: whichever starts it, it imports what the workers of any need.
 multiprocessing.get_context("forkserver").set_forkserver_preload(
-    ["experiments.train", "experiments.plan", "experiments.fusing", "lit_models", "datamodules"]
+    ["experiments.training.train", "experiments.planning.plan", "experiments.fusing", "lit_models", "datamodules"]
 )
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a shell; the tests' commands would too
     signal.signal(signal.SIGINT, signal.default_int_handler)

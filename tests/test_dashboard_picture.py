@@ -8,13 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from make_ledger import make_ledger, make_study
 
-from experiments.trial import Result
+from experiments.trials.trial import Result
 from reports import build_report
 from reports.wandb import place_of
-from reports.wandb.dashboard import dashboard_of, to_json
-
-from .reports.make import make_ledger, make_study
+from reports.wandb.dashboard.build import dashboard_of, to_json
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "docs" / "make_dashboard_picture.py"

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ablate.commands import _parser
 from experiments import cells_of, load_study
-from experiments.cli import _parser
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -38,7 +38,7 @@ def test_the_set_up_is_two_commands_and_ci_calls_the_second():
 
 
 def test_the_first_command_ends_with_a_table(tmp_path):
-    out = run(tmp_path, "-m", "experiments.cli", "run", "quickstart")
+    out = run(tmp_path, "-m", "ablate", "run", "quickstart")
     assert "30/30 trials done" in out
     assert re.search(r"relu - sigmoid.*improves", out.replace("\n", " ")), out
     assert "Written to runs/quickstart/report" in out
@@ -49,7 +49,7 @@ def test_each_study_is_a_file_of_the_examples_and_trains(block, tmp_path):
     name = block.splitlines()[0].removeprefix("# ")
     assert (ROOT / name).read_text(encoding="utf-8") == block
     (tmp_path / "examples").symlink_to(ROOT / "examples")
-    out = run(tmp_path, "-m", "experiments.cli", "run", name, "--runner", "inline", "--seeds", "2", "--out", "out")
+    out = run(tmp_path, "-m", "ablate", "run", name, "--runner", "inline", "--seeds", "2", "--out", "out")
     num_cells = len(cells_of(load_study(ROOT / name)))
     assert f"{2 * num_cells}/{2 * num_cells} trials done" in out
 
@@ -77,9 +77,10 @@ def test_the_data_module_of_the_page_on_texts_works():
 
 
 def test_the_examples_of_the_page_on_reports_run(tmp_path):
+    from make_ledger import make_ledger, make_study
+    from report_pages import measure
+
     from reports import write_report
-    from tests.reports.make import make_ledger, make_study
-    from tests.reports.pages import measure
 
     (tmp_path / "runs").mkdir()
     write_report(make_ledger(tmp_path / "runs" / "quickstart", make_study(), measure))
@@ -92,8 +93,9 @@ def test_the_examples_of_the_page_on_reports_run(tmp_path):
 
 
 def test_the_claim_of_the_page_on_reports_is_tested(tmp_path):
+    from mechanism_ledger import depth_study, inside_ledger
+
     from reports import build_report
-    from tests.reports.inside import depth_study, inside_ledger
 
     (claim,) = blocks("yaml", (ROOT / "docs" / "report.md").read_text(encoding="utf-8"))
     report = build_report(inside_ledger(tmp_path, depth_study(**yaml.safe_load(claim))))

@@ -14,7 +14,7 @@ import yaml
 from small_study import small_study
 
 from experiments import Ledger, StudyError, load_study, parse_study, run
-from experiments.study_file import parse_yaml
+from experiments.study.parse import parse_yaml
 
 ROOT = Path(__file__).parents[1]
 SOURCES = [
@@ -92,7 +92,7 @@ def everything(folder):
 def test_a_trial_that_is_asked_for_by_a_path_is_not_found(tmp_path):
     run(parse_study(small_study(seeds=1), name="small"), tmp_path / "s", runner="inline", fuse="never")
     done = subprocess.run(
-        [sys.executable, "-m", "experiments.cli", "show", str(tmp_path / "s"), "../../etc/passwd"],
+        [sys.executable, "-m", "ablate", "show", str(tmp_path / "s"), "../../etc/passwd"],
         capture_output=True,
         text=True,
         check=False,
@@ -148,7 +148,7 @@ def test_a_command_that_trains_listens_on_nothing_but_the_loopback_device(device
     (tmp_path / "listens.yaml").write_text(yaml.safe_dump(study))
     paths = [str(ROOT), str(ROOT / "tests" / "support")]
     command = subprocess.Popen(
-        [sys.executable, "-m", "experiments.cli", "run", "listens.yaml", "--out", "s", "--fuse", "never"],
+        [sys.executable, "-m", "ablate", "run", "listens.yaml", "--out", "s", "--fuse", "never"],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
         stdout=subprocess.PIPE,

@@ -1,6 +1,6 @@
 """Whether a module's gradient is that of its loss: back-propagation against differences. No torch until it is asked."""
 
-from .ask import check_gradients, check_trial
-from .found import GradientCheck, ParameterCheck
+from .check_gradients import check_gradients, check_trial
+from .result import GradientCheck, ParameterCheck
 
 __all__ = ["GradientCheck", "ParameterCheck", "check_gradients", "check_trial"]

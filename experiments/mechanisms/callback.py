@@ -1,7 +1,7 @@
 """The Lightning callback that measures mechanisms at the end of each training epoch.
 
 It works under any Trainer, so the configuration of a trial measures the same in stock LightningCLI. Trials that are
-trained together have no Trainer and no callbacks; fusing/probing.py does the same for all of them.
+trained together have no Trainer and no callbacks; fit/fused_mechanisms.py does the same for all of them.
 """
 
 import warnings
@@ -12,16 +12,16 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor
 
-from experiments.mechanism_options import DEFAULT_EXAMPLES, examples_problem, in_order
+from experiments.study.mechanisms import DEFAULT_EXAMPLES, examples_problem, in_order
 
-from .alone import evaluated, has_loss, probed
-from .drift import Drift
-from .gap import gaps
-from .layers import weights_of
+from .activation_drift import Drift
+from .generalisation_gap import gaps
+from .layer_outputs import weights_of
+from .measure import evaluated, has_loss, probed
+from .module_copy import twin_of, undisturbed
+from .probe import GAP_BATCH, GAP_EXAMPLES, FirstExamples, num_of_gap, num_wanted, size_of
+from .probe_metrics import Metrics
 from .quantities import norm, ratio
-from .sample import GAP_BATCH, GAP_EXAMPLES, FirstExamples, num_of_gap, num_wanted, size_of
-from .told import Metrics
-from .twin import twin_of, undisturbed
 
 _said: set[str] = set()
 

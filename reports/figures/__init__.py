@@ -2,13 +2,13 @@
 
 from .cells import cell_dots, heat_map, interaction
 from .colours import looks_of
-from .curves import curve_kinds, learning_curves, paired_bands, scalar_curves
 from .drawing import Picture
 from .forest import forest
 from .layer_maps import layer_figures
+from .learning_curves import curve_kinds, learning_curves, paired_bands, scalar_curves
 from .selection import Figures, figures_of, import_figures
-from .shares import shares
 from .slopes import slopes
+from .variance_shares import shares
 
 __all__ = [
     "Figures",

@@ -6,16 +6,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.study import Factor
-from experiments.trial import FINISHED
-from reports.cells import Outcomes, outcomes_of
+from experiments.study.study import Factor
+from experiments.trials.trial import FINISHED
+from reports.analysis.cells import Outcomes, outcomes_of
 from reports.report import Report
-from reports.statistics import MeanInterval, mean_interval
-from reports.text import cell_name, counted, decimals_for, number
+from reports.statistics.paired import MeanInterval, mean_interval
+from reports.wording.numbers import cell_name, counted, decimals_for, number
 
 from .colours import looks_of
 from .drawing import INK, MUTED, PALETTE, WIDTH, Picture, Sheet, fit_ticks, shortened, text_width
-from .pairs import level_means
+from .paired_values import level_means
 
 MOST_CELLS = 40
 MOST_LEVELS = 12  # of a factor in a map

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from reports.mechanisms import LOG, SHARE, SIGNED, Quantity
+from reports.mechanism_maps import LOG, SHARE, SIGNED, Quantity
 
 ZERO = "#8a8f98"  # of a zero on a logarithmic scale, which has no place on it
 _SEQUENTIAL, _DIVERGING = "viridis", "RdBu_r"  # both are read alike with any of the common colour deficiencies

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from experiments.study import Study
+from experiments.study.study import Study
 
 from .drawing import MUTED, PALETTE
 

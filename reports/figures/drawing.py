@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self, cast
 
-from experiments.errors import visible
+from experiments.text import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,8 +5,8 @@ from typing import Any, cast
 import pandas as pd
 
 from reports.report import Report
-from reports.text import counted
-from reports.verdicts import BELOW_MARGIN, UNDECIDED, difference_text
+from reports.wording.numbers import counted
+from reports.wording.verdicts import BELOW_MARGIN, UNDECIDED, difference_text
 
 from .colours import looks_of
 from .drawing import INK, MUTED, TEXT, WASH, WIDTH, Picture, Sheet, fit_ticks, shortened, text_width

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reports.mechanisms import Chosen, LayerMap, chosen_cells, counts_of, layer_maps
+from reports.mechanism_maps import Chosen, LayerMap, chosen_cells, counts_of, layer_maps
 from reports.report import Report
-from reports.text import cell_name, counted
+from reports.wording.numbers import cell_name, counted
 
 from .colour_scale import ZERO, Scale, scale_of, short
 from .drawing import INK, MUTED, RULE, WIDTH, Picture, Sheet, shortened, text_width

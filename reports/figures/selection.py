@@ -4,17 +4,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
 
-from experiments.study import Factor
-from reports.mechanisms import scalars_of
+from experiments.study.study import Factor
+from reports.mechanism_maps import scalars_of
 from reports.report import Report
 
 from .cells import cell_dots, heat_map, interaction
-from .curves import curve_kinds, learning_curves, paired_bands, scalar_curves
 from .drawing import Picture
 from .forest import forest
 from .layer_maps import layer_figures
-from .shares import shares
+from .learning_curves import curve_kinds, learning_curves, paired_bands, scalar_curves
 from .slopes import slopes
+from .variance_shares import shares
 
 MOST_FACTORS = 5  # with slopes
 MOST_PAIRS = 3  # of factors, with two figures each

@@ -5,14 +5,14 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.study import Factor
-from reports.cells import outcomes_of
+from experiments.study.study import Factor
+from reports.analysis.cells import outcomes_of
 from reports.report import Report
-from reports.text import counted
+from reports.wording.numbers import counted
 
 from .colours import looks_of
 from .drawing import INK, MUTED, WIDTH, Picture, Sheet, shortened
-from .pairs import paired_values
+from .paired_values import paired_values
 
 MOST_PANELS = 8
 _MOST_SEEDS = 30  # thin lines in a panel

@@ -1,5 +1,5 @@
 """The report as one page: a self-contained HTML file that needs no network, no JavaScript and no other file."""
 
-from .page import to_html
+from .html import to_html
 
 __all__ = ["to_html"]

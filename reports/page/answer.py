@@ -3,9 +3,9 @@
 from collections import Counter
 from collections.abc import Mapping
 
-from reports.claims import CONTRADICTED, PRACTICALLY_EQUAL, SUPPORTED
+from reports.analysis.claims import CONTRADICTED, PRACTICALLY_EQUAL, SUPPORTED
 from reports.report import Report
-from reports.verdicts import EQUIVALENT, HARMS, IMPROVES, UNDECIDED
+from reports.wording.verdicts import EQUIVALENT, HARMS, IMPROVES, UNDECIDED
 
 MOST_SENTENCES = 4
 _ONE = {IMPROVES: "improves", HARMS: "harms", EQUIVALENT: "is equivalent", UNDECIDED: "is undecided"}

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.errors import visible
+from experiments.text import visible
 from reports.figures.colour_scale import short
-from reports.mechanisms import LayerMap, chosen_cells, layer_maps
+from reports.mechanism_maps import LayerMap, chosen_cells, layer_maps
 from reports.report import Report
-from reports.text import ABSENT
+from reports.wording.numbers import ABSENT
 
-from .tables import Cell, Table, name
+from .html_tables import Cell, Table, name
 
 
 def layer_tables(report: Report) -> dict[str, Table]:

@@ -4,9 +4,9 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from experiments.errors import visible
+from experiments.text import visible
 
-from .tables import signs
+from .html_tables import signs
 
 if TYPE_CHECKING:
     from jinja2 import Environment, Template

@@ -3,11 +3,11 @@
 Nothing here imports wandb before it is needed.
 """
 
-from .live import WandbSink, check_installed
-from .place import OFFLINE, ONLINE, Place, place_of, remember
-from .push import Pushed, push
-from .runs import RunContent, factor_keys, run_of
-from .verify import Checked, verify
+from .compare.push import Pushed, push
+from .compare.verify import Checked, verify
+from .destination import OFFLINE, ONLINE, Place, place_of, remember
+from .live.sink import WandbSink, check_installed
+from .run_content import RunContent, factor_keys, run_of
 
 __all__ = [
     "OFFLINE",

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import yaml
 
-from experiments.errors import InputError, visible
-from experiments.study import Study
-from experiments.trial import Trial
+from experiments.errors import InputError
+from experiments.study.study import Study
+from experiments.text import visible
+from experiments.trials.trial import Trial
 
-from .place import LONGEST_NAME, ONLINE, Place
-from .runs import metric_key
+from .destination import LONGEST_NAME, ONLINE, Place
+from .run_content import metric_key
 
 HEADER = "# Written by `ablate wandb sweep`."
 _HOW = """\

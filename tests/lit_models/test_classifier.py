@@ -10,7 +10,17 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from datamodules import Digits
-from lit_models import MLP, Classifier, ConvNet, MeanEmbedding, Perceptron, Recurrent, TextConvNet, auroc, f1
+from lit_models import (
+    MLP,
+    Classifier,
+    ConvNet,
+    MeanEmbedding,
+    Perceptron,
+    Recurrent,
+    TextConvNet,
+    auroc,
+    f1,
+)
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers"),  # the data are in memory

@@ -9,8 +9,8 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from datamodules import Digits
-from experiments.build import make_model
-from experiments.seeding import NamedDraws
+from experiments.config.instantiate import make_model
+from experiments.training.seeding import NamedDraws
 from lit_models import MLP, RBM, train_rbm
 from lit_models.pretraining import _stream, pretrain_layers
 from lit_models.rbm import visible_biases

@@ -1,13 +1,12 @@
 import io
 
 import pytest
+from make_ledger import make_ledger, make_result, one_factor
 from rich.console import Console
 
-from experiments.cli import main
+from ablate.commands import main
 from experiments.errors import InputError
 from reports import build_report, compare_reports, print_changes
-
-from .make import make_ledger, make_result, one_factor
 
 CLAIMS = {"c": {"factor": "x", "better": "b", "than": "a", "says": "b is better."}}
 

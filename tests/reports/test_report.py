@@ -3,13 +3,12 @@ import math
 import re
 
 import pytest
+from make_ledger import make_ledger, make_result, make_study, make_trials, one_factor
 
 from experiments.errors import DirectoryError, InputError, LedgerError
-from experiments.ledger import Ledger
-from experiments.trial import DIVERGED, FAILED
+from experiments.ledger.ledger import Ledger
+from experiments.trials.trial import DIVERGED, FAILED
 from reports import build_report, load_curves, load_trials, to_markdown, write_report
-
-from .make import make_ledger, make_result, make_study, make_trials, one_factor
 
 FILES = ["contrasts.csv", "curves.csv", "index.html", "report.json", "report.md", "tables.tex", "trials.csv"]
 NASTY = ["plain", 'a|b, "c" <i>d</i>', "two\nlines", "`tick` \\ *star* [x](y)", "cr\rend", "é ±", "=1+1"]

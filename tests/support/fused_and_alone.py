@@ -5,11 +5,11 @@ import torch
 from small_study import small_study
 
 from experiments import parse_study
-from experiments.build import make_model
+from experiments.config.instantiate import make_model
 from experiments.fusing import group_trials
-from experiments.fusing.loop import Together
-from experiments.plan import plan_trials
-from experiments.train import Training, train_trial
+from experiments.fusing.trainer import Together
+from experiments.planning.plan import plan_trials
+from experiments.training.train import Training, train_trial
 
 LR = "model.init_args.lr"
 
@@ -37,7 +37,7 @@ def unfused_with_model(trial, tmp_path):
         return made[-1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("experiments.train.make_model", make)
+        patch.setattr("experiments.training.train.make_model", make)
         return unfused(trial, tmp_path), made[-1]
 
 

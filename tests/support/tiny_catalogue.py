@@ -6,8 +6,8 @@ from pathlib import Path
 import yaml
 from small_study import small_study
 
-from experiments import study_file
-from experiments.cli import main
+from ablate.commands import main
+from experiments.study import parse as study_file
 
 CLAIMS = {"relu-wins": {"factor": "activation", "better": "relu", "than": "tanh", "says": "ReLU wins"}}
 

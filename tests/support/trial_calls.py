@@ -3,9 +3,9 @@
 import sys
 import time
 
+from ablate.commands import main
 from experiments import load_study, run_trial
-from experiments.cli import main
-from experiments.folder import writing
+from experiments.ledger.study_folder import writing
 
 
 def train_one(study_path, trial, directory, answers):

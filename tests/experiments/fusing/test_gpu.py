@@ -6,8 +6,8 @@ from small_study import small_study
 
 from experiments import parse_study
 from experiments.fusing import train_group
-from experiments.fusing.loop import Together
-from experiments.plan import plan_trials
+from experiments.fusing.trainer import Together
+from experiments.planning.plan import plan_trials
 
 pytestmark = [
     pytest.mark.gpu,

@@ -4,9 +4,9 @@ import pytest
 from fused_and_alone import assert_equal, trials_of, unfused
 
 from experiments.fusing import group_trials, train_group, train_together
-from experiments.fusing.findings import OtherShapes
-from experiments.fusing.plan import CONVOLUTIONS
-from experiments.trial import NotFused
+from experiments.fusing.groups import CONVOLUTIONS
+from experiments.fusing.reasons import OtherShapes
+from experiments.trials.trial import NotFused
 
 LR = "model.init_args.optimizer.init_args.lr"
 ADAM = {"class_path": "torch.optim.Adam", "init_args": {"lr": 0.01}}

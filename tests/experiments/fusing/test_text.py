@@ -6,8 +6,8 @@ from fused_and_alone import LR, assert_equal, trials_of, unfused
 from torch.nn import functional
 
 from experiments.fusing import group_trials, train_together
-from experiments.fusing.lookup import look_up
-from experiments.trial import NotFused
+from experiments.fusing.layers.embedding_lookup import look_up
+from experiments.trials.trial import NotFused
 
 SENTENCES = {"class_path": "text_modules.Sentences"}
 

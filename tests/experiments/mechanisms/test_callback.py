@@ -8,10 +8,10 @@ import torch
 from fused_and_alone import trials_of, unfused_with_model
 from torch.utils.data import DataLoader, TensorDataset
 
-from experiments.mechanism_options import is_mechanism
 from experiments.mechanisms import Mechanisms, callback
+from experiments.mechanisms.probe import rebatched
 from experiments.mechanisms.quantities import QUANTILES
-from experiments.mechanisms.sample import rebatched
+from experiments.study.mechanisms import is_mechanism
 
 stock = pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*LeafSpec.*is deprecated")
 POINTS = {"class_path": "mechanism_modules.Numbers"}

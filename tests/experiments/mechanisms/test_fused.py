@@ -3,7 +3,7 @@ import torch
 from fused_and_alone import assert_equal, trials_of, unfused
 
 from experiments.fusing import group_trials, train_group
-from experiments.mechanism_options import is_mechanism
+from experiments.study.mechanisms import is_mechanism
 
 LR = "model.init_args.lr"
 OPTIMIZER = "model.init_args.optimizer"
@@ -86,7 +86,7 @@ def test_as_many_examples_are_compared_with_validation_as_there_are_alone(tmp_pa
 
 
 def test_a_part_of_the_rows_at_once_is_all_of_them(tmp_path, monkeypatch):
-    monkeypatch.setattr("experiments.fusing.memory.Need.rows_at_once", lambda *arguments: 2)
+    monkeypatch.setattr("experiments.fusing.admit.memory.Need.rows_at_once", lambda *arguments: 2)
     trials = trials_of(mlp(batch_norm=True), ["relu", "tanh"], "model.init_args.activation", 3, callbacks=[spec()])
     assert_equal(trials, tmp_path)
 

@@ -6,10 +6,10 @@ import pytest
 import yaml
 from small_study import small_study
 
+from ablate.commands import main
 from experiments import Ledger, StudyError, parse_study, run
-from experiments.cli import main
-from experiments.mechanism_options import MECHANISM, METRICS, RATIOS, is_mechanism, quantity_and_layer
-from experiments.plan import plan_trials
+from experiments.planning.plan import plan_trials
+from experiments.study.mechanisms import MECHANISM, METRICS, RATIOS, is_mechanism, quantity_and_layer
 
 
 def ledger_of(directory):

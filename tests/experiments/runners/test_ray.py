@@ -49,7 +49,7 @@ def study_path(tmp_path):
 
 def start(study_path, directory, *arguments):
     """The command in a process group of its own, as a terminal gives it."""
-    command = [sys.executable, "-m", "experiments.cli", "run", str(study_path), "--out", str(directory), *arguments]
+    command = [sys.executable, "-m", "ablate", "run", str(study_path), "--out", str(directory), *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
@@ -117,7 +117,7 @@ def test_a_module_of_the_users_folder_reaches_the_workers(shared_cluster, tmp_pa
     study = small_study(seeds=1)
     study["base"]["model"]["class_path"] = "mine.Mine"
     (folder / "study.yaml").write_text(yaml.safe_dump(study))
-    command = [sys.executable, "-m", "experiments.cli", "run", "study.yaml", "--runner", "ray"]
+    command = [sys.executable, "-m", "ablate", "run", "study.yaml", "--runner", "ray"]
     done = subprocess.run(
         [*command, "--address", shared_cluster.address],
         cwd=folder,
@@ -347,7 +347,7 @@ def test_a_cluster_of_another_version_is_told(shared_cluster):
 
 
 def test_without_ray_the_command_says_how_to_install_it(study_path, tmp_path):
-    code = "import sys; sys.modules['ray'] = None; from experiments.cli import main; sys.exit(main(sys.argv[1:]))"
+    code = "import sys; sys.modules['ray'] = None; from ablate.commands import main; sys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-c", code, "run", study_path, "--out", tmp_path / "out", "--runner", "ray"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 import yaml
+from make_ledger import make_study, make_trials
 from ruamel.yaml import YAML
 from small_study import small_study
 from wandb_server import WandbServer
 
+from ablate.commands import _parser, main
 from experiments import InputError, Ledger, find_trial
-from experiments.cli import _parser, main
-from reports.wandb.place import Place
+from reports.wandb.destination import Place
 from reports.wandb.sweep import HEADER, agent_command, sweep_text, trial_value, write_sweep
-from tests.reports.make import make_study, make_trials
 
 PLACE = Place(project="nets", group="activations")
 KEYS = {  # of the schema of the package sweeps 0.3.0, which refuses others, with their types there

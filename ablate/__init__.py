@@ -1,0 +1,1 @@
+"""The command `ablate`: arguments in, calls, printed results out. The only package that sees all others."""

@@ -1,0 +1,34 @@
+"""Where the command `ablate` begins: Ctrl-C is quiet from here on, while `ablate.commands` is imported too."""
+
+import os
+import signal
+import sys
+from typing import Any, NoReturn
+
+INTERRUPTED = 130
+
+
+def main() -> int:
+    """Run one command and return its exit code."""
+    is_usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # else Ctrl-C is ignored, as by nohup
+    if is_usual:
+        signal.signal(signal.SIGINT, _end)
+    from ablate.commands import main as run_command
+
+    try:
+        if is_usual:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        return run_command()
+    except KeyboardInterrupt:  # outside of what a command does
+        _end()
+
+
+def _end(*_: Any) -> NoReturn:
+    """At once: an exception within an import may become another, and nothing is open yet."""
+    sys.stderr.write("ablate: interrupted\n")
+    sys.stderr.flush()
+    os._exit(INTERRUPTED)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

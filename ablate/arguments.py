@@ -1,0 +1,98 @@
+"""Arguments that several commands take, what they stand for, and where commands print."""
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from experiments.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from experiments.study.study import Study
+
+
+DONE, SOME_FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130  # exit codes, told by `ablate --help`
+
+
+def add_study(parser: argparse.ArgumentParser) -> None:
+    """The arguments of every command that takes a study."""
+    parser.add_argument("study", metavar="STUDY", help="a name of `ablate list`, or the path of a YAML file")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="the study's folder (default: runs/<study>)")
+    add_changes(parser)
+
+
+def add_changes(parser: argparse.ArgumentParser) -> None:
+    """The arguments that change a study, and say where its data are."""
+    parser.add_argument("--seeds", type=int, metavar="N", help="use seeds 0 to N-1 instead of the study's")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="changes",
+        help="change the base configuration, as in trainer.max_epochs=2; may be given many times",
+    )
+    parser.add_argument(
+        "--data-dir", type=Path, metavar="DIR", help="where data sets live (default: $ABLATE_DATA_DIR, else data)"
+    )
+
+
+def study_of(arguments: argparse.Namespace) -> "Study":
+    """The study that the arguments of `add_study` name."""
+    from experiments.study.parse import load_study
+
+    return load_study(arguments.study, seeds=arguments.seeds, changes=changes_of(arguments))
+
+
+def changes_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What --set changes: dotted keys and their values."""
+    from experiments.study.parse import parse_yaml
+
+    changes = {}
+    for change in arguments.changes:
+        key, equals, value = change.partition("=")
+        if not equals or not key:
+            raise InputError(f"--set {change}: write KEY=VALUE, as in --set trainer.max_epochs=2")
+        changes[key.strip()] = parse_yaml(value, f"--set {key}")
+    return changes
+
+
+def use_data_dir(arguments: argparse.Namespace) -> None:
+    """Let data modules find their data where --data-dir says."""
+    if arguments.data_dir is not None:
+        if not arguments.data_dir.is_dir():
+            raise InputError(f"--data-dir {arguments.data_dir}: is not a folder")
+        os.environ["ABLATE_DATA_DIR"] = str(arguments.data_dir.absolute())
+
+
+def make_console() -> "Console":
+    """Standard output; numbers in it are not coloured."""
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+@contextlib.contextmanager
+def quiet_imports() -> Iterator[None]:
+    """Ctrl-C ends the command at once meanwhile: within an import, as NumPy's, an exception may become another."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, _end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _end(*_: Any) -> NoReturn:
+    sys.stderr.write("ablate: interrupted\n")
+    sys.stderr.flush()
+    os._exit(INTERRUPTED)

@@ -1,0 +1,254 @@
+"""The command `ablate`. No logic: it reads arguments, calls, prints, and turns errors into exit codes.
+
+Exit codes: 0 done; 1 some trials failed, or a gradient differs; 2 the input is wrong; 130 interrupted, and where
+something is kept, the same command continues.
+"""
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from experiments.errors import InputError
+
+from .arguments import (
+    DONE,
+    INTERRUPTED,
+    SOME_FAILED,
+    WRONG_INPUT,
+    add_study,
+    make_console,
+    study_of,
+    use_data_dir,
+)
+from .catalogue import add_catalogue
+from .gradcheck import add_gradcheck
+from .run import add_run, print_report_of
+from .wandb import add_mirror, add_wandb, mirror_of
+
+if TYPE_CHECKING:
+    from experiments.ledger.ledger import Ledger
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    arguments = argparse.Namespace()
+    try:
+        arguments = _parser().parse_args(argv)
+        _look_in_current_folder()
+        for name in ("SIGTERM", "SIGHUP"):  # a cluster's request, a closed terminal
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), _interrupt)
+        command: Callable[[argparse.Namespace], int] = arguments.command
+        return command(arguments)
+    except InputError as error:
+        print(f"ablate: {error}", file=sys.stderr)  # noqa: T201
+        return WRONG_INPUT
+    except KeyboardInterrupt:
+        continues = "; the same command continues" if getattr(arguments, "continues", False) else ""
+        print(f"ablate: interrupted{continues}", file=sys.stderr)  # noqa: T201
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+
+
+def _look_in_current_folder() -> None:
+    """Find a user's own module.Class, as `python -m` does; but a folder reports/ of theirs does not hide ours.
+
+    In a checkout our packages are found last otherwise, after any folder of the same name.
+    """
+    ours = Path(__file__).resolve().parents[1]
+    is_checkout = (ours / "pyproject.toml").exists()
+    sys.path[:0] = [*([str(ours)] if is_checkout else []), os.getcwd()]  # noqa: PTH109
+
+
+def _interrupt(number: int, frame: Any) -> NoReturn:  # noqa: ARG001 -- the form of a signal handler
+    """The same as Ctrl-C."""
+    raise KeyboardInterrupt
+
+
+# ---- the commands --------------------------------------------------------------------------------------------------
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from experiments.execution.run import grouped, make_runner, plan
+    from experiments.ledger.study_folder import check_folder
+    from reports import planning_lines
+
+    from .output import print_plan
+
+    study = study_of(arguments)
+    can_find = planning_lines(study, arguments.pilot)  # before the seconds that the plan takes: a wrong pilot is told
+    if arguments.out is not None:
+        check_folder(arguments.out, study)
+    use_data_dir(arguments)
+    with make_runner("inline", study) as runner:
+        planned = plan(study, runner)
+        groups = grouped(planned.trials, runner, "auto")
+    console = make_console()
+    print_plan(study, groups, planned.notes, console)
+    for line in can_find:
+        console.print(f"- {line}", markup=False, emoji=False, soft_wrap=True)
+    return DONE
+
+
+def _trial(arguments: argparse.Namespace) -> int:
+    from experiments.execution.run_trial import run_trial
+
+    from .output import outcome_text
+
+    study = study_of(arguments)
+    use_data_dir(arguments)
+    console = make_console()
+    directory = arguments.out or Path("runs") / study.name
+    mirror = None
+    if arguments.wandb != "off":
+        mirror = mirror_of(arguments, study, directory, console, is_one_of_many=True)
+    with contextlib.nullcontext() if mirror is None else mirror:
+        if mirror is not None:
+            mirror.wait_until_ready()
+        outcome = run_trial(study, arguments.trial, directory, sinks=[] if mirror is None else [mirror])
+        console.print(outcome_text(outcome, study.metric.name), markup=False, emoji=False, soft_wrap=True)
+    return SOME_FAILED if outcome.has_failed else DONE
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from experiments.ledger.ledger import Ledger
+    from experiments.ledger.study_folder import LEDGER, is_in_use
+
+    from .output import print_status
+
+    if arguments.watch:
+        from .watch import watch
+
+        watch(arguments.directory, make_console())
+        return DONE
+    with Ledger(arguments.directory / LEDGER, writable=False) as ledger:
+        print_status(ledger, is_in_use(arguments.directory), make_console())
+    return DONE
+
+
+def _retry(arguments: argparse.Namespace) -> int:
+    from experiments.ledger.ledger import Ledger
+    from experiments.ledger.study_folder import LEDGER, writing
+
+    Ledger(arguments.directory / LEDGER, writable=False).__exit__(None, None, None)  # before a lock file is made
+    with writing(arguments.directory), Ledger(arguments.directory / LEDGER, writable=True) as ledger:
+        count = ledger.retry()
+    again = "; `ablate run` trains them" if count else ""
+    make_console().print(f"{count} failed trials are pending again{again}")
+    return DONE
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    from experiments.ledger.ledger import Ledger
+    from experiments.ledger.study_folder import LEDGER
+
+    from .output import trial_text
+
+    with Ledger(arguments.directory / LEDGER, writable=False) as ledger:
+        sys.stdout.write(trial_text(ledger.trial(_trial_id(ledger, arguments.trial))))
+    return DONE
+
+
+def _trial_id(ledger: "Ledger", text: str) -> str:
+    """The id of the planned trial that has these levels and seed; a text of another form is an id or its beginning.
+
+    Raises:
+        InputError: when no trial or more than one has them.
+    """
+    if "=" not in text:
+        return text
+    from experiments.execution.run_trial import find_trial
+    from experiments.study.parse import parse_study
+    from experiments.trials.trial import Trial
+
+    trials = [
+        Trial(trial_id=row["trial_id"], levels=row["levels"], seed=row["seed"], config={}) for row in ledger.trials()
+    ]
+    return find_trial(trials, text, parse_study(ledger.study_content(), source=str(ledger.path))).trial_id
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    if arguments.other is None:
+        print_report_of(arguments.directory, make_console())
+        return DONE
+    from reports import build_report, compare_reports, print_changes
+
+    before, after = build_report(arguments.directory), build_report(arguments.other)
+    names = (str(arguments.directory), str(arguments.other))
+    print_changes(compare_reports(before, after), names, make_console(), after.study.metric.margin)
+    return DONE
+
+
+# ---- arguments -----------------------------------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ablate",
+        description="Ablation studies for PyTorch Lightning: paired by seed, recorded in a ledger, given verdicts.",
+        epilog="Exit codes: 0 done; 1 some trials failed, or a gradient differs; 2 the input is wrong; "
+        "130 interrupted.",
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    add_catalogue(commands)
+
+    check = commands.add_parser("check", help="validate a study and show its plan, without training")
+    add_study(check)
+    check.add_argument(
+        "--pilot",
+        type=Path,
+        metavar="DIR",
+        help="the folder of a finished run of this or a similar study: its spread tells how many seeds are needed",
+    )
+    check.set_defaults(command=_check)
+
+    add_run(commands)
+
+    trial = commands.add_parser(
+        "trial", help="train one trial of a study and record it; any number of these may share a folder"
+    )
+    add_study(trial)
+    trial.add_argument(
+        "trial",
+        metavar="TRIAL",
+        help="a trial's id, or the beginning of it; or levels and seed, as in activation=relu,seed=3",
+    )
+    add_mirror(trial, "show the trial in Weights & Biases while it trains")
+    trial.set_defaults(command=_trial, continues=True)
+
+    for name, command, text in (
+        ("status", _status, "counts by state, and how complete each cell is"),
+        ("retry", _retry, "put failed trials back to pending"),
+        ("report", _report, "write DIR/report/ and print the verdict table; with two folders, what changed"),
+    ):
+        plain = commands.add_parser(name, help=text)
+        plain.add_argument("directory", type=Path, metavar="DIR", help="a study's folder, such as runs/quickstart")
+        plain.set_defaults(command=command)
+        if name == "status":
+            plain.add_argument(
+                "--watch", action="store_true", help="stay, and show it anew, until the study is complete"
+            )
+        if name == "report":
+            plain.add_argument(
+                "other", type=Path, nargs="?", metavar="OTHER", help="another run of the study, to compare with"
+            )
+
+    show = commands.add_parser("show", help="a trial's LightningCLI configuration, its result, its traceback")
+    show.add_argument("directory", type=Path, metavar="DIR", help="a study's folder, such as runs/quickstart")
+    show.add_argument("trial", metavar="TRIAL", help="a trial's id, the beginning of it, or its levels and seed")
+    show.set_defaults(command=_show)
+    add_gradcheck(commands)
+    add_wandb(commands)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

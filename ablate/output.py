@@ -1,0 +1,239 @@
+"""What `ablate check`, `status`, `show` and `trial` print: a study's plan, how far it is, and one trial."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from experiments.execution.run_trial import TrialOutcome
+from experiments.ledger.ledger import Ledger
+from experiments.study.study import Study
+from experiments.text import listed, visible
+from experiments.trials.trial import DIVERGED, FAILED, FINISHED, PENDING, RUNNING, STATUSES, Group, Trial
+
+Cell = tuple[Mapping[str, str], Mapping[str, int]]  # its levels, and its trials by status
+COMPLETE = "complete"
+_MOST_CELLS = 40  # that `ablate status` lists
+
+
+def print_plan(study: Study, groups: Sequence[Group], notes: Sequence[str], console: Console) -> None:
+    """Cells, seeds and trials, what the design can and cannot estimate, and which trials will be trained together.
+
+    Arguments:
+        study: the study.
+        groups: of all its trials.
+        notes: on its data.
+        console: where to print.
+    """
+    trials = [trial for group in groups for trial in group.trials]
+    console.print(f"[bold]{escape(study.name)}[/bold]: {escape(study.question)}")
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("factor", "levels (reference first)", "sets"):
+        table.add_column(column, overflow="fold")
+    for factor in study.factors:
+        names = [factor.reference, *(name for name in factor.level_names if name != factor.reference)]
+        keys = sorted({key for level in factor.levels for key in level.changes})
+        table.add_row(escape(factor.name), escape(", ".join(names)), escape(", ".join(keys)))
+    console.print(table)
+    num_cells = len(trials) // len(study.seeds)
+    console.print(
+        f"{study.design} design: {num_cells} cells x {_per_cell(study)} = {len(trials)} trials; "
+        f"metric {escape(study.metric.name)} ({study.metric.goal}), "
+        + (f"margin {study.metric.margin}" if study.metric.margin is not None else "no margin")
+    )
+    for line in _estimable(study):
+        console.print(f"- {line}")
+    for line in _together(groups):
+        console.print(f"- {line}")
+    for note in notes:
+        console.print(f"- note on the data: {visible(note)}", markup=False, emoji=False, soft_wrap=True)
+
+
+def print_status(ledger: Ledger, is_in_use: bool, console: Console) -> None:
+    """Trials by state, and a row for each cell. What was running when a command was killed is told as such.
+
+    Of more than 40 cells, the first 40 that are not complete have a row, those with failed trials before those with
+    diverged ones before the others; the rest are counted.
+    """
+    content = ledger.study_content()
+    counts = ledger.counts()
+    console.print(f"[bold]{escape(content['name'])}[/bold]: {escape(content['question'])}")
+    console.print(status_line(counts))
+    if counts[RUNNING] and not is_in_use:
+        console.print(
+            "`ablate run` is not running: unless `ablate trial` trains them now, those trials were cut off, and "
+            "`ablate run` trains them again"
+        )
+    if ledger.num_unplanned():
+        console.print(f"{ledger.num_unplanned()} trials of earlier plans are kept and not counted")
+    _print_cells(ledger.cells(), content["factors"], console)
+
+
+def status_line(counts: Mapping[str, int]) -> str:
+    """How many trials there are, and how many in each state that has some.
+
+    >>> status_line({"pending": 3, "running": 2, "finished": 4, "diverged": 0, "failed": 0})
+    '9 trials, 3 pending, 2 running, 4 finished'
+    """
+    states = [f"{counts[status]} {status}" for status in STATUSES if counts[status]]
+    return ", ".join([f"{sum(counts.values())} trials", *states])
+
+
+def trial_text(trial: Mapping[str, Any]) -> str:
+    """One trial as YAML that stock LightningCLI runs, its result and history in comments above.
+
+    Arguments:
+        trial: what `Ledger.trial` gives.
+    """
+    levels = ", ".join(f"{factor}={level}" for factor, level in trial["levels"].items())
+    lines = [f"trial {trial['trial_id']}: {levels}, seed={trial['seed']}", f"status: {trial['status']}"]
+    if not trial["planned"]:
+        lines.append("not part of the study's present plan")
+    if trial["seconds"] is not None:
+        parameters = f", {trial['num_parameters']:,} parameters" if trial["num_parameters"] is not None else ""
+        lines.append(
+            f"trained by {trial['backend']} on {trial['device'] or '?'} in {trial['seconds']:.2f} s{parameters}"
+        )
+    if trial["diverged_epoch"] is not None:
+        lines.append(f"a loss was not finite in epoch {trial['diverged_epoch']}")
+    of_layers = [name for name in trial["metrics"] if name.startswith("mechanism/") and name.count("/") > 1]
+    lines += [f"{name}: {_number(value)}" for name, value in trial["metrics"].items() if name not in of_layers]
+    if of_layers:
+        lines.append(f"{len(of_layers)} metrics of layers, which trials.csv and curves.csv have")
+    if (correct := trial["correct"]) is not None:
+        lines.append(f"test examples classified right: {correct.num_right:,} of {correct.num_examples:,}")
+    if trial["why_alone"]:
+        lines.append(f"trained alone: {trial['why_alone']}")
+    for attempt in trial["history"]:
+        ended = f"{attempt['status']} at {attempt['ended_at']}" if attempt["ended_at"] else "did not end"
+        lines.append(f"attempt {attempt['number']}: began {attempt['started_at']}, {ended}; {attempt['versions']}")
+        lines += [f"  {line}" for line in (attempt["error"] or "").rstrip().splitlines()]
+    config = {
+        "seed_everything": trial["seed"],
+        **{key: value for key, value in trial["config"].items() if value is not None},
+    }
+    comment = "\n".join(f"# {line}".rstrip() for line in lines)
+    return f"{comment}\n{yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=110)}"
+
+
+def outcome_text(outcome: TrialOutcome, metric: str) -> str:
+    """What `ablate trial` says of its trial: the result, where it is recorded, and what to do where it failed.
+
+    Arguments:
+        outcome: of the call.
+        metric: the study's.
+    """
+    row, directory = outcome.row, outcome.directory
+    head = f"{outcome.trial} ({row['trial_id']})"
+    if row["status"] == FAILED:
+        last = ((row["error"] or "").strip().splitlines() or ["no message"])[-1]
+        result = f"failed: {visible(last)}"
+    elif row["status"] == DIVERGED:
+        result = f"diverged: a loss was not finite in epoch {row['diverged_epoch']}"
+    elif metric in row["metrics"]:
+        result = f"{metric} = {_number(row['metrics'][metric])}"
+    else:
+        result = f"finished, but did not log {metric}; it logged {listed(row['metrics'])}"
+    if outcome.is_counted:
+        lines = [f"{head}: {result}", f"recorded in {directory}"]
+    elif outcome.was_trained:
+        lines = [f"{head}: another process recorded a result first, which stays: {result}"]
+    else:
+        lines = [f"{head}: has a result in {directory} already, so nothing was trained: {result}"]
+    if row["status"] == FAILED:
+        lines.append(
+            f"`ablate show {directory} {row['trial_id']}` has the traceback, `ablate retry {directory}` puts failed "
+            "trials back"
+        )
+    return "\n".join(lines)
+
+
+def _print_cells(cells: Sequence[Cell], factors: Iterable[str], console: Console) -> None:
+    found = [status for status in (RUNNING, PENDING, DIVERGED, FAILED) if any(states[status] for _, states in cells)]
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for factor in factors:
+        table.add_column(escape(factor), overflow="fold")
+    for status in (FINISHED, *found):
+        table.add_column(status, justify="right")
+    table.add_column("")
+    shown, rest = _shown(cells)
+    for levels, states in shown:
+        table.add_row(*map(escape, levels.values()), *(str(states[each]) for each in (FINISHED, *found)), _mark(states))
+    if shown:
+        console.print(table)
+    if rest:
+        marks = Counter(_mark(states) for _, states in rest)
+        counted = ", ".join(f"{number} {mark}" for mark, number in marks.items())
+        console.print(f"and {len(rest)} more cells: {counted}" if shown else f"{len(rest)} cells: {counted}")
+
+
+def _shown(cells: Sequence[Cell]) -> tuple[Sequence[Cell], Sequence[Cell]]:
+    """The cells that have a row, and the rest, which are only counted."""
+    if len(cells) <= _MOST_CELLS:
+        return cells, []
+    by_interest = sorted(
+        cells, key=lambda cell: (not cell[1][FAILED], not cell[1][DIVERGED], _mark(cell[1]) == COMPLETE)
+    )
+    num_shown = min(_MOST_CELLS, sum(_mark(states) != COMPLETE for _, states in cells))
+    return by_interest[:num_shown], by_interest[num_shown:]
+
+
+def _mark(states: Mapping[str, int]) -> str:
+    if states[FINISHED] + states[DIVERGED] < sum(states.values()):
+        return "incomplete"
+    return "all ended" if states[DIVERGED] else COMPLETE
+
+
+def _per_cell(study: Study) -> str:
+    """How many trials a cell has, and of what: whole repetitions of a cross-validation are told as such."""
+    if study.num_repetitions > 1 and not study.missing_folds:
+        return f"{study.folds} folds x {study.num_repetitions} repetitions"
+    return f"{len(study.seeds)} {study.unit}s"
+
+
+def _estimable(study: Study) -> list[str]:
+    names = [factor.name for factor in study.factors]
+    lines = [f"each level against its reference, paired by {study.unit}: {len(study.seeds)} differences"]
+    if len(study.seeds) == 1:
+        more = study.folds or 5
+        lines = [f"one {study.unit}: no interval and no verdict can be given; use --seeds {more} or more"]
+    if study.folds is not None:
+        lines.append(f"seed s trains fold s mod {study.folds}; folds share training examples; intervals allow for it")
+    if study.missing_folds:
+        missing, all_folds = len(study.missing_folds), study.num_repetitions * (study.folds or 0)
+        lines.append(f"{missing} of {all_folds} folds are missing, so that not every example is tested as often")
+    if len(names) > 1 and study.design == "full":
+        lines.append("main effects, simple effects in each context, and interactions of " + escape(", ".join(names)))
+    elif len(names) > 1:
+        lines.append("interactions cannot be estimated: each factor is varied with the others at their reference")
+    if study.exclude:
+        lines.append("excluded cells are in no contrast; a main effect uses the contexts that have both cells")
+    if study.metric.margin is None:
+        lines.append("no margin: a difference can never be called practically equal; metric.margin sets one")
+    return lines
+
+
+def _together(groups: Sequence[Group]) -> list[str]:
+    fused = [len(group.trials) for group in groups if group.is_fused]
+    sizes = ", ".join(map(str, fused))
+    lines = [f"trained together: {sum(fused)} trials in groups of {sizes}"] if fused else []
+    by_reason: dict[str, list[Trial]] = {}
+    for group in groups:
+        if group.why_alone is not None:
+            by_reason.setdefault(group.why_alone, []).extend(group.trials)
+    for reason, trials in by_reason.items():
+        cells = list(dict.fromkeys(", ".join(f"{f}={level}" for f, level in t.levels.items()) for t in trials))
+        more = f" and {len(cells) - 3} more cells" if len(cells) > 3 else ""  # noqa: PLR2004 -- enough to recognise
+        lines.append(
+            f"trained alone: {len(trials)} trials ({'; '.join(map(escape, cells[:3]))}{more}): {escape(reason)}"
+        )
+    return lines
+
+
+def _number(value: float) -> str:
+    return repr(value) if math.isfinite(value) else str(value)

@@ -1,0 +1,239 @@
+"""`ablate wandb ...`, and the options of Weights & Biases that other commands have. No logic, as in commands.py."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .arguments import add_study, make_console, study_of, use_data_dir
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from experiments.study.study import Study
+    from reports.wandb import Place, WandbSink
+
+DONE, SOME_DIFFER = 0, 1
+_MOST_SHOWN = 10  # runs that differ
+
+
+def add_wandb(commands: Any) -> None:
+    """Add the command `wandb` with its own commands to what `add_subparsers` of the command's parser gave."""
+    wandb = commands.add_parser("wandb", help="a study in Weights & Biases: push, verify, dashboard, sweep")
+    own = wandb.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name, command, text in (
+        ("push", _push, "make W&B hold every trial of the ledger that has ended, once and whole, and the report"),
+        ("verify", _verify, "rows, configuration and summary of every run against the ledger"),
+    ):
+        parser = own.add_parser(name, help=text)
+        parser.add_argument("directory", type=Path, metavar="DIR", help="a study's folder, such as runs/quickstart")
+        parser.add_argument(
+            "--wandb",
+            choices=["offline", "online"],
+            help="files in DIR/wandb, or the server (default: as last time for this folder, else online)",
+        )
+        add_place(parser)
+        parser.set_defaults(command=command, continues=name == "push")
+    dashboard = own.add_parser(
+        "dashboard", help="save a workspace grouped by factor, and a report with the study's answer and verdicts"
+    )
+    dashboard.add_argument("directory", type=Path, metavar="DIR", help="a study's folder, such as runs/quickstart")
+    add_place(dashboard)
+    dashboard.add_argument(
+        "--dry-run", action="store_true", help="print both as JSON instead; needs neither a network nor a login"
+    )
+    dashboard.set_defaults(command=_dashboard, wandb=None)
+    sweep = own.add_parser("sweep", help="a sweep file, whose agents train the study's trials by `ablate trial`")
+    add_study(sweep)
+    sweep.add_argument("--file", type=Path, metavar="PATH", help="where to write it (default: print it)")
+    add_place(sweep)
+    sweep.set_defaults(command=_sweep, wandb=None)
+
+
+def add_mirror(parser: argparse.ArgumentParser, text: str) -> None:
+    """Add the option that shows trials while they train, with those that say where they go."""
+    modes = ["off", "offline", "online"]
+    parser.add_argument("--wandb", default="off", choices=modes, help=f"{text} (default: %(default)s)")
+    add_place(parser)
+
+
+def add_place(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say where runs go."""
+    parser.add_argument(
+        "--wandb-project",
+        metavar="NAME",
+        help="default: as last time for this folder, else $WANDB_PROJECT, else ablation-suite",
+    )
+    parser.add_argument(
+        "--wandb-entity", metavar="NAME", help="user or team (default: as last time, else $WANDB_ENTITY, else your own)"
+    )
+    parser.add_argument(
+        "--wandb-group", metavar="NAME", help="the group of the study's runs (default: as last time, else its name)"
+    )
+
+
+def mirror_of(
+    arguments: argparse.Namespace,
+    study: "Study",
+    directory: Path,
+    console: "Console",
+    *,
+    is_one_of_many: bool = False,
+) -> "WandbSink":
+    """What sends a study's trials to W&B while they train.
+
+    Raises:
+        InputError: when W&B would refuse the project's name, or wandb is absent or too old.
+    """
+    from reports.wandb import WandbSink, check_installed
+
+    check_installed()
+    place = _place(arguments, directory, study.name)
+    return WandbSink(directory, place, console, is_one_of_many=is_one_of_many)
+
+
+def print_mirrored(mirror: "WandbSink", directory: Path, counts: dict[str, int], console: "Console") -> None:
+    """Where the runs are, and whether trials that ended earlier may lack one."""
+    from reports.wandb import ONLINE
+
+    if mirror.problem is not None:  # told when it happened, which is above the report
+        line = f"W&B lacks runs of this study: `ablate wandb push {directory}` makes them"
+        console.print(line, markup=False, soft_wrap=True)
+        return
+    where = mirror.url if mirror.place.mode == ONLINE and mirror.url else directory / "wandb"
+    trials = [trial for trial in mirror.written if trial != "report"]
+    console.print(f"W&B: {_runs(len(trials))} and the report in {where}", markup=False, soft_wrap=True)
+    before = sum(counts[status] for status in ("finished", "diverged", "failed")) - len(trials)
+    if before > 0:
+        console.print(
+            f"{before} trials ended earlier; `ablate wandb push {directory}` makes sure that W&B has them",
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+def _push(arguments: argparse.Namespace) -> int:
+    from reports.wandb import ONLINE, push
+
+    console = make_console()
+    place = _place(arguments, arguments.directory, _study_name(arguments.directory))
+    pushed = push(arguments.directory, place)
+    total = sum(pushed.counts.values())
+    ended = len(pushed.written) + pushed.num_there
+    where = pushed.url if place.mode == ONLINE and pushed.url else arguments.directory / "wandb"
+    report = " and the report" if pushed.has_report else ""
+    console.print(
+        f"wrote {_runs(len(pushed.written))}{report}; {_runs(pushed.num_there)} there already, whole: {where}",
+        markup=False,
+        soft_wrap=True,
+    )
+    if pushed.num_removed:
+        console.print(f"removed {_runs(pushed.num_removed)} of earlier plans, which the ledger keeps")
+    if ended < total:
+        console.print(
+            f"the study is not finished ({ended} of {total} trials have ended), and its report in W&B says so",
+            markup=False,
+            soft_wrap=True,
+        )
+    return DONE
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from reports.wandb import ONLINE, verify
+
+    console = make_console()
+    place = _place(arguments, arguments.directory, _study_name(arguments.directory))
+    checked = verify(arguments.directory, place)
+    differ = [run for run in checked if run.difference is not None]
+    where = "on the server" if place.mode == ONLINE else f"in {arguments.directory / 'wandb'}"
+    console.print(
+        f"{len(checked) - len(differ)} of {len(checked)} runs {where} agree with the ledger in rows, configuration "
+        "and summary",
+        markup=False,
+        soft_wrap=True,
+    )
+    for run in differ[:_MOST_SHOWN]:
+        console.print(f"- {run.trial_id} ({run.name}): {run.difference}", markup=False, soft_wrap=True)
+    if len(differ) > _MOST_SHOWN:
+        console.print(f"- and {len(differ) - _MOST_SHOWN} more")
+    if differ:
+        console.print(
+            f"`ablate wandb push {arguments.directory}` writes what is missing or differs", markup=False, soft_wrap=True
+        )
+    return SOME_DIFFER if differ else DONE
+
+
+def _dashboard(arguments: argparse.Namespace) -> int:
+    from reports import build_report
+    from reports.wandb import remember
+    from reports.wandb.dashboard.build import dashboard_of, to_json
+
+    report = build_report(arguments.directory)
+    place = _place(arguments, arguments.directory, report.study.name)
+    dashboard = dashboard_of(report, place)
+    if arguments.dry_run:
+        sys.stdout.write(to_json(dashboard))
+        return DONE
+    from reports.wandb.dashboard.save import save_dashboard
+
+    workspace, story = save_dashboard(dashboard)
+    remember(arguments.directory, place)
+    sys.stdout.write(f"workspace: {workspace}\nreport:    {story}\n")
+    return DONE
+
+
+def _sweep(arguments: argparse.Namespace) -> int:
+    from experiments.execution.run import make_runner, plan
+    from experiments.ledger.study_folder import check_folder, writing
+    from reports.wandb import remember
+    from reports.wandb.sweep import agent_command, sweep_text, write_sweep
+
+    study = study_of(arguments)
+    directory = arguments.out or Path("runs") / study.name
+    check_folder(directory, study)
+    place = _place(arguments, directory, study.name)
+    use_data_dir(arguments)
+    with make_runner("inline", study) as runner:
+        planned = plan(study, runner)
+    command = agent_command(
+        arguments.study, directory, seeds=arguments.seeds, changes=arguments.changes, data_dir=arguments.data_dir
+    )
+    text = sweep_text(study, planned.trials, place, command)
+    if arguments.wandb_project or arguments.wandb_entity or arguments.wandb_group:
+        with writing(directory):  # for the agents, whose command names a folder and no place
+            remember(directory, place)
+    if arguments.file is None:
+        sys.stdout.write(text)
+        return DONE
+    write_sweep(arguments.file, text)
+    make_console().print(
+        f"{arguments.file}: {len(planned.trials)} trials; `wandb sweep {arguments.file}` makes the sweep and names its "
+        "agents",
+        markup=False,
+        soft_wrap=True,
+    )
+    return DONE
+
+
+def _study_name(directory: Path) -> str:
+    from experiments.ledger.ledger import Ledger
+
+    with Ledger(directory / "ledger.sqlite", writable=False) as ledger:
+        return ledger.study_name() or directory.name
+
+
+def _place(arguments: argparse.Namespace, directory: Path, study_name: str) -> "Place":
+    from reports.wandb import place_of
+
+    return place_of(
+        directory,
+        study_name,
+        mode=arguments.wandb,
+        project=arguments.wandb_project,
+        entity=arguments.wandb_entity,
+        group=arguments.wandb_group,
+    )
+
+
+def _runs(count: int) -> str:
+    return "1 run" if count == 1 else f"{count} runs"

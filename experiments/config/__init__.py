@@ -1,0 +1,1 @@
+"""Configurations and the objects they describe. The only package that imports jsonargparse."""

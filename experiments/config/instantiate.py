@@ -1,0 +1,340 @@
+"""Configuration <-> objects, through jsonargparse: the one place that knows it.
+
+A configuration has LightningCLI's sections model, data and trainer. `section_problems` says everything that the classes
+it names would not accept; `resolved` fills in every default; `make_data`, `make_model` and `make_trainer` build.
+"""
+
+import difflib
+import functools
+import importlib
+import inspect
+import json
+from collections.abc import Mapping
+from enum import Enum
+from pathlib import PurePosixPath, PureWindowsPath
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.cli import LightningArgumentParser
+
+from experiments.errors import Problem
+from experiments.text import choices
+
+from .parse_cache import Substitution
+
+LINKED = ("input_shape", "num_classes", "num_outputs", "vocabulary_size")
+"""Taken from the data module where the model's configuration leaves them null."""
+
+_BASES: dict[str, type] = {"model": LightningModule, "data": LightningDataModule}
+
+
+def section_problems(section: str, value: Any) -> list[Problem]:
+    """What is wrong with one section of a configuration; `where` is the key path from the section on.
+
+    Arguments:
+        section: model, data or trainer.
+        value: what the configuration has there; None where it has nothing.
+    """
+    if section == "trainer":
+        if value is not None and not isinstance(value, dict):
+            return [Problem(where="trainer", what=f"is {value!r}; a mapping of Trainer arguments is expected")]
+        problems = _argument_problems("trainer", Trainer, "the Trainer", value or {})
+        problems += _folder_problems(value or {})
+        problems += _num_nodes_problems(value or {})
+    elif value is None:
+        if section == "data":
+            return []  # a LightningModule may bring its own dataloaders
+        return [Problem(where=section, what="is missing; {class_path, init_args} of a LightningModule is expected")]
+    else:
+        problems = _class_problems(section, value, _BASES[section])
+    if not problems:
+        try:
+            _parsed(section, value or {})
+        except ArgumentError as error:
+            problems = [Problem(where=section, what=_essence(error))]
+    return problems
+
+
+def resolved(section: str, value: Any) -> Any:
+    """The section with every default filled in, as plain data. It must have no `section_problems`."""
+    if value is None and section != "trainer":
+        return None
+    return _plain(_parsed(section, value or {}))[section]
+
+
+def make_data(config: Mapping[str, Any]) -> LightningDataModule | None:
+    """The data module of a resolved configuration; None where the model brings its own dataloaders."""
+    if config.get("data") is None:
+        return None
+    data = _instantiated("data", config["data"])
+    if not isinstance(data, LightningDataModule):
+        raise TypeError(f"data: {type(data).__name__} is not a LightningDataModule")
+    return data
+
+
+def make_model(config: Mapping[str, Any], data: LightningDataModule | None) -> LightningModule:
+    """The model of a resolved configuration, its null `LINKED` arguments taken from the data module."""
+    spec = config["model"]
+    init_args = dict(spec.get("init_args") or {})
+    for name in LINKED:
+        if name in init_args and init_args[name] is None and (found := getattr(data, name, None)) is not None:
+            init_args[name] = list(found) if isinstance(found, tuple) else found
+    model = _instantiated("model", {**spec, "init_args": init_args})
+    if not isinstance(model, LightningModule):
+        raise TypeError(f"model: {type(model).__name__} is not a LightningModule")
+    return model
+
+
+def trainer_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The keyword arguments for Trainer, with callbacks, loggers and plugins built."""
+    return dict(vars(_instantiated("trainer", config.get("trainer") or {})))
+
+
+def _instantiated(section: str, value: Any) -> Any:
+    namespace = _parsed(section, value)
+    try:
+        return _parser(section).instantiate(namespace)[section]
+    except ValueError as error:
+        own = error.__cause__ or error.__context__
+        if own is None:
+            raise
+        raise own from None  # the class's own words, without jsonargparse's page around them
+
+
+def _parse(section: str, value: Any) -> Namespace:
+    parsed: Namespace = _parser(section).parse_object({section: value})
+    return parsed
+
+
+_parsed = Substitution(_parse, Namespace)
+
+
+def forget_parsed() -> None:
+    """Let go of everything parsed so far, as before a study whose classes may have been defined anew."""
+    _parsed.forget()
+
+
+def _plain(value: Any) -> Any:
+    """A parsed value as data that YAML can hold and the parser reads back; jsonargparse's dump cannot do every enum."""
+    if isinstance(value, Namespace):
+        return {name: _plain(item) for name, item in vars(value).items()}
+    if isinstance(value, dict):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item) for item in value]
+    if isinstance(value, Enum):
+        return value.name
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return f"{value.__module__}.{value.__qualname__}" if callable(value) else str(value)
+
+
+@functools.cache
+def _parser(section: str) -> ArgumentParser:
+    parser = LightningArgumentParser(exit_on_error=False)
+    if section == "trainer":
+        parser.add_lightning_class_args(Trainer, "trainer")
+    else:
+        parser.add_lightning_class_args(_BASES[section], section, subclass_mode=True, required=True)
+    return parser
+
+
+def _folder_problems(trainer: Mapping[str, Any]) -> list[Problem]:
+    """Each trial has a folder of its own; one that leads out of it would be another trial's too, or anybody's."""
+    folder = trainer.get("default_root_dir")
+    if not isinstance(folder, str) or not (
+        "://" in folder
+        or PurePosixPath(folder).is_absolute()
+        or PureWindowsPath(folder).is_absolute()
+        or PureWindowsPath(folder).drive
+        or ".." in PureWindowsPath(folder).parts
+    ):
+        return []
+    what = f"is {folder!r}; a folder within the trial's own is expected, such as checkpoints"
+    return [Problem(where="trainer.default_root_dir", what=what)]
+
+
+def _num_nodes_problems(trainer: Mapping[str, Any]) -> list[Problem]:
+    """A trial is on one machine: nobody starts the processes of another, which the first would wait for."""
+    num_nodes = trainer.get("num_nodes", 1)
+    if num_nodes in (None, 1):
+        return []
+    what = f"is {num_nodes!r}; 1 is expected: a trial trains on the devices of one machine, and Ray spreads trials"
+    return [Problem(where="trainer.num_nodes", what=what)]
+
+
+def _class_problems(where: str, spec: Any, base: type | None) -> list[Problem]:
+    """Problems of one {class_path, init_args}; the class must descend from `base` where that is given."""
+    if isinstance(spec, str):
+        spec = {"class_path": spec}
+    if not isinstance(spec, dict) or not isinstance(spec.get("class_path"), str):
+        return [Problem(where=where, what=f"is {spec!r}; {{class_path, init_args}} is expected")]
+    accepted = ("class_path", "init_args", "dict_kwargs")
+    problems = [
+        Problem(where=f"{where}.{key}", what=f"is not a key here{choices(key, accepted)}")
+        for key in spec
+        if key not in accepted
+    ]
+    path = spec["class_path"]
+    found = _imported(path)
+    if isinstance(found, str):
+        return [*problems, Problem(where=f"{where}.class_path", what=found)]
+    if base is not None and not (isinstance(found, type) and issubclass(found, base)):
+        return [*problems, Problem(where=f"{where}.class_path", what=f"{path} is not a {base.__name__}")]
+    init_args = spec.get("init_args") or {}
+    if not isinstance(init_args, dict):
+        what = f"is {init_args!r}; a mapping of arguments is expected"
+        return [*problems, Problem(where=f"{where}.init_args", what=what)]
+    return [*problems, *_argument_problems(f"{where}.init_args", found, path, init_args)]
+
+
+def _argument_problems(where: str, callable_: Any, shown: str, arguments: Mapping[str, Any]) -> list[Problem]:
+    """Names that a class or function does not take, and values of the wrong type."""
+    names = _argument_names(callable_)
+    if names is None:
+        return []  # jsonargparse cannot read this signature; the section's own parser has the last word
+    problems = []
+    for name, value in arguments.items():
+        key = f"{where}.{name}"
+        if name not in names:
+            if name in {"logger", "callbacks"} and shown == "the Trainer":
+                continue
+            known = choices(name, sorted(names), "arguments")
+            problems.append(Problem(where=key, what=f"{shown} has no {name!r}{known}"))
+            continue
+        nested = _nested_problems(key, value)
+        problems.extend(nested)
+        if nested or _is_class_spec(value):
+            continue  # the default class of a spec without class_path is known to the section's parser only
+        if (what := _value_problem(callable_, name, value)) is not None:
+            problems.append(Problem(where=key, what=what))
+    return problems
+
+
+def _value_problem(callable_: Any, name: str, value: Any) -> str | None:
+    """What is wrong with the value of one argument; a thousand cells have a few values of each."""
+    try:
+        return _value_problem_of_text(callable_, name, json.dumps(value))
+    except TypeError:  # no plain data
+        return _parsed_value_problem(callable_, name, value)
+
+
+@functools.lru_cache(maxsize=4096)
+def _value_problem_of_text(callable_: Any, name: str, text: str) -> str | None:
+    return _parsed_value_problem(callable_, name, json.loads(text))
+
+
+def _parsed_value_problem(callable_: Any, name: str, value: Any) -> str | None:
+    try:
+        _argument_parser(callable_, name).parse_object({name: value})
+    except ArgumentError as error:
+        return _wrong_value(callable_, name, value, error)
+    return None
+
+
+def _nested_problems(where: str, value: Any) -> list[Problem]:
+    if isinstance(value, dict) and "class_path" in value:
+        return _class_problems(where, value, None)
+    if isinstance(value, list):
+        return [
+            problem
+            for position, item in enumerate(value)
+            if isinstance(item, dict) and "class_path" in item
+            for problem in _class_problems(f"{where}.{position}", item, None)
+        ]
+    return []
+
+
+def _is_class_spec(value: Any) -> bool:
+    return isinstance(value, dict) and bool(value.keys() & {"class_path", "init_args"})
+
+
+@functools.cache
+def _argument_names(callable_: Any) -> frozenset[str] | None:
+    """What a class or function takes, its bases' arguments behind **kwargs included; None when that is unreadable."""
+    parser = ArgumentParser(exit_on_error=False)
+    try:
+        return frozenset(_add_arguments(parser, callable_, skip=set()))
+    except ValueError:
+        return None
+
+
+@functools.cache
+def _argument_parser(callable_: Any, name: str) -> ArgumentParser:
+    """A parser for one argument alone, so that each wrong value is found and not only the first."""
+    parser = ArgumentParser(exit_on_error=False)
+    _add_arguments(parser, callable_, skip=set(_argument_names(callable_) or ()) - {name})
+    return parser
+
+
+def _add_arguments(parser: ArgumentParser, callable_: Any, skip: set[str]) -> list[str]:
+    add = parser.add_class_arguments if isinstance(callable_, type) else parser.add_function_arguments
+    return list(add(callable_, fail_untyped=False, skip=set(skip)))
+
+
+def _imported(path: str) -> Any:
+    """The class behind a class_path, or the sentence that says why there is none."""
+    module_name, _, name = path.rpartition(".")
+    if not module_name:
+        return f"{path!r} is not a class path; write module.Class, such as lit_models.MLP"
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        return f"{path} cannot be imported: there is no module {error.name!r} on the Python path"
+    except Exception as error:  # noqa: BLE001 -- a user's module may raise anything while it is imported
+        return f"{path} cannot be imported: {type(error).__name__}: {error}"
+    if not hasattr(module, name):
+        public = [other for other in dir(module) if not other.startswith("_")]
+        near = difflib.get_close_matches(name, public, n=1)
+        return f"{module_name} has no {name!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+    return getattr(module, name)
+
+
+def _wrong_value(callable_: Any, name: str, value: Any, error: ArgumentError) -> str:
+    """What was found and what is accepted, from the signature; jsonargparse's own words where it has no annotation."""
+    annotation = _annotation(callable_, name)
+    if annotation is inspect.Parameter.empty:
+        return _essence(error)
+    names = [literal for literal in _literals(annotation) if isinstance(literal, str)]
+    if names and isinstance(value, str):
+        return f"is {value!r}{choices(value, names)}"
+    text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    for prefix in ("typing.", "collections.abc."):
+        text = text.replace(prefix, "")
+    return f"is {value!r}; {text} is expected"
+
+
+def _annotation(callable_: Any, name: str) -> Any:
+    """What a class or function, or the base that takes it behind **kwargs, says of an argument; empty for nothing."""
+    bases = inspect.getmro(callable_) if isinstance(callable_, type) else ()
+    for owner in (callable_, *(vars(base)["__init__"] for base in bases if "__init__" in vars(base))):
+        parameter = inspect.signature(owner).parameters.get(name)
+        if parameter is not None:
+            return parameter.annotation
+    return inspect.Parameter.empty
+
+
+def _literals(annotation: Any) -> tuple[Any, ...]:
+    """The values of a Literal, alone or as one of several types."""
+    if get_origin(annotation) is Literal:
+        return get_args(annotation)
+    if get_origin(annotation) in {Union, UnionType}:
+        return tuple(literal for each in get_args(annotation) for literal in _literals(each))
+    return ()
+
+
+def _essence(error: ArgumentError) -> str:
+    """The lines of a jsonargparse message that say what is wrong, as one."""
+    noise = (
+        "Does not validate",
+        "Subtypes:",
+        "Errors:",
+        "- Expected a <class 'NoneType'>",
+        "Given value",
+        "Parser key",
+    )
+    lines = [line.strip() for line in str(error).splitlines()]
+    kept = [line.lstrip("- ") for line in lines if line and not line.startswith(noise)]
+    return " ".join(kept) or str(error)

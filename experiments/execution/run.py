@@ -1,0 +1,290 @@
+"""A study, a folder and a runner become finished trials: check, plan, group, train what is pending."""
+
+import importlib.metadata
+import json
+import os
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from experiments.errors import InputError
+from experiments.ledger.ledger import Ledger
+from experiments.ledger.study_folder import LEDGER, check_folder, write_study_file, writing
+from experiments.runners import (
+    Done,
+    Event,
+    InlineRunner,
+    LocalRunner,
+    Lost,
+    Raised,
+    RayRunner,
+    Runner,
+    Task,
+)
+from experiments.study.parse import load_study
+from experiments.study.study import Study
+from experiments.text import choices, listed
+from experiments.trials.trial import Group, Plan, Trial
+
+from .driver import Driver, Patience, Sink
+
+RUNNERS = ("local", "inline", "ray")
+_TRIES_TO_PLAN = 3  # a worker that is lost meanwhile may be the machine's fault
+FUSE = ("auto", "always", "never")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a run leaves: the folder, the planned trials by status, and how many were trained just now."""
+
+    directory: Path
+    counts: Mapping[str, int]
+    num_trained: int
+
+
+def run(
+    study: Study | str | Path,
+    directory: str | Path | None = None,
+    *,
+    runner: str = "local",
+    workers: int | None = None,
+    address: str | None = None,
+    fuse: str = "auto",
+    data_dir: str | Path | None = None,
+    devices: Sequence[str] | None = None,
+    patience: Patience | None = None,
+    wait: Callable[[str], None] | None = None,
+    sinks: Sequence[Sink] = (),
+    meanwhile: Callable[[], None] | None = None,
+) -> Outcome:
+    """Train what a study still lacks, and record it in the folder's ledger.
+
+    Arguments:
+        study: a Study, or what `load_study` takes.
+        directory: the study's folder; runs/<study> by default. A folder that has trials of this study is continued.
+        runner: local (worker processes, one a GPU or a core), inline (this process) or ray (a cluster).
+        workers: how many worker processes instead.
+        address: of a Ray cluster, HOST:PORT or "auto"; the environment variable RAY_ADDRESS by default, and without it
+            Ray is started on this machine and stopped at the end.
+        fuse: auto trains trials together where they are built alike and it is faster, always makes it an error where
+            one cannot be, never trains each by itself.
+        data_dir: where data sets live; the environment variable ABLATE_DATA_DIR by default, else data/.
+        devices: which GPUs, or without any which cores, instead of all; the local runner's.
+        patience: with trials that take too long or whose worker is lost.
+        wait: wait while another command holds the folder, and tell this function which; None makes it an error.
+        sinks: what else wants to know how it goes.
+        meanwhile: called once while worker processes import torch, which takes seconds that this process spends
+            waiting; not called with the inline runner.
+
+    Raises:
+        InputError: when the study, the folder or its ledger is wrong; nothing was written then. With fuse="always" also
+            when the first steps of a group show that it cannot be trained together; what had ended is on disk.
+        KeyboardInterrupt: on Ctrl-C; every finished trial is on disk, and the same call continues.
+    """
+    study = study if isinstance(study, Study) else load_study(study)
+    directory = Path(directory) if directory is not None else Path("runs") / study.name
+    if data_dir is not None:
+        os.environ["ABLATE_DATA_DIR"] = str(Path(data_dir).absolute())
+    check_fuse(fuse)
+    check_folder(directory, study)
+    with make_runner(runner, study, workers, devices, address) as places:
+        if meanwhile is not None and runner != "inline":
+            meanwhile()
+        return run_on(places, study, directory, fuse=fuse, patience=patience, wait=wait, sinks=sinks)
+
+
+def run_on(
+    places: Runner,
+    study: Study,
+    directory: Path,
+    *,
+    fuse: str = "auto",
+    patience: Patience | None = None,
+    wait: Callable[[str], None] | None = None,
+    sinks: Sequence[Sink] = (),
+) -> Outcome:
+    """`run` on a runner that is there, which may serve one study after the other, and imports once for all of them."""
+    check_fuse(fuse)
+    check_folder(directory, study)
+    planned = plan(study, places)
+    with writing(directory, wait), Ledger(directory / LEDGER, writable=True) as ledger:
+        check_folder(directory, study)  # again, now that no other command can change it
+        check_data(ledger, planned, directory)
+        ledger.plan(study.name, study.to_dict(), planned.trials, planned.notes, planned.fingerprints)
+        write_study_file(directory, study)
+        for sink in sinks:
+            sink.noted(planned.notes)
+        groups = _pending(grouped(planned.trials, places, fuse), ledger)
+        places.log_to(directory / "logs")
+        driver = Driver(
+            ledger,
+            directory.absolute() / "trials",
+            sinks,
+            versions(),
+            must_fuse=fuse == "always",
+            patience=patience,
+        )
+        driver.train(groups, places)
+        return Outcome(directory=directory, counts=ledger.counts(), num_trained=driver.num_ended)
+
+
+def check_fuse(fuse: str) -> None:
+    """Raise an InputError where this is not a way of fusing."""
+    if fuse not in FUSE:
+        raise InputError(f"--fuse {fuse!r} is not a way of fusing{choices(fuse, FUSE)}")
+
+
+def check_data(ledger: Ledger, planned: Plan, directory: Path) -> None:
+    """Raise where trials were trained on data that have changed since: their results cannot be compared."""
+    before = ledger.fingerprints()
+    changed = [source for source, now in planned.fingerprints.items() if before.get(source, now) != now]
+    if changed and ledger.has_results():
+        raise InputError(
+            f"{directory}: {listed(changed)} changed since trials of this folder were trained; give another folder "
+            "with --out, or put the data back as they were"
+        )
+
+
+def make_runner(
+    name: str,
+    study: Study | Sequence[Study],
+    workers: int | None = None,
+    devices: Sequence[str] | None = None,
+    address: str | None = None,
+) -> Runner:
+    """The runner of this name, warmed up for the classes of a study, or of all that it will train.
+
+    Raises:
+        InputError: when there is no such runner, workers is below 1, a device is not there, or another runner than ray
+            has an address.
+    """
+    if name not in RUNNERS:
+        raise InputError(f"--runner {name!r} is not a runner{choices(name, RUNNERS)}")
+    if workers is not None and workers < 1:
+        raise InputError(f"--workers {workers}: at least 1 is needed")
+    if address is not None and name != "ray":
+        raise InputError(f"--address {address}: only --runner ray has one")
+    if devices is not None and name != "local":
+        raise InputError(f"--devices {','.join(devices)}: only the local runner has devices to choose from")
+    if name == "inline":
+        return InlineRunner()
+    ours = ["experiments.planning.plan", "experiments.training.train", "experiments.fusing"]
+    studies = [study] if isinstance(study, Study) else study
+    preload = list(dict.fromkeys([*ours, *(module for each in studies for module in _modules(each))]))
+    if name == "ray":
+        return RayRunner(address, workers, preload)
+    try:
+        return LocalRunner(workers, preload, devices)
+    except ValueError as error:
+        raise InputError(f"--devices {','.join(devices or ())}: {error}") from None
+
+
+def plan(study: Study, runner: Runner) -> Plan:
+    """The study's trials and the notes on its data.
+
+    One of the runner's places resolves them, since that imports torch and the user's classes.
+
+    Raises:
+        StudyError: with every problem of the study.
+    """
+    planned: Plan = _asked(runner, Task(key="plan", function=_plan, argument=study, near_command=True))
+    return planned
+
+
+def grouped(trials: Sequence[Trial], runner: Runner, fuse: str) -> list[Group]:
+    """The trials in groups, as one of the runner's places finds them to be built alike.
+
+    Arguments:
+        trials: those to train.
+        runner: whose places will train them.
+        fuse: auto, always or never.
+
+    Raises:
+        InputError: with fuse="always", when a trial cannot be trained together with others; the message says why.
+    """
+    by_seed = sorted(trials, key=lambda trial: trial.seed)  # stable: pairs are complete early, and share their batches
+    if fuse == "never":
+        return [Group(trials=(trial,)) for trial in by_seed]
+    argument = (by_seed, runner.num_places, fuse == "auto")
+    task = Task(key="group", function=_group, argument=argument, near_command=True)
+    groups: list[Group] = _asked(runner, task)
+    alone = [group for group in groups if group.why_alone is not None]
+    if fuse == "always" and alone:
+        reasons = "\n".join(f"{group.trials[0]}: {group.why_alone}" for group in alone[:10])
+        raise InputError(f"--fuse always: {len(alone)} of {len(trials)} trials stay alone\n{reasons}")
+    return groups
+
+
+def _pending(groups: Sequence[Group], ledger: Ledger) -> list[Group]:
+    """The groups without the trials that have ended.
+
+    Groups are made of all trials and not of the pending ones, so that a command that continues trains the same groups:
+    in single precision, results depend on the group by rounding.
+    """
+    pending = {trial.trial_id for trial in ledger.pending()}
+    left = [replace(group, trials=tuple(t for t in group.trials if t.trial_id in pending)) for group in groups]
+    return [group for group in left if group.trials]
+
+
+def _asked(runner: Runner, task: Task) -> Any:
+    """The value of one task that has to succeed before anything is trained."""
+    events: list[Event] = []
+    for _ in range(_TRIES_TO_PLAN):
+        runner.run([task], events.append)
+        if not isinstance(events[-1], Lost):
+            break
+    last = events[-1]
+    if isinstance(last, Done):
+        return last.value
+    if isinstance(last, Raised) and isinstance(last.error, InputError):
+        raise last.error
+    if isinstance(last, Lost):
+        hint = "; a class may have ended it as it was made; a script needs `if __name__ == '__main__':` around run()"
+        raise InputError(f"the study could not be planned: {last.reason}{hint}")
+    raise InputError(f"the study could not be planned: {getattr(last, 'traceback', '')}")
+
+
+def _group(argument: tuple[list[Trial], int, bool], emit: Any) -> list[Group]:  # noqa: ARG001 -- a runner's form
+    from experiments.fusing import group_trials
+
+    trials, num_places, only_where_faster = argument
+    return group_trials(trials, num_places, only_where_faster=only_where_faster)
+
+
+def _plan(study: Study, emit: Any) -> Plan:
+    from experiments.planning.plan import plan_study
+
+    return plan_study(study, emit)
+
+
+def _modules(study: Study) -> list[str]:
+    """The modules of every class_path in a study, for a fork server to import once."""
+    found: dict[str, None] = {}
+
+    def look(node: Any) -> None:
+        if isinstance(node, dict):
+            path = node.get("class_path")
+            if isinstance(path, str) and "." in path:
+                found[path.rpartition(".")[0]] = None
+            for value in node.values():
+                look(value)
+        elif isinstance(node, list):
+            for value in node:
+                look(value)
+
+    look(study.to_dict())
+    return list(found)
+
+
+def versions() -> str:
+    """What trains, as JSON, for the ledger."""
+    names = ("torch", "lightning", "numpy", "ablation-suite")
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return json.dumps(found)

@@ -1,0 +1,1 @@
+"""The conditions under which trials share a loop: structure, memory and proof."""

@@ -1,0 +1,1 @@
+"""The parts of the fused training loop."""

@@ -1,0 +1,1 @@
+"""Layers that compute all trials of a group at once, without vmap."""

@@ -1,0 +1,256 @@
+"""The comparison itself, on a copy of the module in double precision."""
+
+import copy
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.model_helpers import is_overridden
+from lightning_utilities.core.apply_func import apply_to_collection
+from torch import Tensor
+
+from experiments.errors import InputError
+from experiments.fusing.fit.step_capture import default_dtype
+from experiments.fusing.fit.trainer_stub import TrainerStandIn
+from experiments.fusing.reasons import NotFusable
+from experiments.training.seeding import GeneratorStates, derive, seed_global_generators
+from experiments.training.steps import call_step
+
+from .central_differences import (
+    EQUAL,
+    KINK,
+    NEAR,
+    SMALL,
+    SMALLEST_TOLERANCE,
+    STEPS,
+    WRONG,
+    Compared,
+    Slope,
+)
+from .precision import Precision
+from .result import AGREES, DIFFERS, TOO_SMALL, GradientCheck, ParameterCheck, Worst
+
+_CHANGING = ("on_after_backward", "on_before_optimizer_step", "configure_gradient_clipping")
+"""Hooks that may change gradients after what is compared."""
+
+
+def checked(module: LightningModule, batch: Any, *, num_entries: int, tolerance: float, seed: int) -> GradientCheck:
+    """See `check_gradients`."""
+    started = time.perf_counter()
+    if num_entries < 1:
+        raise InputError(f"num_entries is {num_entries}: at least 1 is needed")
+    if not SMALLEST_TOLERANCE <= tolerance < 1:
+        raise InputError(
+            f"tolerance is {tolerance:g}: a number from {SMALLEST_TOLERANCE:g}, which is as near as differences come, "
+            "to below 1 is needed"
+        )
+    states = GeneratorStates.now()
+    try:
+        losses = Losses(module, batch, seed)
+        gradients, loss = losses.gradients()
+        generator = torch.Generator().manual_seed(derive(seed, "entries"))
+        found = tuple(
+            _parameter(losses, name, gradient, loss, num_entries, tolerance, generator)
+            for name, gradient in gradients.items()
+        )
+    finally:
+        states.restore()
+    return GradientCheck(
+        module=type(module).__name__,
+        loss=loss,
+        tolerance=tolerance,
+        num_evaluations=losses.num_evaluations,
+        seconds=time.perf_counter() - started,
+        parameters=found,
+        changed_later=tuple(hook for hook in _CHANGING if is_overridden(hook, module, LightningModule)),
+    )
+
+
+class Losses:
+    """The training loss of one batch as a function of parameters, the same at every call.
+
+    Arguments:
+        module: is copied.
+        batch: likewise, floating-point numbers in double precision.
+        seed: from which the global generators restart before each evaluation.
+    """
+
+    def __init__(self, module: LightningModule, batch: Any, seed: int) -> None:
+        self.name = type(module).__name__
+        if not module.automatic_optimization:
+            raise InputError(
+                f"{self.name} optimizes by hand (automatic_optimization = False), so there is no one loss whose "
+                "gradient could be compared; compare a subclass whose training_step returns the loss"
+            )
+        self.num_evaluations = 0
+        self._seed = seed
+        try:
+            self._module = copy.deepcopy(module).cpu().double()
+        except Exception as error:
+            raise InputError(
+                f"{self.name} cannot be copied, and a copy is what is checked: {type(error).__name__}: {error}"
+            ) from error
+        _hook_alike(module, self._module)
+        try:
+            self._module.trainer = module.trainer
+        except RuntimeError:  # it has none
+            self._module.trainer = TrainerStandIn(1, 1)  # type: ignore[assignment]
+        self._module.__dict__["log"] = _ignore
+        self._batch = apply_to_collection(batch, Tensor, _in_double)
+        self._buffers = {name: buffer.clone() for name, buffer in self._module.named_buffers()}
+        self.parameters = {
+            name: parameter for name, parameter in self._module.named_parameters() if parameter.requires_grad
+        }
+        if not self.parameters:
+            raise InputError(f"{self.name} has no parameters to train once it is built")
+        if numbers := [name for name, parameter in self.parameters.items() if parameter.is_complex()]:
+            raise InputError(f"{self.name}: {', '.join(numbers)}: complex parameters cannot be compared; real ones can")
+        for parameter in self.parameters.values():
+            parameter.data = parameter.data.contiguous()
+
+    def gradients(self) -> tuple[dict[str, Tensor], float]:
+        """What the module's own `backward` leaves, zeros where it leaves none, and the loss."""
+        self._run("on_train_batch_start", lambda: self._module.on_train_batch_start(self._batch, 0))
+        self._module.zero_grad()
+        with Precision() as precision:
+            loss = self._loss()
+        if lost := precision.lost_in(loss):
+            raise InputError(
+                f"{self.name}: the loss is not computed in double precision, which differences need: {lost}; a "
+                "precision that is written in the code, as in x.float(), has to be left out for this"
+            )
+        value = loss.item()
+        if not loss.isfinite():
+            raise InputError(f"{self.name}: the loss of the batch is {value:g}, and only a finite one has a gradient")
+        if not loss.requires_grad:
+            raise InputError(f"{self.name}: the loss does not depend on any parameter that is trained")
+        self._run("backward", lambda: self._module.backward(loss))
+        found = {
+            name: torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.detach().to_dense().clone()
+            for name, parameter in self.parameters.items()
+        }
+        again = self.value()
+        if abs(again - value) > 1e-12 * max(abs(value), 1):
+            raise InputError(
+                f"{self.name}: training_step gives {value!r} and then {again!r} for the same parameters, batch and "
+                "state of the generators, so differences of it say nothing; does it keep something from call to call?"
+            )
+        return found, value
+
+    def value(self) -> float:
+        """The loss with the parameters as they are."""
+        with torch.no_grad():
+            return self._loss().item()
+
+    def _loss(self) -> Tensor:
+        self.num_evaluations += 1
+        with torch.no_grad():
+            for name, buffer in self._module.named_buffers():
+                if name in self._buffers:
+                    buffer.copy_(self._buffers[name])
+        seed_global_generators(self._seed)
+        output = self._run("training_step", lambda: call_step(self._module, "training_step", self._batch, 0))
+        loss = output.get("loss") if isinstance(output, dict) else output
+        if not isinstance(loss, Tensor) or loss.numel() != 1:
+            found = "None" if loss is None else f"a {type(loss).__name__}"
+            found = f"{loss.numel()} numbers" if isinstance(loss, Tensor) else found
+            raise InputError(
+                f"{self.name}: training_step returns {found} for the first batch; a loss of one number, or a "
+                "dictionary with it as `loss`, is needed"
+            )
+        return loss.squeeze()
+
+    def _run(self, what: str, work: Callable[[], Any]) -> Any:
+        try:
+            with default_dtype(torch.float64):
+                return work()
+        except NotFusable as finding:  # of the Trainer that stands in
+            raise InputError(f"{self.name}: {finding} in {what}, and no Trainer is at work here") from finding
+        except InputError:
+            raise
+        except Exception as error:
+            first = (str(error).strip().splitlines() or [""])[0]
+            raise InputError(
+                f"{self.name}: {what} raises {type(error).__name__}: {first} (here it runs in double precision, which "
+                "differences need, and without a Trainer, so hooks such as on_fit_start have not run)"
+            ) from error
+
+
+def _parameter(
+    losses: Losses,
+    name: str,
+    gradient: Tensor,
+    loss: float,
+    num_entries: int,
+    tolerance: float,
+    generator: torch.Generator,
+) -> ParameterCheck:
+    parameter = losses.parameters[name].detach()
+    flat, start, of_entry = parameter.view(-1), parameter.clone(), gradient.reshape(-1)
+    chosen = torch.randperm(len(flat), generator=generator)[:num_entries].tolist()
+
+    def compare(move: Callable[[float], Any], backward: float) -> Compared:
+        def phi(step: float) -> float:
+            move(step)
+            try:
+                return losses.value()
+            finally:
+                parameter.copy_(start)
+
+        found = Slope(phi, loss, tolerance).compared(backward)
+        if found.outcome == STEPS:
+            raise InputError(
+                f"{losses.name}: the loss moves in steps while {name} moves by {NEAR:g}, as it does where part of it "
+                "is computed in single precision (x.float(), NumPy's float32) or rounded to a grid, so differences of "
+                "it say nothing; this has to be left out"
+            )
+        return found
+
+    entries = {
+        entry: compare(lambda step, at=entry: flat[at].add_(step), of_entry[entry].item())  # type: ignore[misc]
+        for entry in chosen
+    }
+    towards = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+    towards /= max(towards.norm().item(), 1e-300)
+    backward = (gradient * towards).sum().item()
+    along = compare(lambda step: parameter.add_(towards, alpha=step), backward)
+    outcomes = [*(each.outcome for each in entries.values()), along.outcome]
+    verdict = DIFFERS if WRONG in outcomes else AGREES if {EQUAL, KINK} & set(outcomes) else TOO_SMALL
+    worst_at = max(chosen, key=lambda at: (entries[at].outcome == WRONG, entries[at].error), default=None)
+    worst = None
+    if along.outcome == WRONG and (worst_at is None or entries[worst_at].outcome != WRONG):
+        worst = Worst(index=None, backward=backward, differences=along.differences)
+    elif worst_at is not None and entries[worst_at].error > 0:
+        index = tuple(int(axis) for axis in torch.unravel_index(torch.tensor(worst_at), parameter.shape))
+        worst = Worst(index=index, backward=of_entry[worst_at].item(), differences=entries[worst_at].differences)
+    return ParameterCheck(
+        name=name,
+        shape=tuple(parameter.shape),
+        size=parameter.numel(),
+        num_checked=len(chosen),
+        num_kinks=sum(each.outcome == KINK for each in entries.values()),
+        num_too_small=sum(each.outcome == SMALL for each in entries.values()),
+        error=max((each.error for each in entries.values()), default=0.0),
+        direction_error=along.error,
+        verdict=verdict,
+        worst=worst,
+    )
+
+
+def _in_double(x: Tensor) -> Tensor:
+    x = x.detach().cpu()
+    return x.double() if x.is_floating_point() else x.clone()
+
+
+def _ignore(*_: Any, **__: Any) -> None:
+    """What a step logs is nobody's business here."""
+
+
+def _hook_alike(module: LightningModule, copied: LightningModule) -> None:
+    """Give the parameters of the copy the hooks that `Tensor.register_hook` left; a deep copy has none."""
+    parameters = dict(copied.named_parameters())
+    for name, parameter in module.named_parameters():
+        for hook in (getattr(parameter, "_backward_hooks", None) or {}).values():
+            parameters[name].register_hook(hook)  # type: ignore[no-untyped-call]

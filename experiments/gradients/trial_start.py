@@ -1,0 +1,53 @@
+"""A trial's module where it starts, and its first training batch, as they are when it is trained alone."""
+
+from functools import partial
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule, LightningModule
+
+from experiments.config.instantiate import make_data, make_model
+from experiments.errors import InputError
+from experiments.fusing.fit.trainer_stub import TrainerStandIn
+from experiments.fusing.reasons import NotFusable
+from experiments.training.seeding import NamedDraws, derive, seed_global_generators
+from experiments.trials.trial import Trial
+
+
+def start_of(trial: Trial) -> tuple[LightningModule, Any]:
+    """The module and the batch.
+
+    Raises:
+        InputError: when there are no training batches, or the module needs a Trainer before its first one.
+    """
+    torch.set_num_threads(1)
+    seed_global_generators(trial.seed)
+    data = make_data(trial.config)
+    model = NamedDraws(trial.seed).build(partial(make_model, trial.config, data))
+    model.trainer = TrainerStandIn(trial.config["trainer"].get("max_epochs") or 1, 1)  # type: ignore[assignment]
+    if data is not None:
+        seed_global_generators(derive(trial.seed, "split"))
+        data.prepare_data()
+        data.setup("fit")
+    seed_global_generators(derive(trial.seed, "init", "late"))
+    try:
+        model.setup("fit")
+        model.configure_model()
+    except NotFusable as finding:
+        raise InputError(f"{trial}: {finding} before its first batch, and no Trainer is at work here") from finding
+    try:
+        loader = (model if data is None else data).train_dataloader()
+        seed_global_generators(derive(trial.seed, "order", 0))
+        batch = next(iter(loader), None)
+    except Exception as error:
+        first = (str(error).strip().splitlines() or [""])[0]
+        raise InputError(
+            f"{trial}: its training batches cannot be had: {type(error).__name__}: {first}; one is needed, of the data "
+            "module or of the model's own train_dataloader"
+        ) from error
+    if batch is None:
+        raise InputError(f"{trial}: there are no training batches")
+    for hook in ("on_before_batch_transfer", "on_after_batch_transfer"):
+        is_own = data is not None and getattr(type(data), hook) is not getattr(LightningDataModule, hook)
+        batch = getattr(data if is_own else model, hook)(batch, 0)
+    return model, batch

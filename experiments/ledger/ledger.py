@@ -1,0 +1,247 @@
+"""The ledger: one SQLite file that holds a study, its trials and everything they measured. The only SQL of the suite.
+
+One process writes at a time, the one that holds the folder's lock; any number may read. The results of trials that were
+trained together are one transaction, on disk before `record` returns. Nothing is ever deleted: trials that left the
+study's plan stay, marked as not planned; every attempt at a trial stays, with its traceback where it failed.
+
+The tables are in schema.py, the readings in reader.py, opening and closing in file.py.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from experiments.text import writable
+from experiments.trials.identity import config_id
+from experiments.trials.trial import FAILED, PENDING, RUNNING, Result, Trial
+
+from .reader import LedgerReader
+
+
+class Ledger(LedgerReader):
+    """An open ledger: `Ledger(path, writable=...)`. Use it in a `with` block.
+
+    Raises:
+        LedgerError: from every method, with the file's name, when the file is corrupt, full, locked or not a ledger.
+    """
+
+    def plan(
+        self,
+        name: str,
+        content: Mapping[str, Any],
+        trials: Sequence[Trial],
+        notes: Sequence[str] = (),
+        fingerprints: Mapping[str, str] | None = None,
+        *,
+        keep_running: bool = False,
+    ) -> int:
+        """Make these trials the study's plan, and return how many of them are new.
+
+        Trials that are there keep their results; trials that left the plan stay, marked as not planned. A trial that
+        was running when an earlier command was killed is pending again, unless `keep_running` says that others may be
+        training it. The notes on the data replace earlier ones; fingerprints of other data stay.
+        """
+        positions: dict[str, int] = {}
+        with self._transaction():
+            self._db.execute(
+                "INSERT INTO study (id, name, content, updated_at, notes) VALUES (1, ?, ?, ?, ?) ON CONFLICT (id) "
+                "DO UPDATE SET name = excluded.name, content = excluded.content, updated_at = excluded.updated_at, "
+                "notes = excluded.notes",
+                (name, json.dumps(content), _now(), json.dumps(list(notes))),
+            )
+            self._db.executemany("INSERT OR REPLACE INTO fingerprints VALUES (?, ?)", (fingerprints or {}).items())
+            before = self._scalar("SELECT count(*) FROM trials")
+            self._db.execute("UPDATE cells SET position = NULL")
+            self._db.execute("UPDATE trials SET planned = 0")
+            if not keep_running:
+                self._db.execute("UPDATE trials SET status = ? WHERE status = ?", (PENDING, RUNNING))
+            cell_ids: dict[int, str] = {}  # by identity of the config, which the seeds of a cell share
+            for trial in trials:
+                config = cell_ids.get(id(trial.config))
+                if config is None:
+                    config = cell_ids[id(trial.config)] = config_id(trial.config)
+                    positions.setdefault(config, len(positions))
+                    self._db.execute(
+                        "INSERT INTO cells (config_id, levels, config, position) VALUES (?, ?, ?, ?) ON CONFLICT "
+                        "(config_id) DO UPDATE SET levels = excluded.levels, config = excluded.config, "
+                        "position = excluded.position",
+                        (config, json.dumps(dict(trial.levels)), json.dumps(trial.config), positions[config]),
+                    )
+                self._db.execute(
+                    "INSERT INTO trials (trial_id, cell, seed, planned, status) "
+                    "VALUES (?, (SELECT id FROM cells WHERE config_id = ?), ?, 1, ?) "
+                    "ON CONFLICT (trial_id) DO UPDATE SET planned = 1",
+                    (trial.trial_id, config, trial.seed, PENDING),
+                )
+            return int(self._scalar("SELECT count(*) FROM trials")) - int(before)
+
+    def start(self, trial_id: str, versions: str) -> int:
+        """Note that a trial is being trained, as a new attempt with the versions of what trains it; its number.
+
+        Unlike a result it may be lost when the machine loses power, so that no disk is waited for.
+        """
+        with self._not_waiting_for_the_disk(), self._transaction():
+            self._db.execute("UPDATE trials SET status = ? WHERE trial_id = ?", (RUNNING, trial_id))
+            self._db.execute(
+                "INSERT INTO attempts (trial, number, started_at, versions) SELECT t.id, "
+                "1 + (SELECT count(*) FROM attempts a WHERE a.trial = t.id), ?, ? FROM trials t WHERE t.trial_id = ?",
+                (_now(), versions, trial_id),
+            )
+            newest = "SELECT count(*) FROM attempts WHERE trial = (SELECT id FROM trials WHERE trial_id = ?)"
+            return int(self._db.execute(newest, (trial_id,)).fetchone()[0])
+
+    def record(self, results: Mapping[str, Result]) -> None:
+        """Write the results of trials that were trained together, or of one, by id; when this returns all are on disk.
+
+        All or none: a killed command leaves no group half recorded, so the same group is trained when it continues.
+
+        Raises:
+            ValueError: when a trial is unknown or already has a result: nothing is counted twice.
+        """
+        with self._transaction():
+            for trial_id, result in results.items():
+                self._record(trial_id, result)
+
+    def record_attempt(self, trial_id: str, attempt: int, result: Result) -> bool:
+        """Write the result of one attempt at a trial that several processes may be training at the same time.
+
+        The first result stays. Where there is one already, nothing but the end of this attempt is written.
+
+        Arguments:
+            trial_id: the trial.
+            attempt: what `start` returned.
+            result: of this attempt.
+
+        Returns:
+            Whether this result is the trial's.
+        """
+        with self._transaction():
+            row = self._db.execute("SELECT id, status FROM trials WHERE trial_id = ?", (trial_id,)).fetchone()
+            is_first = row["status"] in {PENDING, RUNNING}
+            if is_first:
+                self._write(row["id"], result)
+            status = result.status if is_first else f"{result.status}, after another attempt"
+            self._end_attempt(row["id"], attempt, status, result.error)
+        return is_first
+
+    def retry(self) -> int:
+        """Put the planned failed trials back to pending, and return how many; their tracebacks stay as attempts."""
+        failed = "SELECT id FROM trials WHERE planned AND status = ?"
+        with self._transaction():
+            for table in ("metrics", "epochs", "tested"):
+                self._db.execute(f"DELETE FROM {table} WHERE trial IN ({failed})", (FAILED,))  # noqa: S608
+            changed = self._db.execute(
+                "UPDATE trials SET status = ?, error = NULL, backend = NULL, device = NULL, seconds = NULL, "
+                "num_parameters = NULL, diverged_epoch = NULL WHERE planned AND status = ?",
+                (PENDING, FAILED),
+            )
+            return changed.rowcount
+
+    def separate(self, reasons: Mapping[str, str]) -> None:
+        """Note why trials are trained alone though fusing was asked for; those that were running are pending again.
+
+        Arguments:
+            reasons: by trial id.
+        """
+        with self._transaction():
+            for trial_id, reason in reasons.items():
+                self._put_back(trial_id, "not fused", reason)
+                self._db.execute(
+                    "UPDATE trials SET why_alone = ? WHERE trial_id = ? AND status = ?", (reason, trial_id, PENDING)
+                )
+
+    def again(self, trial_ids: Sequence[str], status: str, reason: str) -> None:
+        """Put running trials back to pending; the attempts end with this status, such as "lost", and this reason."""
+        with self._transaction():
+            for trial_id in trial_ids:
+                self._put_back(trial_id, status, reason)
+
+    def _put_back(self, trial_id: str, status: str, reason: str) -> None:
+        """End the attempt at a trial, which is pending then, where it is running."""
+        self._db.execute(
+            "UPDATE attempts SET ended_at = ?, status = ?, error = ? WHERE ended_at IS NULL AND "
+            "trial = (SELECT id FROM trials WHERE trial_id = ? AND status = ?) AND number = "
+            "(SELECT max(number) FROM attempts a WHERE a.trial = attempts.trial)",
+            (_now(), status, reason, trial_id, RUNNING),
+        )
+        self._db.execute("UPDATE trials SET status = ? WHERE trial_id = ? AND status = ?", (PENDING, trial_id, RUNNING))
+
+    def release(self, trial_id: str | None = None, attempt: int | None = None) -> None:
+        """Put running trials back to pending: what a command does that is interrupted.
+
+        Arguments:
+            trial_id: this one only.
+            attempt: and only if no later attempt at it has begun.
+        """
+        with self._transaction():
+            self._db.execute(
+                "UPDATE trials SET status = ? WHERE status = ? AND ? IN (trial_id, '') "
+                "AND ? IN (0, (SELECT count(*) FROM attempts WHERE trial = trials.id))",
+                (PENDING, RUNNING, trial_id or "", attempt or 0),
+            )
+
+    def _record(self, trial_id: str, result: Result) -> None:
+        row = self._db.execute("SELECT id, status FROM trials WHERE trial_id = ?", (trial_id,)).fetchone()
+        if row is None or row["status"] not in {PENDING, RUNNING}:
+            found = "unknown" if row is None else row["status"]
+            raise ValueError(f"{self.path}: trial {trial_id} is {found}; only a running one takes a result")
+        newest = "SELECT coalesce(max(number), 0) FROM attempts WHERE trial = ?"
+        attempt = int(self._db.execute(newest, (row["id"],)).fetchone()[0])
+        self._write(row["id"], result)
+        self._end_attempt(row["id"], attempt, result.status, result.error)
+
+    def _end_attempt(self, trial: int, attempt: int, status: str, error: str | None) -> None:
+        self._db.execute(
+            "UPDATE attempts SET ended_at = ?, status = ?, error = ? "
+            "WHERE trial = ? AND number = ? AND ended_at IS NULL",
+            (_now(), status, None if error is None else writable(error), trial, attempt),
+        )
+
+    def _write(self, trial: int, result: Result) -> None:
+        self._db.execute(
+            "UPDATE trials SET status = ?, backend = ?, device = ?, seconds = ?, num_parameters = ?, "
+            "diverged_epoch = ?, error = ? WHERE id = ?",
+            (
+                result.status,
+                result.backend,
+                result.device,
+                result.seconds,
+                result.num_parameters,
+                result.diverged_epoch,
+                None if result.error is None else writable(result.error),
+                trial,
+            ),
+        )
+        self._db.executemany(
+            "INSERT INTO metrics VALUES (?, ?, ?)",
+            [(trial, name, _number(value)) for name, value in result.metrics.items()],
+        )
+        self._db.executemany(
+            "INSERT INTO epochs VALUES (?, ?, ?, ?)",
+            [
+                (trial, epoch, name, _number(value))
+                for epoch, metrics in enumerate(result.epochs)
+                for name, value in metrics.items()
+            ],
+        )
+        if names := list(dict.fromkeys(name for metrics in result.epochs for name in metrics)):
+            self._db.execute(  # the longest stays: a trial that diverged may have told fewer
+                "INSERT INTO orders SELECT cell, ? FROM trials WHERE id = ? ON CONFLICT (cell) DO UPDATE SET "
+                "names = excluded.names WHERE length(excluded.names) > length(orders.names)",
+                (json.dumps(names), trial),
+            )
+        if (correct := result.correct) is not None:
+            self._db.execute(
+                "INSERT INTO tested (trial, num_examples, bits, targets, examples) VALUES (?, ?, ?, ?, ?)",
+                (trial, correct.num_examples, correct.bits, correct.targets, correct.examples),
+            )
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

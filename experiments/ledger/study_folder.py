@@ -1,0 +1,121 @@
+"""A study's folder: ledger.sqlite, study.yaml, report/, logs/ and a lock that lets one command write at a time."""
+
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import yaml
+from filelock import FileLock, Timeout
+
+from experiments.errors import DirectoryError, EmptyLedgerError
+from experiments.study.study import Study
+
+from .ledger import Ledger
+
+LEDGER = "ledger.sqlite"
+_SECONDS_TO_LOCK = 0.5  # `is_in_use` of another command holds the lock for a moment
+HEADER = "# Written by `ablate run`; the ledger holds the same."
+
+
+def check_folder(directory: Path, study: Study) -> None:
+    """Make sure that this folder can take this study, without writing anything.
+
+    Raises:
+        DirectoryError: when it is a file, or holds another study.
+        LedgerError: when its ledger is corrupt, no ledger, or from a newer version.
+    """
+    if directory.exists() and not directory.is_dir():
+        raise DirectoryError(f"{directory}: is a file; a study needs a folder")
+    ledger_path = directory / LEDGER
+    if not ledger_path.exists():
+        return
+    try:
+        with Ledger(ledger_path, writable=False) as ledger:
+            name = ledger.study_name()
+    except EmptyLedgerError:
+        return
+    if name is not None and name != study.name:
+        raise DirectoryError(f"{directory}: holds study {name!r}, not {study.name!r}; give another folder with --out")
+
+
+@contextmanager
+def writing(
+    directory: Path, tell: Callable[[str], None] | None = None, *, wait_seconds: float = _SECONDS_TO_LOCK
+) -> Iterator[None]:
+    """Hold the folder's lock, making the folder where it is missing; a killed command's lock is free at once.
+
+    Arguments:
+        directory: the study's folder.
+        tell: wait while another command holds the folder, and tell this function which, whenever it is another one.
+        wait_seconds: without `tell`, how long to wait for another command that holds it.
+
+    Raises:
+        DirectoryError: when the folder cannot be written, or another command holds it; the message says which.
+    """
+    holder_path = directory / "run.lock.json"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(directory / "run.lock")
+        _acquire(lock, directory, tell, wait_seconds)
+    except OSError as error:
+        raise DirectoryError(f"{directory}: cannot be written: {error.strerror or error}") from error
+    try:
+        holder_path.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}), encoding="utf-8")
+        yield
+    finally:
+        holder_path.unlink(missing_ok=True)
+        lock.release()
+
+
+def _acquire(lock: FileLock, directory: Path, tell: Callable[[str], None] | None, wait_seconds: float) -> None:
+    told = ""
+    while True:
+        try:
+            lock.acquire(timeout=_SECONDS_TO_LOCK if tell else wait_seconds, poll_interval=0.05)
+        except Timeout:
+            holder = _holder(directory / "run.lock.json")
+            if tell is None:
+                raise DirectoryError(
+                    f"{directory}: is in use by {holder}; wait for it (`ablate run --wait` does) or stop it"
+                ) from None
+            if holder != told:
+                tell(f"{directory}: waiting for {holder}")
+                told = holder
+        else:
+            return
+
+
+def write_study_file(directory: Path, study: Study) -> None:
+    """Put the study as it was asked for into the folder; a study.yaml that somebody else wrote stays as it is."""
+    path = directory / "study.yaml"
+    if path.exists() and not path.read_bytes().startswith(HEADER.encode()):
+        return
+    text = yaml.safe_dump(study.to_dict(), sort_keys=False, allow_unicode=True, width=110)
+    draft = path.with_suffix(".yaml.new")
+    draft.write_text(f"{HEADER}\n{text}", encoding="utf-8")
+    draft.replace(path)
+
+
+def is_in_use(directory: Path) -> bool:
+    """Whether a command is writing to this folder right now."""
+    lock_path = directory / "run.lock"
+    if not lock_path.exists():
+        return False
+    try:
+        with FileLock(lock_path, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:
+        return False  # a folder that cannot be written is not being written
+
+
+def _holder(path: Path) -> str:
+    try:
+        holder = json.loads(path.read_text(encoding="utf-8"))
+        return f"process {holder['pid']} on {holder['host']}"
+    except (OSError, ValueError, KeyError):
+        return "another command"

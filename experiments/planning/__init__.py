@@ -1,0 +1,1 @@
+"""A study becomes its trials: checked, resolved and built once."""

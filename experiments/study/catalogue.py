@@ -1,0 +1,128 @@
+"""The shipped studies as a course: in chapters, each with its question, its size and what it is expected to take."""
+
+import contextlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from experiments.errors import InputError, StudyError
+from experiments.text import choices
+
+from .design import num_cells
+from .parse import parse_study, parse_yaml, shipped_studies
+from .study import Study
+
+CHAPTERS = (
+    *("Perceptrons and layers", "Activations", "Initialisation", "Normalisation", "Regularisation", "Optimisation"),
+    *("Losses", "Generalisation", "Convolutions", "Recurrence and memory", "Text", "Pretraining", "Gradients"),
+)
+"""In the order of a course. A study may name another; those come after these, by the alphabet."""
+
+NO_CHAPTER = "Other studies"
+_LISTED_KEYS = frozenset(
+    ("name", "question", "factors", "design", "exclude", "folds", "seeds", "metric", "chapter", "minutes")
+)
+_KEY_OR_ITEM = re.compile(r"\w+:(\s|$)|- ")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A study of the catalogue. `unit` is what its trials differ by, seed or fold.
+
+    minutes: how long all of it is expected to take on two cores; None where the file does not say.
+    """
+
+    name: str
+    question: str
+    chapter: str | None
+    minutes: float | None
+    num_cells: int
+    num_seeds: int
+    unit: str = "seed"
+
+    @property
+    def num_trials(self) -> int:
+        """Cells times seeds."""
+        return self.num_cells * self.num_seeds
+
+
+def catalogue(texts: Mapping[str, str] | None = None) -> tuple[Entry, ...]:
+    """The studies in the order of the course: by chapter, and within one by cost and then by name.
+
+    Arguments:
+        texts: name -> YAML text; the shipped studies by default.
+
+    Raises:
+        StudyError: when a text has problems.
+    """
+    texts = shipped_studies() if texts is None else texts
+    entries = [_entry(name, text) for name, text in texts.items()]
+    return tuple(sorted(entries, key=lambda entry: (chapter_place(entry.chapter), _cost(entry), entry.name)))
+
+
+def chapter_place(chapter: str | None) -> tuple[int, str]:
+    """What chapters are sorted by: the order of the course, then other chapters, then none.
+
+    >>> sorted([None, "Zoology", "Text", "Activations"], key=chapter_place)
+    ['Activations', 'Text', 'Zoology', None]
+    """
+    if chapter is None:
+        return len(CHAPTERS) + 1, ""
+    return (CHAPTERS.index(chapter), "") if chapter in CHAPTERS else (len(CHAPTERS), chapter)
+
+
+def by_chapter(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
+    """The studies of each chapter that has some, in the order of the course, and last those without one."""
+    found: dict[str, list[Entry]] = {}
+    for entry in sorted(entries, key=lambda entry: chapter_place(entry.chapter)):  # stable
+        found.setdefault(entry.chapter or NO_CHAPTER, []).append(entry)
+    return found
+
+
+def in_chapter(entries: Sequence[Entry], chapter: str | None) -> tuple[Entry, ...]:
+    """The studies of a chapter, whose name is taken in any case and by its beginning where only one begins so.
+
+    Raises:
+        InputError: when there is no such chapter among these studies, or more than one.
+    """
+    if chapter is None:
+        return tuple(entries)
+    names = list(by_chapter(entries))
+    wanted = " ".join(chapter.split()).casefold()
+    exact = [name for name in names if name.casefold() == wanted]
+    found = exact or [name for name in names if wanted and name.casefold().startswith(wanted)]
+    if len(found) != 1:
+        what = "more than one begins so" if found else "there is no such chapter"
+        raise InputError(f"--chapter {chapter!r}: {what}{choices(chapter, found or names, 'chapters')}")
+    return tuple(entry for entry in entries if (entry.chapter or NO_CHAPTER) == found[0])
+
+
+def _cost(entry: Entry) -> float:
+    return float("inf") if entry.minutes is None else entry.minutes
+
+
+def _entry(name: str, text: str) -> Entry:
+    study = _listed_part(name, text)
+    return Entry(
+        name=name,
+        question=study.question,
+        chapter=study.chapter,
+        minutes=study.minutes,
+        num_cells=num_cells(study),
+        num_seeds=len(study.seeds),
+        unit=study.unit,
+    )
+
+
+def _listed_part(name: str, text: str) -> Study:
+    """A study of what a list needs: to parse its base and its claims takes as long as all the rest.
+
+    A text that is not written as plain keys at the beginning of lines is parsed as a whole.
+    """
+    source = f"studies/{name}.yaml"
+    if all(map(_KEY_OR_ITEM.match, re.findall(r"^[^\s#].*", text, flags=re.MULTILINE))):
+        parts = re.split(r"^(?=\w+:)", text, flags=re.MULTILINE)
+        kept = "".join(part for part in parts if part.partition(":")[0] in _LISTED_KEYS)
+        with contextlib.suppress(StudyError):  # whatever it is, the whole text says it in full
+            return parse_study({**(parse_yaml(kept, source) or {}), "base": {}}, source=source, name=name)
+    return parse_study(parse_yaml(text, source), source=source, name=name)

@@ -1,0 +1,119 @@
+"""Which cells a study has: factors x design - excluded. A cell is one combination of levels."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from experiments.errors import Problem, StudyError
+
+from .config_keys import with_changes
+from .mechanisms import with_callback
+from .study import Study
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One combination of levels (factor name -> level name) and the configuration it stands for."""
+
+    levels: Mapping[str, str]
+    config: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        return ", ".join(f"{factor}={level}" for factor, level in self.levels.items())
+
+
+def cells_of(study: Study) -> list[Cell]:
+    """All cells of a study, in the order of the file: the last factor changes fastest.
+
+    `full` is every combination; `one_at_a_time` is the reference of every factor, and then each other level alone.
+
+    Where the study has `folds`, every cell's data module is given them, whatever its levels set; where it measures
+    `mechanisms`, every cell's trainer has the callback that does.
+
+    Raises:
+        StudyError: when `exclude` leaves nothing, or has a rule that excludes nothing; when a cell without a data
+            module is to take part in cross-validation.
+    """
+    combinations = _combinations(study)
+    problems = [
+        Problem(where=f"exclude.{position}", what=f"excludes no cell of the {study.design} design")
+        for position, rule in enumerate(study.exclude)
+        if not any(_matches(rule, levels) for levels in combinations)
+    ]
+    kept = _kept(study, combinations)
+    if not kept:
+        problems.append(Problem(where="exclude", what="excludes every cell"))
+    problems += [
+        Problem(where=f"factors.{factor.name}", what=f"no cell is left with its reference {factor.reference!r}")
+        for factor in study.factors
+        if kept and not any(levels[factor.name] == factor.reference for levels in kept)
+    ]
+    cells = [Cell(levels=levels, config=_config(study, levels)) for levels in kept]
+    problems += _cells_without_data(study, cells)
+    if problems:
+        raise StudyError(study.source, problems)
+    return cells
+
+
+def num_cells(study: Study) -> int:
+    """How many cells a study has, without putting their configurations together; 0 where it excludes all."""
+    return len(_kept(study, _combinations(study)))
+
+
+def _combinations(study: Study) -> list[dict[str, str]]:
+    return _full(study) if study.design == "full" else _one_at_a_time(study)
+
+
+def _kept(study: Study, combinations: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+    return [levels for levels in combinations if not any(_matches(rule, levels) for rule in study.exclude)]
+
+
+def _full(study: Study) -> list[dict[str, str]]:
+    names = [factor.name for factor in study.factors]
+    return [
+        dict(zip(names, levels, strict=True))
+        for levels in itertools.product(*(factor.level_names for factor in study.factors))
+    ]
+
+
+def _one_at_a_time(study: Study) -> list[dict[str, str]]:
+    reference = {factor.name: factor.reference for factor in study.factors}
+    others = [
+        reference | {factor.name: level}
+        for factor in study.factors
+        for level in factor.level_names
+        if level != factor.reference
+    ]
+    return [reference, *others]
+
+
+def _matches(rule: Mapping[str, tuple[str, ...]], levels: Mapping[str, str]) -> bool:
+    return all(levels[factor] in excluded for factor, excluded in rule.items())
+
+
+def _config(study: Study, levels: Mapping[str, str]) -> dict[str, Any]:
+    changes = [change for factor in study.factors for change in factor.level(levels[factor.name]).changes.items()]
+    config = with_changes(study.base, changes)
+    if study.mechanisms is not None:
+        config = with_callback(config, study.mechanisms)
+    return config if study.folds is None else _with_folds(config, study.folds)
+
+
+def _with_folds(config: dict[str, Any], folds: int) -> dict[str, Any]:
+    """The configuration with its data module's argument `folds` set; what is no data module stays, to be told later."""
+    data = config.get("data")
+    if isinstance(data, str):  # a class path alone
+        data = {"class_path": data}
+    if not isinstance(data, dict) or not isinstance(data.get("init_args") or {}, dict):
+        return config
+    return with_changes({**config, "data": data}, [("data.init_args.folds", folds)])
+
+
+def _cells_without_data(study: Study, cells: Sequence[Cell]) -> list[Problem]:
+    without = [str(cell) for cell in cells if study.folds is not None and cell.config.get("data") is None]
+    if not without:
+        return []
+    more = f" and {len(without) - 1} more cells have" if len(without) > 1 else " has"
+    what = f"cross-validation needs a data module in every cell, and {without[0]}{more} none; name one under base.data"
+    return [Problem(where="folds", what=what)]

@@ -1,0 +1,209 @@
+"""A study as data: a question, a base configuration, factors with levels, a design, seeds and a metric. No torch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .mechanisms import Options
+
+SECTIONS = ("model", "data", "trainer")
+DESIGNS = ("full", "one_at_a_time")
+GOALS = ("max", "min")
+LINEAR, LOG = "linear", "log"
+SCALES = (LINEAR, LOG)
+LARGEST_SEED = 2**32 - 1  # what lightning.seed_everything and numpy accept
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Level:
+    """One value of a factor: its name and the dotted keys that it sets."""
+
+    name: str
+    changes: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Factor:
+    """One thing that is varied. `reference` names the level that the others are compared with."""
+
+    name: str
+    levels: tuple[Level, ...]
+    reference: str
+
+    @property
+    def level_names(self) -> tuple[str, ...]:
+        """The names in the order of the file."""
+        return tuple(level.name for level in self.levels)
+
+    def level(self, name: str) -> Level:
+        """The level of this name; KeyError when there is none."""
+        return next(level for level in self.levels if level.name == name)
+
+
+_SMALLER_IS_BETTER = {"loss", "losses", "error", "err", "mse", "rmse", "mae", "nll", "ce", "bce", "perplexity", "ppl"}
+_LARGER_IS_BETTER = {"acc", "accuracy", "top1", "top5", "f1", "auc", "auroc", "ap", "map", "iou", "dice", "r2"}
+_LARGER_IS_BETTER |= {"precision", "recall", "specificity", "sensitivity", "score", "bleu", "psnr", "ssim"}
+
+
+def goal_of(name: str) -> str | None:
+    """Whether more or less of a metric is better, by a word in the last part of its name; None where that says nothing.
+
+    >>> [goal_of(name) for name in ("val/loss", "val_top1_error", "loss/acc", "val/closs")]
+    ['min', 'min', 'max', None]
+    """
+    words = set(name.rpartition("/")[2].lower().split("_"))
+    if words & _SMALLER_IS_BETTER:
+        return "min"
+    return "max" if words & _LARGER_IS_BETTER else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """The logged number that decides, whether more or less of it is better, and the smallest difference that matters.
+
+    `margin` is in the metric's own unit; None when the study names none, and then nothing is ever called equivalent.
+    """
+
+    name: str
+    goal: str = "max"
+    margin: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The metric as plain data of a study file."""
+        plain: dict[str, Any] = {"name": self.name, "goal": self.goal}
+        return plain if self.margin is None else plain | {"margin": self.margin}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A sentence put to the test: level `better` of a factor against level `than`.
+
+    is_equality: the claim is that the two differ by less than the metric's margin, and not that one is better.
+    where: (factor, level) of other factors: the claim is on the cells that have these levels, and not on the mean over
+        all of them.
+    under, than_under: where given, (factor, level) of another factor each: the claim is then on the interaction, that
+        `better` gains more against `than` under the first than under the second.
+    metric: what decides this claim; None for the study's.
+    scale: LOG compares logarithms, so that a difference is a factor, and so is the margin of the claim's metric.
+    """
+
+    name: str
+    factor: str
+    better: str
+    than: str
+    says: str
+    is_equality: bool = False
+    where: tuple[tuple[str, str], ...] = ()
+    under: tuple[str, str] | None = None
+    than_under: tuple[str, str] | None = None
+    metric: Metric | None = None
+    scale: str = LINEAR
+
+    def to_dict(self) -> dict[str, Any]:
+        """The claim as plain data of a study file, without its name."""
+        keys = ("equal", "to") if self.is_equality else ("better", "than")
+        plain: dict[str, Any] = {"factor": self.factor, **dict(zip(keys, (self.better, self.than), strict=True))}
+        if self.where:
+            plain["where"] = dict(self.where)
+        for key, cell in (("more_under", self.under), ("than_under", self.than_under)):
+            if cell is not None:
+                plain[key] = dict([cell])
+        if self.metric is not None:
+            plain["metric"] = self.metric.to_dict()
+        if self.scale != LINEAR:
+            plain["scale"] = self.scale
+        return plain | {"says": self.says}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Study:
+    """One question and everything needed to answer it.
+
+    folds: K, where seed s trains fold s mod K of the data module's K-fold cross-validation; None where each seed is a
+        training of its own.
+    chapter: the chapter of a course that it belongs to, as `ablate list` groups studies; None for none.
+    minutes: how long the whole study is expected to take on two cores; None where nobody has said.
+        Neither is part of a trial's identity.
+    mechanisms: what is measured inside the networks of every cell; None for nothing.
+    source: the file it came from, for messages.
+    """
+
+    name: str
+    question: str
+    base: Mapping[str, Any]
+    factors: tuple[Factor, ...]
+    design: str
+    seeds: tuple[int, ...]
+    metric: Metric
+    exclude: tuple[Mapping[str, tuple[str, ...]], ...] = ()
+    claims: tuple[Claim, ...] = ()
+    folds: int | None = None
+    chapter: str | None = None
+    minutes: float | None = None
+    mechanisms: Options | None = None
+    source: str = field(default="study", compare=False)
+
+    def factor(self, name: str) -> Factor:
+        """The factor of this name; StopIteration when there is none."""
+        return next(factor for factor in self.factors if factor.name == name)
+
+    @property
+    def unit(self) -> str:
+        """What the trials of a cell differ by, as a noun: a seed, or the fold that a seed stands for."""
+        return "seed" if self.folds is None else "fold"
+
+    @property
+    def num_repetitions(self) -> int:
+        """How many cross-validations the seeds begin, each with another partition of the data; 0 without folds."""
+        return 0 if self.folds is None else len({seed // self.folds for seed in self.seeds})
+
+    @property
+    def missing_folds(self) -> tuple[int, ...]:
+        """The seeds that the cross-validations lack that are begun; nothing where all are whole."""
+        if self.folds is None:
+            return ()
+        begun = sorted({seed // self.folds for seed in self.seeds})
+        whole = (number * self.folds + fold for number in begun for fold in range(self.folds))
+        return tuple(seed for seed in whole if seed not in self.seeds)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The study as plain data; `parse_study` of it gives the study back."""
+        plain: dict[str, Any] = {"name": self.name, "question": self.question}
+        plain |= {
+            key: value for key, value in (("chapter", self.chapter), ("minutes", self.minutes)) if value is not None
+        }
+        plain["base"] = dict(self.base)
+        plain["factors"] = {
+            factor.name: {
+                "levels": {level.name: dict(level.changes) for level in factor.levels},
+                "reference": factor.reference,
+            }
+            for factor in self.factors
+        }
+        plain["design"] = self.design
+        if self.exclude:
+            plain["exclude"] = [{name: list(levels) for name, levels in rule.items()} for rule in self.exclude]
+        if self.folds is not None:
+            plain["folds"] = self.folds
+        plain["seeds"] = list(self.seeds)
+        plain["metric"] = self.metric.to_dict()
+        if self.mechanisms is not None:
+            plain["mechanisms"] = self.mechanisms.to_dict()
+        if self.claims:
+            plain["claims"] = {claim.name: claim.to_dict() for claim in self.claims}
+        return plain
+
+
+def value_name(value: Any) -> str:
+    """How a level's value is written in reports: as YAML would.
+
+    >>> [value_name(value) for value in (0.5, True, None, [128, 64], "relu")]
+    ['0.5', 'true', 'null', '[128, 64]', 'relu']
+    """
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return "[" + ", ".join(value_name(item) for item in value) + "]"
+    return str(value)

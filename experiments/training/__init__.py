@@ -1,0 +1,1 @@
+"""Training of one trial with the Lightning Trainer, and its random streams."""

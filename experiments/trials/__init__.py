@@ -1,0 +1,1 @@
+"""A trial and its result as plain data, and the identity of a trial."""

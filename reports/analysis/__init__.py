@@ -1,0 +1,1 @@
+"""Analysis of a ledger: one pandas frame for each kind of statement."""

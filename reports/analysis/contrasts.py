@@ -1,0 +1,211 @@
+"""Every level of a study against its factor's reference, paired by seed.
+
+A main effect is, within each seed, the mean over the contexts (the cells of the other factors in which the design has
+both levels). A seed takes part when all these trials have a value; otherwise it is left out and counted. A simple
+effect is the same in one context. Main effects are one Holm family and simple effects another. Where the study has
+folds, a seed is a fold, and intervals and p values are corrected for the training examples that folds share.
+
+K contexts, S seeds.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from experiments.study.study import Metric, Study
+from experiments.trials.trial import DIVERGED, FINISHED
+from reports.statistics.effect_sizes import Pairs, pairs_of
+from reports.statistics.paired import holm, paired_difference
+from reports.wording.numbers import cell_name, counts_in_words
+from reports.wording.verdicts import Comparison, judge, sentence
+
+from .cells import Outcomes, missing_counts
+
+EFFECT_SIZE = "d_z"  # mean difference / SD of the differences
+_NUMBERS = ("mean_difference", "ci_low", "ci_high", "p_value", "p_adjusted", "effect_size", "sd_difference")
+_PAIRS = (
+    *("seed_correlation", "wins", "losses", "ties", "hedges_g"),
+    *("sign_flip_p", "sign_flip_floor", "bootstrap_low", "bootstrap_high"),
+)
+COLUMNS = (
+    *("factor", "level", "reference", "metric", "n", *_NUMBERS[:-1], "verdict"),
+    *("context", "sd_difference", "num_seeds_left_out", "left_out", "num_contexts", "num_comparisons"),
+    *("effect_size_name", "equivalence_low", "equivalence_high", "below_margin", "is_constant", "sentence"),
+    *_PAIRS,
+    *("mde", "more_seeds"),
+)
+
+
+def contrast_table(study: Study, outcomes: Outcomes) -> pd.DataFrame:
+    """One row a contrast: the main effects, then the simple effects. Empty for a study of one seed.
+
+    Columns, beyond the documented ones of contrasts.csv:
+        context: "" for a main effect; the cell of the other factors for a simple effect. A simple effect that is its
+            main effect (one context) is not listed.
+        sd_difference: of the differences by seed.
+        num_seeds_left_out, left_out: the seeds without a full set of trials, and why ("1 diverged, 2 failed").
+        num_contexts: the cells of the other factors that the row is the mean of.
+        num_comparisons: the size of the Holm family.
+        effect_size_name: what effect_size is.
+        equivalence_low, equivalence_high: the 90 % interval that is held against the margin; NaN without a margin.
+        below_margin: improves or harms, and yet shown to be smaller than the margin.
+        is_constant: all seeds differ by the same amount, so the width of the interval is not known.
+        sentence: the verdict in plain words.
+        seed_correlation: of level and reference over seeds (Pearson); what pairing gains by.
+        wins, losses, ties: seeds in which the level is better, worse, the same, by the metric's goal.
+        hedges_g: mean difference over the SD of a run, see `pairs.hedges_g_av`; not d_z.
+        sign_flip_p, sign_flip_floor: p without the assumption of normality, and the smallest that so many seeds can
+            give; NaN for folds.
+        bootstrap_low, bootstrap_high: 95 % bootstrap-t interval; NaN below 10 seeds, and for folds.
+        mde: the true difference that is found with a power of 80 %, in the metric's unit, at this row's SD and family.
+        more_seeds: about how many more seeds would decide for the margin (`outlook.outlook_of`); 0 where there are
+            enough; NaN where it is decided, no margin is named, or no number of them would.
+    """
+    if len(study.seeds) == 1:
+        return judged([], study.metric)
+    main: list[Comparison] = []
+    simple: list[Comparison] = []
+    for factor in study.factors:
+        for level in factor.level_names:
+            if level != factor.reference:
+                mean, *single = compare(outcomes, factor.name, level, factor.reference)
+                main.append(mean)
+                simple.extend(single)
+    return pd.concat([judged(main, study.metric), judged(simple, study.metric)], ignore_index=True)
+
+
+def compare(outcomes: Outcomes, factor: str, level: str, reference: str) -> list[Comparison]:
+    """The main effect of a level against a reference, and its simple effects when there is more than one context."""
+    pairs = context_pairs(outcomes, factor, level, reference)
+    groups: Mapping[str, Sequence[tuple[int, int]]] = {"": list(pairs.values())}
+    if len(pairs) > 1:
+        groups = {**groups, **{context: [pair] for context, pair in pairs.items()}}
+    return [_comparison(outcomes, (factor, level, reference), context, group) for context, group in groups.items()]
+
+
+def context_pairs(outcomes: Outcomes, factor: str, level: str, reference: str) -> dict[str, tuple[int, int]]:
+    """The rows of the cells with the level and with the reference, by context: those that the design has both of."""
+    position = outcomes.factors.index(factor)
+    rows: dict[str, dict[tuple[str, ...], int]] = {level: {}, reference: {}}
+    for row, cell in enumerate(outcomes.cells):
+        if cell[position] in rows:
+            rows[cell[position]][cell[:position] + cell[position + 1 :]] = row
+    others = [name for name in outcomes.factors if name != factor]
+    return {
+        cell_name(dict(zip(others, context, strict=True))): (row, rows[reference][context])
+        for context, row in rows[level].items()
+        if context in rows[reference]
+    }
+
+
+def judged(comparisons: Sequence[Comparison], metric: Metric | Sequence[Metric]) -> pd.DataFrame:
+    """Comparisons as one Holm family: the rows of `contrast_table`.
+
+    Arguments:
+        comparisons: the family.
+        metric: what they compare, of all or of each.
+    """
+    metrics = [metric] * len(comparisons) if isinstance(metric, Metric) else metric
+    adjusted = holm([comparison.difference.p_value for comparison in comparisons])
+    num_comparisons = int(np.count_nonzero(~np.isnan(adjusted)))
+    rows = [
+        _row(comparison, float(p_adjusted), compared, num_comparisons)
+        for comparison, p_adjusted, compared in zip(comparisons, adjusted, metrics, strict=True)
+    ]
+    counts = ("n", "num_seeds_left_out", "num_contexts", "num_comparisons", "wins", "losses", "ties")
+    texts = ("factor", "level", "reference", "metric", "verdict", "context", "left_out", "effect_size_name", "sentence")
+    flags = ("below_margin", "is_constant")
+    types = dict.fromkeys(counts, "int64") | dict.fromkeys(flags, "bool")
+    types |= {name: "float64" for name in COLUMNS if name not in {*counts, *texts, *flags}}
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(types)
+
+
+def _comparison(
+    outcomes: Outcomes, names: tuple[str, str, str], context: str, pairs: Sequence[tuple[int, int]]
+) -> Comparison:
+    factor, level, reference = names
+    at_level = [row for row, _ in pairs]
+    at_reference = [row for _, row in pairs]
+    states = outcomes.states[at_level + at_reference]  # (2 K, S)
+    is_complete = (states == FINISHED).all(axis=0) if pairs else np.zeros(len(outcomes.seeds), dtype=bool)  # (S,)
+    one = _mean_over_contexts(outcomes, at_level, is_complete)
+    other = _mean_over_contexts(outcomes, at_reference, is_complete)
+    return Comparison(
+        factor=factor,
+        level=level,
+        reference=reference,
+        context=context,
+        num_contexts=len(pairs),
+        difference=paired_difference(one, other, overlap=outcomes.overlap),
+        num_seeds_left_out=int(np.count_nonzero(~is_complete)) if pairs else 0,
+        missing=missing_counts(states),
+        diverged=(
+            int(np.count_nonzero(outcomes.states[at_level] == DIVERGED)),
+            int(np.count_nonzero(outcomes.states[at_reference] == DIVERGED)),
+        ),
+        unit="seed" if outcomes.folds is None else "fold",
+        pairs=pairs_of(one, other, overlap=outcomes.overlap),
+    )
+
+
+def _mean_over_contexts(outcomes: Outcomes, rows: list[int], is_complete: np.ndarray) -> np.ndarray:
+    """(complete seeds,)"""
+    values = outcomes.scores[rows][:, is_complete]
+    return values.mean(axis=0) if values.size else np.zeros(0)
+
+
+def _row(comparison: Comparison, p_adjusted: float, metric: Metric, num_comparisons: int) -> dict[str, Any]:
+    difference = comparison.difference
+    verdict = judge(difference, p_adjusted, metric, num_comparisons)
+    tost = verdict.equivalence
+    return {
+        "factor": comparison.factor,
+        "level": comparison.level,
+        "reference": comparison.reference,
+        "metric": metric.name,
+        "n": difference.n,
+        "mean_difference": difference.mean,
+        "ci_low": difference.ci_low,
+        "ci_high": difference.ci_high,
+        "p_value": difference.p_value,
+        "p_adjusted": p_adjusted,
+        "effect_size": difference.d_z,
+        "verdict": verdict.word,
+        "context": comparison.context,
+        "sd_difference": difference.sd,
+        "num_seeds_left_out": comparison.num_seeds_left_out,
+        "left_out": counts_in_words(comparison.missing),
+        "num_contexts": comparison.num_contexts,
+        "num_comparisons": num_comparisons,
+        "effect_size_name": EFFECT_SIZE,
+        "equivalence_low": np.nan if tost is None else tost.ci_low,
+        "equivalence_high": np.nan if tost is None else tost.ci_high,
+        "below_margin": verdict.below_margin,
+        "is_constant": difference.is_constant,
+        "sentence": sentence(comparison, verdict, metric),
+        **_pairs_columns(comparison.pairs, metric.goal),
+        "mde": verdict.outlook.mde,
+        "more_seeds": verdict.outlook.more if math.isfinite(verdict.outlook.more) else math.nan,
+    }
+
+
+def _pairs_columns(pairs: Pairs | None, goal: str) -> dict[str, Any]:
+    if pairs is None:
+        return dict.fromkeys(_PAIRS, math.nan) | dict.fromkeys(("wins", "losses", "ties"), 0)
+    wins, losses = pairs.num_higher, pairs.num_lower
+    if goal == "min":
+        wins, losses = losses, wins
+    return {
+        "seed_correlation": pairs.correlation,
+        "wins": wins,
+        "losses": losses,
+        "ties": pairs.num_equal,
+        "hedges_g": pairs.hedges_g,
+        "sign_flip_p": pairs.sign_flip_p,
+        "sign_flip_floor": pairs.sign_flip_floor,
+        "bootstrap_low": pairs.bootstrap_low,
+        "bootstrap_high": pairs.bootstrap_high,
+    }

@@ -1,0 +1,173 @@
+"""Learning curves as paired differences, epoch by epoch, and after how many epochs a threshold is reached.
+
+C cells, S seeds, E epochs.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from experiments.study.study import Study
+from experiments.trials.trial import DIVERGED, FINISHED
+from reports.statistics.paired import CONFIDENCE
+from reports.wording.method import VALIDATION
+
+from .cells import Outcomes
+from .contrasts import context_pairs
+from .divergence import factor_columns
+from .frame import metric_column
+
+SPLITS = (*VALIDATION, "train")
+LOSS = "loss"
+SHARE_OF_THE_WAY = 0.95
+BAND_COLUMNS = ("factor", "level", "reference", "metric", "epoch", "n", "mean_difference", "ci_low", "ci_high")
+THRESHOLD_COLUMNS = ("metric", "threshold", "n", "reached", "median_epoch")
+THRESHOLD_RULE = (
+    "95 % of the way from the mean of all trials in their first epoch to the best cell's mean in their last epoch"
+)
+
+
+def curve_metrics(study: Study, curves: pd.DataFrame) -> list[tuple[str, str]]:
+    """What is drawn of each epoch: the study's metric on the validation and training splits, and losses there.
+
+    Those that are logged, as (name, goal), the study's own first: a loss is to be small, the others have the study's
+    goal.
+    """
+    name, goal = study.metric.name, study.metric.goal
+    base = name.rpartition("/")[2]
+    wanted = dict.fromkeys((name, *(f"{split}/{base}" for split in SPLITS)), goal)
+    for split in SPLITS:
+        wanted.setdefault(f"{split}/{LOSS}", "min")
+    return [(name, goal) for name, goal in wanted.items() if metric_column(study, name) in curves]
+
+
+def band_table(study: Study, outcomes: Outcomes, curves: pd.DataFrame) -> pd.DataFrame:
+    """One row a main effect, metric and epoch: the paired difference and its 95 % t interval. Empty for one seed.
+
+    A seed takes part in an epoch when all its trials of the contrast finished and logged a finite value there. Every
+    epoch of a contrast is of the same seeds, those that take part in its first: an epoch in which one of them no longer
+    does, as when a trial stopped early, is left out, so that a band is of one population. Each interval is for its
+    epoch alone; there are no p values, since a curve is no series of tests.
+
+    Columns: factor, level, reference, metric, epoch (from 0), n (seeds), mean_difference, ci_low, ci_high (NaN below
+    two seeds, and where all differ by the same amount other than 0).
+    """
+    frames = []
+    for metric, _ in curve_metrics(study, curves) if len(study.seeds) > 1 else []:
+        values = _dense(study, outcomes, curves, metric)
+        values[outcomes.states != FINISHED] = np.nan
+        for factor in study.factors:
+            for level in factor.level_names:
+                pairs = context_pairs(outcomes, factor.name, level, factor.reference)
+                if level == factor.reference or not pairs:
+                    continue
+                at_level, at_reference = (list(rows) for rows in zip(*pairs.values(), strict=True))
+                band = _band(values[at_level].mean(axis=0) - values[at_reference].mean(axis=0), outcomes.overlap)
+                band.insert(0, "metric", metric)
+                for name, text in (("reference", factor.reference), ("level", level), ("factor", factor.name)):
+                    band.insert(0, name, text)
+                frames.append(band)
+    return pd.concat(frames, ignore_index=True) if frames else _empty(BAND_COLUMNS, 4)
+
+
+def threshold_table(study: Study, outcomes: Outcomes, curves: pd.DataFrame) -> pd.DataFrame:
+    """One row a cell and metric: how many trials reached the threshold, and the median epoch in which they did.
+
+    The threshold is 95 % of the way from the mean of all trials in their first epoch to the best cell's mean in their
+    last epoch; where no cell gets better, the metric is left out. Trials that finished or diverged count. One that has
+    not reached it when it ends is censored, so the median is the first epoch by which half of the trials have
+    (Kaplan-Meier with all censoring at the end), and NaN where fewer do. Epochs count from 0.
+
+    Columns: the factors (as in `outcome_rates`), metric, threshold, n, reached, median_epoch.
+    """
+    columns = factor_columns(outcomes, THRESHOLD_COLUMNS)
+    rows: list[dict[str, Any]] = []
+    counts = (outcomes.states == FINISHED) | (outcomes.states == DIVERGED)
+    for metric, goal in curve_metrics(study, curves):
+        values = _dense(study, outcomes, curves, metric)
+        values[~counts] = np.nan
+        threshold = _threshold(values, outcomes.states == FINISHED, goal)
+        if math.isnan(threshold):
+            continue
+        reached = values >= threshold if goal == "max" else values <= threshold  # (C, S, E); NaN reaches nothing
+        first = np.where(reached.any(axis=2), reached.argmax(axis=2), np.inf)
+        for cell, epochs, is_counted in zip(outcomes.cells, first, counts, strict=True):
+            n = int(np.count_nonzero(is_counted))
+            median = float(np.sort(epochs[is_counted])[(n - 1) // 2]) if n else math.inf
+            rows.append(
+                {
+                    **dict(zip(columns, cell, strict=True)),
+                    "metric": metric,
+                    "threshold": threshold,
+                    "n": n,
+                    "reached": int(np.count_nonzero(np.isfinite(epochs[is_counted]))),
+                    "median_epoch": median if math.isfinite(median) else math.nan,
+                }
+            )
+    names = (*columns, *THRESHOLD_COLUMNS)
+    return pd.DataFrame(rows, columns=list(names)) if rows else _empty(names, len(columns) + 1)
+
+
+def _dense(study: Study, outcomes: Outcomes, curves: pd.DataFrame, metric: str) -> NDArray[np.float64]:
+    """A metric's curves as (C, S, E), NaN where nothing finite was logged."""
+    codes = [
+        pd.Categorical(curves[factor.name], categories=list(factor.level_names)).codes.astype(np.int64)
+        for factor in study.factors
+    ]
+    sizes = [len(factor.levels) for factor in study.factors]
+    lookup = np.full(math.prod(sizes), -1)
+    for row, cell in enumerate(outcomes.cells):
+        index = [factor.level_names.index(level) for factor, level in zip(study.factors, cell, strict=True)]
+        lookup[np.ravel_multi_index(index, sizes)] = row
+    cells = lookup[np.ravel_multi_index(codes, sizes)]
+    column = {seed: number for number, seed in enumerate(outcomes.seeds)}
+    seeds = curves["seed"].map(column).to_numpy(dtype=np.int64)
+    epochs = curves["epoch"].to_numpy(dtype=np.int64)
+    values = np.full((len(outcomes.cells), len(outcomes.seeds), int(epochs.max(initial=-1)) + 1), np.nan)
+    values[cells, seeds, epochs] = curves[metric_column(study, metric)].to_numpy(dtype=np.float64)
+    values[~np.isfinite(values)] = np.nan
+    return values
+
+
+def _band(differences: NDArray[np.float64], overlap: float) -> pd.DataFrame:
+    """The rows of one contrast and metric, of differences (S, E): epochs with all the seeds that the first has."""
+    from scipy.special import stdtrit
+
+    is_there = np.isfinite(differences)
+    some = np.flatnonzero(is_there.any(axis=0))
+    seeds = is_there[:, some[0]] if len(some) else np.zeros(len(differences), dtype=bool)
+    epochs = some[is_there[np.ix_(seeds, some)].all(axis=0)]
+    values = differences[np.ix_(seeds, epochs)]
+    n = int(np.count_nonzero(seeds))
+    mean = values.sum(axis=0) / max(n, 1)
+    squares = ((values - mean) ** 2).sum(axis=0)
+    freedom = max(n - 1, 1)
+    half = stdtrit(freedom, (1 + CONFIDENCE) / 2) * np.sqrt(squares / freedom * (1 / max(n, 1) + overlap))
+    half = np.where((n < 2) | ((squares == 0) & (mean != 0)), np.nan, half)  # noqa: PLR2004 -- a spread needs two
+    return pd.DataFrame(
+        {"epoch": epochs, "n": n, "mean_difference": mean, "ci_low": mean - half, "ci_high": mean + half}
+    )
+
+
+def _threshold(values: NDArray[np.float64], is_finished: NDArray[np.bool_], goal: str) -> float:
+    """See `threshold_table`; NaN where no cell gets better, or nothing was logged."""
+    is_there = np.isfinite(values)
+    has_any = is_there.any(axis=2)
+    if not (has_any & is_finished).any():
+        return math.nan
+    first = np.take_along_axis(values, is_there.argmax(axis=2)[:, :, None], axis=2)[:, :, 0]
+    last_epoch = values.shape[2] - 1 - is_there[:, :, ::-1].argmax(axis=2)
+    last = np.take_along_axis(values, last_epoch[:, :, None], axis=2)[:, :, 0]
+    start = float(first[has_any].mean())
+    ends = [float(cell[kept].mean()) for cell, kept in zip(last, has_any & is_finished, strict=True) if kept.any()]
+    best = max(ends) if goal == "max" else min(ends)
+    is_better = best > start if goal == "max" else best < start
+    return start + SHARE_OF_THE_WAY * (best - start) if is_better else math.nan
+
+
+def _empty(columns: tuple[str, ...], num_texts: int) -> pd.DataFrame:
+    types = {name: "object" if place < num_texts else "float64" for place, name in enumerate(columns)}
+    return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in types.items()})

@@ -1,0 +1,34 @@
+"""The values behind a contrast: the metric of two levels in each seed."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.trials.trial import FINISHED
+from reports.analysis.cells import Outcomes
+
+
+def level_means(outcomes: Outcomes, levels: dict[str, str]) -> NDArray[np.float64]:
+    """The mean over the cells that have these levels, (seeds,); NaN in a seed where one of them has no value."""
+    places = {outcomes.factors.index(factor): level for factor, level in levels.items()}
+    rows = [
+        row for row, cell in enumerate(outcomes.cells) if all(cell[place] == level for place, level in places.items())
+    ]
+    if not rows:
+        return np.full(len(outcomes.seeds), np.nan)
+    return np.where((outcomes.states[rows] == FINISHED).all(axis=0), outcomes.scores[rows].mean(axis=0), np.nan)
+
+
+def paired_values(outcomes: Outcomes, factor: str, level: str, reference: str) -> NDArray[np.float64]:
+    """The metric of the reference and of the level, (2, complete seeds): means over the contexts that have both."""
+    place = outcomes.factors.index(factor)
+    rows: dict[str, dict[tuple[str, ...], int]] = {reference: {}, level: {}}
+    for row, cell in enumerate(outcomes.cells):
+        if cell[place] in rows:
+            rows[cell[place]][cell[:place] + cell[place + 1 :]] = row
+    contexts = [context for context in rows[level] if context in rows[reference]]
+    if not contexts:
+        return np.zeros((2, 0))
+    chosen = [[rows[name][context] for context in contexts] for name in (reference, level)]
+    is_complete = (outcomes.states[chosen] == FINISHED).all(axis=(0, 1))
+    values: NDArray[np.float64] = outcomes.scores[chosen].mean(axis=1)[:, is_complete]
+    return values

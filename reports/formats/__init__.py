@@ -1,0 +1,1 @@
+"""Text formats of a report: terminal, Markdown, LaTeX, JSON and CSV."""

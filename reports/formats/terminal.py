@@ -1,0 +1,124 @@
+"""A report in the terminal: the verdicts, what they rest on, and where the files are."""
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from experiments.text import visible
+from reports.analysis.claims import CONTRADICTED, PRACTICALLY_EQUAL, SUPPORTED
+from reports.analysis.interactions import HELPS_LESS, HELPS_MORE, WORDS
+from reports.report import Report
+from reports.wording.method import folds_line, selection_line
+from reports.wording.numbers import counted, counts_in_words
+from reports.wording.verdicts import EQUIVALENT, HARMS, IMPROVES, UNDECIDED, VERDICTS
+
+from .text_tables import COUNTS, MARK, Table, cell_text, contrast_text, missing_lines, rate_text
+
+_STYLES = {IMPROVES: "green", HARMS: "red", EQUIVALENT: "cyan", UNDECIDED: "yellow"}
+_STYLES |= {SUPPORTED: "green", CONTRADICTED: "red", PRACTICALLY_EQUAL: "cyan"}
+_MOST_ROWS = 40  # of the cell table; report.md has all of them
+_MOST_LINES = 10  # of incomplete cells
+_MOST_SHARES = 4  # sources of variance
+_NARROWEST_NAME = 12  # characters, before the table grows beyond the terminal instead
+
+
+def print_report(report: Report, console: Console) -> None:
+    """Print the verdict table, the claims, the cells and what is missing.
+
+    Names fold when the terminal is narrow; numbers are never cut. Colours only say again what the words say, and rich
+    leaves them out where the output is no terminal or NO_COLOR is set.
+    """
+    study = report.study
+    console.print(_text(study.name, "bold"))
+    if study.question:
+        console.print(_text(study.question))
+    console.print(_text(selection_line(study), "dim"))
+    if study.folds is not None:
+        corrected = " Intervals and p allow for that." if len(study.seeds) > 1 else ""
+        console.print(_text(f"{folds_line(study)}{corrected}", "dim"))
+    if len(report.main_effects):
+        table = contrast_text(report.main_effects, study.metric, study.unit)
+        _draw(
+            table.only(["contrast", COUNTS[study.unit], "difference", "95 % interval", "p (Holm)", "verdict"]), console
+        )
+    _print_simple_effects(report, console)
+    _print_interactions(report, console)
+    _print_shares(report, console)
+    _print_claims(report, console)
+    _print_cells(report, console)
+    for note in report.notes:
+        console.print(_text(f"{MARK} {note}"))
+    if report.files:
+        names = ", ".join(file.name for file in report.files)
+        console.print(_text(f"Written to {report.files[0].parent}: {names}"), soft_wrap=True)  # a path is for copying
+
+
+def _print_simple_effects(report: Report, console: Console) -> None:
+    if len(report.simple_effects):
+        words = report.simple_effects["verdict"].value_counts()
+        counts = counts_in_words({word: int(words.get(word, 0)) for word in VERDICTS})
+        console.print(_text(f"{counted(len(report.simple_effects), 'simple effect')} in report.md: {counts}", "dim"))
+
+
+def _print_interactions(report: Report, console: Console) -> None:
+    """Those that are found; the others are counted."""
+    table = report.interactions
+    found = table[table["verdict"].isin([HELPS_MORE, HELPS_LESS])]
+    for words in found["sentence"].head(_MOST_LINES):
+        console.print(_text(words))
+    if len(table):
+        words = table["verdict"].value_counts()
+        counts = counts_in_words({word: int(words.get(word, 0)) for word in WORDS.values()})
+        console.print(_text(f"{counted(len(table), 'interaction')} in report.md: {counts}", "dim"))
+
+
+def _print_shares(report: Report, console: Console) -> None:
+    """The largest sources of variance on one line."""
+    largest = report.shares[report.shares["share"] > 0].nlargest(_MOST_SHARES, "share")
+    if len(largest):
+        shares = ", ".join(f"{row['source']} {100 * row['share']:.0f} %" for row in largest.to_dict("records"))
+        console.print(_text(f"Shares of variance: {shares}", "dim"))
+
+
+def _print_claims(report: Report, console: Console) -> None:
+    if len(report.claims):
+        console.print()
+    for finding, words in zip(report.claims["finding"], report.claims["answer"], strict=True):
+        console.print(Text.assemble((finding, _STYLES[finding]), f": {visible(words)}"))
+
+
+def _print_cells(report: Report, console: Console) -> None:
+    unit = report.study.unit
+    table = cell_text(report.cells, unit)
+    shown = Table(headers=table.headers, rows=table.rows[:_MOST_ROWS], numbers=table.numbers)
+    _draw(shown.only(["cell", COUNTS[unit], "mean", "SD", "95 % interval"]), console)
+    if len(table.rows) > _MOST_ROWS:
+        console.print(_text(f"and {counted(len(table.rows) - _MOST_ROWS, 'cell')} more in report.md"))
+    for line in missing_lines(report.cells, _MOST_LINES):
+        console.print(_text(f"{MARK} {line}"))
+    rates = rate_text(report.outcome_rates, report.cells)
+    for cell, diverged, rate, interval in rates.rows[:_MOST_LINES]:
+        console.print(_text(f"{cell}: {diverged} diverged, {rate} (95 % interval {interval})"))
+
+
+def _draw(table: Table, console: Console) -> None:
+    drawn = RichTable(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for place, header in enumerate(table.headers):
+        cells = [header, *(row[place] for row in table.rows)]
+        if header in table.numbers:
+            drawn.add_column(header, justify="right", no_wrap=True, min_width=max(map(len, cells)))
+        else:
+            narrowest = min(_NARROWEST_NAME, max(map(len, cells)))
+            drawn.add_column(header, overflow="fold", min_width=narrowest)
+    for row in table.rows:
+        drawn.add_row(*(Text(visible(cell), style=_STYLES.get(cell.partition(",")[0], "")) for cell in row))
+    needed = Measurement.get(console, console.options.update(max_width=10_000), drawn).minimum
+    if needed > console.width:  # too narrow: let the terminal break the lines rather than rich cut numbers
+        drawn.width = needed
+    console.print(drawn, crop=False)
+
+
+def _text(text: str, style: str = "") -> Text:
+    return Text(visible(text), style=style)

@@ -1,0 +1,1 @@
+"""Comparison of Weights & Biases with the ledger, and pushing what it lacks."""

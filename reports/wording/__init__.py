@@ -1,0 +1,1 @@
+"""Sentences of a report: numbers, verdicts, sensitivity and method."""

@@ -1,0 +1,72 @@
+"""Ctrl-C in the first moments of a command, sent at the import of a certain module rather than after a certain time."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+INTERRUPTS_ITSELF = """
+import os, signal, sys
+
+class Interrupts:
+    def find_spec(self, name, path=None, target=None):
+        if name == {at!r}:
+            try:
+                {kill}
+            except KeyboardInterrupt:
+                raise AttributeError("as NumPy makes of it") from None
+
+{condition}sys.meta_path.insert(0, Interrupts())
+"""
+COMMAND = "\nfrom ablate import main\nsys.exit(main())\n"
+
+
+def interrupted_at(at, *arguments, before=signal.SIG_DFL):
+    code = INTERRUPTS_ITSELF.format(at=at, kill="os.kill(os.getpid(), signal.SIGINT)", condition="") + COMMAND
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, before),
+    )
+
+
+@pytest.mark.parametrize("at", ["experiments", "experiments.study.design", "ablate.wandb"])
+@pytest.mark.parametrize("command", ["run", "gradcheck"])
+def test_while_the_command_itself_is_imported(at, command):
+    ended = interrupted_at(at, command, "quickstart")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "ablate: interrupted\n")
+
+
+@pytest.mark.parametrize("at", ["numpy", "torch", "lightning"])
+def test_while_gradcheck_imports_what_it_needs(at):
+    ended = interrupted_at(at, "gradcheck", "quickstart")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "ablate: interrupted\n")
+
+
+def test_who_ignores_it_is_not_interrupted():
+    ended = interrupted_at("experiments.study.design", "--help", before=signal.SIG_IGN)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_while_the_fork_server_starts_it_is_as_quiet(tmp_path):
+    kill = "os.killpg(0, signal.SIGINT)"  # as a terminal does
+    own = INTERRUPTS_ITSELF.format(
+        at="experiments.study.design", kill=kill, condition="if 'ABLATE_PRELOAD' in os.environ: "
+    )
+    (tmp_path / "sitecustomize.py").write_text(own)
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    running = subprocess.Popen(
+        [sys.executable, "-c", "import sys" + COMMAND, "run", "quickstart", "--out", str(tmp_path / "out")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": path},
+        start_new_session=True,
+    )
+    _, err = running.communicate(timeout=60)
+    assert (running.returncode, err) == (130, "ablate: interrupted; the same command continues\n")

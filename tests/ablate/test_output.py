@@ -1,0 +1,89 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from ablate.output import print_status, trial_text
+from experiments import Ledger, Result, Trial
+from experiments.trials.identity import config_id, trial_id
+
+STUDY = {"name": "study", "question": "Which x?", "factors": {"x": {}}}
+FINISHED = Result(status="finished", metrics={"test/acc": 0.5})
+DIVERGED = Result(status="diverged", diverged_epoch=0)
+FAILED = Result(status="failed", error="Traceback: no")
+
+
+def make_trials(num_cells):
+    """Two seeds a cell."""
+    cells = [
+        (f"level{number}", {"model": {"class_path": "M", "init_args": {"x": number}}}) for number in range(num_cells)
+    ]
+    return [
+        Trial(trial_id=trial_id(config_id(config), seed), levels={"x": level}, seed=seed, config=config)
+        for level, config in cells
+        for seed in (0, 1)
+    ]
+
+
+@pytest.fixture
+def status(tmp_path):
+    def print_it(num_cells, result_of):
+        """The lines of `ablate status` where trial k of the plan, which is seed k % 2 of cell k // 2, has a result."""
+        trials = make_trials(num_cells)
+        results = {trial.trial_id: result_of(place) for place, trial in enumerate(trials)}
+        with Ledger(tmp_path / "ledger.sqlite", writable=True) as ledger:
+            ledger.plan("study", STUDY, trials)
+            ledger.record({key: result for key, result in results.items() if result is not None})
+            console = Console(file=io.StringIO(), width=100)
+            print_status(ledger, is_in_use=False, console=console)
+        return [" ".join(line.split()) for line in console.file.getvalue().splitlines()][1:]
+
+    return print_it
+
+
+def test_every_cell_has_a_row_where_they_are_few(status):
+    results = [FINISHED, FINISHED, FINISHED, DIVERGED, FAILED, None]
+    assert status(3, lambda place: results[place]) == [
+        "6 trials, 1 pending, 3 finished, 1 diverged, 1 failed",
+        "x finished pending diverged failed",
+        "level0 2 0 0 0 complete",
+        "level1 1 0 1 0 all ended",
+        "level2 0 1 0 1 incomplete",
+    ]
+
+
+def test_many_complete_cells_are_only_counted(status):
+    assert status(50, lambda _: FINISHED) == [
+        "100 trials, 100 finished",
+        "50 cells: 50 complete",
+    ]
+
+
+def test_of_many_cells_those_that_failed_come_first_then_those_that_diverged(status):
+    results = {1: None, 20: DIVERGED, 98: FAILED}
+    assert status(50, lambda place: results.get(place, FINISHED))[1:] == [
+        "x finished pending diverged failed",
+        "level49 1 0 0 1 incomplete",
+        "level10 1 0 1 0 all ended",
+        "level0 1 1 0 0 incomplete",
+        "and 47 more cells: 47 complete",
+    ]
+
+
+def test_of_many_incomplete_cells_the_first_forty_are_listed(status):
+    lines = status(50, lambda place: FINISHED if place < 4 else None)
+    assert [line.partition(" ")[0] for line in lines[2:-1]] == [f"level{number}" for number in range(2, 42)]
+    assert lines[-1] == "and 10 more cells: 8 incomplete, 2 complete"
+
+
+def test_metrics_of_layers_are_counted_where_a_trial_is_shown(tmp_path):
+    (trial, _) = make_trials(1)
+    metrics = {"test/acc": 0.5, "mechanism/weight_gradient_ratio": 1e-7}
+    metrics |= {f"mechanism/{quantity}/layer{number}": 0.5 for quantity in ("dead", "saturated") for number in range(8)}
+    with Ledger(tmp_path / "ledger.sqlite", writable=True) as ledger:
+        ledger.plan("study", STUDY, [trial])
+        ledger.record({trial.trial_id: Result(status="finished", metrics=metrics)})
+        text = trial_text(ledger.trial(trial.trial_id))
+    assert "# mechanism/weight_gradient_ratio: 1e-07\n" in text
+    assert "# 16 metrics of layers, which trials.csv and curves.csv have\n" in text
+    assert "layer3" not in text

@@ -1,0 +1,115 @@
+"""Parsing by substitution gives what parsing whole gives, with fewer parses."""
+
+import copy
+import itertools
+
+import pytest
+import torch
+import user_module
+from jsonargparse import Namespace
+
+from experiments import cells_of, load_study, shipped_studies
+from experiments.config.instantiate import _parse, make_model, resolved
+from experiments.config.parse_cache import Substitution
+
+
+class Parser:
+    """Doubles every argument; notes what it was given."""
+
+    def __init__(self, read=lambda arguments: {name: 2 * value for name, value in arguments.items()}):
+        self.read = read
+        self.seen = []
+
+    def __call__(self, section, content):
+        self.seen.append(copy.deepcopy(content))
+        if section == "trainer":
+            return Namespace(trainer=Namespace(**self.read(content)))
+        arguments = Namespace(**self.read(content["init_args"]))
+        return Namespace({section: Namespace(class_path=content["class_path"], init_args=arguments)})
+
+
+def model(**arguments):
+    return {"class_path": "M", "init_args": arguments}
+
+
+GRID = [dict(zip("abc", values, strict=True)) for values in itertools.product(range(10), repeat=3)]
+
+
+def test_a_grid_costs_a_parse_for_each_value_and_not_for_each_mixture():
+    parser, whole = Parser(), Parser()
+    parse = Substitution(parser, Namespace)
+    for arguments in GRID:
+        assert parse("model", model(**arguments)) == whole("model", model(**arguments))
+        assert parse("trainer", arguments) == whole("trainer", arguments)
+    assert len(parser.seen) == 2 * (1 + 3 * 9 + 4)  # the first, each other value, a mixture of ab, ac, bc and abc
+
+
+def test_another_class_and_other_argument_names_are_parsed_by_themselves():
+    parser = Parser()
+    parse = Substitution(parser, Namespace)
+    contents = [model(a=1), model(a=1, b=1), model(), {"class_path": "N", "init_args": {"a": 1}}]
+    for content in [*contents, *contents]:
+        parse("model", content)
+    assert parser.seen == contents
+
+
+def test_arguments_that_depend_on_each_other_are_parsed_whole():
+    def read(arguments):
+        return {"a": arguments["a"], "b": arguments["b"], "c": arguments["a"] * arguments["b"]}
+
+    parse = Substitution(Parser(read), Namespace)
+    for arguments in GRID:
+        assert parse("model", model(**arguments)) == Parser(read)("model", model(**arguments))
+
+
+def test_what_the_parser_raises_comes_through_and_costs_no_other_value():
+    def read(arguments):
+        if arguments["a"] == 3:
+            raise ValueError(f"3 is wrong beside {arguments['b']}")
+        return dict(arguments)
+
+    parser = Parser(read)
+    parse = Substitution(parser, Namespace)
+    for a, b in itertools.product([1, 3, 4], [5, 6]):
+        if a == 3:
+            with pytest.raises(ValueError, match=f"3 is wrong beside {b}"):
+                parse("model", model(a=a, b=b))
+        else:
+            assert parse("model", model(a=a, b=b)) == Namespace(
+                model=Namespace(class_path="M", init_args=Namespace(a=a, b=b))
+            )
+
+
+@pytest.mark.parametrize("make", [lambda value: {value}, lambda value: ([value],), torch.tensor])
+def test_values_that_could_be_changed_are_parsed_each_time(make):
+    parser = Parser(lambda arguments: {name: make(value) for name, value in arguments.items()})
+    parse = Substitution(parser, Namespace)
+    assert parse("model", model(a=1)).model.init_args.a is not parse("model", model(a=1)).model.init_args.a
+
+
+def test_what_was_parsed_can_be_forgotten():
+    parser = Parser()
+    parse = Substitution(parser, Namespace)
+    parse("model", model(a=1))
+    parse.forget()
+    parse("model", model(a=1))
+    assert len(parser.seen) == 2
+
+
+@pytest.mark.parametrize("name", shipped_studies())
+def test_every_cell_of_the_shipped_studies_is_parsed_as_it_is_whole(name):
+    parse = Substitution(_parse, Namespace)
+    for cell in cells_of(load_study(name)):
+        for section in ("model", "data", "trainer"):
+            content = cell.config[section]
+            assert parse(section, content) == _parse(section, content)
+            filled = resolved(section, content)
+            assert parse(section, filled) == _parse(section, filled)
+
+
+def test_objects_share_nothing_that_can_be_changed():
+    config = {"model": {"class_path": "user_module.KeepsItsList", "init_args": {"sizes": [1, 2]}}}
+    first = make_model(config, None)
+    first.sizes.append(3)
+    assert make_model(config, None).sizes == [1, 2]
+    assert isinstance(first, user_module.KeepsItsList)

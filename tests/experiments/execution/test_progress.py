@@ -1,0 +1,89 @@
+"""What is said while a study runs."""
+
+import io
+from dataclasses import replace
+
+from rich.console import Console
+
+from experiments.execution import progress
+from experiments.execution.progress import ProgressSink
+from experiments.study.study import Claim, Metric
+from experiments.trials.trial import EpochEnded, Group, Result, Trial
+
+
+def trials_of(number):
+    config = {"trainer": {"max_epochs": 2}}
+    return tuple(Trial(trial_id=str(n), config=config, levels={"a": str(n)}, seed=0) for n in range(number))
+
+
+def said(groups, events, monkeypatch):
+    """The lines that are printed when these trials end their first epoch, half a minute after the start."""
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+    text = io.StringIO()
+    counts = dict.fromkeys(("finished", "diverged", "failed"), 0)
+    with ProgressSink(Console(file=text, width=100)) as sink:
+        sink.planned(counts | {"pending": sum(len(group.trials) for group in groups)}, groups, 1)
+        for group in groups:
+            for trial in group.trials:
+                sink.started(trial)
+        now[0] = 30.0
+        for trial in events:
+            sink.epoch_ended(trial, EpochEnded(trial_id=trial.trial_id, epoch=0, metrics={}))
+    return text.getvalue().splitlines()
+
+
+def test_the_time_left_counts_an_epoch_of_a_group_for_all_its_trials(monkeypatch):
+    trials = trials_of(20)
+    together = said([Group(trials=trials, is_fused=True)], trials[:1], monkeypatch)[-1]
+    alone = said([Group(trials=(trial,)) for trial in trials], trials[:1], monkeypatch)[-1]
+    assert together == "0/20 trials done, 20 running, about 30 s left"
+    assert alone == "0/20 trials done, 20 running, about 19 min 30 s left"
+
+
+def test_what_begins_again_no_longer_counts_as_trained_and_why_is_told_once(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+    text = io.StringIO()
+    one, other = trials_of(2)
+    counts = {"pending": 2, "finished": 0, "diverged": 0, "failed": 0}
+    with ProgressSink(Console(file=text, width=100)) as sink:
+        sink.planned(counts, [Group(trials=(one, other), is_fused=True)], 1)
+        for trial in (one, other):
+            sink.started(trial)
+        now[0] = 10.0
+        sink.epoch_ended(one, EpochEnded(trial_id=one.trial_id, epoch=0, metrics={}))
+        for trial in (one, other):
+            sink.again(trial, "Traceback ...\nthe worker process was ended by SIGKILL")
+    lines = text.getvalue().splitlines()
+    assert "0/2 trials done, 2 running, about 10 s left" in lines
+    assert lines.count("trials that came to nothing begin again: the worker process was ended by SIGKILL") == 1
+    assert lines[-1] == "0/2 trials done"
+
+
+def test_the_metric_of_a_claim_that_a_trial_of_its_own_does_not_log_is_told_once():
+    one, other = trials_of(2)
+    levels = [{"x": "a"}, {"x": "b"}]
+    one, other = (replace(trial, levels=own) for trial, own in zip((one, other), levels, strict=True))
+    claim = Claim(name="c", factor="x", better="b", than="d", says="", metric=Metric(name="gap/acc"))
+    text = io.StringIO()
+    with ProgressSink(Console(file=text, width=200), claims=[claim]) as sink:
+        sink.planned({"pending": 2, "finished": 0, "diverged": 0, "failed": 0}, [Group(trials=(one, other))], 1)
+        for trial in (one, other, other):
+            sink.started(trial)
+            sink.ended(trial, Result(status="finished", metrics={"gap/loss": 0.1}))
+            told = text.getvalue().count("a trial did not log the metric of claim c 'gap/acc'; logged: gap/loss")
+            assert told == (trial is not one)
+
+
+def test_a_metric_that_is_not_logged_is_told_without_the_hundreds_of_the_inside_of_a_network():
+    (trial,) = trials_of(1)
+    text = io.StringIO()
+    logged = {"val/acc": 0.5, **{f"mechanism/weight_norm/linear{number}": 1.0 for number in range(200)}}
+    with ProgressSink(Console(file=text, width=200), metric="test/auroc") as sink:
+        sink.planned({"pending": 1, "finished": 0, "diverged": 0, "failed": 0}, [Group(trials=(trial,))], 1)
+        sink.started(trial)
+        sink.ended(trial, Result(status="finished", metrics=logged))
+    assert "a trial did not log the study's metric 'test/auroc'; logged: val/acc\n" in text.getvalue()

@@ -1,0 +1,445 @@
+"""The loop: what is trained, what is recorded, and what a second command finds."""
+
+import csv
+import sqlite3
+
+import pytest
+import yaml
+from small_study import small_study
+
+from experiments import (
+    DirectoryError,
+    InputError,
+    Ledger,
+    LedgerError,
+    StudyError,
+    load_study,
+    parse_study,
+    run,
+)
+from experiments.ledger.study_folder import writing
+from reports import build_report
+
+
+class Notes:
+    """A sink that notes what it is told."""
+
+    def __init__(self):
+        self.told = []
+
+    def noted(self, notes):
+        if notes:
+            self.told.append(("noted", notes))
+
+    def planned(self, counts, groups, num_places):
+        self.told.append(("planned", dict(counts), sum(len(group.trials) for group in groups), num_places))
+
+    def started(self, trial):
+        self.told.append(("started", trial.trial_id))
+
+    def epoch_ended(self, trial, event):
+        self.told.append(("epoch", trial.trial_id, event.epoch))
+
+    def separated(self, trial, reason):
+        self.told.append(("separated", trial.trial_id, reason))
+
+    def again(self, trial, reason):
+        self.told.append(("again", trial.trial_id, reason))
+
+    def ended(self, trial, result):
+        self.told.append(("ended", trial.trial_id, result.status))
+
+
+def train(study, directory, **options):
+    notes = Notes()
+    outcome = run(
+        parse_study(study, name="small"), directory, sinks=[notes], **({"runner": "inline", "fuse": "never"} | options)
+    )
+    return outcome, notes.told
+
+
+def results(directory):
+    with Ledger(directory / "ledger.sqlite", writable=False) as ledger:
+        return {(row["levels"]["activation"], row["seed"]): row["status"] for row in ledger.trials()}, {
+            (trial, name): value for trial, name, value in ledger.metrics()
+        }
+
+
+def test_every_trial_is_trained_once_and_told_in_order(tmp_path):
+    outcome, told = train(small_study(), tmp_path / "s")
+    assert outcome.num_trained == 4
+    assert outcome.counts["finished"] == 4
+    assert told[0] == ("planned", {"pending": 4, "running": 0, "finished": 0, "diverged": 0, "failed": 0}, 4, 1)
+    first = told[1][1]
+    assert told[1:4] == [("started", first), ("epoch", first, 0), ("ended", first, "finished")]
+    statuses, metrics = results(tmp_path / "s")
+    assert set(statuses.values()) == {"finished"}
+    assert {name for _, name in metrics} == {f"{s}/{m}" for s in ("train", "val", "test") for m in ("loss", "acc")}
+
+
+def test_a_trial_that_fails_keeps_the_epochs_that_it_told(tmp_path):
+    study = {
+        "question": "?",
+        "base": {
+            "model": {"class_path": "user_module.UserModule"},
+            "data": {"class_path": "user_module.UserData"},
+            "trainer": {"max_epochs": 3, "accelerator": "cpu"},
+        },
+        "factors": {"fails": {"key": "model.init_args.fails", "levels": ["", "raises"]}},  # in its second epoch
+        "seeds": 2,
+        "metric": {"name": "test/loss", "goal": "min"},
+    }
+    train(study, tmp_path / "s")
+    with Ledger(tmp_path / "s" / "ledger.sqlite", writable=False) as ledger:
+        trials = [ledger.trial(row["trial_id"]) for row in ledger.trials()]
+    assert [(trial["status"], len(trial["epochs"])) for trial in trials] == [("finished", 3)] * 2 + [("failed", 1)] * 2
+    assert "train/loss" in trials[-1]["epochs"][0]
+    report = build_report(tmp_path / "s")
+    assert (report.bands["n"] == 0).all()
+
+
+def test_both_runners_give_the_same_bits(tmp_path):
+    train(small_study(), tmp_path / "inline")
+    train(small_study(), tmp_path / "local", runner="local", workers=2)
+    assert results(tmp_path / "inline") == results(tmp_path / "local")
+
+
+def test_what_is_to_be_done_meanwhile_is_done_once_before_the_plan_where_there_is_something_to_wait_for(tmp_path):
+    done = []
+    with pytest.raises(ZeroDivisionError):
+        train(small_study(), tmp_path / "s", runner="local", workers=1, meanwhile=lambda: done.append(1 / 0))
+    assert nothing_was_written(tmp_path / "s")
+    train(small_study(seeds=1), tmp_path / "s", runner="local", workers=1, meanwhile=lambda: done.append("local"))
+    train(small_study(seeds=1), tmp_path / "s", meanwhile=lambda: done.append("inline"))
+    assert done == ["local"]
+
+
+def test_running_again_trains_nothing_and_a_new_level_or_seed_only_itself(tmp_path):
+    train(small_study(seeds=1), tmp_path / "s")
+    assert train(small_study(seeds=1), tmp_path / "s")[0].num_trained == 0
+    assert train(small_study(seeds=2), tmp_path / "s")[0].num_trained == 2
+    wider = small_study(seeds=2)
+    wider["factors"]["activation"]["levels"] = ["tanh", "relu", "elu"]
+    before = results(tmp_path / "s")[1]
+    assert train(wider, tmp_path / "s")[0].num_trained == 2
+    after = results(tmp_path / "s")[1]
+    assert before.items() <= after.items()
+
+
+def test_the_folder_holds_the_study_as_it_was_asked_for(tmp_path):
+    train(small_study(), tmp_path / "s")
+    assert load_study(tmp_path / "s" / "study.yaml") == parse_study(small_study(), name="small")
+    with sqlite3.connect(tmp_path / "s" / "ledger.sqlite") as database:
+        assert database.execute("SELECT count(*) FROM trials WHERE status = 'finished'").fetchone() == (4,)
+    database.close()
+    assert not list((tmp_path / "s").glob("ledger.sqlite-*"))
+
+
+def test_a_study_file_inside_its_own_folder_is_left_as_written(tmp_path):
+    folder = tmp_path / "small"
+    folder.mkdir()
+    file = folder / "study.yaml"
+    text = "# mine\n" + yaml.safe_dump(small_study(name="small", seeds=1))
+    file.write_text(text)
+    run(load_study(file), folder, runner="inline", fuse="never")
+    assert file.read_text() == text
+
+
+def failing(fails, **changes):
+    base = {
+        "model": {"class_path": "user_module.UserModule"},
+        "data": {"class_path": "user_module.UserData"},
+        "trainer": {"max_epochs": 3, "accelerator": "cpu"},
+    }
+    return small_study(base=base, factors={"activation": {"key": "model.init_args.fails", "levels": fails}}, **changes)
+
+
+def test_failed_and_diverged_trials_cost_no_other_and_are_not_done_again_by_themselves(tmp_path):
+    outcome, _ = train(failing(["", "raises", "diverges"], seeds=2), tmp_path / "s")
+    assert outcome.counts == {"pending": 0, "running": 0, "finished": 2, "diverged": 2, "failed": 2}
+    assert train(failing(["", "raises", "diverges"], seeds=2), tmp_path / "s")[0].num_trained == 0
+    with Ledger(tmp_path / "s" / "ledger.sqlite", writable=True) as ledger:
+        failed = next(row for row in ledger.trials() if row["status"] == "failed")
+        assert failed["error"].rstrip().endswith("ValueError: the user's own error")
+        assert ledger.retry() == 2
+    assert train(failing(["", "raises", "diverges"], seeds=2), tmp_path / "s")[0].num_trained == 2
+
+
+def test_an_interrupted_run_keeps_what_is_finished_and_continues(tmp_path):
+    class Impatient(Notes):
+        def ended(self, trial, result):
+            if len([word for word, *_ in self.told if word == "ended"]) == 1:
+                raise KeyboardInterrupt
+            super().ended(trial, result)
+
+    study = parse_study(small_study(), name="small")
+    with pytest.raises(KeyboardInterrupt):
+        run(study, tmp_path / "s", runner="inline", fuse="never", sinks=[Impatient()])
+    with Ledger(tmp_path / "s" / "ledger.sqlite", writable=False) as ledger:
+        assert ledger.counts() == {"pending": 2, "running": 0, "finished": 2, "diverged": 0, "failed": 0}
+    assert train(small_study(), tmp_path / "s")[0].num_trained == 2
+
+
+def test_data_loaders_may_have_worker_processes(tmp_path):
+    study = failing(["", "none"], seeds=1)
+    study["base"]["data"]["init_args"] = {"num_workers": 2}
+    outcome, _ = train(study, tmp_path / "s", runner="local", workers=1)
+    assert outcome.counts["finished"] == 2
+
+
+def test_a_command_killed_while_it_made_the_ledger_continues(tmp_path):
+    (tmp_path / "s").mkdir()
+    with sqlite3.connect(tmp_path / "s" / "ledger.sqlite") as database:
+        database.execute("PRAGMA journal_mode = WAL")
+    database.close()
+    assert train(small_study(seeds=1), tmp_path / "s")[0].num_trained == 2
+
+
+def test_a_study_file_that_somebody_else_wrote_stays_as_it_is(tmp_path):
+    (tmp_path / "study.yaml").write_text("mine: 1\n")
+    train(small_study(seeds=1), tmp_path)
+    assert (tmp_path / "study.yaml").read_text() == "mine: 1\n"
+
+
+def double(**changes):
+    study = small_study(**changes)
+    study["base"]["trainer"]["precision"] = "64-true"
+    return study
+
+
+def rows_of(directory):
+    with Ledger(directory / "ledger.sqlite", writable=False) as ledger:
+        return {row["trial_id"]: row for row in ledger.trials()}
+
+
+def test_trials_trained_together_come_out_as_trained_alone(tmp_path):
+    train(double(seeds=3), tmp_path / "alone")
+    outcome, told = train(double(seeds=3), tmp_path / "together", runner="local", workers=2, fuse="auto")
+    assert outcome.num_trained == 6
+    assert {row["backend"] for row in rows_of(tmp_path / "together").values()} == {"fused"}
+    assert {row["backend"] for row in rows_of(tmp_path / "alone").values()} == {"lightning"}
+    one, other = results(tmp_path / "alone"), results(tmp_path / "together")
+    assert one[0] == other[0]
+    assert other[1] == pytest.approx(one[1], rel=1e-9, abs=1e-9)
+    assert [word for word, *_ in told].count("ended") == 6
+
+
+def test_what_cannot_share_a_loop_is_trained_alone_and_the_ledger_says_why(tmp_path):
+    outcome, _ = train(failing(["", "diverges"], seeds=1), tmp_path / "s", fuse="auto")
+    assert outcome.counts["finished"] + outcome.counts["diverged"] == 2
+    for row in rows_of(tmp_path / "s").values():
+        assert (row["backend"], row["why_alone"]) == ("lightning", "UserModule overrides on_train_epoch_end")
+
+
+def test_a_group_that_its_first_step_disproves_is_trained_alone(tmp_path):
+    base = {
+        "model": {"class_path": "fusable_module.ReadsTrainer"},
+        "data": {"class_path": "fusable_module.Points"},
+        "trainer": {"max_epochs": 1, "accelerator": "cpu"},
+    }
+    factors = {"activation": {"key": "model.init_args.lr", "levels": [0.1, 0.2]}}
+    outcome, told = train(small_study(base=base, factors=factors, seeds=1), tmp_path / "s", fuse="auto")
+    assert outcome.counts["finished"] == 2
+    assert [word for word, *_ in told] == [
+        *("planned", "started", "started", "separated", "separated"),
+        *("started", "epoch", "ended", "started", "epoch", "ended"),
+    ]
+    with Ledger(tmp_path / "s" / "ledger.sqlite", writable=False) as ledger:
+        for trial in rows_of(tmp_path / "s"):
+            row = ledger.trial(trial)
+            assert row["why_alone"] == "it reads self.trainer.callbacks"
+            assert [attempt["status"] for attempt in row["history"]] == ["not fused", "finished"]
+
+
+def test_fusing_always_is_an_error_too_when_only_the_first_steps_show_that_trials_cannot_fuse(tmp_path):
+    base = {
+        "model": {"class_path": "odd_modules.SeedsOwn"},
+        "data": {"class_path": "odd_modules.Loaded"},
+        "trainer": {"max_epochs": 1, "accelerator": "cpu"},
+    }
+    factors = {"lr": {"key": "model.init_args.lr", "levels": [0.05, 0.1]}}
+    study = parse_study(small_study(base=base, seeds=2, factors=factors))
+    with pytest.raises(
+        InputError, match=r"--fuse always: 4 trials cannot be trained together\nlr=0.05, seed=1: the loss"
+    ):
+        run(study, tmp_path / "s", runner="inline", fuse="always")
+    outcome = run(study, tmp_path / "s", runner="inline")
+    assert outcome.counts["finished"] == 4
+
+
+def test_fusing_always_is_an_error_that_says_which_trial_cannot_and_why(tmp_path):
+    with pytest.raises(InputError) as raised:
+        train(failing(["", "diverges"], seeds=1), tmp_path / "s", fuse="always")
+    assert str(raised.value) == (
+        "--fuse always: 2 of 2 trials stay alone\n"
+        "activation=, seed=0: UserModule overrides on_train_epoch_end\n"
+        "activation=diverges, seed=0: UserModule overrides on_train_epoch_end"
+    )
+
+
+def test_a_worker_lost_with_a_group_costs_nothing_but_time(tmp_path):
+    base = {
+        "model": {"class_path": "fusable_module.DiesInCompany"},
+        "data": {"class_path": "fusable_module.Points"},
+        "trainer": {"max_epochs": 1, "accelerator": "cpu"},
+    }
+    factors = {"activation": {"key": "model.init_args.lr", "levels": [0.1, 0.2]}}
+    study = small_study(base=base, factors=factors, seeds=1)
+    outcome, _ = train(study, tmp_path / "s", runner="local", workers=1, fuse="auto")
+    assert outcome.counts["finished"] == 2
+    with Ledger(tmp_path / "s" / "ledger.sqlite", writable=False) as ledger:
+        for trial, row in rows_of(tmp_path / "s").items():
+            assert row["why_alone"] == "together they failed: the worker process ended by itself with exit code 3"
+            statuses = [attempt["status"] for attempt in ledger.trial(trial)["history"]]
+            assert statuses == ["lost", "lost", "not fused", "finished"]
+
+
+def nothing_was_written(directory):
+    return not directory.exists()
+
+
+def test_a_wrong_study_writes_nothing(tmp_path):
+    study = small_study()
+    study["base"]["model"]["init_args"]["hiden"] = [3]
+    with pytest.raises(StudyError, match="did you mean 'hidden'"):
+        train(study, tmp_path / "s")
+    assert nothing_was_written(tmp_path / "s")
+
+
+def test_a_wrong_study_comes_back_from_a_worker_whole(tmp_path):
+    study = small_study()
+    study["base"]["model"]["init_args"] |= {"hiden": [3], "dropuot": 0.1}
+    with pytest.raises(StudyError) as raised:
+        train(study, tmp_path / "s", runner="local", workers=1)
+    assert len(raised.value.problems) == 2
+    assert nothing_was_written(tmp_path / "s")
+
+
+def test_a_folder_that_holds_another_study_is_left_alone(tmp_path):
+    train(small_study(), tmp_path / "s")
+    before = {path: path.read_bytes() for path in (tmp_path / "s").rglob("*") if path.is_file()}
+    with pytest.raises(DirectoryError, match=r"s: holds study 'small', not 'other'; give another folder with --out"):
+        run(parse_study(small_study(), name="other"), tmp_path / "s", runner="inline")
+    assert before == {path: path.read_bytes() for path in (tmp_path / "s").rglob("*") if path.is_file()}
+
+
+def test_a_folder_that_is_a_file_says_so(tmp_path):
+    (tmp_path / "s").write_text("")
+    with pytest.raises(DirectoryError, match=r"s: is a file; a study needs a folder"):
+        train(small_study(), tmp_path / "s")
+
+
+def test_a_corrupt_ledger_is_left_alone(tmp_path):
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "ledger.sqlite").write_bytes(b"no database" * 100)
+    with pytest.raises(LedgerError, match=r"ledger.sqlite: is damaged or not a ledger"):
+        train(small_study(), tmp_path / "s")
+    assert (tmp_path / "s" / "ledger.sqlite").read_bytes() == b"no database" * 100
+
+
+def test_a_folder_in_use_names_who_uses_it(tmp_path):
+    with (
+        writing(tmp_path / "s"),
+        pytest.raises(
+            DirectoryError,
+            match=r"s: is in use by process \d+ on .*; wait for it .`ablate run --wait` does. or stop it",
+        ),
+    ):
+        train(small_study(), tmp_path / "s")
+    assert train(small_study(), tmp_path / "s")[0].num_trained == 4
+
+
+def test_an_unknown_runner_and_no_workers_are_errors(tmp_path):
+    with pytest.raises(InputError, match=r"--runner 'locl' is not a runner; did you mean 'local'\? accepted: local"):
+        train(small_study(), tmp_path / "s", runner="locl")
+    with pytest.raises(InputError, match=r"--workers 0: at least 1 is needed"):
+        train(small_study(), tmp_path / "s", runner="local", workers=0)
+
+
+def test_what_workers_print_is_in_the_logs_and_user_files_in_a_folder_of_the_trial(tmp_path):
+    study = small_study(seeds=1)
+    study["base"]["trainer"]["enable_checkpointing"] = True
+    train(study, tmp_path / "s", runner="local", workers=1)
+    assert (tmp_path / "s" / "logs" / "worker-0.log").exists()
+    assert len(list((tmp_path / "s" / "trials").rglob("*.ckpt"))) == 2
+
+
+def test_the_whole_way_from_a_file_to_a_csv(tmp_path):
+    from reports import write_report
+
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump(small_study(seeds=3)))
+    run(file, tmp_path / "out", runner="inline")
+    write_report(tmp_path / "out")
+    with open(tmp_path / "out" / "report" / "trials.csv") as table:
+        rows = list(csv.DictReader(table))
+    assert len(rows) == 6
+    assert {row["activation"] for row in rows} == {"tanh", "relu"}
+    with open(tmp_path / "out" / "report" / "contrasts.csv") as table:
+        (contrast,) = csv.DictReader(table)
+    assert (contrast["level"], contrast["reference"], contrast["n"]) == ("relu", "tanh", "3")
+    by = {(row["activation"], row["seed"]): float(row["test/acc"]) for row in rows}
+    mean = sum(by["relu", seed] - by["tanh", seed] for seed in "012") / 3
+    assert float(contrast["mean_difference"]) == pytest.approx(mean)
+
+
+# --- texts ---
+
+
+def reviews(directory, num_reviews=60, positive="yes"):
+    """A study of bags and tokens of a small file, and the file."""
+    file = directory / "reviews.tsv"
+    rows = [f"review {number} was {['bad', 'good'][number % 2]}\t{number % 2}" for number in range(num_reviews)]
+    file.write_text("text\tlabel\n" + "\n".join(rows) + f"\n{positive} indeed\t1\n")
+    data = {"class_path": "datamodules.Sentiment", "init_args": {"files": str(file), "batch_size": 8, "length": 4}}
+    return {
+        "question": "Do more epochs help?",
+        "base": {"model": {"class_path": "lit_models.Perceptron"}, "data": data, "trainer": {"accelerator": "cpu"}},
+        "factors": {"epochs": {"key": "trainer.max_epochs", "levels": [1, 2]}},
+        "folds": 2,
+        "metric": {"name": "test/acc"},
+    }
+
+
+def test_data_that_changed_are_not_mixed_with_what_they_were(tmp_path):
+    train(reviews(tmp_path), tmp_path / "s")
+    assert train(reviews(tmp_path), tmp_path / "s")[0].num_trained == 0
+    more = reviews(tmp_path, positive="no") | {"seeds": 4}
+    with pytest.raises(InputError) as error:
+        train(more, tmp_path / "s")
+    assert str(error.value) == (
+        f"{tmp_path / 's'}: {tmp_path / 'reviews.tsv'} changed since trials of this folder were trained; give another "
+        "folder with --out, or put the data back as they were"
+    )
+    assert train(reviews(tmp_path) | {"seeds": 4}, tmp_path / "s")[0].num_trained == 4
+
+
+@pytest.mark.parametrize(
+    ("model", "representation", "message"),
+    [
+        (
+            "Perceptron",
+            "tokens",
+            "Perceptron reads numbers, and Sentiment gives token ids; `representation: bag_of_words`",
+        ),
+        (
+            "Recurrent",
+            "bag_of_words",
+            "Recurrent reads token ids, and Sentiment gives numbers; `representation: tokens`",
+        ),
+    ],
+)
+def test_a_network_that_cannot_read_the_data_is_a_problem_of_the_study(tmp_path, model, representation, message):
+    study = reviews(tmp_path)
+    study["base"]["model"]["class_path"] = f"lit_models.{model}"
+    study["base"]["data"]["init_args"]["representation"] = representation
+    with pytest.raises(StudyError, match=f"base.model: lit_models.{model} cannot train on its data: {message}"):
+        train(study, tmp_path / "s")
+
+
+def test_a_vocabulary_smaller_than_the_datas_is_a_problem_of_the_study(tmp_path):
+    study = reviews(tmp_path)
+    study["base"]["model"] = {"class_path": "lit_models.MeanEmbedding", "init_args": {"vocabulary_size": 3}}
+    study["base"]["data"]["init_args"]["representation"] = "tokens"
+    with pytest.raises(StudyError, match=r"MeanEmbedding: vocabulary_size is 3, and Sentiment has \d+ ids; null takes"):
+        train(study, tmp_path / "s")

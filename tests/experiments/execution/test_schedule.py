@@ -1,0 +1,103 @@
+"""In which order groups get places."""
+
+import heapq
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from experiments.execution.schedule import Waiting, places_of
+from experiments.trials.trial import Group, Trial
+
+
+def group(name, num_trials=1, epochs=1, **trainer):
+    config = {"trainer": {"max_epochs": epochs} | trainer}
+    return Group(
+        trials=tuple(
+            Trial(trial_id=f"{name}-{number}", levels={}, seed=number, config=config) for number in range(num_trials)
+        )
+    )
+
+
+def names(groups):
+    return [each.trials[0].trial_id.partition("-")[0] for each in groups]
+
+
+def test_equal_groups_keep_the_order_of_the_plan():
+    assert names(Waiting([group(str(number)) for number in range(9)], 2)) == [str(number) for number in range(9)]
+
+
+def test_a_long_group_is_not_left_for_the_end():
+    groups = [group(str(number)) for number in range(6)] + [group("long", epochs=10)]
+    assert names(Waiting(groups, 2))[0] == "long"
+
+
+def test_the_order_of_the_plan_holds_as_long_as_there_is_enough_else_to_do():
+    groups = [group(str(number)) for number in range(30)] + [group("long", epochs=5)]
+    order = names(Waiting(groups, 2))
+    assert order[:10] == [str(number) for number in range(10)]
+    assert 10 < order.index("long") < 20
+
+
+def test_measured_seconds_go_before_epochs_and_say_how_long_an_epoch_takes():
+    groups = [group("a", epochs=1), group("b", epochs=4), group("slow", epochs=1)]
+    assert names(Waiting(groups, 1, lambda: {"slow-0": 60.0})) == ["b", "a", "slow"]  # an epoch takes a minute
+    assert names(Waiting(groups, 1, lambda: {"slow-0": 60.0, "b-0": 4.0, "a-0": 1.0})) == ["slow", "b", "a"]
+
+
+def test_what_is_measured_while_it_goes_on_counts():
+    measured = {}
+    waiting = Waiting([group(str(number)) for number in range(8)], 1, lambda: dict(measured))
+    assert names([next(waiting) for _ in range(4)]) == ["0", "1", "2", "3"]
+    measured |= {f"{number}-0": 1.0 for number in range(7)} | {"7-0": 50.0}
+    assert names(waiting) == ["7", "4", "5", "6"]
+
+
+def test_a_group_that_is_put_back_comes_again_even_after_the_end():
+    waiting = Waiting([group("a")], 1)
+    assert names(waiting) == ["a"]
+    assert not waiting
+    waiting.put(group("b"))
+    assert len(waiting) == 1
+    assert names(waiting) == ["b"]
+
+
+def test_groups_of_several_places_come_first():
+    wide = group("wide", devices=2)
+    assert (places_of(wide), places_of(group("a", devices="auto"))) == (2, 1)
+    waiting = Waiting([group("a", epochs=9), wide], 2)
+    assert names(waiting) == ["wide", "a"]
+    waiting.put(group("b"))
+    waiting.put(wide)
+    assert names(waiting) == ["wide", "b"]
+
+
+def makespan(order, num_places):
+    places = [0.0] * num_places
+    for seconds in order:
+        heapq.heappush(places, heapq.heappop(places) + seconds)
+    return max(places)
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=40), st.integers(1, 8))
+def test_no_place_is_idle_for_longer_than_a_third_of_what_was_possible(seconds, num_places):
+    groups = [group(str(number), epochs=each) for number, each in enumerate(seconds)]
+    order = [float(each.trials[0].config["trainer"]["max_epochs"]) for each in Waiting(groups, num_places)]
+    assert sorted(order) == sorted(map(float, seconds))
+    bound = max(*seconds, sum(seconds) / num_places)
+    pairs = sorted(seconds, reverse=True)[num_places - 1 : num_places + 1]
+    if len(pairs) == 2:
+        bound = max(bound, sum(pairs))  # two of the longest num_places + 1 share a place
+    assert makespan(order, num_places) <= 4 / 3 * bound + 1e-9 or makespan(order, num_places) <= (
+        makespan(sorted(seconds, reverse=True), num_places) + 1e-9
+    )
+
+
+@pytest.mark.parametrize("trainer", [{}, {"max_epochs": None, "max_steps": 100}, {"max_epochs": -1, "max_steps": -1}])
+def test_any_trainer_has_a_length(trainer):
+    waiting = Waiting([group("a", **({"epochs": 3} | {})), Group(trials=(trial_of(trainer),))], 1)
+    assert len(names(waiting)) == 2
+
+
+def trial_of(trainer):
+    return Trial(trial_id="odd-0", levels={}, seed=0, config={"trainer": trainer} if trainer else {})

@@ -1,0 +1,129 @@
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from make_ledger import make_ledger, make_result, make_study, one_factor
+from scipy import stats
+
+from experiments.trials.trial import DIVERGED, FAILED
+from reports import build_report
+from reports.analysis.learning_curves import BAND_COLUMNS, curve_metrics
+
+ONE = {"x": "b"}
+
+
+def curve(levels, seed):
+    """Two epochs apart by level, three epochs long, paired by seed."""
+    bonus = 0.1 if levels.get("x", levels.get("activation")) in {"b", "relu"} else 0.0
+    wobble = math.sin(7 * seed + sum(map(ord, str(levels)))) / 100
+    return tuple(
+        {
+            "val/acc": 0.5 + 0.2 * epoch + bonus * epoch + wobble * (epoch + 1) + seed / 50,
+            "train/loss": 1 / (epoch + 1 + bonus),
+        }
+        for epoch in range(3)
+    )
+
+
+def measure(levels, seed):
+    return make_result(curve(levels, seed)[-1]["val/acc"], epochs=curve(levels, seed))
+
+
+def report_of(directory, study, measured=measure):
+    return build_report(make_ledger(directory, study, measured))
+
+
+def test_a_band_is_the_paired_t_interval_of_each_epoch(tmp_path):
+    bands = report_of(tmp_path, one_factor()).bands
+    assert tuple(bands.columns) == BAND_COLUMNS
+    acc = bands[bands["metric"] == "val/acc"]
+    assert acc["epoch"].tolist() == [0, 1, 2]
+    assert set(acc["n"]) == {5}
+    for row in acc.to_dict("records"):
+        differences = [
+            curve(ONE, seed)[row["epoch"]]["val/acc"] - curve({"x": "a"}, seed)[row["epoch"]]["val/acc"]
+            for seed in range(5)
+        ]
+        interval = stats.ttest_1samp(differences, 0).confidence_interval(0.95)
+        assert row["mean_difference"] == pytest.approx(np.mean(differences), rel=1e-9)
+        assert (row["ci_low"], row["ci_high"]) == pytest.approx((interval.low, interval.high), rel=1e-9)
+
+
+def test_bands_are_of_main_effects_and_of_relatives_of_the_metric(tmp_path):
+    report = report_of(tmp_path, make_study())
+    assert report.bands["metric"].unique().tolist() == ["val/acc", "train/loss"]
+    assert report.bands.groupby(["factor", "level"], sort=False).ngroups == 3
+    assert curve_metrics(report.study, report.curves) == [("val/acc", "max"), ("train/loss", "min")]
+
+
+def test_a_seed_that_failed_is_in_no_band_and_one_that_all_share_has_no_width(tmp_path):
+    def some(levels, seed):
+        return make_result(status=FAILED) if (levels, seed) == (ONE, 3) else measure(levels, seed)
+
+    bands = report_of(tmp_path, one_factor(), some).bands
+    assert set(bands["n"]) == {4}
+    constant = bands[(bands["metric"] == "train/loss") & (bands["epoch"] == 2)].iloc[0]
+    assert constant["mean_difference"] < 0
+    assert math.isnan(constant["ci_low"])
+
+
+def test_folds_have_wider_bands(tmp_path):
+    widths = []
+    for name, changes in (("seeds", {}), ("folds", {"folds": 5})):
+        band = report_of(tmp_path / name, one_factor(**changes)).bands.iloc[0]
+        widths.append(band["ci_high"] - band["ci_low"])
+    assert widths[1] / widths[0] == pytest.approx(math.sqrt((1 / 5 + 1 / 4) * 5), rel=1e-9)
+
+
+def test_a_threshold_is_reached_or_censored(tmp_path):
+    def some(levels, seed):
+        return (
+            make_result(status=DIVERGED, epochs=({"val/acc": 0.5},))
+            if (levels, seed) == (ONE, 0)
+            else measure(levels, seed)
+        )
+
+    report = report_of(tmp_path, one_factor(), some)
+    a, b = report.thresholds[report.thresholds["metric"] == "val/acc"].to_dict("records")
+    first = [curve({"x": level}, seed)[0]["val/acc"] for level in "ab" for seed in range(5)]
+    first[5] = 0.5
+    best = np.mean([curve(ONE, seed)[2]["val/acc"] for seed in range(1, 5)])
+    assert a["threshold"] == pytest.approx(np.mean(first) + 0.95 * (best - np.mean(first)), rel=1e-12)
+    assert (a["x"], a["n"], a["reached"]) == ("a", 5, 0)
+    assert math.isnan(a["median_epoch"])
+    reached = sum(curve(ONE, seed)[2]["val/acc"] >= b["threshold"] for seed in range(1, 5))
+    assert (b["x"], b["n"], b["reached"]) == ("b", 5, reached)
+    assert b["median_epoch"] == 2 or reached < 3
+
+
+def test_without_curves_there_are_no_bands_and_no_thresholds(tmp_path):
+    report = report_of(tmp_path, one_factor(), lambda levels, seed: make_result(0.5 + seed))
+    assert report.bands.empty
+    assert tuple(report.bands.columns) == BAND_COLUMNS
+    assert report.thresholds.empty
+    assert list(report.thresholds.columns) == ["x", "metric", "threshold", "n", "reached", "median_epoch"]
+
+
+def test_a_metric_that_gets_no_better_has_no_threshold(tmp_path):
+    def worse(levels, seed):
+        return make_result(0.1, epochs=({"val/acc": 0.9 + seed / 100}, {"val/acc": math.nan}, {"val/acc": 0.1}))
+
+    report = report_of(tmp_path, one_factor(), worse)
+    assert report.thresholds.empty
+    assert report.bands["epoch"].tolist() == [0, 2]
+    assert isinstance(report.bands, pd.DataFrame)
+
+
+def test_a_band_is_of_the_same_seeds_at_every_epoch(tmp_path):
+    def early(levels, seed):
+        length = {("b", 1): 2, ("b", 2): 3}.get((levels["x"], seed), 4)
+        gain = (0.1, 0.2, 0.6)[seed] if levels["x"] == "b" else 0.0
+        epochs = tuple({"val/acc": 0.1 * epoch + gain} for epoch in range(length))
+        return make_result(0.5 + gain, epochs=epochs)
+
+    bands = report_of(tmp_path, one_factor(seeds=3), early).bands
+    assert bands["epoch"].tolist() == [0, 1]
+    assert bands["n"].tolist() == [3, 3]
+    assert bands["mean_difference"].tolist() == pytest.approx([0.3, 0.3])
+    assert bands["ci_low"].tolist() == pytest.approx([0.3 - 0.65723, 0.3 - 0.65723], abs=1e-4)

@@ -1,0 +1,435 @@
+"""The index of many studies, from ledgers in which nothing was trained."""
+
+import csv
+import json
+import re
+import shutil
+import sqlite3
+import threading
+
+import pytest
+from make_ledger import make_ledger, make_result, make_study
+from report_pages import CLAIMS, HOSTILE, measure
+from tiny_catalogue import write_catalogue
+
+from experiments import DirectoryError, Ledger, load_study
+from experiments.study import parse as study_file
+from experiments.trials.trial import FAILED
+from reports import build_report
+from reports.index import build_catalogue, index_lines, write_index
+from reports.index.html import to_html
+from reports.index.multiplicity import chance_lines
+from reports.index.setting import contrast_of, data_of, model_of
+from tests.reports.page.test_html import POLICY, Page
+
+
+@pytest.fixture(autouse=True)
+def shipped(tmp_path, monkeypatch):
+    """Two shipped studies, of which the tests run none or one."""
+    folder = write_catalogue(
+        tmp_path / "studies",
+        small={"chapter": "Text", "minutes": 2},
+        quiet={"chapter": "Activations", "minutes": 1, "claims": {}},
+    )
+    monkeypatch.setattr(study_file, "SHIPPED", folder)
+    (tmp_path / "runs").mkdir()
+    return folder
+
+
+def add(parent, folder, measured=measure, **changes):
+    """A study's folder with two claims, unless changed."""
+    study = make_study(**({"name": folder, "metric": {"name": "test/acc", "margin": 0.01}, "claims": CLAIMS} | changes))
+    return make_ledger(parent / folder, study, measured)
+
+
+def run_shipped(parent, name, measured, **changes):
+    """The folder of a shipped study as `ablate run` leaves it, without a report."""
+    return make_ledger(parent / name, load_study(name, **changes), measured)
+
+
+def scored(levels, seed):
+    return make_result(0.9 + 0.05 * (levels["activation"] == "relu") + seed / 1000 * len(levels["activation"]))
+
+
+def rows(frame, *columns):
+    return list(frame[list(columns)].itertuples(index=False, name=None))
+
+
+def test_claims_have_the_numbers_and_verdicts_of_their_studies_reports(tmp_path):
+    folder = add(tmp_path / "runs", "one", chapter="Activations")
+    catalogue, report = build_catalogue(tmp_path / "runs"), build_report(folder)
+    for column in ("claim", "says", "finding", "n", "mean_difference", "ci_low", "ci_high", "p_adjusted", "sentence"):
+        assert catalogue.claims[column].tolist() == report.claims[column].tolist(), column
+    assert (
+        rows(catalogue.claims, "chapter", "study", "folder", "metric", "margin", "state", "page")
+        == [("Activations", "one", "one", "test/acc", 0.01, "complete", "")] * 2
+    )
+
+
+def test_studies_come_in_the_order_of_the_course_with_those_that_were_not_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    add(tmp_path / "runs", "mine")
+    run_shipped(tmp_path / "runs", "small", scored)
+    catalogue = build_catalogue("runs")
+    assert rows(catalogue.studies, "chapter", "study", "state", "num_trials", "num_ended", "num_claims", "command") == [
+        ("Activations", "quiet", "not run", 4, 0, 0, "ablate run quiet"),
+        ("Text", "small", "complete", 4, 4, 1, "ablate run small"),
+        ("", "mine", "complete", 30, 30, 2, ""),
+    ]
+    assert catalogue.command == "ablate run --all"
+    assert rows(catalogue.chapters, "chapter", "studies", "complete", "claims", "not tested") == [
+        ("Activations", 1, 0, 0, 0),
+        ("Text", 1, 1, 1, 0),
+        ("Other studies", 1, 1, 2, 0),
+    ]
+
+
+def test_what_is_missing_is_said_with_the_command_that_trains_it(tmp_path):
+    parent = tmp_path / "runs"
+    run_shipped(parent, "small", lambda levels, seed: scored(levels, seed) if seed == 0 else None)
+    run_shipped(parent, "quiet", lambda levels, seed: make_result(status=FAILED) if seed else scored(levels, seed))
+    small, quiet = build_catalogue(parent).studies.iloc[[1, 0]].to_dict("records")
+    report = f"there is no report yet: ablate report {parent}"
+    assert (small["state"], small["note"]) == (
+        "incomplete",
+        f"2 of 4 trials are not trained yet; {report}/small writes it",
+    )
+    assert small["command"] == f"ablate run small --out {parent}/small"
+    assert (quiet["state"], quiet["note"]) == ("incomplete", f"2 of 4 trials failed; {report}/quiet writes it")
+    assert quiet["command"] == f"ablate retry {parent}/quiet && ablate run quiet --out {parent}/quiet"
+
+
+def test_a_study_without_any_result_is_not_run_and_its_claims_are_not_tested(tmp_path):
+    run_shipped(tmp_path / "runs", "small", lambda levels, seed: None)
+    catalogue = build_catalogue(tmp_path / "runs")
+    assert catalogue.claims.empty
+    assert catalogue.chapters["not tested"].sum() == 1
+    assert chance_lines(catalogue.claims) == []
+    html = to_html(catalogue)
+    assert "No claim has been put to the test yet." in html
+    assert not re.search('id="(claims|chance|studies)"', html)
+
+
+def test_a_plan_that_is_not_the_shipped_one_is_told_and_continued_by_its_own_file(tmp_path):
+    folder = run_shipped(tmp_path / "runs", "small", scored, seeds=3, changes={"trainer.max_epochs": 7})
+    (row,) = build_catalogue(tmp_path / "runs").in_state("complete").to_dict("records")
+    assert row["note"].startswith("not as shipped (base.trainer.max_epochs: 7 for 1, seeds: [0, 1, 2] for [0, 1]); ")
+    assert row["command"] == ""
+    (folder / "study.yaml").write_text("# Written by `ablate run`; the ledger holds the same.\n")
+    (row,) = build_catalogue(tmp_path / "runs").in_state("complete").to_dict("records")
+    assert "Not as shipped" in to_html(build_catalogue(tmp_path / "runs"))
+    (folder / "study.yaml").unlink()
+    run_shipped(tmp_path / "runs", "quiet", lambda levels, seed: scored(levels, seed) if seed else None, seeds=5)
+    (tmp_path / "runs" / "quiet" / "study.yaml").write_text("# Written by `ablate run`; the ledger holds the same.\n")
+    (row,) = build_catalogue(tmp_path / "runs").in_state("incomplete").to_dict("records")
+    path = tmp_path / "runs" / "quiet"
+    assert row["command"] == f"ablate run {path}/study.yaml --out {path}"
+
+
+def damaged_content(folder):
+    with sqlite3.connect(folder / "ledger.sqlite") as file:
+        file.execute('UPDATE study SET content = \'{"name": "x"\'')
+    file.close()
+
+
+def other_levels(folder):
+    with sqlite3.connect(folder / "ledger.sqlite") as file:
+        file.execute("UPDATE cells SET levels = '{}'")
+    file.close()
+
+
+def another_programs(folder):
+    (folder / "ledger.sqlite").unlink()
+    with sqlite3.connect(folder / "ledger.sqlite") as file:
+        file.execute("CREATE TABLE notes (text TEXT)")
+    file.close()
+
+
+BROKEN = {
+    "text": (
+        lambda folder: (folder / "ledger.sqlite").write_text("no database at all, only text"),
+        "is damaged or not a",
+    ),
+    "empty": (lambda folder: (folder / "ledger.sqlite").write_bytes(b""), "is empty; `ablate run` fills it"),
+    "cut off": (
+        lambda folder: (folder / "ledger.sqlite").write_bytes((folder / "ledger.sqlite").read_bytes()[:5000]),
+        "damaged",
+    ),
+    "another program's": (another_programs, "is an SQLite file, but not a ledger of this suite"),
+    "content": (damaged_content, "is damaged (JSONDecodeError): "),
+    "levels": (other_levels, "is damaged (KeyError): "),
+}
+
+
+@pytest.mark.parametrize(("damage", "why"), BROKEN.values(), ids=BROKEN)
+def test_a_folder_that_cannot_be_read_is_said_and_costs_no_other(tmp_path, damage, why):
+    parent = tmp_path / "runs"
+    add(parent, "whole")
+    damage(run_shipped(parent, "small", scored))
+    catalogue, page = write_index(parent)
+    assert rows(catalogue.in_state("unreadable"), "study", "folder", "chapter") == [("small", "small", "Text")]
+    (note,) = catalogue.in_state("unreadable")["note"]
+    assert f"{parent / 'small'}" in note
+    assert why in note
+    assert catalogue.claims["study"].unique().tolist() == ["whole"]
+    assert 'id="unreadable"' in page.read_text()
+    assert f"cannot be read: {note}" in index_lines(catalogue, page)
+
+
+def test_a_folder_of_one_study_and_none_at_all_are_errors(tmp_path):
+    folder = add(tmp_path / "runs", "one")
+    with pytest.raises(DirectoryError, match="runs/one: is a study's folder; the index is of the folder around it: "):
+        build_catalogue(folder)
+    with pytest.raises(
+        DirectoryError, match=r"absent: there is no such folder; `ablate run --all --out .*absent` makes"
+    ):
+        build_catalogue(tmp_path / "absent")
+
+
+def test_two_folders_of_one_study_are_told_apart(tmp_path):
+    parent = tmp_path / "runs"
+    for folder, epochs in (("small", 3), ("small again", 4)):
+        make_ledger(parent / folder, load_study("small", changes={"trainer.max_epochs": epochs}), scored)
+    (parent / "small again" / "report").mkdir()
+    (parent / "small again" / "report" / "index.html").write_text("page")
+    catalogue = build_catalogue(parent)
+    assert rows(catalogue.claims, "study", "folder", "page") == [
+        ("small", "small", ""),
+        ("small", "small again", "small%20again/report/index.html#claims"),
+    ]
+    assert "small (small again)" in to_html(catalogue)
+    assert catalogue.in_state("copy").empty
+
+
+def test_a_changed_ledger_is_read_anew(tmp_path):
+    parent = tmp_path / "runs"
+    run_shipped(parent, "small", lambda levels, seed: None)
+    assert build_catalogue(parent).claims.empty
+    run_shipped(parent, "small", scored)
+    assert len(build_catalogue(parent).claims) == 1
+
+
+def test_the_files_hold_what_the_page_shows_and_are_the_same_every_time(tmp_path):
+    parent = tmp_path / "runs"
+    for folder in ("one", "two"):
+        add(parent, folder)
+    catalogue, page = write_index(parent)
+    assert page == parent / "index.html"
+    first = {name: (parent / name).read_bytes() for name in ("index.html", "index.json", "claims.csv")}
+    write_index(parent)
+    assert first == {name: (parent / name).read_bytes() for name in first}
+    document = json.loads(first["index.json"])
+    assert document["schema"] == 1
+    assert [row["claim"] for row in document["claims"]] == ["ok", "no"] * 2
+    assert document["claims"][0]["mean_difference"] == catalogue.claims["mean_difference"].iloc[0]
+    assert len(document["studies"]) == 4
+    assert document["notes"] == chance_lines(catalogue.claims)
+    with (parent / "claims.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    assert [float(row["p_catalogue"]) for row in table] == catalogue.claims["p_catalogue"].tolist()
+
+
+def test_many_may_write_one_index_at_the_same_time(tmp_path):
+    parent = tmp_path / "runs"
+    add(parent, "one")
+    errors = []
+
+    def write():
+        try:
+            for _ in range(3):
+                write_index(parent)
+        except Exception as error:  # noqa: BLE001 -- told by the main thread
+            errors.append(error)
+
+    write()
+    page = (parent / "index.html").read_bytes()
+    threads = [threading.Thread(target=write) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    seen = set()
+    while any(thread.is_alive() for thread in threads):
+        seen.add((parent / "index.html").read_bytes())
+    for thread in threads:
+        thread.join()
+    assert (errors, seen | {page}) == ([], {page})
+    assert sorted(path.name for path in parent.iterdir()) == ["claims.csv", "index.html", "index.json", "one"]
+
+
+def test_an_index_that_cannot_be_written_says_so(tmp_path):
+    (tmp_path / "runs" / "index.json").mkdir()
+    with pytest.raises(DirectoryError, match=r"runs: the index cannot be written: "):
+        write_index(tmp_path / "runs")
+
+
+# --- the page ---
+
+
+def hostile(parent):
+    name = HOSTILE[0].replace("(1)", "")
+    factors = {name: {"key": "model.init_args.activation", "levels": HOSTILE}}
+    claims = {"<b>": {"factor": name, "better": HOSTILE[1], "than": HOSTILE[0], "says": "<img src=x onerror=alert(5)>"}}
+    add(parent, 'x"><script>alert(2)<', factors=factors, claims=claims, question="</title><script>", chapter="<i>& %")
+    (parent / "<script>broken").mkdir()
+    (parent / "<script>broken" / "ledger.sqlite").write_text("</main>")
+
+
+@pytest.fixture(params=["full", "hostile"])
+def html(request, tmp_path):
+    parent = tmp_path / "runs"
+    if request.param == "hostile":
+        hostile(parent)
+    else:
+        add(parent, "one", chapter="Activations")
+        add(parent, "plain", claims={})
+        run_shipped(parent, "small", lambda levels, seed: scored(levels, seed) if seed == 0 else None)
+    return to_html(build_catalogue(parent))
+
+
+def test_the_page_is_whole_and_leads_only_to_its_parts_and_to_reports(html):
+    page = Page(html)
+    assert (page.faults, page.open) == ([], [])
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    links = [attributes["href"] for attributes in page.all("a")]
+    assert {link[1:] for link in links if link.startswith("#")} <= set(ids)
+    assert all(link.startswith("#") or "/report/index.html" in link for link in links)
+    assert {tag for tag, _ in page.tags} & {"link", "iframe", "object", "embed", "base", "form", "img"} == set()
+    policies = [each["content"] for each in page.all("meta") if each.get("http-equiv") == "Content-Security-Policy"]
+    assert policies == [POLICY]
+    assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
+    assert len(page.all("script")) == 1
+
+
+def test_names_are_text_and_never_markup(tmp_path):
+    hostile(tmp_path / "runs")
+    texts = " ".join(Page(to_html(build_catalogue(tmp_path / "runs"))).texts)
+    for name in ("<img src=x onerror=alert(5)>", "<i>& %".replace(" %", "\N{NO-BREAK SPACE}%"), "<script>broken"):
+        assert name in texts
+
+
+def test_the_page_says_how_claims_and_studies_stand(tmp_path):
+    parent = tmp_path / "runs"
+    add(parent, "one", chapter="Activations")
+    add(parent, "plain", claims={})
+    run_shipped(parent, "small", lambda levels, seed: scored(levels, seed) if seed == 0 else None)
+    text = " ".join(" ".join(Page(to_html(build_catalogue(parent))).texts).split())
+    assert "Of 3 claims put to the test, 1 is supported, 1 is practically equal and 1 is undecided." in text
+    assert "Complete 2 Incomplete 1 Not run 1" in text
+    assert "Without a claim: plain." in text
+    assert "2 of 4 trials are not trained yet" in text
+    assert f"ablate run quiet --out {parent}/quiet" in text
+    assert "activation: relu − sigmoid" in text
+    assert "test/acc · Digits · MLP 8" in text
+
+
+# --- settings ---
+
+
+def test_a_setting_is_the_data_and_the_model_in_a_few_words():
+    base = {
+        "model": {"class_path": "lit_models.MLP", "init_args": {"hidden": [64, 64, 64]}},
+        "data": {"class_path": "datamodules.Sentiment", "init_args": {"files": "restaurant_reviews/Reviews.tsv"}},
+    }
+    study = make_study(base=base)
+    assert (data_of(study), model_of(study)) == ("Sentiment (restaurant_reviews)", "MLP 3 × 64")
+    base["model"]["init_args"]["hidden"] = [32, 64]
+    base["data"]["init_args"] = {"files": {"neg": ["rt/a.neg"], "pos": ["rt/a.pos"]}}
+    assert (data_of(make_study(base=base)), model_of(make_study(base=base))) == ("Sentiment (rt)", "MLP 32-64")
+    base["data"] = "datamodules.Digits"
+    factors = {"width": {"key": "model.init_args.hidden", "levels": [[2], [3]]}}
+    assert (data_of(make_study(base=base, factors=factors)), model_of(make_study(base=base, factors=factors))) == (
+        "Digits",
+        "MLP",
+    )
+    networks = {"net": {"key": "model", "levels": {"a": {"class_path": "A"}, "b": {"class_path": "B"}}}}
+    assert model_of(make_study(base=base, factors=networks)) == "by net"
+    assert model_of(make_study(base={"data": "D"}, factors=networks)) == "by net"
+
+
+def test_a_claim_on_an_interaction_names_both_contexts():
+    claim = CLAIMS["ok"] | {"more_under": {"init": "he"}, "than_under": {"init": "xavier"}}
+    (read,) = make_study(claims={"c": claim}).claims
+    assert contrast_of(read) == "activation: relu − sigmoid, under init=he more than under init=xavier"
+
+
+# --- chance ---
+
+
+def test_what_chance_does_is_said_of_the_studies_and_claims_that_were_tested(tmp_path):
+    parent = tmp_path / "runs"
+    for number in range(4):
+        add(parent, f"study {number}")
+    lines = chance_lines(build_catalogue(parent).claims)
+    assert "up to 0.2 of these 4 studies would be expected to have such a verdict by chance" in lines[0]
+    assert "the chance that at least one has is up to 19 %" in lines[0]
+    assert lines[1] == (
+        "With all 8 tested claims as one family (Holm again), 0 of the 4 that are supported or contradicted stay so; "
+        "not study 0: no, study 1: no, study 2: no, study 3: no."
+    )
+    assert "If all 8 claims with a margin were such, up to 0.4 would be expected to be called so; 4 are." in lines[2]
+    (only, *_) = chance_lines(build_catalogue(parent).claims.iloc[:2])
+    assert "Over studies" not in only
+
+
+def test_over_all_claims_p_is_adjusted_once_more_and_what_does_not_stay_is_named(tmp_path):
+    parent = tmp_path / "runs"
+
+    def small_effect(levels, seed):
+        return make_result(0.9 + (levels["activation"] == "relu") * (0.010 + 0.004 * (seed - 2)))
+
+    claim = {"ok": CLAIMS["ok"]}
+    for number in range(4):
+        add(parent, f"s{number}", small_effect, claims=claim)
+    claims = build_catalogue(parent).claims
+    p = claims["p_value"].iloc[0]
+    assert p < 0.05
+    assert claims["p_catalogue"].tolist() == pytest.approx([min(1, 4 * p)] * 4)
+    assert p * 4 >= 0.05
+    expected = "0 of the 4 that are supported or contradicted stay so; not s0: ok, s1: ok, s2: ok, s3: ok."
+    assert expected in chance_lines(claims)[1]
+
+
+def test_what_stays_is_told_with_the_chance_of_a_false_one(tmp_path):
+    parent = tmp_path / "runs"
+
+    def large_effect(levels, seed):
+        return make_result(0.8 + (levels["activation"] == "relu") * (0.1 + 0.001 * seed))
+
+    for number in range(2):
+        add(parent, f"s{number}", large_effect, claims={"ok": CLAIMS["ok"]})
+    assert chance_lines(build_catalogue(parent).claims)[1].endswith(
+        "2 of the 2 that are supported or contradicted stay so. Among those that stay, the chance of any false one is "
+        "5 % or less."
+    )
+
+
+def test_a_ledger_that_is_being_written_can_be_read(tmp_path):
+    folder = run_shipped(tmp_path / "runs", "small", scored)
+    with Ledger(folder / "ledger.sqlite", writable=True):
+        assert len(build_catalogue(tmp_path / "runs").claims) == 1
+
+
+def test_a_copy_of_a_folder_is_told_and_not_counted(tmp_path):
+    runs = tmp_path / "runs"
+    add(runs, "one", chapter="Activations")
+    alone = build_catalogue(runs)
+    shutil.copytree(runs / "one", runs / "a copy")
+    add(runs, "fewer", name="one", seeds=2, chapter="Activations")
+    add(runs, "other", name="two", chapter="Activations")
+    catalogue = build_catalogue(runs)
+    assert set(catalogue.claims["folder"]) == {"one", "other"}
+    assert catalogue.claims[catalogue.claims["folder"] == "one"]["p_adjusted"].tolist() == (
+        alone.claims["p_adjusted"].tolist()
+    )
+    assert rows(catalogue.chapters, "chapter", "studies")[0] == ("Activations", 3)  # with the shipped one, not run
+    copies = catalogue.in_state("copy")
+    assert sorted(copies["note"]) == [
+        "a copy: holds no trial that one does not plan too, and is not counted",
+        "fewer: holds no trial that one does not plan too, and is not counted",
+    ]
+    assert copies["num_claims"].sum() == copies["num_ended"].sum() == copies["seconds"].sum() == 0
+    lines = index_lines(catalogue, runs / "index.html")
+    assert "studies: 2 complete, 2 not run, 2 copy" in lines[0]
+    assert [*copies["note"]] == lines[1:3]
+    page = to_html(catalogue)
+    assert all(note in page for note in copies["note"])

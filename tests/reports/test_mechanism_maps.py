@@ -1,0 +1,217 @@
+import re
+
+import numpy as np
+import pytest
+from make_ledger import make_ledger, make_result, make_study, one_factor
+from mechanism_ledger import depth_study, epoch_of, inside_ledger, measure
+
+from experiments.trials.trial import DIVERGED
+from reports import build_report, figures_of, to_document, to_html, to_latex, to_markdown
+from reports.analysis.layer_metrics import is_mechanism
+from reports.mechanism_maps import chosen_cells, counts_of, layer_maps, scalars_of
+
+GRADIENT = "mechanism/weight_gradient/"
+
+
+def maps_of(directory, study, measured):
+    report = build_report(make_ledger(directory, study, measured))
+    return {made.quantity.name: made for made in layer_maps(report, chosen_cells(report.study))}
+
+
+def by_layer(*rows, status="finished"):
+    """A trial that told these values of layers a, b, ... in each epoch."""
+    epochs = tuple({f"{GRADIENT}{'ab'[place]}": value for place, value in enumerate(row)} for row in rows)
+    if status == DIVERGED:
+        return make_result(status=status, epochs=epochs, diverged_epoch=len(epochs) - 1)
+    return make_result(0.5, epochs=epochs)
+
+
+def test_a_map_has_the_quantities_that_say_most_first(tmp_path):
+    report = build_report(inside_ledger(tmp_path))
+    assert [made.quantity.name for made in layer_maps(report, chosen_cells(report.study))] == [
+        *("weight_gradient", "activation_gradient", "saturated", "dead", "activation_std", "activation_mean"),
+        *("activation_drift", "update_ratio", "weight_norm"),
+    ]
+
+
+def test_a_value_is_the_mean_over_the_seeds_of_one_cell(tmp_path):
+    study = depth_study()
+    made = maps_of(tmp_path, study, measure)["weight_gradient"]
+    assert made.layers == ("stem", "block2", "block3", "block4", "head")
+    assert made.epochs.tolist() == [0, 1, 2]
+    place = list(chosen_cells(study).cells.values()).index(("relu", "4"))
+    told = [
+        epoch_of({"activation": "relu", "depth": "4"}, seed, 1)["mechanism/weight_gradient/block3"] for seed in range(3)
+    ]
+    assert made.values[place, 2, 1] == pytest.approx(np.mean(told))
+
+
+def test_a_network_without_a_layer_has_no_value_there(tmp_path):
+    made = maps_of(tmp_path, depth_study(), measure)["weight_gradient"]
+    places = list(chosen_cells(depth_study()).cells.values())
+    shallow = made.values[places.index(("relu", "2"))]
+    assert np.isnan(shallow).all(axis=1).tolist() == [False, False, True, True, False]
+
+
+def test_every_value_is_of_all_finished_trials_of_the_cell(tmp_path):
+    """Seed 0 has a NaN, seed 1 stops early, seed 2 diverges and counts nowhere."""
+
+    def measured(levels, seed):
+        rows = {0: ([1.0, 2.0], [np.nan, 4.0], [5.0, 6.0]), 1: ([3.0, 4.0], [5.0, 6.0]), 2: ([1e9, 1e9],)}[seed]
+        return by_layer(*rows, status=DIVERGED if seed == 2 else "finished")
+
+    made = maps_of(tmp_path, one_factor(seeds=3), measured)["weight_gradient"]
+    assert made.epochs.tolist() == [0, 1]
+    np.testing.assert_array_equal(made.values[0], [[2.0, np.nan], [3.0, 5.0]])
+
+
+def test_counts_say_what_the_other_trials_came_to(tmp_path):
+    results = {0: by_layer([1.0]), 1: by_layer([1.0], status=DIVERGED), 2: None}
+    report = build_report(make_ledger(tmp_path, one_factor(seeds=3), lambda _, seed: results[seed]))
+    assert counts_of(report, ("a",)) == (1, 3, "1 diverged, 1 pending")
+
+
+def test_a_quantity_of_somebody_else_is_drawn_last(tmp_path):
+    def measured(levels, seed):
+        return make_result(0.5, epochs=({"mechanism/own_thing/a": -1.0, "mechanism/weight_norm/a": 1.0},))
+
+    made = maps_of(tmp_path, one_factor(seeds=2), measured)
+    assert list(made) == ["weight_norm", "own_thing"]
+    assert (made["own_thing"].quantity.title, made["own_thing"].quantity.kind) == ("Own thing", "signed")
+
+
+def test_nothing_is_there_where_nothing_was_measured(tmp_path):
+    report = build_report(make_ledger(tmp_path, make_study(), lambda *_: make_result(0.5)))
+    assert layer_maps(report, chosen_cells(report.study)) == []
+    assert scalars_of(report) == []
+
+
+def test_cells_of_two_crossed_factors_stand_in_rows_and_columns():
+    chosen = chosen_cells(depth_study(depths=(2, 4, 8), exclude=[{"activation": "relu", "depth": 4}]))
+    assert chosen.cells == {
+        (0, 0): ("sigmoid", "2"),
+        (0, 1): ("sigmoid", "4"),
+        (0, 2): ("sigmoid", "8"),
+        (1, 0): ("relu", "2"),
+        (1, 2): ("relu", "8"),
+    }
+    assert chosen.says == ""
+
+
+def test_the_longer_factor_stands_in_columns_while_these_suffice():
+    wide = chosen_cells(depth_study(depths=(1, 2, 3, 4, 5, 6)))
+    assert max(wide.cells) == (1, 5)
+    tall = chosen_cells(depth_study(depths=(1, 2, 3, 4, 5, 6, 7)))
+    assert max(tall.cells) == (6, 1)
+
+
+def test_of_many_cells_those_near_the_reference_are_shown():
+    factors = {
+        name: {"key": f"model.init_args.{name}", "levels": [f"{name}0", f"{name}1", f"{name}2"]} for name in "abc"
+    }
+    chosen = chosen_cells(make_study(factors=factors))
+    assert chosen.says == "Of 27 cells, those that change one factor of the reference are drawn; curves.csv has all."
+    assert list(chosen.cells.values()) == [
+        ("a0", "b0", "c0"),
+        ("a0", "b0", "c1"),
+        ("a0", "b0", "c2"),
+        ("a0", "b1", "c0"),
+        ("a0", "b2", "c0"),
+        ("a1", "b0", "c0"),
+        ("a2", "b0", "c0"),
+    ]
+
+
+def test_of_many_levels_the_first_are_shown_and_four_stand_in_a_row():
+    chosen = chosen_cells(one_factor([f"l{number}" for number in range(20)]))
+    assert chosen.says == "Of 20 cells, the first 8 are drawn; curves.csv has all."
+    assert list(chosen.cells) == [(0, 0), (0, 1), (0, 2), (0, 3), (1, 0), (1, 1), (1, 2), (1, 3)]
+
+
+def test_the_ratio_of_gradients_is_the_first_scalar_and_then_the_gap_of_the_studys_metric(tmp_path):
+    def measured(levels, seed):
+        names = (
+            "gap/acc",
+            "gap/f1",
+            "gap/loss",
+            "mechanism/activation_gradient_ratio",
+            "mechanism/weight_gradient_ratio",
+        )
+        return make_result(0.5, epochs=(dict.fromkeys((*names, "mechanism/dead/a"), 0.5),))
+
+    assert scalars_of(build_report(make_ledger(tmp_path, one_factor(), measured))) == [
+        *("mechanism/weight_gradient_ratio", "gap/acc", "gap/loss", "mechanism/activation_gradient_ratio", "gap/f1")
+    ]
+
+
+def without(levels, seed):
+    """The trial of `measure` had its mechanisms not been measured."""
+    told = measure(levels, seed)
+    kept = [
+        {name: value for name, value in row.items() if not is_mechanism(name)} for row in (*told.epochs, told.metrics)
+    ]
+    return make_result(epochs=tuple(kept[:-1]), metrics=kept[-1])
+
+
+def both(tmp_path, **changes):
+    """The same study without and with 90 metrics of mechanisms."""
+    study = depth_study(**changes)
+    return [build_report(make_ledger(tmp_path / made.__name__, study, made)) for made in (without, measure)]
+
+
+def test_the_rest_of_a_report_is_the_same_with_hundreds_of_metrics_of_mechanisms(tmp_path):
+    plain, full = both(tmp_path)
+    assert len(full.trials.columns) > len(plain.trials.columns) + 50
+    for write in (to_markdown, to_latex):
+        assert write(full) == write(plain)
+    kept = [picture.name for picture in figures_of(full) if not picture.name.startswith(("mechanism", "scalar"))]
+    assert kept == [picture.name for picture in figures_of(plain)]
+    one, other = to_document(plain), to_document(full)
+    assert other["tables"] == one["tables"]
+    assert (one["elsewhere"], other["elsewhere"]) == (
+        {"curves": "curves.csv"},
+        {"curves": "curves.csv", "mechanisms": "trials.csv"},
+    )
+
+
+def test_the_table_of_trials_shows_other_metrics_and_counts_those_of_mechanisms(tmp_path):
+    plain, full = both(tmp_path)
+    one, other = (to_html(report).partition('aria-labelledby="trials"')[2] for report in (plain, full))
+    headers = [re.findall(r"<th [^>]*>([^<]*)</th>", text.partition("</thead>")[0]) for text in (one, other)]
+    assert headers[0] == headers[1]
+    more = sum(map(is_mechanism, full.trials.columns))
+    assert f"{more} metrics more in trials.csv, which has every trial and every digit." in other
+
+
+def test_what_a_claim_is_on_stays_among_the_trials(tmp_path):
+    claim = {"factor": "activation", "better": "relu", "than": "sigmoid", "says": "ReLU's gradients do not vanish."}
+    claims = {"vanish": claim | {"metric": {"name": "mechanism/weight_gradient_ratio", "goal": "max"}}}
+    report = build_report(make_ledger(tmp_path, depth_study(claims=claims), measure))
+    rows = to_document(report)["tables"]["trials"]
+    assert [name for name in rows[0] if is_mechanism(name)] == ["mechanism/weight_gradient_ratio"]
+
+
+OF_ALL = "which the study measures: 30 of 30 finished trials. A warning in the study's folder logs, or on the terminal,"
+
+
+@pytest.mark.parametrize(
+    ("measure", "metrics", "notes"),
+    [
+        (["dead", "gap"], {"mechanism/dead/act": 0.5, "gap/loss": 0.1}, []),
+        (["dead"], {"mechanism/dead/act": 0.5}, []),
+        (
+            ["dead", "gap"],
+            {},
+            [
+                f"Without mechanisms, {OF_ALL} says why.",
+                f"Without the generalisation gap, {OF_ALL} says why, unless there is no validation.",
+            ],
+        ),
+    ],
+)
+def test_trials_that_lack_what_is_measured_are_counted(measure, metrics, notes, tmp_path):
+    def measured(levels, seed):
+        return make_result(metrics={"test/acc": 0.9 + seed / 100, **metrics})
+
+    report = build_report(make_ledger(tmp_path / "s", make_study(mechanisms=measure), measured))
+    assert [note for note in report.notes if note.startswith("Without")] == notes

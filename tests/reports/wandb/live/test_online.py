@@ -1,0 +1,351 @@
+"""A study and W&B's own clients against a server on this machine: what arrives is what the ledger says.
+
+Everything is done by commands in processes of their own, whose only way out would be a proxy that refuses and tells.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from small_study import small_study
+from waiting_module import waiting_study
+from wandb_server import WandbServer
+
+from experiments import Ledger
+from reports.wandb import Place, place_of, run_of
+from reports.wandb.compare.offline_files import WrittenRun, is_own_key
+from reports.wandb.compare.verify import difference_of
+
+SLOW = pytest.mark.slow
+
+
+@pytest.fixture
+def server(wandb_server):
+    return wandb_server
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_study()
+
+
+def write_study(*, max_epochs=3, **changes):
+    study = small_study(**changes)
+    study["base"]["trainer"]["max_epochs"] = max_epochs
+    Path("mine.yaml").write_text(yaml.safe_dump(study))
+
+
+def start(server, *arguments, **variables):
+    command = [sys.executable, "-m", "ablate", *arguments]
+    support = str(Path(__file__).parents[3] / "support")
+    environment = os.environ | server.environment() | {"COLUMNS": "300", "PYTHONPATH": support} | variables
+    return subprocess.Popen(
+        command,
+        env=environment,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+def ablate(server, *arguments, code=0, **variables):
+    process = start(server, *arguments, **variables)
+    out, err = process.communicate(timeout=400)
+    assert process.returncode == code, out + err
+    assert "Traceback" not in out + err
+    return out + err
+
+
+def ledger(directory="runs/mine"):
+    return Ledger(Path(directory) / "ledger.sqlite", writable=False)
+
+
+def differences(server, directory="runs/mine", study_name="mine"):
+    """Of every planned trial, in what its run on the server differs from the ledger, or how many runs it has."""
+    place = place_of(Path(directory), study_name)
+    with ledger(directory) as opened:
+        contents = [run_of(opened.trial(trial["trial_id"]), study_name, place) for trial in opened.trials()]
+    runs = [as_written(run) for run in server.runs.values() if run.run_id != place.report_id]
+    found = []
+    for content in contents:
+        own = [run for run in runs if run.trial_id == content.config["trial"]]
+        found.append(difference_of(content, place, own[0]) if len(own) == 1 else f"is there {len(own)} times")
+    assert {run.trial_id for run in runs} <= {content.config["trial"] for content in contents}
+    return [difference for difference in found if difference is not None]
+
+
+def as_written(run):
+    """What the server stored, in the form that `verify` compares."""
+    return WrittenRun(
+        run_id=run.run_id,
+        name=run.name,
+        group=run.group,
+        job_type=run.job_type,
+        project=run.project,
+        config=without_own(run.config),
+        rows=[without_own(row) for row in run.history],
+        summary=without_own(run.summary),
+        exit_code=run.exit_code,
+    )
+
+
+def without_own(content):
+    return {key: value for key, value in content.items() if not is_own_key(key)}
+
+
+def statuses(directory="runs/mine"):
+    with ledger(directory) as opened:
+        return {status: count for status, count in opened.counts().items() if count}
+
+
+@SLOW
+@pytest.mark.parametrize("fuse", ["auto", "never"])
+def test_an_online_study_is_seen_while_it_trains_and_is_the_ledger_afterwards(server, fuse):
+    Path("mine.yaml").write_text(yaml.safe_dump(waiting_study(Path.cwd(), max_epochs=4)))
+    often = {"WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "0.2"}  # seconds; W&B's client sends every 15
+    process = start(server, "run", "mine.yaml", "--wandb", "online", "--fuse", fuse, **often)
+    while process.poll() is None and not any(run.history for run in list(server.runs.values())):
+        time.sleep(0.05)
+    seen = [(run.state, len(run.history)) for run in list(server.runs.values()) if run.history]
+    assert set(seen) == {("running", 1)}, process.communicate()  # epoch by epoch, not all at the end
+    Path("go").touch()
+    out, err = process.communicate(timeout=400)
+    assert process.returncode == 0, out + err
+    assert f"W&B: 4 runs and the report in {server.url}/loopback/ablation-suite" in out
+    assert differences(server) == []
+    with ledger() as opened:
+        assert {trial["backend"] for trial in opened.trials()} == {"fused" if fuse == "auto" else "lightning"}
+    assert "4 of 4 runs on the server agree with the ledger" in ablate(server, "wandb", "verify", "runs/mine")
+    rows = {key: len(run.history) for key, run in server.runs.items()}
+    out = ablate(server, "wandb", "push", "runs/mine")
+    assert "wrote 0 runs and the report; 4 runs there already" in out
+    assert {key: len(run.history) for key, run in server.runs.items()} == rows
+    assert differences(server) == []
+
+
+@SLOW
+def test_the_report_of_an_online_study_is_an_artifact_and_its_tables_are_in_its_run(server):
+    ablate(server, "run", "mine.yaml", "--wandb", "online", "--wandb-project", "p", "--wandb-group", "second try")
+    place = Place(project="p", group="second try")
+    run = server.runs[server.entity, "p", place.report_id]
+    assert (run.state, run.group, run.job_type, run.name) == ("finished", "second try", "aggregate", "report")
+    assert run.summary["tables/contrasts"]["nrows"] == 1
+    (artifact,) = [artifact for artifact in server.artifacts if artifact.type == "report"]
+    assert artifact.state == "COMMITTED"
+    assert artifact.collection == f"report-second-try-{place.digest}"
+    folder = Path("runs/mine/report")
+    assert artifact.files == {
+        name: (folder / name).read_bytes()
+        for name in ("index.html", "report.md", "tables.tex", "trials.csv", "contrasts.csv", "report.json")
+    }
+
+
+@SLOW
+def test_an_offline_study_is_uploaded_by_wandb_sync_or_by_push(server):
+    ablate(server, "run", "mine.yaml", "--wandb", "offline")
+    assert server.requests == []
+    folders = [str(path) for path in Path("runs/mine/wandb").glob("offline-run-*")]
+    assert len(folders) == 5
+    environment = os.environ | server.environment()
+    command = [sys.executable, "-m", "wandb", "sync", "--yes", *folders]
+    subprocess.run(command, env=environment, capture_output=True, check=True, timeout=120)
+    assert differences(server) == []
+    rows = {key: len(run.history) for key, run in server.runs.items()}
+    assert "wrote 0 runs and the report" in ablate(server, "wandb", "push", "runs/mine", "--wandb", "online")
+    assert {key: len(run.history) for key, run in server.runs.items()} == rows
+    assert [artifact.version for artifact in server.artifacts if artifact.type == "report"] == [0]
+
+
+@SLOW
+def test_trials_that_fail_and_diverge_are_ended_runs_that_say_so(server):
+    levels = {"good": "", "raising": "raises", "diverging": "diverges"}
+    study = {
+        "question": "?",
+        "base": {
+            "model": {"class_path": "user_module.UserModule"},
+            "data": {"class_path": "user_module.UserData"},
+            "trainer": {"max_epochs": 3, "accelerator": "cpu"},
+        },
+        "factors": {"fails": {"key": "model.init_args.fails", "levels": levels, "reference": "good"}},
+        "seeds": 1,
+        "metric": {"name": "test/loss", "goal": "min"},
+    }
+    Path("mine.yaml").write_text(yaml.safe_dump(study))
+    ablate(server, "run", "mine.yaml", "--wandb", "online", code=1)
+    assert statuses() == {"finished": 1, "failed": 1, "diverged": 1}
+    assert differences(server) == []
+    assert "3 of 3 runs on the server agree" in ablate(server, "wandb", "verify", "runs/mine")  # NaN among the rows
+    states = {run.name: run.state for run in server.runs.values()}
+    assert states["fails=raising, seed=0"] == "failed"
+    assert states["fails=diverging, seed=0"] == states["fails=good, seed=0"] == "finished"
+    failed = next(run for run in server.runs.values() if run.state == "failed")
+    assert [row["epoch"] for row in failed.history] == [0]  # told before it failed in the next
+    assert "the user's own error" in failed.summary["trial/error"]
+
+
+@SLOW
+@pytest.mark.parametrize("fault", ["500", "refused", "rejected key", "slow"])
+def test_a_server_that_fails_costs_no_trial_and_one_warning_and_push_makes_the_runs_afterwards(server, fault):
+    faults = {
+        "500": server.failing,
+        "refused": server.refusing,
+        "rejected key": server.rejecting_key,
+        "slow": lambda: server.delaying(1000),
+    }
+    with faults[fault]():
+        out = ablate(server, "run", "mine.yaml", "--wandb", "online")
+        assert out.count("W&B:") == 1
+        assert "the study goes on without it, and `ablate wandb push runs/mine` makes the runs afterwards" in out
+        assert statuses() == {"finished": 4}
+        assert "ablate: W&B: " in ablate(server, "wandb", "push", "runs/mine", code=2)
+    assert "wrote 4 runs and the report; 0 runs there" in ablate(server, "wandb", "push", "runs/mine")
+    assert differences(server) == []
+
+
+@pytest.fixture(params=[False, True], ids=["overwrites", "appends"])
+def either_server(request):
+    """Whether W&B's server forgets what a run held that begins again is not documented so that one could rely on it."""
+    with WandbServer(appends=request.param) as running:
+        yield running
+        assert running.unknown == []
+        assert running.trap.hosts == []
+
+
+@SLOW
+def test_ctrl_c_ends_runs_and_the_same_command_has_whole_ones_in_their_place(either_server):
+    server = either_server
+    write_study(max_epochs=100)
+    often = {"WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "0.2"}
+    process = start(server, "run", "mine.yaml", "--wandb", "online", "--fuse", "never", **often)
+    while not any(len(run.history) > 3 for run in list(server.runs.values())):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    interrupted = [run for run in server.runs.values() if run.state == "failed"]
+    assert interrupted
+    assert {run.summary["trial/status"] for run in interrupted} == {"interrupted"}
+    ablate(server, "run", "mine.yaml", "--wandb", "online")
+    assert differences(server) == []
+
+
+@SLOW
+def test_push_mends_what_lost_rows_was_deleted_or_stands_twice(either_server):
+    server = either_server
+    ablate(server, "run", "mine.yaml", "--wandb", "online")
+    assert differences(server) == []
+    lost, deleted, twice, whole = [key for key, run in server.runs.items() if run.job_type == "train"]
+    server.runs[lost].lines["wandb-history.jsonl"].pop(2)
+    server.runs.pop(deleted)
+    server.store.deleted.add(deleted)
+    copy = replace(server.runs[twice], run_id="another", storage_id="Run:another")
+    server.runs[(*twice[:2], "another")] = copy
+    out = ablate(server, "wandb", "verify", "runs/mine", code=1)
+    assert "1 of 4 runs on the server agree" in out
+    assert "has 2 rows, not 3" in out
+    assert "is missing" in out
+    assert "is there 2 times" in out
+    assert "wrote 2 runs and the report; 2 runs there already" in ablate(server, "wandb", "push", "runs/mine")
+    assert differences(server) == []
+    assert whole in server.runs
+    assert lost not in server.runs
+    assert "4 of 4 runs on the server agree" in ablate(server, "wandb", "verify", "runs/mine")
+
+
+@SLOW
+def test_killed_in_the_middle_offline_run_and_push_hold_every_trial_once_and_whole(server):
+    write_study(max_epochs=30, seeds=6)
+    process = start(server, "run", "mine.yaml", "--wandb", "offline", "--fuse", "never")
+    while not (Path("runs/mine/ledger.sqlite").exists() and num_finished() >= 4):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    kill_all(process)
+    assert 4 <= num_finished() < 12
+    assert "ended earlier; `ablate wandb push runs/mine` makes sure" in ablate(
+        server, "run", "mine.yaml", "--wandb", "offline", "--fuse", "never"
+    )
+    ablate(server, "wandb", "push", "runs/mine")
+    assert "12 of 12 runs in runs/mine/wandb agree" in ablate(server, "wandb", "verify", "runs/mine")
+    folders = [str(path) for path in Path("runs/mine/wandb").glob("offline-run-*")]
+    assert len(folders) == 13
+    command = [sys.executable, "-m", "wandb", "sync", "--yes", *folders]
+    subprocess.run(command, env=os.environ | server.environment(), capture_output=True, check=True, timeout=120)
+    assert len(server.runs) == 13
+    assert differences(server) == []
+
+
+def num_finished():
+    try:
+        with ledger() as opened:
+            return opened.counts()["finished"]
+    except Exception:  # noqa: BLE001 -- the file may be in the making
+        return 0
+
+
+def kill_all(process):
+    """kill -9 of the command and of everything that it started, W&B's processes too."""
+    import psutil
+
+    for child in psutil.Process(process.pid).children(recursive=True):
+        child.kill()
+    process.kill()
+    process.communicate()
+
+
+@SLOW
+def test_a_study_that_is_not_finished_is_pushed_as_it_is_and_marked(server):
+    write_study(max_epochs=100)
+    process = start(server, "run", "mine.yaml", "--fuse", "never")
+    while num_finished() < 1:
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    done = num_finished()
+    assert 1 <= done < 4
+    out = ablate(server, "wandb", "push", "runs/mine")
+    assert f"the study is not finished ({done} of 4 trials have ended), and its report in W&B says so" in out
+    run = server.runs[server.entity, "ablation-suite", Place(group="mine").report_id]
+    assert run.name == f"report (unfinished: {done} of 4 trials)"
+    assert run.summary["study/complete"] is False
+
+
+@SLOW
+def test_the_commands_of_the_readme_leave_runs_a_workspace_and_a_report(server):
+    readme = (Path(__file__).parents[4] / "README.md").read_text(encoding="utf-8")
+    (block,) = [text for text in re.findall(r"```console\n(.*?)```", readme, flags=re.DOTALL) if "--wandb" in text]
+    for line in block.splitlines():
+        words = line.partition("#")[0].split()
+        assert words[0] == "ablate"
+        out = ablate(server, *words[1:])
+    assert out.startswith(f"workspace: {server.url}/loopback/ablation-suite?nw=")
+    assert sorted(view.type for view in server.views) == ["project-view", "runs"]
+    assert differences(server, "runs/quickstart", "quickstart") == []
+    assert len(server.runs) == 31
+
+
+@SLOW
+def test_bad_input_is_told_before_anything_trains(server):
+    out = ablate(server, "run", "mine.yaml", "--wandb", "online", code=2, WANDB_API_KEY="")
+    assert "ablate: --wandb online: there is no API key for Weights & Biases; `wandb login` stores one" in out
+    assert "or use --wandb offline" in out
+    out = ablate(server, "run", "mine.yaml", "--wandb", "online", "--wandb-project", "a/b", code=2)
+    assert "ablate: --wandb-project 'a/b' holds '/', which W&B refuses in the name of a project" in out
+    assert not Path("runs").exists()
+    out = ablate(server, "run", "mine.yaml", "--wandb", "offline", code=2, WANDB_BASE_URL="notaurl")
+    assert "ablate: --wandb: a variable WANDB_... is not as it must be: " in out
+    assert "base_url" in out
+    out = ablate(server, "wandb", "push", "runs/none", code=2)
+    assert "there is no ledger" in out
+    assert server.requests == []

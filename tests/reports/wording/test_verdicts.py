@@ -1,0 +1,232 @@
+import math
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from experiments.study.study import Metric
+from reports.statistics.paired import paired_difference
+from reports.wording.verdicts import EQUIVALENT, HARMS, IMPROVES, UNDECIDED, Comparison, judge, sentence
+
+ACCURACY = Metric(name="test/acc", goal="max")
+LOSS = Metric(name="test/loss", goal="min")
+MIRROR = {IMPROVES: HARMS, HARMS: IMPROVES, EQUIVALENT: EQUIVALENT, UNDECIDED: UNDECIDED}
+
+
+def difference_of(*differences):
+    return paired_difference(np.array(differences), np.zeros(len(differences)))
+
+
+def words(differences, metric, *, p_adjusted=None, missing=None, left_out=0, num_contexts=1, context=""):
+    difference = difference_of(*differences)
+    comparison = Comparison(
+        factor="activation",
+        level="relu",
+        reference="sigmoid",
+        context=context,
+        num_contexts=num_contexts,
+        difference=difference,
+        num_seeds_left_out=left_out,
+        missing=missing or {},
+    )
+    verdict = judge(difference, difference.p_value if p_adjusted is None else p_adjusted, metric)
+    return sentence(comparison, verdict, metric)
+
+
+def test_the_goal_decides_what_a_difference_is():
+    difference = difference_of(0.010, 0.011, 0.012)
+    assert judge(difference, difference.p_value, ACCURACY).word == IMPROVES
+    assert judge(difference, difference.p_value, LOSS).word == HARMS
+
+
+def test_the_adjusted_p_value_decides_and_not_the_raw_one():
+    difference = difference_of(0.010, 0.011, 0.012)
+    assert difference.p_value < 0.05
+    assert judge(difference, 0.0500001, ACCURACY).word == UNDECIDED
+    assert judge(difference, 0.05, ACCURACY).word == UNDECIDED
+    assert judge(difference, 0.0499999, ACCURACY).word == IMPROVES
+
+
+def test_without_a_margin_nothing_is_equivalent():
+    nothing = difference_of(0.0, 0.0, 0.0)
+    assert judge(nothing, 1.0, ACCURACY).word == UNDECIDED
+    assert judge(nothing, 1.0, Metric(name="test/acc", margin=0.001)).word == EQUIVALENT
+
+
+def test_a_small_but_certain_difference_still_improves_below_the_margin():
+    difference = difference_of(0.0010, 0.0011, 0.0012)
+    verdict = judge(difference, difference.p_value, Metric(name="test/acc", margin=0.01))
+    assert (verdict.word, verdict.below_margin, str(verdict)) == (IMPROVES, True, "improves, below the margin")
+
+
+def test_a_wide_interval_is_undecided_even_when_its_mean_is_within_the_margin():
+    verdict = judge(difference_of(-0.5, 0.5, 0.0), 1.0, Metric(name="test/acc", margin=0.01))
+    assert (verdict.word, verdict.below_margin) == (UNDECIDED, False)
+
+
+@given(
+    st.lists(st.floats(min_value=-1, max_value=1, allow_subnormal=False), min_size=0, max_size=8),
+    st.sampled_from(["max", "min"]),
+    st.none() | st.floats(min_value=1e-3, max_value=2),
+)
+def test_flipping_the_sign_mirrors_the_verdict_and_flipping_the_goal_too_restores_it(values, goal, margin):
+    metric = Metric(name="m", goal=goal, margin=margin)
+    other = Metric(name="m", goal="min" if goal == "max" else "max", margin=margin)
+    one, flipped = difference_of(*values), difference_of(*(-value for value in values))
+    verdict = judge(one, one.p_value, metric)
+    mirrored = judge(flipped, flipped.p_value, metric)
+    restored = judge(flipped, flipped.p_value, other)
+    assert (mirrored.word, mirrored.below_margin) == (MIRROR[verdict.word], verdict.below_margin)
+    assert (restored.word, restored.below_margin) == (verdict.word, verdict.below_margin)
+
+
+def test_sentences_name_the_numbers_they_rest_on():
+    assert words([0.010, 0.012, 0.014], ACCURACY) == (
+        "activation: relu improves test/acc against sigmoid: +0.0120 (95 % interval +0.0070 to +0.0170, 3 seeds, "
+        "adjusted p = 0.009)."
+    )
+    assert words([0.010, 0.012, 0.014], LOSS).startswith("activation: relu harms test/loss against sigmoid: +0.0120 (")
+    assert words([0.001, -0.001, 0.0, 0.0], Metric(name="test/acc", margin=0.01)) == (
+        "activation: relu is equivalent to sigmoid in test/acc within ±0.01: 0.00000 "
+        "(90 % interval -0.00096 to +0.00096, 4 seeds)."
+    )
+    assert words([0.1, -0.1, 0.2], ACCURACY) == (
+        "activation: relu against sigmoid is undecided in test/acc: +0.07 (95 % interval -0.31 to +0.45, 3 seeds, "
+        "adjusted p = 0.529); at this spread, 3 seeds find a true difference of 0.50 four times in five."
+    )
+
+
+def test_a_sentence_never_says_that_there_is_no_effect():
+    for values in ([0.1, -0.1, 0.2], [0.0, 0.0], [0.0]):
+        assert not re.search(r"no (effect|difference)|insignificant", words(values, ACCURACY))
+
+
+def test_a_sentence_says_what_the_adjustment_did():
+    assert "; p = 0.009 alone, but not adjusted for the other contrasts" in words(
+        [0.010, 0.012, 0.014], ACCURACY, p_adjusted=0.09
+    )
+
+
+def test_a_sentence_says_that_the_seeds_cannot_tell_the_width():
+    assert "without any spread between seeds there is no interval" in words([0.5, 0.5], ACCURACY)
+
+
+def test_a_sentence_names_the_context_and_the_seeds_left_out():
+    text = words([0.1, 0.2], ACCURACY, context="init=he", left_out=2, missing={"diverged": 1, "failed": 1})
+    assert text.startswith("activation (init=he): ")
+    assert text.endswith("; 2 seeds left out (1 diverged, 1 failed).")
+
+
+@pytest.mark.parametrize(
+    ("values", "num_contexts", "why"),
+    [
+        ([0.1], 1, "a difference needs two complete seeds, and there is one"),
+        ([], 1, "a difference needs two complete seeds, and there is none"),
+        ([], 0, "no cell of the design has both"),
+    ],
+)
+def test_a_sentence_says_why_nothing_can_be_said(values, num_contexts, why):
+    expected = f"activation: relu against sigmoid is undecided in test/acc: {why}."
+    assert words(values, ACCURACY, p_adjusted=math.nan, num_contexts=num_contexts) == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "margin", "overlap", "end"),
+    [
+        (
+            [0.1, -0.1, 0.2],
+            0.2,
+            0,
+            "0.50 four times in five, and about 4 more seeds would probably decide for the margin of 0.2.",
+        ),
+        ([0.01, -0.01, 0.02], 0.2, 0, None),
+        (
+            [0.3, 0.1, 0.28, 0.12, 0.21],
+            0.2,
+            0,
+            "0.15 four times in five, enough for the margin of 0.2 unless the true difference lies between 0 and it.",
+        ),
+        (
+            [0.1, -0.1, 0.2],
+            1e-6,
+            0,
+            "0.50 four times in five, and no number of seeds would decide for the margin of 1e-06.",
+        ),
+        (
+            [0.1, -0.1, 0.2],
+            0.25,
+            1 / 2,
+            (
+                "0.79 four times in five, and no number of repetitions would decide for the margin of 0.25, since "
+                "folds share training examples."
+            ),
+        ),
+        (
+            [0.1, -0.1, 0.2],
+            0.45,
+            1 / 2,
+            (
+                "0.79 four times in five, and about 1 more repetition of the cross-validation would probably decide "
+                "for the margin of 0.45."
+            ),
+        ),
+    ],
+)
+def test_what_is_undecided_says_what_the_seeds_find_and_how_many_more_decide(values, margin, overlap, end):
+    difference = paired_difference(np.array(values), np.zeros(len(values)), overlap=overlap)
+    comparison = Comparison(
+        factor="x",
+        level="b",
+        reference="a",
+        context="",
+        num_contexts=1,
+        difference=difference,
+        num_seeds_left_out=0,
+        missing={},
+        unit="fold" if overlap else "seed",
+    )
+    metric = Metric(name="test/acc", margin=margin)
+    text = sentence(comparison, judge(difference, 0.5, metric), metric)
+    assert text.endswith(end) if end else "four times in five" not in text
+
+
+def test_more_seeds_decide_as_often_as_is_promised():
+    difference = difference_of(0.1, -0.1, 0.2)
+    outlook = judge(difference, 0.5, Metric(name="m", margin=0.2)).outlook
+    num_seeds = int(difference.n + outlook.more)
+    draws = np.random.default_rng(0).normal(size=(20_000, num_seeds)) * difference.sd
+    half = draws.std(axis=1, ddof=1) / math.sqrt(num_seeds)
+    equal = np.abs(draws.mean(axis=1)) + stats.t.ppf(0.95, num_seeds - 1) * half < 0.2
+    found = np.abs(draws.mean(axis=1) + 0.2) > stats.t.ppf(0.975, num_seeds - 1) * half
+    assert min(np.mean(equal), np.mean(found)) == pytest.approx(0.8, abs=0.08)
+    assert min(np.mean(equal), np.mean(found)) >= 0.79
+
+
+def test_an_interaction_is_a_sentence_on_two_contexts():
+    difference = difference_of(0.010, 0.012, 0.014)
+    comparison = Comparison(
+        factor="activation × init",
+        level="relu",
+        reference="sigmoid",
+        context="",
+        num_contexts=1,
+        difference=difference,
+        num_seeds_left_out=0,
+        missing={},
+        under=("init=he", "init=xavier"),
+    )
+    text = sentence(comparison, judge(difference, 0.01, ACCURACY), ACCURACY)
+    assert text.startswith(
+        "activation × init: relu against sigmoid does more for test/acc under init=he than under init=xavier: +0.0120 ("
+    )
+    small = Metric(name="test/acc", margin=0.1)
+    assert "does the same for test/acc under init=he as under init=xavier, within ±0.1: " in sentence(
+        comparison, judge(difference, 0.5, small), small
+    )
+    assert (
+        "whether relu against sigmoid does more for test/acc under init=he than under init=xavier is undecided: "
+        in (sentence(comparison, judge(difference, 0.5, ACCURACY), ACCURACY))
+    )
