@@ -5,7 +5,7 @@ import signal
 import sys
 from typing import Any, NoReturn
 
-INTERRUPTED = 130
+WRONG_INPUT, INTERRUPTED = 2, 130
 
 
 def main() -> int:
@@ -13,8 +13,13 @@ def main() -> int:
     is_usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # else Ctrl-C is ignored, as by nohup
     if is_usual:
         signal.signal(signal.SIGINT, _end)
-    from ablate.commands import main as run_command
+    from ablation_suite.names import NameClashError
 
+    try:
+        from ablate.commands import main as run_command
+    except NameClashError as error:
+        sys.stderr.write(f"ablate: {error}\n")
+        return WRONG_INPUT
     try:
         if is_usual:
             signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from ablation_suite.names import find_clash
 from experiments.errors import InputError
 
 from .arguments import (
@@ -58,13 +59,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _look_in_current_folder() -> None:
-    """Find a user's own module.Class, as `python -m` does; but a folder reports/ of theirs does not hide ours.
+    """Find a user's own module.Class, as `python -m` does.
 
-    In a checkout our packages are found last otherwise, after any folder of the same name.
+    Raises:
+        InputError: when a file or package of the folder has the name of one of the suite's.
     """
-    ours = Path(__file__).resolve().parents[1]
-    is_checkout = (ours / "pyproject.toml").exists()
-    sys.path[:0] = [*([str(ours)] if is_checkout else []), os.getcwd()]  # noqa: PTH109
+    sys.path.insert(0, os.getcwd())  # noqa: PTH109 -- sys.path holds texts
+    if (clash := find_clash()) is not None:
+        raise InputError(clash)
 
 
 def _interrupt(number: int, frame: Any) -> NoReturn:  # noqa: ARG001 -- the form of a signal handler

@@ -1,5 +1,7 @@
 """What is varied, and getting it trained: studies, designs, pairing, runners and the ledger."""
 
+import ablation_suite  # noqa: F401 -- the names of the suite's packages are the suite's from here on
+
 from .errors import DirectoryError, InputError, LedgerError, Problem, StudyError
 from .execution.driver import Patience
 from .execution.run import Outcome, run

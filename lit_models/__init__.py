@@ -1,5 +1,7 @@
 """Small networks for Lightning, each a stack of named ingredients that a study can switch on, off or over."""
 
+from pkgutil import extend_path
+
 from lit_models.activations import Activation, make_activation
 from lit_models.classifier import Classifier, Head
 from lit_models.convnet import ConvNet, conv_size
@@ -19,6 +21,8 @@ from lit_models.recurrent import Recurrent
 from lit_models.regressor import Regressor
 from lit_models.sequences import SequenceClassifier, SequenceRegressor
 from lit_models.text_convnet import TextConvNet
+
+__path__ = extend_path(__path__, __name__)  # modules of a user's folder of this name are found beside these
 
 __all__ = [
     "MLP",

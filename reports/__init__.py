@@ -1,5 +1,7 @@
 """What a study came to: tidy frames, paired statistics, verdicts and the files of a report. No torch."""
 
+import ablation_suite  # noqa: F401 -- the names of the suite's packages are the suite's from here on
+
 from .analysis.cells import cell_table, outcomes_of
 from .analysis.claims import claim_table
 from .analysis.contrasts import contrast_table

@@ -19,6 +19,7 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser
 
+from ablation_suite.names import NameClashError
 from experiments.errors import Problem
 from experiments.text import choices
 
@@ -281,6 +282,8 @@ def _imported(path: str) -> Any:
         return f"{path!r} is not a class path; write module.Class, such as lit_models.MLP"
     try:
         module = importlib.import_module(module_name)
+    except NameClashError as error:
+        return f"{path} cannot be imported: {error}"
     except ModuleNotFoundError as error:
         return f"{path} cannot be imported: there is no module {error.name!r} on the Python path"
     except Exception as error:  # noqa: BLE001 -- a user's module may raise anything while it is imported

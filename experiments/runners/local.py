@@ -68,7 +68,7 @@ class LocalRunner:
         if has_forkserver:
             self._context = multiprocessing.get_context("forkserver")
             if preload:
-                self._context.set_forkserver_preload([f"{__package__}.preload"])
+                self._context.set_forkserver_preload(["ablation_suite", f"{__package__}.preload"])
                 self._environment[PRELOAD] = ",".join(preload)
         else:  # Windows: each worker imports for itself
             self._context = multiprocessing.get_context("spawn")

@@ -195,7 +195,7 @@ class _RayProcess:
             if not settings["num_gpus"]:
                 environment["CUDA_VISIBLE_DEVICES"] = ""
         self._process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-c", f"from {__package__}.ray_process import main; main()"],
+            [sys.executable, "-c", f"import ablation_suite; from {__package__}.ray_process import main; main()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

@@ -1,0 +1,125 @@
+"""The suite's package names beside a user's packages of the same names.
+
+The suite's packages are called experiments, reports, lit_models, datamodules and ablate, and projects have folders of
+these names too. Python takes whichever comes first on its path, and with an editable installation even a folder without
+`__init__.py` comes before the suite. `claim_names` makes the order certain: the suite's packages stay the suite's, the
+modules of a user's lit_models/ and datamodules/ are found beside them (`pkgutil.extend_path` in both), and what cannot
+work is one sentence that says what to rename. docs/design/packaging.md has the reasons.
+"""
+
+import importlib.util
+import os
+import site
+import sys
+import sysconfig
+from collections.abc import Iterator, Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+
+SHARED = ("lit_models", "datamodules")
+"""Packages in which a user's modules are found beside the suite's."""
+
+NAMES = ("ablate", "experiments", "reports", *SHARED)
+
+HOME = Path(__file__).absolute().parents[1]
+"""The folder that holds the suite's packages: site-packages, or a checkout."""
+
+
+class NameClashError(ImportError):
+    """A user's file or package has the name of one of the suite's. The message says what to rename."""
+
+
+def claim_names() -> None:
+    """Have this process find the suite's packages under their names, whatever comes first on `sys.path`."""
+    if str(HOME) not in sys.path:  # an editable installation may do without
+        sys.path.append(str(HOME))
+    if not any(isinstance(finder, _SuiteFinder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _SuiteFinder())
+
+
+def find_clash() -> str | None:
+    """Return the sentence about the first of a user's files that hides one of the suite's or is hidden by it.
+
+    Looks in all folders of `sys.path` but the suite's own and those of installed packages.
+    """
+    return next((clash for name in NAMES for clash in _clashes(name)), None)
+
+
+class _SuiteFinder(MetaPathFinder):
+    """Finds the suite's packages before any other finder; all else is left to the others."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return where a package of the suite is; raise NameClashError where a user's has its name."""
+        name, _, module = fullname.partition(".")
+        if name not in NAMES:
+            return None
+        if not module:
+            for clash in _clashes(name):
+                raise NameClashError(clash, name=fullname)
+            folder = HOME / name
+            return importlib.util.spec_from_file_location(
+                fullname, folder / "__init__.py", submodule_search_locations=[str(folder)]
+            )
+        if name not in SHARED and not _has_module(HOME / name, module):
+            for folder in _user_folders(name):
+                if _has_module(folder, module):
+                    raise NameClashError(_sentence(folder, f"{name} is a package of the suite"), name=fullname)
+        return None
+
+
+def _clashes(name: str) -> Iterator[str]:
+    """Sentences about what a user's folders have under the name of one of the suite's packages."""
+    for folder in _user_folders(name):
+        if name in SHARED:
+            ours = _module_names(HOME / name)
+            for path in sorted(folder.iterdir()):
+                if path.stem in ours and path.stem != "__init__" and _is_module(path):
+                    yield _sentence(path, f"{name}.{path.stem} is a module of the suite")
+        elif (folder / "__init__.py").exists():
+            yield _sentence(folder, f"{name} is a package of the suite")
+    for entry in _user_entries():
+        if (path := entry / f"{name}.py").is_file():
+            yield _sentence(path, f"{name} is a package of the suite")
+
+
+def _sentence(path: Path, reason: str) -> str:
+    project = path.parent / "pyproject.toml" if path.name in NAMES else path.parents[1] / "pyproject.toml"
+    if project.exists() and 'name = "ablation-suite"' in project.read_text(encoding="utf-8", errors="replace"):
+        return (
+            f"{path}: {project.parent} is a checkout of the suite, but {HOME} is installed; use `uv run` there, or "
+            "work in another folder"
+        )
+    return f"{path}: {reason}, and only one of the two can be imported by this name; rename yours"
+
+
+def _user_entries() -> list[Path]:
+    """Folders of `sys.path` that are a user's: not the suite's home, nor a place for installed packages."""
+    installed = [HOME, *map(Path, sysconfig.get_paths().values()), *map(Path, site.getsitepackages())]
+    entries = dict.fromkeys(Path(entry or os.getcwd()).absolute() for entry in sys.path)  # noqa: PTH109
+    return [entry for entry in entries if entry.is_dir() and not any(_is_same(entry, other) for other in installed)]
+
+
+def _user_folders(name: str) -> list[Path]:
+    return [entry / name for entry in _user_entries() if (entry / name).is_dir()]
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    return one == other or (other.exists() and one.samefile(other))
+
+
+def _is_module(path: Path) -> bool:
+    return path.suffix == ".py" or (path / "__init__.py").exists()
+
+
+def _module_names(folder: Path) -> set[str]:
+    return {path.stem for path in folder.iterdir() if _is_module(path)}
+
+
+def _has_module(folder: Path, module: str) -> bool:
+    """Whether a package's folder has a module or sub-package, given by its dotted name within the package."""
+    path = folder.joinpath(*module.split("."))
+    return path.with_name(f"{path.name}.py").exists() or path.is_dir()

@@ -1,0 +1,110 @@
+"""A user's folders that have the names of the suite's packages: the sentences about what cannot work."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ablation_suite.names import HOME, find_clash
+
+
+def run_python(project, *arguments):
+    """A process in a user's folder, with this checkout on its path."""
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=project, capture_output=True, text=True, check=False, timeout=300
+    )
+
+
+def run_ablate(project, *arguments):
+    program = Path(sys.executable).with_name("ablate")
+    return subprocess.run([program, *arguments], cwd=project, capture_output=True, text=True, check=False, timeout=300)
+
+
+def write(project, *names, text=""):
+    for name in names:
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("file", "named"),
+    [
+        ("experiments/__init__.py", "experiments: experiments is a package of the suite"),
+        ("reports/__init__.py", "reports: reports is a package of the suite"),
+        ("reports.py", "reports.py: reports is a package of the suite"),
+        ("ablate/__init__.py", "ablate: ablate is a package of the suite"),
+        ("datamodules/mnist.py", "datamodules/mnist.py: datamodules.mnist is a module of the suite"),
+        ("lit_models/mlp/__init__.py", "lit_models/mlp: lit_models.mlp is a module of the suite"),
+        ("lit_models.py", "lit_models.py: lit_models is a package of the suite"),
+    ],
+)
+def test_the_command_says_in_one_sentence_what_to_rename(file, named, tmp_path):
+    write(tmp_path, file)
+    ended = run_ablate(tmp_path, "list")
+    sentence = f"ablate: {tmp_path}/{named}, and only one of the two can be imported by this name; rename yours\n"
+    assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", sentence)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        ("experiments/notes.txt", "reports/june/index.html", "ablate/study.yaml"),
+        ("datamodules/mine.py", "lit_models/mine.py", "datamodules/mnist/train.csv"),
+        ("datamodules/__init__.py", "lit_models/__init__.py", "lit_models/mine/__init__.py"),
+    ],
+)
+def test_folders_that_hide_nothing_are_no_clash(files, tmp_path, monkeypatch):
+    write(tmp_path, *files)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert find_clash() is None
+
+
+def test_a_script_hears_of_its_package_once_it_uses_the_suite(tmp_path):
+    write(tmp_path, "reports/__init__.py")
+    write(tmp_path, "script.py", text="import experiments\nfrom reports import load_trials\n")
+    ended = run_python(tmp_path, "script.py")
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1] == (
+        f"ablation_suite.names.NameClashError: {tmp_path}/reports: reports is a package of the suite, and only one of "
+        "the two can be imported by this name; rename yours"
+    )
+
+
+def test_a_module_in_a_folder_called_experiments_is_told_to_move(tmp_path):
+    write(tmp_path, "experiments/utils.py")
+    ended = run_python(tmp_path, "-c", "import experiments; import experiments.utils")
+    assert ended.stderr.splitlines()[-1].startswith(
+        f"ablation_suite.names.NameClashError: {tmp_path}/experiments: experiments is a package of the suite"
+    )
+    write(
+        tmp_path,
+        "study.yaml",
+        text="question: Why?\nbase: {model: {class_path: experiments.utils.Net}}\nmetric: {name: val/acc}\n"
+        "factors: {lr: {key: model.init_args.lr, levels: [1, 2]}}\nseeds: 2\n",
+    )
+    ended = run_python(tmp_path, "-m", "ablate", "check", "study.yaml")
+    assert ended.returncode == 2
+    assert f"cannot be imported: {tmp_path}/experiments: experiments is a package of the suite" in ended.stderr
+
+
+def test_another_checkout_of_the_suite_is_named_as_one(tmp_path):
+    write(tmp_path, "experiments/__init__.py")
+    write(tmp_path, "pyproject.toml", text='[project]\nname = "ablation-suite"\n')
+    ended = run_ablate(tmp_path, "list")
+    assert ended.returncode == 2
+    assert ended.stderr == (
+        f"ablate: {tmp_path}/experiments: {tmp_path} is a checkout of the suite, but {HOME} is installed; use "
+        "`uv run` there, or work in another folder\n"
+    )
+
+
+def test_shared_packages_are_merged_wherever_a_users_come_first(tmp_path):
+    write(tmp_path, "datamodules/__init__.py", text="raise RuntimeError('not imported')\n")
+    write(tmp_path, "datamodules/mine.py", text="WHOSE = 'mine'\n")
+    code = (
+        "import sys, ablation_suite; sys.path.insert(0, '.')\n"
+        "import datamodules, datamodules.mine; print(datamodules.mine.WHOSE, hasattr(datamodules, 'MNIST'))"
+    )
+    ended = run_python(tmp_path, "-c", code)
+    assert (ended.stdout, ended.stderr) == ("mine True\n", "")
