@@ -5,7 +5,7 @@ import signal
 import sys
 from typing import Any, NoReturn
 
-WRONG_INPUT, INTERRUPTED = 2, 130
+from .exit_codes import ExitCode
 
 
 def main() -> int:
@@ -19,7 +19,7 @@ def main() -> int:
         from ablate.commands import main as run_command
     except NameClashError as error:
         sys.stderr.write(f"ablate: {error}\n")
-        return WRONG_INPUT
+        return ExitCode.WRONG_INPUT
     try:
         if is_usual:
             signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -32,7 +32,7 @@ def _end(*_: Any) -> NoReturn:
     """At once: an exception within an import may become another, and nothing is open yet."""
     sys.stderr.write("ablate: interrupted\n")
     sys.stderr.flush()
-    os._exit(INTERRUPTED)
+    os._exit(ExitCode.INTERRUPTED)
 
 
 if __name__ == "__main__":

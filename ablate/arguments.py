@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from experiments.errors import InputError
 
+from .exit_codes import ExitCode
+
 if TYPE_CHECKING:
     from rich.console import Console
 
     from experiments.study.study import Study
-
-
-DONE, SOME_FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130  # exit codes, told by `ablate --help`
 
 
 def add_study(parser: argparse.ArgumentParser) -> None:
@@ -95,4 +94,4 @@ def quiet_imports() -> Iterator[None]:
 def _end(*_: Any) -> NoReturn:
     sys.stderr.write("ablate: interrupted\n")
     sys.stderr.flush()
-    os._exit(INTERRUPTED)
+    os._exit(ExitCode.INTERRUPTED)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.errors import InputError
 
-from .arguments import DONE, make_console
+from .arguments import make_console
+from .exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -65,7 +66,7 @@ def _list(arguments: argparse.Namespace) -> int:
     noun = "study" if len(entries) == 1 else "studies"
     num_trials = sum(entry.num_trials for entry in entries)
     console.print(Text(f"{len(entries)} {noun}, {num_trials} trials{expected}; `{runs}` trains them"), soft_wrap=True)
-    return DONE
+    return ExitCode.DONE
 
 
 def _size(entry: "Entry") -> str:
@@ -82,4 +83,4 @@ def _index(arguments: argparse.Namespace) -> int:
     if parent.is_dir() and not (parent / LEDGER).exists() and not any(parent.glob(f"*/{LEDGER}")):
         raise InputError(f"{parent}: holds no study's folder; `ablate run --all --out {parent}` fills it")
     print_index(arguments.directory, make_console())
-    return DONE
+    return ExitCode.DONE

@@ -1,8 +1,4 @@
-"""The command `ablate`. No logic: it reads arguments, calls, prints, and turns errors into exit codes.
-
-Exit codes: 0 done; 1 some trials failed, or a gradient differs; 2 the input is wrong; 130 interrupted, and where
-something is kept, the same command continues.
-"""
+"""The command `ablate`. No logic: it reads arguments, calls, prints, and turns errors into exit codes."""
 
 import argparse
 import contextlib
@@ -17,16 +13,13 @@ from ablation_suite.names import find_clash
 from experiments.errors import InputError
 
 from .arguments import (
-    DONE,
-    INTERRUPTED,
-    SOME_FAILED,
-    WRONG_INPUT,
     add_study,
     make_console,
     study_of,
     use_data_dir,
 )
 from .catalogue import add_catalogue
+from .exit_codes import ExitCode, exit_code_text
 from .gradcheck import add_gradcheck
 from .run import add_run, print_report_of
 from .wandb import add_mirror, add_wandb, mirror_of
@@ -48,14 +41,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return command(arguments)
     except InputError as error:
         print(f"ablate: {error}", file=sys.stderr)  # noqa: T201
-        return WRONG_INPUT
+        return ExitCode.WRONG_INPUT
     except KeyboardInterrupt:
         continues = "; the same command continues" if getattr(arguments, "continues", False) else ""
         print(f"ablate: interrupted{continues}", file=sys.stderr)  # noqa: T201
-        return INTERRUPTED
+        return ExitCode.INTERRUPTED
     except BrokenPipeError:  # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return DONE
+        return ExitCode.DONE
 
 
 def _look_in_current_folder() -> None:
@@ -96,7 +89,7 @@ def _check(arguments: argparse.Namespace) -> int:
     print_plan(study, groups, planned.notes, console)
     for line in can_find:
         console.print(f"- {line}", markup=False, emoji=False, soft_wrap=True)
-    return DONE
+    return ExitCode.DONE
 
 
 def _trial(arguments: argparse.Namespace) -> int:
@@ -116,7 +109,7 @@ def _trial(arguments: argparse.Namespace) -> int:
             mirror.wait_until_ready()
         outcome = run_trial(study, arguments.trial, directory, sinks=[] if mirror is None else [mirror])
         console.print(outcome_text(outcome, study.metric.name), markup=False, emoji=False, soft_wrap=True)
-    return SOME_FAILED if outcome.has_failed else DONE
+    return ExitCode.SOME_FAILED if outcome.has_failed else ExitCode.DONE
 
 
 def _status(arguments: argparse.Namespace) -> int:
@@ -129,10 +122,10 @@ def _status(arguments: argparse.Namespace) -> int:
         from .watch import watch
 
         watch(arguments.directory, make_console())
-        return DONE
+        return ExitCode.DONE
     with Ledger(arguments.directory / LEDGER, writable=False) as ledger:
         print_status(ledger, is_in_use(arguments.directory), make_console())
-    return DONE
+    return ExitCode.DONE
 
 
 def _retry(arguments: argparse.Namespace) -> int:
@@ -144,7 +137,7 @@ def _retry(arguments: argparse.Namespace) -> int:
         count = ledger.retry()
     again = "; `ablate run` trains them" if count else ""
     make_console().print(f"{count} failed trials are pending again{again}")
-    return DONE
+    return ExitCode.DONE
 
 
 def _show(arguments: argparse.Namespace) -> int:
@@ -155,7 +148,7 @@ def _show(arguments: argparse.Namespace) -> int:
 
     with Ledger(arguments.directory / LEDGER, writable=False) as ledger:
         sys.stdout.write(trial_text(ledger.trial(_trial_id(ledger, arguments.trial))))
-    return DONE
+    return ExitCode.DONE
 
 
 def _trial_id(ledger: "Ledger", text: str) -> str:
@@ -179,13 +172,13 @@ def _trial_id(ledger: "Ledger", text: str) -> str:
 def _report(arguments: argparse.Namespace) -> int:
     if arguments.other is None:
         print_report_of(arguments.directory, make_console())
-        return DONE
+        return ExitCode.DONE
     from reports import build_report, compare_reports, print_changes
 
     before, after = build_report(arguments.directory), build_report(arguments.other)
     names = (str(arguments.directory), str(arguments.other))
     print_changes(compare_reports(before, after), names, make_console(), after.study.metric.margin)
-    return DONE
+    return ExitCode.DONE
 
 
 # ---- arguments -----------------------------------------------------------------------------------------------------
@@ -195,8 +188,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ablate",
         description="Ablation studies for PyTorch Lightning: paired by seed, recorded in a ledger, given verdicts.",
-        epilog="Exit codes: 0 done; 1 some trials failed, or a gradient differs; 2 the input is wrong; "
-        "130 interrupted.",
+        epilog=exit_code_text(),
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 

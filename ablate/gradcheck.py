@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 from experiments.gradients.check_gradients import NUM_ENTRIES, TOLERANCE
 
 from .arguments import add_study, make_console, quiet_imports, study_of, use_data_dir
+from .exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from experiments.gradients import GradientCheck, ParameterCheck
 
-AGREES, DIFFERS = 0, 1
 """Exit codes."""
 
 
@@ -55,7 +55,7 @@ def _gradcheck(arguments: argparse.Namespace) -> int:
     trial = trials[0] if arguments.trial is None else find_trial(trials, arguments.trial, study)
     check = check_trial(trial, num_entries=arguments.entries, tolerance=arguments.tolerance)
     print_check(check, str(trial), make_console())
-    return AGREES if check.agrees else DIFFERS
+    return ExitCode.DONE if check.agrees else ExitCode.SOME_FAILED
 
 
 def print_check(check: "GradientCheck", trial: str, console: "Console") -> None:

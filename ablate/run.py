@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.errors import InputError, StudyError
 
-from .arguments import DONE, SOME_FAILED, add_changes, changes_of, make_console, study_of, use_data_dir
+from .arguments import add_changes, changes_of, make_console, study_of, use_data_dir
 from .catalogue import print_index
+from .exit_codes import ExitCode
 from .wandb import add_mirror, mirror_of, print_mirrored
 
 if TYPE_CHECKING:
@@ -100,7 +101,11 @@ def _run(arguments: argparse.Namespace) -> int:
             meanwhile=meanwhile,
         )
 
-    return SOME_FAILED if _trained(arguments, study, directory, train, console).counts["failed"] else DONE
+    return (
+        ExitCode.SOME_FAILED
+        if _trained(arguments, study, directory, train, console).counts["failed"]
+        else ExitCode.DONE
+    )
 
 
 def _trained(
@@ -170,6 +175,7 @@ def _run_all(arguments: argparse.Namespace) -> int:
         run_all,
         summary_lines,
     )
+    from experiments.ledger.study_folder import check_folder
     from experiments.study.catalogue import catalogue, in_chapter
 
     if arguments.study is not None:
@@ -196,6 +202,8 @@ def _run_all(arguments: argparse.Namespace) -> int:
             _import_reports()
 
         def train(job: "Job") -> "Outcome":
+            check_folder(job.directory, job.study)
+
             def on_places(sinks: list[Any], meanwhile: Callable[[], None]) -> "Outcome":  # noqa: ARG001 -- done above
                 return run_on(
                     places,
@@ -215,7 +223,7 @@ def _run_all(arguments: argparse.Namespace) -> int:
         tell(line)
     print_index(parent, console)
     has_failed = refused or any(each.state in {WITH_FAILED, NOT_FINISHED} for each in ended)
-    return SOME_FAILED if has_failed else DONE
+    return ExitCode.SOME_FAILED if has_failed else ExitCode.DONE
 
 
 def _load_all(

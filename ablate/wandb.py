@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .arguments import add_study, make_console, study_of, use_data_dir
+from .exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from experiments.study.study import Study
     from reports.wandb import Place, WandbSink
 
-DONE, SOME_DIFFER = 0, 1
 _MOST_SHOWN = 10  # runs that differ
 
 
@@ -135,7 +135,7 @@ def _push(arguments: argparse.Namespace) -> int:
             markup=False,
             soft_wrap=True,
         )
-    return DONE
+    return ExitCode.DONE
 
 
 def _verify(arguments: argparse.Namespace) -> int:
@@ -160,7 +160,7 @@ def _verify(arguments: argparse.Namespace) -> int:
         console.print(
             f"`ablate wandb push {arguments.directory}` writes what is missing or differs", markup=False, soft_wrap=True
         )
-    return SOME_DIFFER if differ else DONE
+    return ExitCode.SOME_FAILED if differ else ExitCode.DONE
 
 
 def _dashboard(arguments: argparse.Namespace) -> int:
@@ -173,13 +173,13 @@ def _dashboard(arguments: argparse.Namespace) -> int:
     dashboard = dashboard_of(report, place)
     if arguments.dry_run:
         sys.stdout.write(to_json(dashboard))
-        return DONE
+        return ExitCode.DONE
     from reports.wandb.dashboard.save import save_dashboard
 
     workspace, story = save_dashboard(dashboard)
     remember(arguments.directory, place)
     sys.stdout.write(f"workspace: {workspace}\nreport:    {story}\n")
-    return DONE
+    return ExitCode.DONE
 
 
 def _sweep(arguments: argparse.Namespace) -> int:
@@ -204,7 +204,7 @@ def _sweep(arguments: argparse.Namespace) -> int:
             remember(directory, place)
     if arguments.file is None:
         sys.stdout.write(text)
-        return DONE
+        return ExitCode.DONE
     write_sweep(arguments.file, text)
     make_console().print(
         f"{arguments.file}: {len(planned.trials)} trials; `wandb sweep {arguments.file}` makes the sweep and names its "
@@ -212,7 +212,7 @@ def _sweep(arguments: argparse.Namespace) -> int:
         markup=False,
         soft_wrap=True,
     )
-    return DONE
+    return ExitCode.DONE
 
 
 def _study_name(directory: Path) -> str:

@@ -225,7 +225,10 @@ class Driver:
 
 def train_group(argument: tuple[Group, Path], emit: Any) -> list[tuple[str, Result]] | NotFused | PartLost:
     """What a worker does with a group: results by trial id. It imports torch, which the command does not."""
-    with contextlib.chdir("."):  # a trial that goes elsewhere must not take the next one, or the command, with it
+    from experiments.training.caller_state import kept_caller_state
+
+    # A trial that goes to another folder must not take the next one, or the command, with it.
+    with kept_caller_state(), contextlib.chdir("."):
         return _trained(*argument, emit)
 
 

@@ -1,10 +1,11 @@
 """A study, a folder and a runner become finished trials: check, plan, group, train what is pending."""
 
+import contextlib
 import importlib.metadata
 import json
 import os
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from experiments.trials.trial import Group, Plan, Trial
 
 from .driver import Driver, Patience, Sink
 
+DATA_DIR = "ABLATE_DATA_DIR"
 RUNNERS = ("local", "inline", "ray")
 _TRIES_TO_PLAN = 3  # a worker that is lost meanwhile may be the machine's fault
 FUSE = ("auto", "always", "never")
@@ -85,11 +87,9 @@ def run(
     """
     study = study if isinstance(study, Study) else load_study(study)
     directory = Path(directory) if directory is not None else Path("runs") / study.name
-    if data_dir is not None:
-        os.environ["ABLATE_DATA_DIR"] = str(Path(data_dir).absolute())
     check_fuse(fuse)
     check_folder(directory, study)
-    with make_runner(runner, study, workers, devices, address) as places:
+    with data_folder(data_dir), make_runner(runner, study, workers, devices, address) as places:
         if meanwhile is not None and runner != "inline":
             meanwhile()
         return run_on(places, study, directory, fuse=fuse, patience=patience, wait=wait, sinks=sinks)
@@ -105,12 +105,14 @@ def run_on(
     wait: Callable[[str], None] | None = None,
     sinks: Sequence[Sink] = (),
 ) -> Outcome:
-    """`run` on a runner that is there, which may serve one study after the other, and imports once for all of them."""
+    """`run` on a runner that is there, which may serve one study after the other, and imports once for all of them.
+
+    The folder has been checked (`check_folder`).
+    """
     check_fuse(fuse)
-    check_folder(directory, study)
     planned = plan(study, places)
     with writing(directory, wait), Ledger(directory / LEDGER, writable=True) as ledger:
-        check_folder(directory, study)  # again, now that no other command can change it
+        ledger.check_study(study.name)
         check_data(ledger, planned, directory)
         ledger.plan(study.name, study.to_dict(), planned.trials, planned.notes, planned.fingerprints)
         write_study_file(directory, study)
@@ -128,6 +130,23 @@ def run_on(
         )
         driver.train(groups, places)
         return Outcome(directory=directory, counts=ledger.counts(), num_trained=driver.num_ended)
+
+
+@contextlib.contextmanager
+def data_folder(data_dir: str | Path | None) -> Iterator[None]:
+    """Let data modules find data sets in this folder, by the environment variable that they read; None changes nothing.
+
+    The variable is put back afterwards.
+    """
+    before = os.environ.get(DATA_DIR)
+    if data_dir is not None:
+        os.environ[DATA_DIR] = str(Path(data_dir).absolute())
+    try:
+        yield
+    finally:
+        if data_dir is not None:
+            os.environ.pop(DATA_DIR, None)
+            os.environ |= {} if before is None else {DATA_DIR: before}
 
 
 def check_fuse(fuse: str) -> None:
@@ -248,15 +267,19 @@ def _asked(runner: Runner, task: Task) -> Any:
 
 def _group(argument: tuple[list[Trial], int, bool], emit: Any) -> list[Group]:  # noqa: ARG001 -- a runner's form
     from experiments.fusing import group_trials
+    from experiments.training.caller_state import kept_caller_state
 
     trials, num_places, only_where_faster = argument
-    return group_trials(trials, num_places, only_where_faster=only_where_faster)
+    with kept_caller_state():
+        return group_trials(trials, num_places, only_where_faster=only_where_faster)
 
 
 def _plan(study: Study, emit: Any) -> Plan:
     from experiments.planning.plan import plan_study
+    from experiments.training.caller_state import kept_caller_state
 
-    return plan_study(study, emit)
+    with kept_caller_state():
+        return plan_study(study, emit)
 
 
 def _modules(study: Study) -> list[str]:

@@ -6,7 +6,6 @@ of a trial stays; whoever comes later is told so. A call that is killed leaves a
 
 import contextlib
 import difflib
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from experiments.trials.trial import FAILED, PENDING, RUNNING, Group, Plan, Resu
 
 from .driver import Sink, train_group
 from .reported_epochs import ToldEpochs
-from .run import check_data, make_runner, plan, versions
+from .run import check_data, data_folder, make_runner, plan, versions
 
 WAIT_SECONDS = 60.0  # for others, who hold the lock for less than a second each, to plan or record
 _MORE_FOR_RESULT = 10  # times as long, since a result is worth it
@@ -81,10 +80,8 @@ def run_trial(
     """
     study = study if isinstance(study, Study) else load_study(study)
     directory = Path(directory) if directory is not None else Path("runs") / study.name
-    if data_dir is not None:
-        os.environ["ABLATE_DATA_DIR"] = str(Path(data_dir).absolute())
     check_folder(directory, study)
-    with make_runner("inline", study) as runner:
+    with data_folder(data_dir), make_runner("inline", study) as runner:
         planned = plan(study, runner)
         chosen = find_trial(planned.trials, trial, study, directory)
         for sink in sinks:
@@ -206,7 +203,7 @@ class _Begun:
 
 def _begin(study: Study, planned: Plan, trial: Trial, directory: Path, wait_seconds: float) -> _Begun:
     with writing(directory, wait_seconds=wait_seconds), Ledger(directory / LEDGER, writable=True) as ledger:
-        check_folder(directory, study)  # again, now that no other command can change it
+        ledger.check_study(study.name)
         check_data(ledger, planned, directory)
         before = ledger.planned_ids()
         if trial.trial_id not in before:

@@ -3,10 +3,11 @@
 import json
 import math
 import sqlite3
+import sys
 from collections.abc import Iterator
 from typing import Any
 
-from experiments.errors import LedgerError
+from experiments.errors import DirectoryError, LedgerError
 from experiments.trials.trial import FINISHED, PENDING, RUNNING, STATUSES, Correct, Trial
 
 from .file import LedgerFile
@@ -118,6 +119,14 @@ class LedgerReader(LedgerFile):
         """How many trials of earlier plans are kept in the file without being part of the present one."""
         return int(self._scalar("SELECT count(*) FROM trials WHERE NOT planned"))
 
+    def check_study(self, name: str) -> None:
+        """Raise DirectoryError when the ledger holds another study than the one of this name."""
+        found = self.study_name()
+        if found is not None and found != name:
+            raise DirectoryError(
+                f"{self.path.parent}: holds study {found!r}, not {name!r}; give another folder with --out"
+            )
+
     def trials(self) -> list[dict[str, Any]]:
         """One dict a planned trial, cell by cell in the order of the plan and then by seed.
 
@@ -175,8 +184,8 @@ class LedgerReader(LedgerFile):
         with self._errors_named():
             rows = self._db.execute(
                 "SELECT trials.*, levels, config FROM trials JOIN cells ON cells.id = cell "
-                "WHERE substr(trial_id, 1, length(?)) = ? LIMIT 3",
-                (prefix, prefix),
+                "WHERE trial_id >= ? AND trial_id < ? LIMIT 3",  # a stretch of the index
+                (prefix, f"{prefix}{chr(sys.maxunicode)}"),
             ).fetchall()
             if len(rows) != 1 or not prefix:
                 found = "no trial" if not rows else "more than one trial"

@@ -34,11 +34,9 @@ def check_folder(directory: Path, study: Study) -> None:
         return
     try:
         with Ledger(ledger_path, writable=False) as ledger:
-            name = ledger.study_name()
+            ledger.check_study(study.name)
     except EmptyLedgerError:
         return
-    if name is not None and name != study.name:
-        raise DirectoryError(f"{directory}: holds study {name!r}, not {study.name!r}; give another folder with --out")
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchmetrics import Metric
 
-from experiments.training.seeding import GeneratorStates, seed_global_generators
+from experiments.training.seeding import kept_generators, seed_global_generators
 
 _NOT_COPIED = (Dataset, DataLoader, LightningDataModule)
 _DEEPEST = 4
@@ -93,18 +93,9 @@ class Heard:
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
     """Within, random numbers are the same at each call; afterwards all generators are as they were."""
-    states = GeneratorStates.now()
-    on_cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
-    on_mps = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
-    seed_global_generators(0)
-    try:
+    with kept_generators():
+        seed_global_generators(0)
         yield
-    finally:
-        if on_mps is not None:
-            torch.mps.set_rng_state(on_mps)
-        if on_cuda:
-            torch.cuda.set_rng_state_all(on_cuda)
-        states.restore()
 
 
 def _remember(value: Any, memo: dict[int, Any], depth: int) -> None:

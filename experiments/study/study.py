@@ -36,8 +36,15 @@ class Factor:
         return tuple(level.name for level in self.levels)
 
     def level(self, name: str) -> Level:
-        """The level of this name; KeyError when there is none."""
-        return next(level for level in self.levels if level.name == name)
+        """Return the level of this name.
+
+        Raises:
+            KeyError: when the factor has no such level.
+        """
+        for level in self.levels:
+            if level.name == name:
+                return level
+        raise KeyError(f"factor {self.name!r} has no level {name!r}")
 
 
 _SMALLER_IS_BETTER = {"loss", "losses", "error", "err", "mse", "rmse", "mae", "nll", "ce", "bce", "perplexity", "ppl"}

@@ -13,6 +13,7 @@ generators, as stock Lightning code does. The shipped data modules do not need i
 Layers that a module makes only in `setup` or `configure_model` are drawn in order of creation, not by name.
 """
 
+import contextlib
 import functools
 import hashlib
 import random
@@ -286,6 +287,22 @@ class GeneratorStates:
         torch.set_rng_state(self.torch)
         np.random.set_state(self.numpy)  # noqa: NPY002
         random.setstate(self.python)
+
+
+@contextlib.contextmanager
+def kept_generators() -> Iterator[None]:
+    """Give the global generators back as they were: torch's on every device in use, numpy's and Python's."""
+    states = GeneratorStates.now()
+    on_cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
+    on_mps = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
+    try:
+        yield
+    finally:
+        if on_mps is not None:
+            torch.mps.set_rng_state(on_mps)
+        if on_cuda:
+            torch.cuda.set_rng_state_all(on_cuda)
+        states.restore()
 
 
 def _states_of(seed: int) -> GeneratorStates:

@@ -62,7 +62,10 @@ def make_environment(folder):
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     python = str(folder / "bin" / "python")
     shown = subprocess.run(
-        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], capture_output=True, text=True
+        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     packages = Path(shown.stdout.strip())
     (packages / "needed.pth").write_text(sysconfig.get_path("purelib"))  # a .pth there is not read: no suite

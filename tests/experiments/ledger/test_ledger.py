@@ -212,6 +212,22 @@ def test_a_trial_is_found_by_the_beginning_of_its_id(ledger):
         ledger.trial("")
 
 
+def test_finding_a_trial_does_not_read_all_of_them(ledger):
+    """Counts SQLite's own instructions: 8 ms a trial at 100,000 trials made `wandb verify` take 13 minutes."""
+
+    def num_instructions():
+        counted = []
+        ledger._db.set_progress_handler(lambda: counted.append(1), 1)
+        ledger.trial(make_trial("relu", 0).trial_id[:12])
+        ledger._db.set_progress_handler(None, 1)
+        return len(counted)
+
+    planned(ledger, make_trial("relu", 0))
+    of_one = num_instructions()
+    planned(ledger, *(make_trial("relu", seed) for seed in range(3000)))
+    assert num_instructions() < 2 * of_one
+
+
 def test_a_reader_does_not_wait_for_the_writer(ledger, path):
     planned(ledger, make_trial())
     with ledger._transaction(), Ledger(path, writable=False) as reader:

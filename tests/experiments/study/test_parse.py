@@ -519,3 +519,8 @@ def test_a_goal_that_nothing_tells_is_asked_for():
     ]
     content["metric"]["goal"] = content["claims"]["c"]["metric"]["goal"] = "max"
     assert parse_study(content).metric.goal == "max"
+
+
+def test_a_level_that_is_not_there_is_a_key_error():
+    with pytest.raises(KeyError, match="factor 'activation' has no level 'nothing'"):
+        load_study("quickstart").factor("activation").level("nothing")

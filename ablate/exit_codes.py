@@ -1,0 +1,37 @@
+"""Exit codes of the command, each with its meaning."""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the command says to a script. Numbers never change their meaning."""
+
+    DONE = 0
+    SOME_FAILED = 1
+    WRONG_INPUT = 2
+    CLAIM_NOT_MET = 3
+    CHECKPOINTED = 75
+    INTERRUPTED = 130
+
+
+MEANINGS = {
+    ExitCode.DONE: "done",
+    ExitCode.SOME_FAILED: "some trials failed, a gradient differs, or W&B differs from the ledger",
+    ExitCode.WRONG_INPUT: "the input is wrong, or the cluster is gone",
+    ExitCode.INTERRUPTED: "interrupted; the same command continues",
+}
+
+RESERVED = {
+    ExitCode.CLAIM_NOT_MET: "a required claim is not met",
+    ExitCode.CHECKPOINTED: "checkpointed; the same command continues",  # EX_TEMPFAIL of sysexits.h
+}
+"""Codes that no command returns yet; scripts can be written for them."""
+
+
+def exit_code_text() -> str:
+    """Return one sentence with all codes in use.
+
+    >>> exit_code_text()[:27]
+    'Exit codes: 0 done; 1 some '
+    """
+    return f"Exit codes: {'; '.join(f'{code.value} {text}' for code, text in MEANINGS.items())}."

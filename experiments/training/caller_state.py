@@ -1,0 +1,34 @@
+"""State of a process that training changes, kept for whoever called it."""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+
+import torch
+
+from .seeding import kept_generators
+
+
+@contextlib.contextmanager
+def kept_caller_state() -> Iterator[None]:
+    """Give back threads, random generators, log levels and torch's global switches as they were.
+
+    The inline runner trains in its caller's process, such as a notebook, which goes on with its own work afterwards.
+    """
+    num_threads = torch.get_num_threads()
+    is_deterministic = torch.are_deterministic_algorithms_enabled()
+    warns_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    dtype = torch.get_default_dtype()
+    named = logging.root.manager.loggerDict.values()
+    loggers = [logging.root, *(logger for logger in named if isinstance(logger, logging.Logger))]
+    levels = [logger.level for logger in loggers]
+    try:
+        with kept_generators():
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+        torch.set_default_dtype(dtype)
+        torch.use_deterministic_algorithms(is_deterministic, warn_only=warns_only)
+        if torch.get_num_threads() != num_threads:
+            torch.set_num_threads(num_threads)

@@ -1,0 +1,28 @@
+from pathlib import Path
+
+from ablate.exit_codes import MEANINGS, RESERVED, ExitCode, exit_code_text
+
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+
+
+def test_each_code_has_one_meaning():
+    assert MEANINGS.keys() | RESERVED.keys() == set(ExitCode)
+    assert not MEANINGS.keys() & RESERVED.keys()
+
+
+def test_numbers_stay_as_they_are():
+    assert {code.name: code.value for code in ExitCode} == {
+        "DONE": 0,
+        "SOME_FAILED": 1,
+        "WRONG_INPUT": 2,
+        "CLAIM_NOT_MET": 3,
+        "CHECKPOINTED": 75,
+        "INTERRUPTED": 130,
+    }
+
+
+def test_readme_has_the_same_table():
+    text = " ".join(README.split())
+    assert exit_code_text() in text
+    for code, meaning in RESERVED.items():
+        assert f"{code.value} ({meaning})" in text
