@@ -1,7 +1,12 @@
-.PHONY: check fix test slow ray
+.PHONY: lint test check fix slow ray package
 
-check:  ## format, lint, types and tests: what pre-commit and CI run
-	uv run ruff format --check . && uv run ruff check . && uv run mypy && uv run pytest
+lint:  ## format, lint and types: seconds; pre-commit runs it
+	uv run ruff format --check . && uv run ruff check . && uv run mypy
+
+test:  ## the default tests, in two processes
+	uv run pytest
+
+check: lint test  ## what CI runs first
 
 fix:  ## mend what the formatter and the linter can mend
 	uv run ruff format . && uv run ruff check --fix .
@@ -10,4 +15,7 @@ slow:  ## the tests that take longer
 	uv run pytest -m slow
 
 ray:  ## the tests of the Ray runner, on a cluster of two nodes on this machine
-	uv run --extra ray pytest -m ray tests/experiments/runners
+	uv run --extra ray pytest -m ray -n 0 tests/experiments/runners tests/packaging
+
+package:  ## build wheel and sdist; install the wheel into an empty environment; run it from an empty folder
+	bash .ci/package

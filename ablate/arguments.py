@@ -71,10 +71,14 @@ def use_data_dir(arguments: argparse.Namespace) -> None:
 
 
 def make_console() -> "Console":
-    """Standard output; numbers in it are not coloured."""
+    """Standard output; numbers in it are not coloured, and a reader that has seen enough is no error."""
     from rich.console import Console
 
-    return Console(highlight=False)
+    class QuietConsole(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # rich would exit with 1; `main` ends with 0
+
+    return QuietConsole(highlight=False)
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import pytest
 
 INTERRUPTS_ITSELF = """
 import os, signal, sys
+import ablation_suite  # its finder comes second then
 
 class Interrupts:
     def find_spec(self, name, path=None, target=None):
@@ -20,7 +21,7 @@ class Interrupts:
 
 {condition}sys.meta_path.insert(0, Interrupts())
 """
-COMMAND = "\nfrom ablate import main\nsys.exit(main())\n"
+COMMAND = "\nfrom ablate.__main__ import main\nsys.exit(main())\n"
 
 
 def interrupted_at(at, *arguments, before=signal.SIG_DFL):

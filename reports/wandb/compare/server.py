@@ -24,7 +24,7 @@ def runs_on_server(place: Place) -> list[WrittenRun]:
         InputError: when there is no API key, or the server does not answer as it should.
     """
     try:
-        said = ask(f"{__package__}.reading", [json.dumps(place.to_dict())])
+        said = ask(f"{__package__}.server", [json.dumps(place.to_dict())])
     except (TimeoutError, RuntimeError) as error:
         raise InputError(f"W&B: the runs of {place.project} cannot be read: {error}") from error
     refused = [message["refused"] for message in said if "refused" in message]

@@ -76,7 +76,7 @@ class WandbSink:
     def __enter__(self) -> Self:
         check_installed()
         arguments = [str(self._directory.absolute()), json.dumps(self.place.to_dict())]
-        self._process = Beside(f"{__package__}.mirror", arguments, self._environment, self._hear)
+        self._process = Beside(f"{__package__}.child", arguments, self._environment, self._hear)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

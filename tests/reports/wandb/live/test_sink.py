@@ -92,7 +92,7 @@ from pathlib import Path
 from rich.console import Console
 from experiments import EpochEnded
 from reports.wandb import Place, WandbSink
-from tests.reports.make import make_trials, one_factor
+from make_ledger import make_trials, one_factor
 trial = make_trials(one_factor(seeds=2))[0]
 place = Place(group="activations", mode="offline")
 with WandbSink(Path(sys.argv[1]), place, Console()) as sink:
@@ -102,8 +102,11 @@ with WandbSink(Path(sys.argv[1]), place, Console()) as sink:
     time.sleep(1)
     os.kill(os.getpid(), signal.SIGKILL)
 """
-    root = Path(__file__).parents[4]
-    done = subprocess.run([sys.executable, "-c", code, str(directory)], cwd=root, capture_output=True, check=False)
+    support = str(Path(__file__).parents[3] / "support")
+    environment = os.environ | {"PYTHONPATH": support}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(directory)], env=environment, capture_output=True, check=False
+    )
     assert done.returncode == -signal.SIGKILL, done.stderr
     trial = make_trials(STUDY)[0]
     until = time.monotonic() + 30
