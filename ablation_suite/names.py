@@ -44,6 +44,22 @@ def find_clash() -> str | None:
     return next((clash for name in NAMES for clash in _clashes(name)), None)
 
 
+def find_hidden(module: str) -> str | None:
+    """Return the sentence about a user's file that the suite's module of this name hides, None where there is none."""
+    name, _, rest = module.partition(".")
+    for folder in _user_folders(name) if name in NAMES else []:
+        if rest and _has_module(folder, rest) and _has_module(HOME / name, rest):
+            path = folder.joinpath(*rest.split("."))
+            path = path if path.is_dir() else path.with_name(f"{path.name}.py")
+            return _sentence(path, f"{module} is a module of the suite")
+        if not rest and (folder / "__init__.py").exists():
+            return (
+                f"{folder / '__init__.py'} is not imported, since {name} is a package of the suite; name a class of "
+                f"yours by its module, as in {name}.mine.Mine"
+            )
+    return None
+
+
 class _SuiteFinder:
     """Finder of the suite's packages, before any other; all else is left to the others.
 

@@ -191,7 +191,7 @@ def _results(num_trials: int, num_seeds: int) -> Iterator[Result]:
 
 
 def _circumstances() -> str:
-    packages = ", ".join(f"{package} {version(package)}" for package in ("numpy", "pandas", "scipy", "statsmodels"))
+    packages = ", ".join(f"{package} {version(package)}" for package in ("numpy", "pandas", "scipy"))
     return (
         f"{platform.machine()}, {num_cores()} cores, Python {platform.python_version()}, "
         f"SQLite {sqlite3.sqlite_version}, {packages}, {time.strftime('%Y-%m-%d')}; {_NUM_EPOCHS} epochs of 4 metrics, "

@@ -61,6 +61,6 @@ def unchanged_environment():
 
 
 def pytest_collection_finish():
-    """What is imported stays: collections of garbage, of which statsmodels makes one a call, need not look at it."""
+    """What is imported stays, so collections of garbage need not look at it."""
     gc.collect()
     gc.freeze()

@@ -1,6 +1,7 @@
 """The walls between packages: which may import which, walked in the source, late imports included."""
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -89,17 +90,20 @@ def room_of(module):
     return module if folder in SPLIT else folder
 
 
+@functools.cache
 def imports_of(module):
     """Absolute names of everything a file imports, at the top or late."""
+    found = []
     package = FILES[module].relative_to(ROOT).parent.parts
     for node in ast.walk(ast.parse(FILES[module].read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
             source = f"{base}.{node.module or ''}".strip(".")
             names = [f"{source}.{alias.name}" for alias in node.names]
-            yield from (name if name in FILES else source for name in names)
+            found += [name if name in FILES else source for name in names]
+    return found
 
 
 def rooms_imported(room):

@@ -62,6 +62,7 @@ def test_a_folder_of_trials_that_leads_out_of_the_study_is_an_error(folder, tmp_
         run(parse_study(study), tmp_path / "s", runner="inline")
 
 
+@pytest.mark.slow
 def test_whatever_levels_are_called_everything_is_written_inside_the_folder(tmp_path):
     from reports import write_report
 

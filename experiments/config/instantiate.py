@@ -12,14 +12,14 @@ import json
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import PurePosixPath, PureWindowsPath
-from types import UnionType
+from types import ModuleType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser
 
-from ablation_suite.names import NameClashError
+from ablation_suite.names import NameClashError, find_hidden
 from experiments.errors import Problem
 from experiments.text import choices
 
@@ -288,11 +288,16 @@ def _imported(path: str) -> Any:
         return f"{path} cannot be imported: there is no module {error.name!r} on the Python path"
     except Exception as error:  # noqa: BLE001 -- a user's module may raise anything while it is imported
         return f"{path} cannot be imported: {type(error).__name__}: {error}"
-    if not hasattr(module, name):
-        public = [other for other in dir(module) if not other.startswith("_")]
-        near = difflib.get_close_matches(name, public, n=1)
-        return f"{module_name} has no {name!r}" + (f"; did you mean {near[0]!r}?" if near else "")
-    return getattr(module, name)
+    return getattr(module, name) if hasattr(module, name) else _missing(module, name)
+
+
+def _missing(module: ModuleType, name: str) -> str:
+    """Return the sentence about a class that a module does not have."""
+    if (hidden := find_hidden(module.__name__)) is not None:
+        return f"{module.__name__} has no {name!r}: {hidden}"
+    public = [other for other in dir(module) if not other.startswith("_")]
+    near = difflib.get_close_matches(name, public, n=1)
+    return f"{module.__name__} has no {name!r}" + (f"; did you mean {near[0]!r}?" if near else "")
 
 
 def _wrong_value(callable_: Any, name: str, value: Any, error: ArgumentError) -> str:

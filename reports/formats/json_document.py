@@ -12,7 +12,7 @@ from reports.mechanism_maps import trials_without_mechanisms
 from reports.report import Report
 
 SCHEMA = 1
-PACKAGES = ("numpy", "pandas", "scipy", "statsmodels")
+PACKAGES = ("numpy", "pandas", "scipy")
 ELSEWHERE = {"curves": "curves.csv"}  # as long as the training: too long for one document
 _OF_MECHANISMS = {"mechanisms": "trials.csv"}  # a column a layer and quantity: hundreds of each trial
 

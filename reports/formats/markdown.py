@@ -197,7 +197,7 @@ def _cell_blocks(report: Report) -> Iterator[str]:
 
 
 def _footer(report: Report) -> str:
-    versions = ", ".join(f"{package} {version(package)}" for package in ("pandas", "scipy", "statsmodels"))
+    versions = ", ".join(f"{package} {version(package)}" for package in ("pandas", "scipy"))
     kept = counted(report.num_unplanned, "trial") if report.num_unplanned else "no trials"
     return (
         f"Computed with {versions}. The ledger keeps {kept} of earlier plans outside this report. Every number can be "

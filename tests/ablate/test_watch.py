@@ -37,6 +37,13 @@ def watched(directory, **options):
     return thread, console.file
 
 
+def wait_for(is_so):
+    deadline = time.monotonic() + 600
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def planned_only(directory):
     """A folder whose plan is made and of which nothing is trained."""
 
@@ -56,11 +63,11 @@ def planned_only(directory):
 def test_each_change_is_a_line_where_there_is_no_terminal_and_it_ends_with_the_study(tmp_path):
     study = planned_only(tmp_path / "s")
     thread, text = watched(tmp_path / "s")
-    time.sleep(0.5)
+    wait_for(text.getvalue)
     assert text.getvalue() == "2 trials, 2 pending; no command is running\n"
     assert thread.is_alive()  # the study is not complete: a command will come
     run(study, tmp_path / "s", runner="inline", fuse="never", sinks=[Slowly()])
-    thread.join(timeout=10)
+    thread.join(timeout=600)
     assert not thread.is_alive()
     lines = text.getvalue().splitlines()
     assert len(lines) == len(set(lines))
@@ -71,10 +78,9 @@ def test_each_change_is_a_line_where_there_is_no_terminal_and_it_ends_with_the_s
 def test_a_terminal_shows_the_whole_status_until_the_study_is_complete(tmp_path):
     study = planned_only(tmp_path / "s")
     thread, text = watched(tmp_path / "s", force_terminal=True)
-    time.sleep(0.5)
-    assert "no command is running; this waits for one (Ctrl-C ends it)" in text.getvalue()
+    wait_for(lambda: "no command is running; this waits for one (Ctrl-C ends it)" in text.getvalue())
     run(study, tmp_path / "s", runner="inline", fuse="never")
-    thread.join(timeout=10)
+    thread.join(timeout=600)
     assert not thread.is_alive()
     last = text.getvalue().rpartition("Does the activation matter?")[2]
     assert "2 trials, 2 finished" in last
@@ -114,13 +120,17 @@ def test_a_second_run_that_waits_says_for_whom_and_goes_on_when_the_folder_is_fr
     def hold():
         with writing(tmp_path / "s"):
             holding.set()
-            may_go.wait(30)
+            may_go.wait(600)
 
     thread = threading.Thread(target=hold)
     thread.start()
-    holding.wait(10)
-    threading.Timer(1.5, may_go.set).start()
-    outcome = run(study, tmp_path / "s", runner="inline", fuse="never", wait=told.append)
+    holding.wait(600)
+
+    def hear(line):
+        told.append(line)
+        may_go.set()
+
+    outcome = run(study, tmp_path / "s", runner="inline", fuse="never", wait=hear)
     thread.join()
     assert outcome.counts["finished"] == 2
     (line,) = told
@@ -165,9 +175,9 @@ def test_two_commands_and_a_watcher_in_terminals_of_their_own(tmp_path):
         while block := os.read(master, 2**16):
             seen += block
     os.close(master)
-    assert watcher.wait(timeout=200) == 0
-    assert f"s: waiting for process {first.pid} on " in second.communicate(timeout=200)[0]
-    assert (first.communicate(timeout=200)[0] is not None, first.returncode, second.returncode) == (True, 0, 0)
+    assert watcher.wait(timeout=600) == 0
+    assert f"s: waiting for process {first.pid} on " in second.communicate(timeout=600)[0]
+    assert (first.communicate(timeout=600)[0] is not None, first.returncode, second.returncode) == (True, 0, 0)
     assert b"finished" in seen
     with Ledger(tmp_path / "s" / "ledger.sqlite", writable=False) as ledger:
         assert ledger.counts()["finished"] == 42

@@ -75,10 +75,10 @@ def test_trials_share_one_copy_and_set_up_at_once(raw):
     first.prepare_data()
     first.setup()
     second = MNIST(seed=2)
-    start = time.perf_counter()
+    start = time.process_time()
     second.prepare_data()
     second.setup()
-    assert time.perf_counter() - start < 0.02  # seconds
+    assert time.process_time() - start < 0.2  # seconds of CPU; reading the files takes several times as long
     assert second.load()[0].data_ptr() == first.load()[0].data_ptr()
 
 

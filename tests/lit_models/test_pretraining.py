@@ -290,6 +290,7 @@ def test_several_devices_are_refused(monkeypatch):
     assert str(error.value) == ("MLP: init 'rbm' pretrains on one device, and the trainer has 2; accepted: devices 1")
 
 
+@pytest.mark.slow
 def test_a_deep_sigmoid_network_learns_faster_from_machines_than_from_xavier():
     """Four layers of sigmoid units, ten epochs on 300 labelled digits."""
 

@@ -43,6 +43,7 @@ def test_metrics_are_those_of_the_whole_split():
         assert found == pytest.approx({f"{split}/{name}": value for name, value in expected.items()}, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_without_hidden_layers_full_batches_come_to_least_squares():
     data = Diabetes(batch_size="all", seed=1)
     model = MLPRegressor(hidden=[], optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.1, momentum=0.9))

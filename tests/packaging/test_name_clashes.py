@@ -6,19 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from ablation_suite.names import HOME, find_clash
+from ablation_suite.names import HOME, find_clash, find_hidden
 
 
 def run_python(project, *arguments):
     """A process in a user's folder, with this checkout on its path."""
     return subprocess.run(
-        [sys.executable, *arguments], cwd=project, capture_output=True, text=True, check=False, timeout=300
+        [sys.executable, *arguments], cwd=project, capture_output=True, text=True, check=False, timeout=600
     )
 
 
 def run_ablate(project, *arguments):
     program = Path(sys.executable).with_name("ablate")
-    return subprocess.run([program, *arguments], cwd=project, capture_output=True, text=True, check=False, timeout=300)
+    return subprocess.run([program, *arguments], cwd=project, capture_output=True, text=True, check=False, timeout=600)
 
 
 def write(project, *names, text=""):
@@ -77,6 +77,11 @@ def test_a_module_in_a_folder_called_experiments_is_told_to_move(tmp_path):
     assert ended.stderr.splitlines()[-1].startswith(
         f"ablation_suite.names.NameClashError: {tmp_path}/experiments: experiments is a package of the suite"
     )
+
+
+@pytest.mark.slow
+def test_a_class_in_a_folder_called_experiments_is_a_problem_of_the_study(tmp_path):
+    write(tmp_path, "experiments/utils.py")
     write(
         tmp_path,
         "study.yaml",
@@ -86,6 +91,26 @@ def test_a_module_in_a_folder_called_experiments_is_told_to_move(tmp_path):
     ended = run_python(tmp_path, "-m", "ablate", "check", "study.yaml")
     assert ended.returncode == 2
     assert f"cannot be imported: {tmp_path}/experiments: experiments is a package of the suite" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("file", "module", "sentence"),
+    [
+        (
+            "experiments/study.py",
+            "experiments.study",
+            "experiments/study.py: experiments.study is a module of the suite, ",
+        ),
+        ("datamodules/__init__.py", "datamodules", "datamodules/__init__.py is not imported, "),
+        ("datamodules/mine.py", "datamodules.mine", None),
+        ("mine.py", "mine", None),
+    ],
+)
+def test_what_the_suite_hides_is_named_where_a_class_is_missed(file, module, sentence, tmp_path, monkeypatch):
+    write(tmp_path, file)
+    monkeypatch.syspath_prepend(tmp_path)
+    found = find_hidden(module)
+    assert found is None if sentence is None else found.startswith(f"{tmp_path}/{sentence}")
 
 
 def test_another_checkout_of_the_suite_is_named_as_one(tmp_path):
@@ -99,6 +124,7 @@ def test_another_checkout_of_the_suite_is_named_as_one(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_shared_packages_are_merged_wherever_a_users_come_first(tmp_path):
     write(tmp_path, "datamodules/__init__.py", text="raise RuntimeError('not imported')\n")
     write(tmp_path, "datamodules/mine.py", text="WHOSE = 'mine'\n")

@@ -159,6 +159,7 @@ def both(tmp_path, **changes):
     return [build_report(make_ledger(tmp_path / made.__name__, study, made)) for made in (without, measure)]
 
 
+@pytest.mark.slow
 def test_the_rest_of_a_report_is_the_same_with_hundreds_of_metrics_of_mechanisms(tmp_path):
     plain, full = both(tmp_path)
     assert len(full.trials.columns) > len(plain.trials.columns) + 50
@@ -174,6 +175,7 @@ def test_the_rest_of_a_report_is_the_same_with_hundreds_of_metrics_of_mechanisms
     )
 
 
+@pytest.mark.slow
 def test_the_table_of_trials_shows_other_metrics_and_counts_those_of_mechanisms(tmp_path):
     plain, full = both(tmp_path)
     one, other = (to_html(report).partition('aria-labelledby="trials"')[2] for report in (plain, full))

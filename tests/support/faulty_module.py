@@ -42,7 +42,7 @@ class Faulty(UserModule):
     def _kill_with_child(self):
         """The child inherits all that is open, and lives on."""
         if os.fork() == 0:
-            time.sleep(60)
+            time.sleep(3600)
             os._exit(0)
         self._kill()
 
@@ -63,7 +63,7 @@ class Faulty(UserModule):
             file.write(f"{Path.cwd()}\n")
 
     def _hang(self):
-        time.sleep(600)
+        time.sleep(7200)
 
     def _spin(self):
         while True:

@@ -38,7 +38,7 @@ class RayCluster:
 
     def __exit__(self, *error):
         self._process.stdin.close()
-        self._process.wait(60)
+        self._process.wait(600)
         self._process.stdout.close()
 
     def add_node(self):

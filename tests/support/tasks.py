@@ -66,7 +66,7 @@ def meet(folder, emit):
     node = ray_node(0, emit)
     here = pathlib.Path(folder)
     (here / str(os.getpid())).touch()
-    until = time.monotonic() + 60
+    until = time.monotonic() + 600
     while len(list(here.iterdir())) < 2 and time.monotonic() < until:
         time.sleep(0.05)
     return node, len(list(here.iterdir()))
@@ -119,7 +119,7 @@ def cores(argument, emit):
 def die_with_child(argument, emit):
     child = os.fork()
     if child == 0:
-        time.sleep(60)
+        time.sleep(3600)
         os._exit(0)
     emit(child)
     os.kill(os.getpid(), signal.SIGKILL)

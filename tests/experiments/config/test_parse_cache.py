@@ -7,6 +7,7 @@ import pytest
 import torch
 import user_module
 from jsonargparse import Namespace
+from slow import slow_but
 
 from experiments import cells_of, load_study, shipped_studies
 from experiments.config.instantiate import _parse, make_model, resolved
@@ -96,7 +97,7 @@ def test_what_was_parsed_can_be_forgotten():
     assert len(parser.seen) == 2
 
 
-@pytest.mark.parametrize("name", shipped_studies())
+@pytest.mark.parametrize("name", slow_but(shipped_studies(), "quickstart", "batch_size"))
 def test_every_cell_of_the_shipped_studies_is_parsed_as_it_is_whole(name):
     parse = Substitution(_parse, Namespace)
     for cell in cells_of(load_study(name)):

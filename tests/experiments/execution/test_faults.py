@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
+from slow import slow, slow_but
 from small_study import small_study
 
 from experiments import Ledger, LedgerError, Patience, parse_study, run
@@ -73,13 +74,15 @@ def assert_as_if_nothing_had_happened(study, directory, undisturbed, **options):
     assert {[attempt["status"] for attempt in history].count("finished") for history in histories} == {1}
 
 
-@pytest.mark.parametrize("fault", ["kill_once", "kill_with_child_once", "segfault_once", "leave_once"])
+@pytest.mark.parametrize(
+    "fault", slow_but(["kill_once", "kill_with_child_once", "segfault_once", "leave_once"], "kill_with_child_once")
+)
 def test_a_worker_that_is_lost_once_costs_its_running_trial_only_and_that_is_trained_again(fault, tmp_path):
     study = faulty(tmp_path, fault)
     arm(tmp_path)
     started = time.monotonic()
     assert train(study, tmp_path / "s").counts["finished"] == 4
-    assert time.monotonic() - started < 40  # a child of the worker that lives on is not waited for
+    assert time.monotonic() - started < 1800  # a child of the worker that lives on for an hour is not waited for
     assert sorted(map(attempts, of_level(tmp_path / "s", fault))) == [["finished"], ["lost", "finished"]]
     disarm(tmp_path)
     assert_as_if_nothing_had_happened(study, tmp_path / "s", tmp_path / "undisturbed")
@@ -146,19 +149,20 @@ def test_a_trial_that_changes_the_folder_takes_neither_the_next_one_nor_the_comm
     assert set((tmp_path / "folders").read_text().split()) == {str(tmp_path)}
 
 
-@pytest.mark.parametrize("runner", ["local", "inline"])
-@pytest.mark.parametrize("fault", ["hang", "spin"])
+@pytest.mark.parametrize("runner", ["local", slow("inline")])
+@pytest.mark.parametrize("fault", ["hang", slow("spin")])
 def test_a_trial_that_hangs_is_ended_and_has_failed(fault, runner, tmp_path):
     arm(tmp_path)
-    patience = Patience(timeout_seconds=2.5)
+    patience = Patience(timeout_seconds=8)
     workers = {"workers": None} if runner == "inline" else {}
     outcome = train(faulty(tmp_path, fault, seeds=1), tmp_path / "s", patience=patience, runner=runner, **workers)
     assert (outcome.counts["finished"], outcome.counts["failed"]) == (1, 1)
     (trial,) = of_level(tmp_path / "s", fault)
     assert attempts(trial) == ["failed"]
-    assert trial["error"] == "took longer than the 2.5 s that --timeout gives"
+    assert trial["error"] == "took longer than the 8 s that --timeout gives"
 
 
+@pytest.mark.slow
 def test_a_group_that_hangs_is_ended_after_the_time_of_its_trials_together_and_each_is_trained_alone(tmp_path):
     base = {
         "model": {"class_path": "fusable_module.HangsInCompany"},
@@ -167,11 +171,11 @@ def test_a_group_that_hangs_is_ended_after_the_time_of_its_trials_together_and_e
     }
     factors = {"lr": {"key": "model.init_args.lr", "levels": [0.1, 0.2]}}
     study = parse_study(small_study(base=base, factors=factors, seeds=1), name="hangs")
-    outcome = train(study, tmp_path / "s", workers=1, fuse="auto", patience=Patience(timeout_seconds=1.5))
+    outcome = train(study, tmp_path / "s", workers=1, fuse="auto", patience=Patience(timeout_seconds=6))
     assert outcome.counts["finished"] == 2
     with Ledger(tmp_path / "s" / "ledger.sqlite", writable=False) as open_ledger:
         for row in open_ledger.trials():
-            assert row["why_alone"] == "together they failed: took longer than the 3 s that --timeout gives"
+            assert row["why_alone"] == "together they failed: took longer than the 12 s that --timeout gives"
             assert attempts(open_ledger.trial(row["trial_id"])) == ["not fused", "finished"]
 
 
@@ -183,6 +187,7 @@ def test_a_trial_that_cannot_have_more_memory_has_failed_and_its_worker_goes_on(
         assert "MemoryError" in trial["error"] or "can't allocate memory" in trial["error"]
 
 
+@pytest.mark.slow
 def test_a_trial_that_eats_memory_until_it_is_killed_is_tried_again_elsewhere(tmp_path):
     """The test does what the kernel does: kill -9 of the process that has most, once it has too much."""
     arm(tmp_path)
@@ -224,7 +229,7 @@ def test_a_module_that_prints_and_forks_trains_once(runner, tmp_path):
         arm(tmp_path)
         here = Path(__file__).parent
         folders = [str(tmp_path), str(here), str(Path(__file__).parents[2] / "support")]
-        done = subprocess.run([sys.executable, "-c", code, *folders], capture_output=True, timeout=100, check=True)
+        done = subprocess.run([sys.executable, "-c", code, *folders], capture_output=True, timeout=600, check=True)
         assert done.stdout.count(b"over") == 1
     else:
         arm(tmp_path)
@@ -273,6 +278,7 @@ def connections(monkeypatch):
     return opened
 
 
+@pytest.mark.slow
 def test_a_ledger_that_is_full_ends_the_run_with_a_message_and_the_same_command_continues(tmp_path, connections):
     study = faulty(tmp_path, "raise", seeds=8)  # of which one needs a page more than there is
     with pytest.raises(LedgerError, match=r"ledger.sqlite: cannot be written \(database or disk is full\); free some"):
@@ -289,6 +295,7 @@ def assert_as_if_nothing_had_happened_after_more(study, tmp_path):
     assert_as_if_nothing_had_happened(study, tmp_path / "s", tmp_path / "undisturbed")
 
 
+@pytest.mark.slow
 def test_a_ledger_that_another_process_keeps_locked_ends_the_run_with_a_message(tmp_path, monkeypatch):
     monkeypatch.setattr(ledger_file, "BUSY_SECONDS", 1.0)
     study = faulty(tmp_path, "raise")
@@ -317,10 +324,8 @@ def test_a_ledger_that_another_process_keeps_locked_ends_the_run_with_a_message(
             return lambda *args: None
 
     locks = Locks()
-    started = time.monotonic()
     with pytest.raises(LedgerError, match=r"ledger.sqlite: is locked by another process .*; wait for it or stop it"):
         train(study, tmp_path / "s", sinks=[locks], workers=1)
-    assert time.monotonic() - started < 60
     locks.other.communicate()
     assert_as_if_nothing_had_happened_after_more(study, tmp_path)
 
@@ -358,7 +363,7 @@ def test_a_clock_that_jumps_changes_no_duration_and_no_result(tmp_path, monkeypa
     with monkeypatch.context() as changed:
         changed.setattr(time, "time", lambda: of_day() + jump())
         changed.setattr(ledger, "datetime", Jumping)
-        patience = Patience(timeout_seconds=60)
+        patience = Patience(timeout_seconds=600)
         assert train(study, tmp_path / "s", patience=patience, runner="inline", workers=None).counts["finished"] == 4
     for fault in ("", "raise_once"):
         assert all(0 < trial["seconds"] < 60 for trial in of_level(tmp_path / "s", fault))
@@ -394,14 +399,14 @@ def slow_study(seeds=3, seconds=0.4):
     return parse_study(small_study(base=base, factors=factors, seeds=seeds, metric=metric), name="slow")
 
 
-def wait_until(directory, status, number, process, seconds=60):
+def wait_until(directory, status, number, process, seconds=600):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and process.poll() is None:
         with contextlib.suppress(LedgerError), Ledger(directory / "ledger.sqlite", writable=False) as open_ledger:
             if open_ledger.counts()[status] >= number:
                 return
         time.sleep(0.02)
-    raise AssertionError(f"no {number} {status} trials: {process.communicate(timeout=30)[0]}")
+    raise AssertionError(f"no {number} {status} trials: {process.communicate(timeout=600)[0]}")
 
 
 @pytest.mark.slow
@@ -414,7 +419,7 @@ def test_a_cluster_that_sends_sigterm_to_every_process_loses_nothing(tmp_path):
     for member in reversed(family):
         with contextlib.suppress(psutil.NoSuchProcess):
             member.send_signal(signal.SIGTERM)
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=600)
     assert process.returncode == 130, out
     assert "interrupted; the same command continues" in out
     _, alive = psutil.wait_procs(family, timeout=5)
@@ -424,7 +429,7 @@ def test_a_cluster_that_sends_sigterm_to_every_process_loses_nothing(tmp_path):
     assert counts["failed"] == counts["running"] == 0
     assert 2 <= counts["finished"] < 6
     again = command(tmp_path, study)
-    assert "6/6 trials done" in again.communicate(timeout=100)[0]
+    assert "6/6 trials done" in again.communicate(timeout=600)[0]
     assert_as_if_nothing_had_happened(study, tmp_path / "s", tmp_path / "undisturbed")
 
 
@@ -439,7 +444,7 @@ def test_a_worker_that_is_told_to_end_alone_leaves_no_failed_trial(tmp_path):
         if child.status() != psutil.STATUS_ZOMBIE and os.getpgid(child.pid) == child.pid
     ]
     workers[0].send_signal(signal.SIGTERM)
-    out, _ = process.communicate(timeout=100)
+    out, _ = process.communicate(timeout=600)
     assert process.returncode == 0, out
     assert_as_if_nothing_had_happened(study, tmp_path / "s", tmp_path / "undisturbed")
 
@@ -465,7 +470,7 @@ def test_a_full_file_system_ends_the_command_with_exit_code_2_and_it_continues_w
     )
     paths = [str(Path(__file__).parents[2] / "support"), os.environ.get("PYTHONPATH", "")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
-    subprocess.run([*mounting, "sh", "-c", script], env=environment, timeout=280, check=True)
+    subprocess.run([*mounting, "sh", "-c", script], env=environment, timeout=600, check=True)
     first = (tmp_path / "first.txt").read_text()
     assert (tmp_path / "first.code").read_text() == "2\n", first
     assert "ledger.sqlite: cannot be written (" in first

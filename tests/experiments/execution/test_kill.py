@@ -78,7 +78,7 @@ def results(directory):
 
 def assert_same_as_uninterrupted(study_path, tmp_path, fuse):
     command = start(study_path, tmp_path / "killed", fuse)
-    _, err = command.communicate(timeout=300)
+    _, err = command.communicate(timeout=600)
     assert command.returncode == 0, err
     run(load_study(study_path), tmp_path / "whole", fuse=fuse)
     trials, metrics, epochs, correct = results(tmp_path / "killed")

@@ -98,6 +98,7 @@ def test_a_trial_that_fails_keeps_the_epochs_that_it_told(tmp_path):
     assert (report.bands["n"] == 0).all()
 
 
+@pytest.mark.slow
 def test_both_runners_give_the_same_bits(tmp_path):
     train(small_study(), tmp_path / "inline")
     train(small_study(), tmp_path / "local", runner="local", workers=2)
@@ -180,6 +181,7 @@ def test_an_interrupted_run_keeps_what_is_finished_and_continues(tmp_path):
     assert train(small_study(), tmp_path / "s")[0].num_trained == 2
 
 
+@pytest.mark.slow
 def test_data_loaders_may_have_worker_processes(tmp_path):
     study = failing(["", "none"], seeds=1)
     study["base"]["data"]["init_args"] = {"num_workers": 2}
@@ -212,6 +214,7 @@ def rows_of(directory):
         return {row["trial_id"]: row for row in ledger.trials()}
 
 
+@pytest.mark.slow
 def test_trials_trained_together_come_out_as_trained_alone(tmp_path):
     train(double(seeds=3), tmp_path / "alone")
     outcome, told = train(double(seeds=3), tmp_path / "together", runner="local", workers=2, fuse="auto")
@@ -277,6 +280,7 @@ def test_fusing_always_is_an_error_that_says_which_trial_cannot_and_why(tmp_path
     )
 
 
+@pytest.mark.slow
 def test_a_worker_lost_with_a_group_costs_nothing_but_time(tmp_path):
     base = {
         "model": {"class_path": "fusable_module.DiesInCompany"},
@@ -356,6 +360,7 @@ def test_an_unknown_runner_and_no_workers_are_errors(tmp_path):
         train(small_study(), tmp_path / "s", runner="local", workers=0)
 
 
+@pytest.mark.slow
 def test_what_workers_print_is_in_the_logs_and_user_files_in_a_folder_of_the_trial(tmp_path):
     study = small_study(seeds=1)
     study["base"]["trainer"]["enable_checkpointing"] = True

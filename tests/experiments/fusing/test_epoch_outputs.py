@@ -29,6 +29,7 @@ def test_f1_and_auroc_of_a_classifier_are_the_same_alone_and_together(tmp_path):
         assert 0 < result.metrics["test/auroc"] < 1
 
 
+@pytest.mark.slow
 def test_each_trial_stops_early_by_a_metric_of_its_epochs(tmp_path):
     stopping = {
         "class_path": "lightning.pytorch.callbacks.EarlyStopping",

@@ -2,6 +2,7 @@
 
 import pytest
 from fused_and_alone import assert_equal, trials_of
+from slow import slow, slow_but
 
 from experiments.fusing import group_trials, train_group
 
@@ -14,12 +15,12 @@ def mlp(**init_args):
     return {"class_path": "lit_models.MLP", "init_args": {"hidden": [8]} | init_args}
 
 
-@pytest.mark.parametrize("loss", [*LOSSES, {"cross_entropy": 0.7, "mse": 0.3}], ids=str)
+@pytest.mark.parametrize("loss", [*map(slow, LOSSES), {"cross_entropy": 0.7, "mse": 0.3}], ids=str)
 def test_every_loss(loss, tmp_path):
     assert_equal(trials_of(mlp(loss=loss), [0.003, 0.01], key=LR, seeds=1), tmp_path)
 
 
-@pytest.mark.parametrize("loss", ["mse", "bce", {"bce": 0.7, "l1": 0.3}], ids=str)
+@pytest.mark.parametrize("loss", [slow("mse"), slow("bce"), {"bce": 0.7, "l1": 0.3}], ids=str)
 def test_losses_of_one_logit(loss, tmp_path):
     model = mlp(loss=loss, head="sigmoid")
     assert_equal(trials_of(model, [0.003, 0.01], key=LR, seeds=1, data=ODD_OR_EVEN), tmp_path)
@@ -32,7 +33,8 @@ def test_a_group_has_one_loss():
     assert all(group.is_fused for group in groups)
 
 
-@pytest.mark.parametrize("kind", ["l1", "l2"])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["l1", slow("l2")])
 def test_penalties_share_a_group(kind, tmp_path):
     assert_equal(trials_of(mlp(), [0.0, 0.001, 0.1], key=f"model.init_args.{kind}"), tmp_path)
 
@@ -47,7 +49,7 @@ def test_no_penalty_at_all_is_a_group_of_its_own():
 DIABETES = {"class_path": "datamodules.Diabetes", "init_args": {"batch_size": 40}}
 
 
-@pytest.mark.parametrize("loss", ["mse", "l1", "huber", {"mse": 0.5, "l1": 2.0}], ids=str)
+@pytest.mark.parametrize("loss", [slow("mse"), slow("l1"), "huber", slow({"mse": 0.5, "l1": 2.0})], ids=str)
 def test_regression(loss, tmp_path):
     model = {"class_path": "lit_models.MLPRegressor", "init_args": {"hidden": [8], "dropout": 0.2, "loss": loss}}
     trials = trials_of(model, [0.003, 0.01], key=LR, data=DIABETES)
@@ -74,8 +76,8 @@ def test_regression_in_folds(tmp_path):
 @pytest.mark.parametrize(
     "convolutions",
     [
-        {"filters": [6], "kernel_size": 5, "padding": "same", "pool": "avg", "pool_size": 4},
-        {"filters": [6, 4], "kernel_size": 5, "stride": 2, "pool": "none"},
+        slow({"filters": [6], "kernel_size": 5, "padding": "same", "pool": "avg", "pool_size": 4}),
+        slow({"filters": [6, 4], "kernel_size": 5, "stride": 2, "pool": "none"}),
         {"filters": [6], "kernel_size": 5, "pool": "max", "pool_size": 4, "loss": "mse"},
     ],
     ids=str,
@@ -96,7 +98,8 @@ def test_permuted_pixels_in_folds(tmp_path):
 CELLS = {"rnn": {}, "lstm": {"forget_bias": 1.0}, "gru": {"num_layers": 2, "bidirectional": True, "dropout": 0.2}}
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", slow_but(CELLS, "gru"))
 def test_adding_with_clipped_gradients(cell, tmp_path):
     model = {
         "class_path": "lit_models.SequenceRegressor",
@@ -106,7 +109,7 @@ def test_adding_with_clipped_gradients(cell, tmp_path):
     assert_equal(trials_of(model, [0.003, 0.03], key=LR, data=data, gradient_clip_val=0.05), tmp_path)
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", slow_but(CELLS, "gru"))
 def test_images_row_by_row(cell, tmp_path):
     model = {
         "class_path": "lit_models.SequenceClassifier",

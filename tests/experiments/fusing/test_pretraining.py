@@ -3,6 +3,7 @@
 import pytest
 import torch
 from fused_and_alone import assert_equal, trials_of, unfused
+from slow import slow
 
 from experiments.fusing import group_trials, train_group
 from lit_models import MLP
@@ -18,13 +19,14 @@ def mlp(**init_args):
     return {"class_path": "lit_models.MLP", "init_args": given | init_args}
 
 
-@pytest.mark.parametrize("data", [None, DIGITS], ids=["training examples", "unlabelled ones too"])
+@pytest.mark.parametrize("data", [None, slow(DIGITS)], ids=["training examples", "unlabelled ones too"])
 def test_pretrained_trials_fuse_and_are_what_each_is_alone(data, tmp_path):
     rates = [0.001, 0.1]
     levels = {str(lr): {"class_path": "torch.optim.SGD", "init_args": {"lr": lr}} for lr in rates}
     assert_equal(trials_of(mlp(), levels, key="model.init_args.optimizer", data=data), tmp_path)
 
 
+@pytest.mark.slow
 def test_how_it_is_pretrained_may_differ_in_a_group(tmp_path):
     trials = trials_of(mlp(), [1, 3], key="model.init_args.pretraining_epochs", max_epochs=1)
     assert_equal(trials, tmp_path)

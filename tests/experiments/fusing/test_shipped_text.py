@@ -2,6 +2,7 @@
 
 import pytest
 from fused_and_alone import assert_equal, trials_of, unfused
+from slow import slow_but
 
 from experiments.fusing import group_trials, train_group, train_together
 from experiments.fusing.groups import CONVOLUTIONS
@@ -40,11 +41,12 @@ def trials(name, levels=(0.003, 0.01), key=LR, model=None, data=None, **trainer)
 
 
 @pytest.mark.parametrize("head", ["softmax", pytest.param("sigmoid", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", slow_but(NETWORKS, "mean embedding"))
 def test_fused_equals_alone(name, head, tmp_path):
     assert_equal(trials(name, model={"head": head}), tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["perceptron", "mean embedding", "GRU"])
 def test_folds_without_validation(name, tmp_path):
     assert_equal(trials(name, data={"folds": 3, "val_size": 0}), tmp_path)
@@ -64,6 +66,7 @@ def test_convolutions_over_words_stay_alone_on_a_cpu():
     assert {group.why_alone for group in groups} == {CONVOLUTIONS}
 
 
+@pytest.mark.slow
 def test_without_a_vocabulary_size_the_levels_of_a_seed_share_a_loop(tmp_path):
     of_all = trials("perceptron", data={"vocabulary_size": None}, seeds=3)
     (group,) = group_trials(of_all, num_places=1)
@@ -85,6 +88,7 @@ def test_seeds_of_one_level_with_vocabularies_of_their_own_train_alone_and_say_w
     )
 
 
+@pytest.mark.slow
 def test_folds_that_differ_by_an_example_part_a_group(tmp_path):
     of_all = trials("mean embedding", seeds=3, data={"num_reviews": 122, "folds": 3, "batch_size": 20})
     (group,) = group_trials(of_all, num_places=1)

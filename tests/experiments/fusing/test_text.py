@@ -3,6 +3,7 @@
 import pytest
 import torch
 from fused_and_alone import LR, assert_equal, trials_of, unfused
+from slow import slow, slow_but
 from torch.nn import functional
 
 from experiments.fusing import group_trials, train_together
@@ -19,8 +20,8 @@ def text(name, **init_args):
 NAMES = ["Reader", "Gated", "Looped", "Filters", "Tied", "Frozen", "Functional", "ByFrequency"]
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("seeds", [1, 2])
+@pytest.mark.parametrize("name", slow_but(NAMES, "Reader", "Gated", "Tied"))
+@pytest.mark.parametrize("seeds", [slow(1), 2])
 def test_what_people_write_for_words_fuses(name, seeds, tmp_path):
     assert_equal(trials_of(text(name), [0.03, 0.1], key=LR, data=SENTENCES, seeds=seeds, max_epochs=3), tmp_path)
 

@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 from fused_and_alone import LR, assert_equal, trials_of, unfused
+from slow import slow, slow_but
 
 from experiments.config.instantiate import make_data, make_model
 from experiments.fusing import group_trials, train_group, train_together
@@ -37,7 +38,7 @@ def user(name="Fusable", **init_args):
 POINTS = {"class_path": "fusable_module.Points"}
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", slow_but(OPTIMIZERS, "AdamW"))
 def test_every_optimizer_with_hyperparameters_of_each_trial(name, tmp_path):
     levels = {
         str(number): {"class_path": f"torch.optim.{name}", "init_args": arguments}
@@ -64,7 +65,7 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", slow_but(MODELS, "MLP"))
 def test_every_shipped_model_with_every_init_batch_norm_and_dropout(name, tmp_path):
     assert_equal(trials_of(MODELS[name], INITS, seeds=1), tmp_path)
 
@@ -72,7 +73,8 @@ def test_every_shipped_model_with_every_init_batch_norm_and_dropout(name, tmp_pa
 ACTIVATIONS = ["relu", "sigmoid", "tanh", "leaky_relu", "prelu", "gelu", "identity"]
 
 
-@pytest.mark.parametrize("name", ["MLP", pytest.param("ConvNet", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["MLP", "ConvNet"])
 def test_activations_share_a_group_and_prelu_its_slope_with_nobody(name, tmp_path):
     trials = trials_of(MODELS[name], ACTIVATIONS, key="model.init_args.activation", seeds=1)
     assert_equal(trials, tmp_path)
@@ -86,7 +88,7 @@ def test_dropout_rates_share_a_group_and_draw_the_masks_of_each_trial_alone(tmp_
     assert_equal(trials_of(mlp(), [0.0, 0.1, 0.5], key="model.init_args.dropout"), tmp_path)
 
 
-@pytest.mark.parametrize("algorithm", ["norm", "value"])
+@pytest.mark.parametrize("algorithm", ["norm", slow("value")])
 def test_gradients_are_clipped_for_each_trial_by_itself(algorithm, tmp_path):
     levels = [0.001, 0.1]
     key = "model.init_args.optimizer.init_args.lr"
@@ -137,7 +139,7 @@ def test_a_users_module_and_data_fuse_as_they_are(schedule, tmp_path):
     assert_equal(trials, tmp_path)
 
 
-@pytest.mark.parametrize("every", [None, 1, 2, 5])
+@pytest.mark.parametrize("every", [None, slow(1), 2, slow(5)])
 def test_single_steps_are_logged_as_the_trainer_logs_them(every, tmp_path):
     trials = trials_of(user("LogsSteps"), [0.05, 0.2], key=LR, data=POINTS, max_epochs=3, log_every_n_steps=every)
     assert_equal(trials, tmp_path)
@@ -156,7 +158,9 @@ LOADED = {"class_path": "odd_modules.Loaded"}
 EQUAL = ["Odd", "EvalParts", "DropoutTwice", "Counter", "MomentumCopy", "AssignedBuffer", "LateModel", "Words"]
 
 
-@pytest.mark.parametrize("name", [*EQUAL, "OneArgument", "Numbers"])
+@pytest.mark.parametrize(
+    "name", slow_but([*EQUAL, "OneArgument", "Numbers"], "DropoutTwice", "EvalParts", "Words", "OneArgument")
+)
 def test_odd_modules_are_equal_too(name, tmp_path):
     assert_equal(trials_of(odd(name), [0.05, 0.1], key=LR, data=LOADED, max_epochs=3), tmp_path)
 

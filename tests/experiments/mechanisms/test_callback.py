@@ -6,6 +6,7 @@ import mechanism_modules as modules
 import pytest
 import torch
 from fused_and_alone import trials_of, unfused_with_model
+from slow import slow
 from torch.utils.data import DataLoader, TensorDataset
 
 from experiments.mechanisms import Mechanisms, callback
@@ -44,7 +45,7 @@ def assert_nothing_else_changes(name, tmp_path, **kwargs):
     return on
 
 
-@pytest.mark.parametrize("precision", ["32-true", "64-true", "bf16-mixed"])
+@pytest.mark.parametrize("precision", ["32-true", slow("64-true"), slow("bf16-mixed")])
 def test_nothing_else_changes(precision, tmp_path):
     model = {"class_path": "lit_models.MLP", "init_args": {"hidden": [8, 8], "batch_norm": True, "dropout": 0.3}}
     digits = {"class_path": "datamodules.Digits", "init_args": {"batch_size": 100}}

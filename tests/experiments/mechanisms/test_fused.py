@@ -1,6 +1,7 @@
 import pytest
 import torch
 from fused_and_alone import assert_equal, trials_of, unfused
+from slow import slow, slow_but
 
 from experiments.fusing import group_trials, train_group
 from experiments.study.mechanisms import is_mechanism
@@ -26,9 +27,11 @@ def together(trials):
 @pytest.mark.parametrize(
     ("model", "key", "levels"),
     [
-        (mlp(), "model.init_args.activation", ["sigmoid", "relu", "tanh", "prelu", "identity"]),
-        (mlp(activation="sigmoid", batch_norm=True, dropout=0.3), "model.init_args.init", ["xavier", "he", "default"]),
-        (mlp(hidden=[8] * 6, activation="relu", init="he"), "model.init_args.dropout", [0.0, 0.5]),
+        slow(mlp(), "model.init_args.activation", ["sigmoid", "relu", "tanh", "prelu", "identity"]),
+        slow(
+            mlp(activation="sigmoid", batch_norm=True, dropout=0.3), "model.init_args.init", ["xavier", "he", "default"]
+        ),
+        slow(mlp(hidden=[8] * 6, activation="relu", init="he"), "model.init_args.dropout", [0.0, 0.5]),
         (mlp(hidden=[]), "model.init_args.init", ["xavier", "he"]),
     ],
     ids=["activations", "inits", "deep", "perceptron"],
@@ -37,12 +40,16 @@ def test_mlps_together_have_the_mechanisms_that_each_has_alone(model, key, level
     assert_equal(trials_of(model, levels, key, callbacks=[spec()]), tmp_path)
 
 
-@pytest.mark.parametrize("name", ["Reader", "Gated", "Looped", "Filters", "Tied", "Frozen", "Functional", "Measured"])
+@pytest.mark.parametrize(
+    "name",
+    slow_but(["Reader", "Gated", "Looped", "Filters", "Tied", "Frozen", "Functional", "Measured"], "Gated", "Tied"),
+)
 def test_readers_together_have_the_mechanisms_that_each_has_alone(name, tmp_path):
     model, data = {"class_path": f"text_modules.{name}"}, {"class_path": "text_modules.Sentences"}
     assert_equal(trials_of(model, [0.05, 0.1], LR, data=data, callbacks=[spec(examples=24)]), tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "init_args"),
     [
@@ -62,7 +69,7 @@ def test_convnets_together_have_the_mechanisms_that_each_has_alone(tmp_path):
     assert_equal(trials, tmp_path)
 
 
-@pytest.mark.parametrize("name", ["Fusable", "KnowsWhen", "LogsSteps", "OwnForms"])
+@pytest.mark.parametrize("name", slow_but(["Fusable", "KnowsWhen", "LogsSteps", "OwnForms"], "Fusable"))
 def test_users_modules_together_have_the_mechanisms_that_each_has_alone(name, tmp_path):
     model, data = {"class_path": f"fusable_module.{name}"}, {"class_path": "fusable_module.Points"}
     assert_equal(trials_of(model, [0.01, 0.02], LR, data=data, callbacks=[spec(examples=40)]), tmp_path)
@@ -73,7 +80,7 @@ def test_a_layer_that_is_called_twice_with_operations_in_place_is_as_it_is_alone
     assert_equal(trials_of(model, [0.05, 0.1], LR, data=data, callbacks=[spec(examples=20)]), tmp_path)
 
 
-@pytest.mark.parametrize("name", ["HalfUsed", "OwnHead", "OwnWeights"])
+@pytest.mark.parametrize("name", slow_but(["HalfUsed", "OwnHead", "OwnWeights"], "OwnHead"))
 def test_layers_that_take_no_part_or_have_no_place_are_told_of_as_they_are_alone(name, tmp_path):
     model, data = {"class_path": f"mechanism_modules.{name}"}, {"class_path": "mechanism_modules.Numbers"}
     assert_equal(trials_of(model, [0.05, 0.1], LR, data=data, callbacks=[spec(examples=20)]), tmp_path)
@@ -85,13 +92,15 @@ def test_as_many_examples_are_compared_with_validation_as_there_are_alone(tmp_pa
     assert_equal(trials, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_part_of_the_rows_at_once_is_all_of_them(tmp_path, monkeypatch):
     monkeypatch.setattr("experiments.fusing.admit.memory.Need.rows_at_once", lambda *arguments: 2)
     trials = trials_of(mlp(batch_norm=True), ["relu", "tanh"], "model.init_args.activation", 3, callbacks=[spec()])
     assert_equal(trials, tmp_path)
 
 
-@pytest.mark.parametrize("precision", ["32-true", "64-true"])
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["32-true", slow("64-true")])
 def test_nothing_else_changes_bit_for_bit(precision):
     model = mlp(batch_norm=True, dropout=0.3, activation="relu")
     results = {}
@@ -107,6 +116,7 @@ def test_nothing_else_changes_bit_for_bit(precision):
         assert any(is_mechanism(key) for key in on.metrics)
 
 
+@pytest.mark.slow
 def test_early_stopping_goes_with_it_and_may_watch_it(tmp_path):
     stopping = {
         "class_path": "lightning.pytorch.callbacks.EarlyStopping",

@@ -39,6 +39,7 @@ def test_mechanisms_are_ordinary_metrics_that_may_decide_a_study(tmp_path):
         assert ("mechanism/dead/activation1" in trial["metrics"]) == (trial["levels"]["activation"] == "relu")
 
 
+@pytest.mark.slow
 def test_a_single_trial_by_itself_measures_the_same(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path])  # the command adds its folder
     content = study()
@@ -52,6 +53,7 @@ def test_a_single_trial_by_itself_measures_the_same(tmp_path, monkeypatch):
     assert alone["metrics"] == pytest.approx(fused["metrics"], rel=1e-9, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_several_devices_measure_and_train_as_without(tmp_path):
     found = {}
     for name, callbacks in (("off", None), ("on", [{"class_path": "experiments.mechanisms.Mechanisms"}])):

@@ -124,14 +124,12 @@ def test_a_runner_runs_again_after_an_error_of_the_handler(runner):
 
 def test_a_task_that_takes_too_long_is_ended_and_costs_no_other_task(runner):
     events = []
-    hanging = Task(key="0", function=tasks.hang, argument=None, timeout_seconds=0.5)
+    hanging = Task(key="0", function=tasks.hang, argument=None, timeout_seconds=3.0)
     others = [
-        Task(key=str(number), function=tasks.double, argument=number, timeout_seconds=30) for number in range(1, 5)
+        Task(key=str(number), function=tasks.double, argument=number, timeout_seconds=600) for number in range(1, 5)
     ]
-    started = time.monotonic()
-    runner.run([hanging, *others], events.append)
-    assert time.monotonic() - started < 20
-    assert of(events, 0) == [Started(key="0"), Said(key="0", message="before"), TimedOut(key="0", seconds=0.5)]
+    runner.run([hanging, *others], events.append)  # which returns, although the task never does
+    assert of(events, 0) == [Started(key="0"), Said(key="0", message="before"), TimedOut(key="0", seconds=3.0)]
     assert [of(events, number)[-1].value for number in range(1, 5)] == [2, 4, 6, 8]
     assert run(runner, (tasks.double, 5))[-1] == Done(key="0", value=10)
 
@@ -143,7 +141,7 @@ def test_time_counts_from_when_a_task_begins_and_not_the_handling_of_its_events(
             time.sleep(0.4)
 
     events = []
-    runner.run([Task(key="a", function=tasks.double, argument=1, timeout_seconds=5)], handle)
+    runner.run([Task(key="a", function=tasks.double, argument=1, timeout_seconds=60)], handle)
     assert events[-1] == Done(key="a", value=2)
 
 
@@ -248,7 +246,7 @@ def test_without_gpus_devices_are_cores_that_workers_are_bound_to():
 def test_a_worker_that_dies_while_a_child_of_it_lives_on_is_seen_to_be_gone(local):
     started = time.monotonic()
     events = run(local, (tasks.die_with_child, None), (tasks.double, 1))
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 1800  # half of what its child sleeps
     assert isinstance(of(events, 0)[-1], Lost)
     (said,) = [event for event in of(events, 0) if isinstance(event, Said)]
     time.sleep(0.2)
@@ -295,18 +293,22 @@ def test_what_tasks_print_goes_to_a_file_of_each_worker(local, tmp_path):
     assert (tmp_path / "logs" / "worker-0.log").read_text() == "hello\nhello from a child\n"
 
 
-def test_leaving_stops_workers_at_once(tmp_path):
-    done = tmp_path / "done"
+def has_ended(process_id):
+    """Nobody may have collected it yet."""
+    return not psutil.pid_exists(process_id) or psutil.Process(process_id).status() == psutil.STATUS_ZOMBIE
+
+
+def test_leaving_stops_workers_and_waits_for_no_task():
+    workers = []
 
     def interrupt(event):
-        raise KeyboardInterrupt
+        if isinstance(event, Said):
+            workers.append(event.message)
+            raise KeyboardInterrupt
 
-    started = time.monotonic()
     with pytest.raises(KeyboardInterrupt), LocalRunner(1) as runner:
-        runner.run([Task(key="a", function=tasks.slow, argument=str(done))], interrupt)
-    assert time.monotonic() - started < 1.4
-    time.sleep(2)
-    assert not done.exists()
+        runner.run([Task(key="a", function=tasks.tell_and_wait, argument=3600)], interrupt)
+    assert [has_ended(worker) for worker in workers] == [True]
 
 
 def test_workers_start_with_what_was_preloaded_and_a_module_that_cannot_be_is_left_out(tmp_path):
@@ -330,24 +332,27 @@ def test_workers_start_with_what_was_preloaded_and_a_module_that_cannot_be_is_le
 
 
 def test_workers_do_not_outlive_a_killed_command(tmp_path):
-    done = tmp_path / "done"
     code = (
-        "import sys; sys.path[:0] = sys.argv[2:]\n"
+        "import sys; sys.path[:0] = sys.argv[1:]\n"
         "import tasks\n"
-        "from experiments.runners import LocalRunner, Task\n"
+        "from experiments.runners import LocalRunner, Said, Task\n"
+        "def tell(event):\n"
+        "    if isinstance(event, Said):\n"
+        "        print(event.message, flush=True)\n"
         "if __name__ == '__main__':\n"
         "    with LocalRunner(1) as runner:\n"
-        "        task = Task(key='a', function=tasks.slow, argument=sys.argv[1])\n"
-        "        runner.run([task], lambda event: print('up', flush=True))\n"
+        "        runner.run([Task(key='a', function=tasks.tell_and_wait, argument=3600)], tell)\n"
     )
     support = str(Path(tasks.__file__).parent)
     script = tmp_path / "script.py"
     script.write_text(code)
-    command = subprocess.Popen([sys.executable, script, str(done), support], stdout=subprocess.PIPE, text=True)
-    assert command.stdout.readline() == "up\n"
-    time.sleep(0.7)
+    command = subprocess.Popen([sys.executable, script, support], stdout=subprocess.PIPE, text=True)
+    worker = int(command.stdout.readline())
+    assert not has_ended(worker)
     command.kill()
     command.wait()
     command.stdout.close()
-    time.sleep(2.5)
-    assert not done.exists()
+    until = time.monotonic() + 600
+    while not has_ended(worker):
+        assert time.monotonic() < until
+        time.sleep(0.02)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from fused_and_alone import LR, assert_equal, trials_of, unfused
+from slow import slow, slow_but
 from torch.utils.data import DataLoader, TensorDataset
 
 from experiments.fusing import train_group
@@ -52,7 +53,7 @@ def test_every_way_says_the_same(tmp_path):
     assert {correct.targets for correct in found} == {found[0].targets, None}
 
 
-@pytest.mark.parametrize("how", ODD)
+@pytest.mark.parametrize("how", slow_but(ODD, *list(ODD)[:3]))
 def test_other_outputs_have_no_bits_and_are_no_error(how, tmp_path):
     trials = trials_that_say(how, seeds=1)
     assert_equal(trials, tmp_path)
@@ -130,8 +131,8 @@ def test_the_bits_are_numpys_and_counted():
     assert bits_of(correct).tolist() == [True, False, True, True, False, False, False, False, True, False, True]
 
 
-@pytest.mark.parametrize("data", [None, {"class_path": "small_data.OddOrEven"}])
-@pytest.mark.parametrize("precision", ["64-true", "32-true"])
+@pytest.mark.parametrize("data", [None, slow({"class_path": "small_data.OddOrEven"})])
+@pytest.mark.parametrize("precision", [slow("64-true"), "32-true"])
 def test_a_classifier_says_it_of_any_number_of_classes(tmp_path, data, precision):
     model = {"class_path": "lit_models.MLP", "init_args": {"hidden": [8]}}
     trials = trials_of(model, ["xavier_normal", "he_normal"], data=data, precision=precision)
@@ -144,6 +145,7 @@ def test_a_classifier_says_it_of_any_number_of_classes(tmp_path, data, precision
     assert len({result.correct.examples for result in together.values()}) == 2  # a split of each seed's own
 
 
+@pytest.mark.slow
 def test_trials_that_stop_at_different_epochs_keep_the_bits_of_their_end(tmp_path):
     stopping = {
         "class_path": "lightning.pytorch.callbacks.EarlyStopping",

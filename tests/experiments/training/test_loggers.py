@@ -62,6 +62,7 @@ def curves_of_tables(paths, name="val/loss"):
     return Counter(tuple(round(value, 5) for value in pd.read_csv(path)[name].dropna()) for path in paths)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fuse", ["auto", "never"])
 def test_trials_that_follow_one_another_in_a_worker_have_runs_of_their_own(tmp_path, fuse):
     study = make_study(wandb_logger(tmp_path / "w"))
@@ -76,6 +77,7 @@ def test_trials_that_follow_one_another_in_a_worker_have_runs_of_their_own(tmp_p
     assert Counter(run.config["width"] for run in runs) == {4: 2, 6: 2}
 
 
+@pytest.mark.slow
 def test_the_run_of_a_trial_that_fails_is_ended_as_failed_and_the_next_has_its_own(tmp_path):
     study = make_study(wandb_logger(tmp_path / "w"), levels=("raises", ""), key="model.init_args.fails")
     outcome = run(study, tmp_path / "out", workers=1, fuse="never")
@@ -91,6 +93,7 @@ def test_the_run_of_a_trial_that_fails_is_ended_as_failed_and_the_next_has_its_o
     assert whole == {2: 2}
 
 
+@pytest.mark.slow
 def test_a_list_of_loggers_is_a_list_for_each_trial(tmp_path):
     loggers = [csv_logger(tmp_path / "c"), wandb_logger(tmp_path / "w")]
     run(make_study(loggers), tmp_path / "out", workers=2)
@@ -117,6 +120,7 @@ def test_a_version_that_the_study_gives_stays(tmp_path):
     assert [path.name for path in (tmp_path / "c" / "lightning_logs").iterdir()] == ["mine"]
 
 
+@pytest.mark.slow
 def test_a_module_that_opens_a_run_itself_has_one_for_each_trial(tmp_path):
     (tmp_path / "w").mkdir()
     model = {"class_path": "logging_module.OpensItsRun", "init_args": {"folder": str(tmp_path / "w")}}

@@ -1,6 +1,7 @@
 """One trial over several devices: two processes on the CPU, joined by gloo, and one result."""
 
 import pytest
+from slow import slow_but
 from small_study import small_study
 
 from experiments import Ledger, Patience, parse_study, run
@@ -50,7 +51,7 @@ class Epochs:
         return lambda *args: None
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn", "auto"])
+@pytest.mark.parametrize("strategy", slow_but(["ddp", "ddp_spawn", "auto"], "ddp"))
 def test_each_trial_of_a_sweep_has_one_result_and_not_one_a_rank(strategy, tmp_path):
     sink = Epochs()
     outcome = run(ranked(strategy=strategy), tmp_path / "s", workers=2, sinks=[sink])
@@ -104,6 +105,7 @@ def test_a_loss_that_is_not_finite_on_any_device_is_a_diverged_trial(tmp_path):
     assert {trial["diverged_epoch"] for trial in trials_of(tmp_path / "s")} == {1}
 
 
+@pytest.mark.slow
 def test_a_rank_that_is_killed_is_a_lost_trial_which_is_trained_again(tmp_path):
     (tmp_path / "armed").touch()
     outcome = run(ranked("kill", tmp_path), tmp_path / "s", workers=2)
@@ -117,6 +119,7 @@ def test_a_rank_that_is_killed_is_a_lost_trial_which_is_trained_again(tmp_path):
     assert lost["error"] == "process 1 of 2 that trained one trial was ended by SIGKILL"
 
 
+@pytest.mark.slow
 def test_a_trial_over_devices_that_takes_too_long_ends_with_all_its_processes(tmp_path):
     outcome = run(
         ranked(max_epochs=100_000, lrs=(0.1, 0.2)), tmp_path / "s", workers=2, patience=Patience(timeout_seconds=4)

@@ -65,6 +65,7 @@ def planned(tmp_path):
     return plan
 
 
+@pytest.mark.slow
 def test_nine_optimizers_are_levels_of_one_factor_and_share_a_loop_for_each_batch_size(planned, tmp_path):
     trials = planned(STUDY)
     assert len(trials) == 18

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from experiments import load_study
+from experiments.planning.plan import plan_trials
+
 ROOT = Path(__file__).parents[3]
 PINNED = json.loads(Path(__file__).with_name("trial_ids.json").read_text(encoding="utf-8"))
-WITHOUT_DOWNLOAD = ("quickstart", "text_quickstart", "examples/width.yaml", "examples/own_module.yaml")
 
 PLAN = """
 import json, sys
@@ -36,6 +38,15 @@ def pinned_versions():
         pytest.skip(f"ids are pinned for {PINNED['versions']}; installed are {found}")
 
 
+def ids_of(trials):
+    """Trial ids by cell, seed by seed."""
+    cells = {}
+    for trial in trials:
+        name = ", ".join(f"{factor}={level}" for factor, level in trial.levels.items())
+        cells.setdefault(name, []).append(trial.trial_id)
+    return cells
+
+
 def planned(names):
     """Cells and their trial ids, study by study, planned in a fresh process as the command does."""
     found = subprocess.run(
@@ -50,8 +61,10 @@ def planned(names):
     return dict(json.loads(line) for line in found.stdout.splitlines())
 
 
-def test_ids_of_studies_without_download():
-    assert planned(WITHOUT_DOWNLOAD) == {name: PINNED["studies"][name] for name in WITHOUT_DOWNLOAD}
+@pytest.mark.parametrize("name", ["quickstart", "examples/width.yaml", "examples/own_module.yaml"])
+def test_ids_of_studies_without_download(name, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert ids_of(plan_trials(load_study(name))) == PINNED["studies"][name]
 
 
 @pytest.mark.slow

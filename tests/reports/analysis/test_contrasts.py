@@ -206,7 +206,7 @@ def test_all_values_equal_is_undecided_without_a_margin_and_equivalent_with_one(
         assert found["is_constant"]
 
 
-@settings(max_examples=10, deadline=None)  # statsmodels collects garbage in every call: 40 ms
+@settings(max_examples=15, deadline=None)
 @given(st.randoms(use_true_random=False))
 def test_the_order_of_rows_does_not_matter(random):
     study = make_study(metric={"name": "test/acc", "margin": 0.01})

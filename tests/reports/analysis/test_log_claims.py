@@ -138,6 +138,7 @@ def test_the_same_factor_in_every_seed_has_no_interval(tmp_path):
     assert "undecided in ratio: ×10.0 in each of 5 seeds" in found["sentence"]
 
 
+@pytest.mark.slow
 def test_a_claim_on_a_mechanism_works_from_the_study_file_to_the_page(tmp_path):
     report = build_report(
         make_ledger(tmp_path, depth_study(depths=(4, 8), seeds=4, claims={"vanish": VANISH}), measure)

@@ -124,6 +124,7 @@ def false_findings(num_seeds, num_studies, draw):
     return found / num_studies
 
 
+@pytest.mark.slow
 def test_a_against_a_is_wrong_at_most_alpha_of_the_time():
     draws = np.random.default_rng(1)
     rates = false_findings(4, 40, lambda size: draws.normal(size=size))

@@ -107,6 +107,7 @@ def test_folds_have_shares_but_neither_p_nor_interval():
     assert table[["share_low", "share_high", "f", "p_value"]].isna().all(axis=None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_balanced", [True, False])
 def test_a_hundred_thousand_trials_take_seconds(is_balanced):
     sizes = (10, 10, 10, 5)
@@ -123,8 +124,8 @@ def test_a_hundred_thousand_trials_take_seconds(is_balanced):
     outcomes = Outcomes(
         factors=tuple("abcd"), cells=cells, seeds=study.seeds, scores=scores, states=np.full(scores.shape, FINISHED)
     )
-    started = time.perf_counter()
+    started = time.process_time()
     table, _ = share_table(study, outcomes)
-    assert time.perf_counter() - started < (3 if is_balanced else 60)
+    assert time.process_time() - started < (3 if is_balanced else 60)
     assert table["share"].sum() == pytest.approx(1, rel=1e-3)
     assert isinstance(table, pd.DataFrame)

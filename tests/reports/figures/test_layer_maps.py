@@ -166,6 +166,7 @@ def test_of_many_epochs_some_are_drawn_with_the_first_and_the_last(tmp_path):
     assert ">199<" in picture.svg
 
 
+@pytest.mark.slow
 def test_figures_of_mechanisms_stand_by_themselves_and_are_the_same_each_time(tmp_path):
     report = build_report(inside_ledger(tmp_path))
     figures = figures_of(report)
@@ -245,6 +246,7 @@ def test_a_curve_of_ratios_says_where_it_has_no_mean(tmp_path):
     assert "There is no mean where a trial has no finite value." in picture.caption
 
 
+@pytest.mark.slow
 def test_maps_stand_before_curves_on_the_page(tmp_path):
     html = to_html(build_report(inside_ledger(tmp_path)))
     assert html.index("figure-mechanism-weight_norm") < html.index("figure-scalar-0-0")

@@ -41,9 +41,9 @@ class Page(HTMLParser):
         return [attributes for tag, attributes in self.tags if tag == name]
 
 
-@pytest.fixture(params=[full_report, hostile_report])
-def html(request, tmp_path):
-    return to_html(request.param(tmp_path))
+@pytest.fixture(scope="module", params=[full_report, hostile_report])
+def html(request, tmp_path_factory):
+    return to_html(request.param(tmp_path_factory.mktemp("report")))
 
 
 def test_every_tag_is_closed_and_every_id_is_there_once(html):
@@ -103,12 +103,14 @@ def test_parts_without_content_are_left_out(tmp_path):
     assert "The study has one seed: there are no contrasts" in html
 
 
+@pytest.mark.slow
 def test_the_same_report_gives_the_same_page(tmp_path):
     pages = [to_html(full_report(tmp_path / name)) for name in ("one", "other")]
     assert pages[0] == pages[1]
     assert str(tmp_path) not in pages[0]
 
 
+@pytest.mark.slow
 def test_twenty_figures_stay_below_two_megabytes(tmp_path):
     factors = {
         f"factor {number}": {"key": f"model.init_args.f{number}", "levels": ["low", "high"]} for number in range(6)

@@ -230,11 +230,11 @@ def test_agents_of_a_sweep_record_every_trial_once(tmp_path):
             )
 
         made = start("sweep", "sweep.yaml")
-        said, _ = made.communicate(timeout=200)
+        said, _ = made.communicate(timeout=600)
         assert made.returncode == 0, said
         ((sweep_id, sweep),) = server.sweeps.items()
         agents = [start("agent", f"{sweep.entity}/{sweep.project}/{sweep_id}") for _ in range(2)]
-        said = [agent.communicate(timeout=500)[0] for agent in agents]
+        said = [agent.communicate(timeout=600)[0] for agent in agents]
         assert [agent.returncode for agent in agents] == [0, 0], said
         assert sorted(point["trial"] for point in sweep.handed_out.values()) == sorted(values_of(sweep.config_text))
         runs = {run.run_id: run for run in server.runs.values()}

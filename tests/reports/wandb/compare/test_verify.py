@@ -68,8 +68,8 @@ def test_each_difference_is_named(changes, difference):
     assert difference in difference_of(CONTENT, PLACE, written(**changes))
 
 
-@pytest.fixture
-def pushed(tmp_path):
+@pytest.fixture(scope="module")
+def pushed_once(tmp_path_factory):
     """A study of six trials, one failed, one diverged and one pending, whose runs were written offline."""
     states = {("a", 0): FAILED, ("b", 0): DIVERGED, ("a", 2): PENDING}
 
@@ -82,8 +82,16 @@ def pushed(tmp_path):
         epochs = tuple({"val/acc": 0.1 * epoch + 1 / 3, "long" * 40: float(epoch)} for epoch in range(200))
         return make_result(0.5 + seed / 7, epochs=epochs)
 
-    directory = make_ledger(tmp_path / "study", one_factor(seeds=3), measure)
+    directory = make_ledger(tmp_path_factory.mktemp("pushed") / "study", one_factor(seeds=3), measure)
     return directory, push(directory, PLACE)
+
+
+@pytest.fixture
+def pushed(pushed_once, tmp_path):
+    """A copy of it for a test that changes it, and what was pushed."""
+    directory, first = pushed_once
+    shutil.copytree(directory, tmp_path / "study")
+    return tmp_path / "study", first
 
 
 def test_a_push_writes_every_trial_that_ended_and_a_second_only_what_is_lacking(pushed):
@@ -148,7 +156,7 @@ def test_our_reader_reads_what_wandb_s_own_does(pushed):
     path = next(folder.glob("*.wandb"))
     assert path.stat().st_size > 2 * 32 * 1024
     command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(path)]
-    theirs = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.splitlines()
+    theirs = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600).stdout.splitlines()
     rows = [record["history"]["item"] for record in map(json.loads, theirs) if record["type"] == "history"]
     plain = [{key: value for key, value in row.items() if not key.startswith("_")} for row in rows]
     assert read_run(folder).rows == plain
@@ -167,6 +175,7 @@ def test_a_damaged_file_is_a_difference_that_a_push_mends(pushed):
     assert [run.difference for run in verify(directory, PLACE)] == [None] * 5
 
 
+@pytest.mark.slow
 def test_runs_of_earlier_plans_are_told_and_removed_and_files_of_online_runs_are_no_offline_ones(pushed):
     directory, _ = pushed
     measure = lambda levels, seed: make_result(0.5)  # noqa: E731

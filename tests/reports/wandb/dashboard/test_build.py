@@ -397,7 +397,7 @@ def dashboard(directory, *options, environment=None, **variables):
         cwd=directory,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
 
@@ -413,6 +413,7 @@ def test_the_same_ledger_prints_the_same_bytes_without_login_or_network(director
     assert server.requests == []
 
 
+@pytest.mark.slow
 def test_saving_stores_what_a_dry_run_prints_and_again_in_the_same_place(directory, server):
     options = ("--wandb-project", "my project", "--wandb-group", "first")
     first = dashboard(directory, *options, environment=server.environment())
