@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from experiments.config.instantiate import make_data, make_model
-from experiments.training.seeding import seed_global_generators
+from experiments.training.streams import TrialStreams
 from experiments.trials.trial import Group, NotFused, Result, Trial
 
 from .admit.structure import has_convolutions, structure, why_alone
@@ -121,7 +121,7 @@ def _split(trials: Sequence[Trial], num_parts: int) -> list[list[Trial]]:
 
 
 def _looked_at(trial: Trial, *, only_where_faster: bool) -> tuple[str | None, str]:
-    seed_global_generators(trial.seed)
+    TrialStreams(trial.seed).data()
     data = make_data(trial.config)
     model = make_model(trial.config, data)
     reason = why_alone(trial.config, model, data)

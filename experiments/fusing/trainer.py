@@ -17,8 +17,8 @@ from torch import Tensor
 
 from experiments.config.instantiate import make_data, make_model
 from experiments.mechanisms.probe_metrics import Metrics
-from experiments.training.seeding import NamedDraws, derive, seed_global_generators
 from experiments.training.steps import first_size, measured
+from experiments.training.streams import TrialStreams
 from experiments.trials.trial import DIVERGED, FINISHED, Correct, EpochEnded, Result, Trial, is_bad_loss
 
 from .admit.memory import Need, budget_of
@@ -85,7 +85,7 @@ class Together:
         self.models = [of_trials[trial.trial_id] for trial in self.trials]
         self.num_parameters = [sum(parameter.numel() for parameter in model.parameters()) for model in self.models]
         self.batches = {"train": self._in_rows(loaders)}
-        self.turns = self._turns("order", 0)
+        self.turns = self._turns(0)
         options = mechanisms_of(self.trainer.get("callbacks"))
         first, self.first_epoch = with_examples(
             self.batches["train"].epoch(0, self.turns), STEPS, 0 if options is None else num_examples_of(options)
@@ -117,7 +117,7 @@ class Together:
             self.stand_in.current_epoch = epoch
             batches = self.first_epoch
             if epoch > 0:
-                self.turns = self._turns("order", epoch)
+                self.turns = self._turns(epoch)
                 batches = self.batches["train"].epoch(epoch, self.turns)
             losses, means = self._train_epoch(epoch, batches)
             num_validated = 0
@@ -130,7 +130,7 @@ class Together:
             if self._has("test") and any(self.diverged[place] is None for place in ended):
                 tests = Means(len(self.trials))
                 self.stand_in.current_epoch = epoch + 1
-                self._evaluate("test", tests, self._turns("order", "test"), ended)
+                self._evaluate("test", tests, self._turns("test"), ended)
                 found = tests.of_trials()
                 for place in ended:
                     self.tests[place] = found[place].recorded
@@ -159,7 +159,7 @@ class Together:
 
     def _train_epoch(self, epoch: int, batches: Iterable[Any]) -> tuple[Tensor, Means]:
         """The sum of each trial's losses (T,), not finite as soon as one of them is not, and what was logged."""
-        seeds = [derive(trial.seed, "dropout", epoch) for trial in self.trials]
+        seeds = [TrialStreams(trial.seed).dropout_seed(epoch) for trial in self.trials]
         self.stacked.noise.restart(seeds, self.fabric.device)
         every = self.trainer.get("log_every_n_steps")
         first_step = epoch * len(self.batches["train"])
@@ -251,14 +251,15 @@ class Together:
         """By trial id, from where training starts; a seed's trials after one another, since what they read is kept."""
         found: dict[str, LightningModule] = {}
         for seed, data in zip(self.seeds, self.data, strict=True):
-            before = BatchesBefore(data, seed, self.fabric.device)
+            before = BatchesBefore(data, TrialStreams(seed), self.fabric.device)
             found |= {trial.trial_id: self._model_of(trial, data, before) for trial in trials if trial.seed == seed}
         return found
 
     def _model_of(self, trial: Trial, data: LightningDataModule, before: BatchesBefore) -> LightningModule:
-        model = NamedDraws(trial.seed).build(partial(make_model, trial.config, data))
+        streams = TrialStreams(trial.seed)
+        model = streams.model(partial(make_model, trial.config, data))
         model.trainer = self.stand_in  # type: ignore[assignment]
-        seed_global_generators(derive(trial.seed, "init", "late"))
+        streams.late()
         with default_dtype(self.dtype or torch.get_default_dtype()):
             model.configure_model()
         model = model.to(device=self.fabric.device, dtype=self.dtype)
@@ -266,17 +267,17 @@ class Together:
             model.pretrain(before)  # type: ignore[operator]
         return model
 
-    def _turns(self, *stream: object) -> Turns | NoTurns:
-        """The data's generators, each seed's in its own state, at the start of a stream."""
+    def _turns(self, epoch: int | str) -> Turns | NoTurns:
+        """The data's generators, each seed's in its own state, at the start of an epoch or of the test."""
         if not getattr(self.data[0], "uses_global_generators", True):
             return NoTurns()
-        return Turns(lambda place: seed_global_generators(derive(self.seeds[place], *stream)), len(self.seeds))
+        return Turns(lambda place: TrialStreams(self.seeds[place]).order(epoch), len(self.seeds))
 
     def _loaders(self, split: str) -> list[Any]:
         """One a seed."""
         loaders = []
         for data, seed in zip(self.data, self.seeds, strict=True):
-            seed_global_generators(derive(seed, "init", "late"))
+            TrialStreams(seed).late()
             loaders.append(getattr(data, f"{split}_dataloader")())
         if any(isinstance(loader, list | tuple | dict) for loader in loaders):
             raise NotFusable(f"{split}_dataloader returns a {type(loaders[0]).__name__} of loaders")
@@ -321,12 +322,13 @@ def _check_shapes(of_trials: Mapping[str, LightningModule]) -> None:
 
 def _data_of(config: Mapping[str, Any], seed: int) -> LightningDataModule:
     """The data module of a seed, set up in the streams that it has when trained alone."""
-    seed_global_generators(seed)
+    streams = TrialStreams(seed)
+    streams.data()
     data = make_data(config)
     if data is None:
         raise NotFusable("the model brings its own dataloaders")
     for stage in ("fit", "test"):
-        seed_global_generators(derive(seed, "split"))
+        streams.split()
         data.prepare_data()
         data.setup(stage)
     return data

@@ -10,7 +10,7 @@ from experiments.config.instantiate import make_data, make_model
 from experiments.errors import InputError
 from experiments.fusing.fit.trainer_stub import TrainerStandIn
 from experiments.fusing.reasons import NotFusable
-from experiments.training.seeding import NamedDraws, derive, seed_global_generators
+from experiments.training.streams import TrialStreams
 from experiments.trials.trial import Trial
 
 
@@ -21,15 +21,16 @@ def start_of(trial: Trial) -> tuple[LightningModule, Any]:
         InputError: when there are no training batches, or the module needs a Trainer before its first one.
     """
     torch.set_num_threads(1)
-    seed_global_generators(trial.seed)
+    streams = TrialStreams(trial.seed)
+    streams.data()
     data = make_data(trial.config)
-    model = NamedDraws(trial.seed).build(partial(make_model, trial.config, data))
+    model = streams.model(partial(make_model, trial.config, data))
     model.trainer = TrainerStandIn(trial.config["trainer"].get("max_epochs") or 1, 1)  # type: ignore[assignment]
     if data is not None:
-        seed_global_generators(derive(trial.seed, "split"))
+        streams.split()
         data.prepare_data()
         data.setup("fit")
-    seed_global_generators(derive(trial.seed, "init", "late"))
+    streams.late()
     try:
         model.setup("fit")
         model.configure_model()
@@ -37,7 +38,7 @@ def start_of(trial: Trial) -> tuple[LightningModule, Any]:
         raise InputError(f"{trial}: {finding} before its first batch, and no Trainer is at work here") from finding
     try:
         loader = (model if data is None else data).train_dataloader()
-        seed_global_generators(derive(trial.seed, "order", 0))
+        streams.order(0)
         batch = next(iter(loader), None)
     except Exception as error:
         first = (str(error).strip().splitlines() or [""])[0]

@@ -16,7 +16,7 @@ from experiments.errors import Problem, StudyError
 from experiments.mechanisms.claimed_metrics import Layers, claim_problems, layers_of, metric_problems
 from experiments.study.design import Cell, cells_of
 from experiments.study.study import SECTIONS, Study
-from experiments.training.seeding import seed_global_generators
+from experiments.training.streams import TrialStreams
 from experiments.trials.identity import config_id, trial_id
 from experiments.trials.trial import Plan, Trial
 
@@ -132,7 +132,7 @@ def _described(text: str, seed: int) -> tuple[Problem | None, tuple[str, ...], M
     config = {"data": _resolved("data", text)}
     did = "be built"
     try:
-        seed_global_generators(seed)
+        TrialStreams(seed).data()
         data = make_data(config)
         if data is None:
             return None, (), {}

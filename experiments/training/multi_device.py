@@ -32,7 +32,7 @@ from torch.utils.data import DataLoader, DistributedSampler, IterableDataset
 from experiments.trials.identity import num_devices
 from experiments.trials.trial import FAILED, Result, Trial
 
-from .seeding import derive
+from .streams import TrialStreams
 
 _SECONDS_BETWEEN_LOOKS = 0.05
 
@@ -234,7 +234,7 @@ def _set_environment(rank: int, num_ranks: int, seed: int) -> None:
         NODE_RANK="0",
         WORLD_SIZE=str(num_ranks),
         MASTER_ADDR="127.0.0.1",
-        PL_GLOBAL_SEED=str(derive(seed, "order")),  # where Lightning looks for the seed of the order of examples
+        PL_GLOBAL_SEED=str(TrialStreams(seed).order_seed()),  # Lightning's seed of the order of examples
     )
     loopback = next((name for _, name in socket.if_nameindex() if name.startswith("lo")), None)
     if loopback is not None:

@@ -33,7 +33,8 @@ from .correct_examples import CorrectExamples
 from .epoch_means import EpochMeans
 from .loggers import OwnRuns, with_own_folders
 from .multi_device import RankLostError, is_rank, share_loaders, train_in_ranks
-from .seeding import NamedDraws, PairedStreams, seed_global_generators
+from .paired_streams import PairedStreams
+from .streams import TrialStreams
 
 Emit = Callable[[EpochEnded], None]
 
@@ -79,26 +80,27 @@ def _train(training: Training, emit: Emit, runs: OwnRuns) -> Result:
     trial = training.trial
     torch.set_num_threads(1)  # two workers with two threads each on two cores are ten times slower
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    seed_global_generators(trial.seed)  # a shipped data module takes its seed from here, as from seed_everything
+    streams = TrialStreams(trial.seed)
+    streams.data()
     data = make_data(trial.config)
-    model = NamedDraws(trial.seed).build(lambda: make_model(trial.config, data))
+    model = streams.model(lambda: make_model(trial.config, data))
     recorder = _Recorder()
-    streams = PairedStreams(trial.seed, model if data is None else data)
+    paired = PairedStreams(streams, model if data is None else data)
     watch = _Watch(trial.trial_id, recorder, emit)
     examples = CorrectExamples()
     if is_rank():
         share_loaders(model if data is None else data)
-    trainer = _trainer(trial, training.directory, [EpochMeans(), streams, watch, examples], recorder)
+    trainer = _trainer(trial, training.directory, [EpochMeans(), paired, watch, examples], recorder)
     runs.loggers = trainer.loggers
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PossibleUserWarning)  # advice on num_workers and the like
         warnings.filterwarnings("ignore", message="Total length of .* across ranks is zero")  # a split of size 0
         warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")  # Lightning's own use of torch
-        streams.start_split()
+        streams.split()
         trainer.fit(model, datamodule=data)
         unlogged = dict(trainer.callback_metrics)  # those of self.log(..., logger=False) too
         if watch.diverged_epoch is None and _has_test(model, data):
-            streams.start_split()
+            streams.split()
             recorder.test()
             trainer.test(model, datamodule=data, verbose=False)
             unlogged |= trainer.callback_metrics

@@ -16,7 +16,7 @@ from experiments import check_gradients, parse_study
 from experiments.config.instantiate import make_model
 from experiments.gradients.trial_start import start_of
 from experiments.planning.plan import plan_trials
-from experiments.training.seeding import NamedDraws
+from experiments.training.named_draws import NamedDraws
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from datamodules import Digits
 from experiments.config.instantiate import make_model
-from experiments.training.seeding import NamedDraws
+from experiments.training.named_draws import NamedDraws
 from lit_models import MLP, RBM, train_rbm
 from lit_models.pretraining import _stream, pretrain_layers
 from lit_models.rbm import visible_biases

@@ -21,8 +21,9 @@ from experiments.fusing.fit.step import StackedModels
 from experiments.fusing.fit.step_capture import CapturedLog, copied, default_dtype, loss_of
 from experiments.fusing.fit.updates import Updates, clip, settings_of
 from experiments.fusing.reasons import NotFusable
-from experiments.training.seeding import derive, seed_global_generators
+from experiments.training.seeding import seed_global_generators
 from experiments.training.steps import call_step, first_size, measured
+from experiments.training.streams import TrialStreams
 
 STEPS = 2
 """Training steps that are compared; the second sees what the first left behind."""
@@ -93,7 +94,7 @@ class Proof:
 
     def _training(self, batches: Sequence[Any], dtype: torch.dtype) -> None:
         cast = [mapped(partial(_cast, dtype=dtype), batch) for batch in batches]
-        seeds = [derive(trial.seed, "dropout", 0) for trial in self._rows.trials]
+        seeds = [TrialStreams(trial.seed).dropout_seed(0) for trial in self._rows.trials]
         with self._stacked.on_copies(dtype):
             together = self._steps_together(cast, seeds)
             state = self._stacked.parameters | self._stacked.buffers

@@ -17,7 +17,8 @@ import torch
 from lightning.pytorch import LightningDataModule, LightningModule
 from torch import Tensor
 
-from experiments.training.seeding import GeneratorStates, derive, seed_global_generators
+from experiments.training.seeding import GeneratorStates
+from experiments.training.streams import TrialStreams
 
 from .nested_tensors import mapped
 
@@ -43,12 +44,12 @@ class BatchesBefore:
 
     Arguments:
         data: set up.
-        seed: of the trials that it is for.
+        streams: of the trials that it is for, which share a seed.
         device: where the batches go.
     """
 
-    def __init__(self, data: LightningDataModule, seed: int, device: torch.device) -> None:
-        self._data, self._seed, self._device = data, seed, device
+    def __init__(self, data: LightningDataModule, streams: TrialStreams, device: torch.device) -> None:
+        self._data, self._streams, self._device = data, streams, device
         self._batches: list[Any] | None = None
 
     def __iter__(self) -> Iterator[Any]:
@@ -59,9 +60,9 @@ class BatchesBefore:
         return iter(self._batches)
 
     def _read(self) -> list[Any]:
-        seed_global_generators(derive(self._seed, "init", "late"))
+        self._streams.late()
         loader = getattr(self._data, "pretraining_dataloader", self._data.train_dataloader)()
-        seed_global_generators(derive(self._seed, "order", 0))
+        self._streams.order(0)
         return [mapped(self._moved, batch) for batch in loader]
 
     def _moved(self, x: Tensor) -> Tensor:

@@ -3,7 +3,7 @@ import torch
 from small_data import TinyTexts
 
 from experiments.config.instantiate import LINKED, make_model, resolved, section_problems
-from experiments.training.seeding import NamedDraws
+from experiments.training.named_draws import NamedDraws
 
 
 def built(class_path, data, **init_args):

@@ -8,7 +8,7 @@ from small_study import small_study
 from experiments import StudyError, parse_study
 from experiments.config.instantiate import make_data, make_model, resolved
 from experiments.planning.plan import plan_study, plan_trials
-from experiments.training.seeding import NamedDraws
+from experiments.training.named_draws import NamedDraws
 
 MLP_ARGUMENTS = (
     "arguments: activation, batch_norm, dropout, head, hidden, init, input_shape, l1, l2, loss, lr_scheduler, "

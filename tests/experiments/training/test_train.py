@@ -199,13 +199,15 @@ def test_a_trial_is_the_same_as_with_a_plain_trainer(tmp_path):
     """What the suite adds to the Trainer changes no arithmetic: same start, same batches, same end."""
     import user_module
 
-    from experiments.training.seeding import NamedDraws, PairedStreams
+    from experiments.training.named_draws import NamedDraws
+    from experiments.training.paired_streams import PairedStreams
+    from experiments.training.streams import TrialStreams
 
     trial = trials_of(USER, [False, True])[0]
     ours = train(trial, tmp_path)
     model = NamedDraws(0).build(user_module.UserModule)
     data = user_module.UserData()
-    streams = PairedStreams(0, data)
+    streams = TrialStreams(0)
     trainer = Trainer(
         max_epochs=3,
         accelerator="cpu",
@@ -214,9 +216,9 @@ def test_a_trial_is_the_same_as_with_a_plain_trainer(tmp_path):
         enable_checkpointing=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        callbacks=[streams],
+        callbacks=[PairedStreams(streams, data)],
     )
-    streams.start_split()
+    streams.split()
     trainer.fit(model, datamodule=data)
     theirs = {name: float(value) for name, value in trainer.callback_metrics.items()}
     assert theirs["val/loss"] == pytest.approx(ours.metrics["val/loss"], rel=1e-6)

@@ -3,7 +3,8 @@ import torch
 from torch import nn
 from user_module import UserModule
 
-from experiments.training.seeding import NamedDraws, derive
+from experiments.training.named_draws import NamedDraws
+from experiments.training.seeding import derive
 
 
 def values(make, seed=0):
