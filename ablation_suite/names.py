@@ -3,17 +3,18 @@
 The suite's packages are called experiments, reports, lit_models, datamodules and ablate, and projects have folders of
 these names too. Python takes whichever comes first on its path, and with an editable installation even a folder without
 `__init__.py` comes before the suite. `claim_names` makes the order certain: the suite's packages stay the suite's, the
-modules of a user's lit_models/ and datamodules/ are found beside them (`pkgutil.extend_path` in both), and what cannot
-work is one sentence that says what to rename. docs/design/packaging.md has the reasons.
+modules of a user's lit_models/ and datamodules/ are found beside them, and what cannot work is one sentence that says
+what to rename. docs/design/packaging.md has the reasons.
 """
 
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import spec_from_file_location
 from pathlib import Path
 from types import ModuleType
+from typing import NoReturn
 
 SHARED = ("lit_models", "datamodules")
 """Packages in which a user's modules are found beside the suite's."""
@@ -39,19 +40,41 @@ def claim_names() -> None:
 def find_clash() -> str | None:
     """Return the sentence about the first of a user's files that hides one of the suite's or is hidden by it.
 
-    Looks in all folders of `sys.path` but the suite's own and those of installed packages.
+    Looks in all folders of `sys.path` but the suite's own and those of installed packages, and at what is imported.
     """
-    return next((clash for name in NAMES for clash in _clashes(name)), None)
+    imported = (clash for name in NAMES if (clash := _imported_clash(name)) is not None)
+    return next(imported, None) or next((clash for name in NAMES for clash in _clashes(name)), None)
+
+
+def check_package(name: str) -> None:
+    """Raise NameClashError when a user's files clash with this package of the suite; it calls this when imported."""
+    for clash in _clashes(name):
+        raise NameClashError(clash, name=name)
+
+
+def miss_attribute(package: str, attribute: str) -> NoReturn:
+    """Raise for a name that a shared package does not have: the `__getattr__` of lit_models and datamodules.
+
+    Raises:
+        NameClashError: in `from package import attribute`, when a user's `__init__.py`, which is not imported, may have
+            it.
+        AttributeError: otherwise, so that `hasattr` and `getattr` with a default work as ever.
+    """
+    is_imported = sys._getframe(1).f_code.co_name == "_handle_fromlist"  # noqa: SLF001 -- importlib's part of `from`
+    if is_imported and (hidden := find_hidden(package)) is not None:
+        raise NameClashError(f"{package} has no {attribute!r}: {hidden}", name=package)
+    raise AttributeError(f"module {package!r} has no attribute {attribute!r}")
 
 
 def find_hidden(module: str) -> str | None:
     """Return the sentence about a user's file that the suite's module of this name hides, None where there is none."""
     name, _, rest = module.partition(".")
     for folder in _user_folders(name) if name in NAMES else []:
-        if rest and _has_module(folder, rest) and _has_module(HOME / name, rest):
-            path = folder.joinpath(*rest.split("."))
-            path = path if path.is_dir() else path.with_name(f"{path.name}.py")
-            return _sentence(path, f"{module} is a module of the suite")
+        first = rest.partition(".")[0]
+        if rest and _has_module(folder, rest) and _has_module(HOME / name, first):
+            path = folder / first
+            path = path if path.is_dir() else path.with_name(f"{first}.py")
+            return _sentence(path, f"{name}.{first} is a module of the suite")
         if not rest and (folder / "__init__.py").exists():
             return (
                 f"{folder / '__init__.py'} is not imported, since {name} is a package of the suite; name a class of "
@@ -78,10 +101,14 @@ class _SuiteFinder:
                 raise NameClashError(clash, name=fullname)
             folder = HOME / name
             return spec_from_file_location(fullname, folder / "__init__.py", submodule_search_locations=[str(folder)])
-        if name not in SHARED and not _has_module(HOME / name, module):
-            for folder in _user_folders(name):
-                if _has_module(folder, module):
-                    raise NameClashError(_sentence(folder, f"{name} is a package of the suite"), name=fullname)
+        if "." in module or _has_module(HOME / name, module):
+            return None
+        folders = _user_folders(name)
+        if name in SHARED:  # looked up anew each time: workers and notebooks change sys.path
+            return PathFinder.find_spec(fullname, [str(folder) for folder in folders])
+        for folder in folders:
+            if _has_module(folder, module):
+                raise NameClashError(_sentence(folder, f"{name} is a package of the suite"), name=fullname)
         return None
 
 
@@ -89,15 +116,39 @@ def _clashes(name: str) -> Iterator[str]:
     """Sentences about what a user's folders have under the name of one of the suite's packages."""
     for folder in _user_folders(name):
         if name in SHARED:
-            ours = _module_names(HOME / name)
+            ours, public = _module_names(HOME / name), _public_names(HOME / name / "__init__.py")
             for path in sorted(folder.iterdir()):
-                if path.stem in ours and path.stem != "__init__" and _is_module(path):
-                    yield _sentence(path, f"{name}.{path.stem} is a module of the suite")
+                if path.stem in ours | public and path.stem != "__init__" and _is_module(path):
+                    kind = "a module" if path.stem in ours else "a name"
+                    yield _sentence(path, f"{name}.{path.stem} is {kind} of the suite")
         elif (folder / "__init__.py").exists():
             yield _sentence(folder, f"{name} is a package of the suite")
     for entry in _user_entries():
         if (path := entry / f"{name}.py").is_file():
             yield _sentence(path, f"{name} is a package of the suite")
+
+
+def _imported_clash(name: str) -> str | None:
+    """The sentence about a user's package that is imported under a name of the suite's."""
+    file = getattr(sys.modules.get(name), "__file__", None)
+    if file is None or Path(file).parent.samefile(HOME / name):
+        return None
+    if name in SHARED:
+        return (
+            f"{file}: is imported as {name} and hides the suite's; import `experiments` before it, and name classes of "
+            f"yours by their modules, as in {name}.mine.Mine"
+        )
+    return _sentence(Path(file).parent, f"{name} is a package of the suite")
+
+
+def _public_names(init: Path) -> set[str]:
+    """What `__all__` of a package's file lists; the package need not be imported."""
+    import ast
+
+    for node in ast.parse(init.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and [getattr(target, "id", "") for target in node.targets] == ["__all__"]:
+            return set(ast.literal_eval(node.value))
+    return set()
 
 
 def _sentence(path: Path, reason: str) -> str:

@@ -1,7 +1,8 @@
 """Data sets held in memory, whose splits and batch orders depend on a seed and on nothing else."""
 
-from pkgutil import extend_path
+from functools import partial
 
+from ablation_suite.names import check_package, miss_attribute
 from datamodules.adding import AddingProblem
 from datamodules.cifar10 import CIFAR10
 from datamodules.diabetes import Diabetes
@@ -16,8 +17,6 @@ from datamodules.splits import Split, draw_fold, draw_split
 from datamodules.synthetic import SyntheticReviews
 from datamodules.tensors import TensorDataModule
 from datamodules.texts import TextDataModule
-
-__path__ = extend_path(__path__, __name__)  # modules of a user's folder of this name are found beside these
 
 __all__ = [
     "CIFAR10",
@@ -37,3 +36,6 @@ __all__ = [
     "draw_fold",
     "draw_split",
 ]
+
+__getattr__ = partial(miss_attribute, __name__)  # where a user's folder of this name has an `__init__.py`
+check_package(__name__)

@@ -1,7 +1,8 @@
 """Small networks for Lightning, each a stack of named ingredients that a study can switch on, off or over."""
 
-from pkgutil import extend_path
+from functools import partial
 
+from ablation_suite.names import check_package, miss_attribute
 from lit_models.activations import Activation, make_activation
 from lit_models.classifier import Classifier, Head
 from lit_models.convnet import ConvNet, conv_size
@@ -21,8 +22,6 @@ from lit_models.recurrent import Recurrent
 from lit_models.regressor import Regressor
 from lit_models.sequences import SequenceClassifier, SequenceRegressor
 from lit_models.text_convnet import TextConvNet
-
-__path__ = extend_path(__path__, __name__)  # modules of a user's folder of this name are found beside these
 
 __all__ = [
     "MLP",
@@ -59,3 +58,6 @@ __all__ = [
     "rmse",
     "train_rbm",
 ]
+
+__getattr__ = partial(miss_attribute, __name__)  # where a user's folder of this name has an `__init__.py`
+check_package(__name__)

@@ -18,8 +18,8 @@ SPLIT = {"experiments", "experiments.fusing", "reports", "reports.wandb"}
 # names". All of them are listed above it, so that no arrow points upwards and there is no circle.
 ALLOWED = {
     "ablation_suite": "",
-    "lit_models": "",
-    "datamodules": "",
+    "lit_models": "|| ablation_suite",
+    "datamodules": "|| ablation_suite",
     "experiments.studies": "",
     "experiments.errors": "",
     "experiments.text": "",
@@ -39,7 +39,7 @@ ALLOWED = {
     "experiments.gradients": "config errors fusing.fit fusing.reasons training trials",
     "experiments.runners": "errors",
     "experiments.ledger": "errors study text trials",
-    "experiments.execution": "errors fusing ledger planning runners study text training trials",
+    "experiments.execution": "errors fusing ledger planning runners study text training trials || ablation_suite",
     "experiments": "errors execution gradients ledger study trials || ablation_suite",
     "reports.statistics": "",
     "reports.wording": "statistics | study text",

@@ -285,6 +285,8 @@ def _imported(path: str) -> Any:
     except NameClashError as error:
         return f"{path} cannot be imported: {error}"
     except ModuleNotFoundError as error:
+        if (hidden := find_hidden(module_name)) is not None:
+            return f"{path} cannot be imported: {hidden}"
         return f"{path} cannot be imported: there is no module {error.name!r} on the Python path"
     except Exception as error:  # noqa: BLE001 -- a user's module may raise anything while it is imported
         return f"{path} cannot be imported: {type(error).__name__}: {error}"

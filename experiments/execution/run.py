@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ablation_suite.names import find_clash
 from experiments.errors import InputError
 from experiments.ledger.ledger import Ledger
 from experiments.ledger.study_folder import LEDGER, check_folder, write_study_file, writing
@@ -87,6 +88,7 @@ def run(
     """
     study = study if isinstance(study, Study) else load_study(study)
     directory = Path(directory) if directory is not None else Path("runs") / study.name
+    check_names()
     check_fuse(fuse)
     check_folder(directory, study)
     with data_folder(data_dir), make_runner(runner, study, workers, devices, address) as places:
@@ -147,6 +149,12 @@ def data_folder(data_dir: str | Path | None) -> Iterator[None]:
         if data_dir is not None:
             os.environ.pop(DATA_DIR, None)
             os.environ |= {} if before is None else {DATA_DIR: before}
+
+
+def check_names() -> None:
+    """Raise an InputError where files of the user's have names of the suite's, which workers would find instead."""
+    if (clash := find_clash()) is not None:
+        raise InputError(clash)
 
 
 def check_fuse(fuse: str) -> None:
@@ -260,7 +268,10 @@ def _asked(runner: Runner, task: Task) -> Any:
     if isinstance(last, Raised) and isinstance(last.error, InputError):
         raise last.error
     if isinstance(last, Lost):
-        hint = "; a class may have ended it as it was made; a script needs `if __name__ == '__main__':` around run()"
+        hint = (
+            "; a class may have ended it as it was made, or your script did where a worker imported it, and its error "
+            "stands above; a script needs `if __name__ == '__main__':` around run()"
+        )
         raise InputError(f"the study could not be planned: {last.reason}{hint}")
     raise InputError(f"the study could not be planned: {getattr(last, 'traceback', '')}")
 

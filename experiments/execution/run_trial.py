@@ -23,7 +23,7 @@ from experiments.trials.trial import FAILED, PENDING, RUNNING, Group, Plan, Resu
 
 from .driver import Sink, train_group
 from .reported_epochs import ToldEpochs
-from .run import check_data, data_folder, make_runner, plan, versions
+from .run import check_data, check_names, data_folder, make_runner, plan, versions
 
 WAIT_SECONDS = 60.0  # for others, who hold the lock for less than a second each, to plan or record
 _MORE_FOR_RESULT = 10  # times as long, since a result is worth it
@@ -80,6 +80,7 @@ def run_trial(
     """
     study = study if isinstance(study, Study) else load_study(study)
     directory = Path(directory) if directory is not None else Path("runs") / study.name
+    check_names()
     check_folder(directory, study)
     with data_folder(data_dir), make_runner("inline", study) as runner:
         planned = plan(study, runner)

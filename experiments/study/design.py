@@ -62,7 +62,7 @@ def num_cells(study: Study) -> int:
 
 
 def _combinations(study: Study) -> list[dict[str, str]]:
-    return _full(study) if study.design == "full" else _one_at_a_time(study)
+    return _COMBINATIONS[study.design](study)
 
 
 def _kept(study: Study, combinations: Sequence[dict[str, str]]) -> list[dict[str, str]]:
@@ -86,6 +86,9 @@ def _one_at_a_time(study: Study) -> list[dict[str, str]]:
         if level != factor.reference
     ]
     return [reference, *others]
+
+
+_COMBINATIONS = {"full": _full, "one_at_a_time": _one_at_a_time}  # one for each of DESIGNS
 
 
 def _matches(rule: Mapping[str, tuple[str, ...]], levels: Mapping[str, str]) -> bool:

@@ -2,11 +2,14 @@
 
 import contextlib
 import logging
+import os
 from collections.abc import Iterator
 
 import torch
 
 from .seeding import kept_generators
+
+_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"  # Lightning sets it for a deterministic Trainer
 
 
 @contextlib.contextmanager
@@ -19,6 +22,8 @@ def kept_caller_state() -> Iterator[None]:
     is_deterministic = torch.are_deterministic_algorithms_enabled()
     warns_only = torch.is_deterministic_algorithms_warn_only_enabled()
     dtype = torch.get_default_dtype()
+    benchmark = torch.backends.cudnn.benchmark
+    workspace = os.environ.get(_WORKSPACE)
     named = logging.root.manager.loggerDict.values()
     loggers = [logging.root, *(logger for logger in named if isinstance(logger, logging.Logger))]
     levels = [logger.level for logger in loggers]
@@ -29,6 +34,9 @@ def kept_caller_state() -> Iterator[None]:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
         torch.set_default_dtype(dtype)
+        torch.backends.cudnn.benchmark = benchmark
+        os.environ.pop(_WORKSPACE, None)
+        os.environ |= {} if workspace is None else {_WORKSPACE: workspace}
         torch.use_deterministic_algorithms(is_deterministic, warn_only=warns_only)
         if torch.get_num_threads() != num_threads:
             torch.set_num_threads(num_threads)

@@ -114,6 +114,22 @@ def test_the_command_its_workers_and_a_script_find_both(installation, project):
     assert (ended.returncode, ended.stdout) == (0, "study 4\n"), ended.stderr
 
 
+def test_a_script_in_another_folder_trains_in_workers(installation, project, tmp_path_factory):
+    """Its folder is on its own path alone: the fork server does not have it, and workers get it later."""
+    (project / "elsewhere.py").write_text(
+        "import sys\nfrom lit_models.mine import Net\nfrom experiments import load_study, run\n"
+        "if __name__ == '__main__':\n"
+        "    print(run(load_study(sys.argv[1]), 'out', workers=1).counts['finished'])\n"
+    )
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    ended = installation.run(elsewhere, *installation.python, project / "elsewhere.py", project / "study.yaml")
+    own_init = (project / "lit_models" / "__init__.py").exists()
+    if own_init:  # a script that imports it before the suite has its own package, and this one raises
+        assert "only the suite has a package of this name" in ended.stderr
+    else:
+        assert (ended.returncode, ended.stdout) == (0, "4\n"), ended.stderr
+
+
 @pytest.mark.ray
 def test_a_ray_cluster_finds_both(installation, project):
     ended = installation.run(project, *installation.ablate, "run", "study.yaml", "--runner", "ray", "--workers", "1")

@@ -37,6 +37,7 @@ def write(project, *names, text=""):
         ("datamodules/mnist.py", "datamodules/mnist.py: datamodules.mnist is a module of the suite"),
         ("lit_models/mlp/__init__.py", "lit_models/mlp: lit_models.mlp is a module of the suite"),
         ("lit_models.py", "lit_models.py: lit_models is a package of the suite"),
+        ("lit_models/MLP.py", "lit_models/MLP.py: lit_models.MLP is a name of the suite"),
     ],
 )
 def test_the_command_says_in_one_sentence_what_to_rename(file, named, tmp_path):
@@ -134,3 +135,45 @@ def test_shared_packages_are_merged_wherever_a_users_come_first(tmp_path):
     )
     ended = run_python(tmp_path, "-c", code)
     assert (ended.stdout, ended.stderr) == ("mine True\n", "")
+
+
+def test_a_script_that_imports_a_clashing_module_first_hears_of_it(tmp_path):
+    write(tmp_path, "datamodules/digits.py", text="class Digits: ...\n")
+    write(tmp_path, "script.py", text="from datamodules.digits import Digits\n")
+    ended = run_python(tmp_path, "script.py")
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1].startswith(
+        f"ablation_suite.names.NameClashError: {tmp_path}/datamodules/digits.py: datamodules.digits is a module of "
+    )
+
+
+def test_a_name_from_a_users_init_is_one_sentence(tmp_path):
+    write(tmp_path, "lit_models/__init__.py", text="class Net: ...\n")
+    write(tmp_path, "script.py", text="import experiments\nfrom lit_models import Net\n")
+    ended = run_python(tmp_path, "script.py")
+    assert ended.stderr.splitlines()[-1] == (
+        f"ablation_suite.names.NameClashError: lit_models has no 'Net': {tmp_path}/lit_models/__init__.py is not "
+        "imported, since lit_models is a package of the suite; name a class of yours by its module, as in "
+        "lit_models.mine.Mine"
+    )
+
+
+def test_a_users_package_that_is_imported_already_is_an_error_of_run(tmp_path):
+    write(tmp_path, "lit_models/__init__.py", text="class Net: ...\n")
+    script = "from lit_models import Net\nfrom experiments import run\nrun('quickstart', 'out', runner='inline')\n"
+    write(tmp_path, "script.py", text=script)
+    ended = run_python(tmp_path, "script.py")
+    assert ended.stderr.splitlines()[-1].startswith(
+        f"experiments.errors.InputError: {tmp_path}/lit_models/__init__.py: is imported as lit_models and hides the "
+        "suite's; import `experiments` before it, and name classes of yours by their modules"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_names_that_nobody_has_are_missing_as_ever():
+    import lit_models
+
+    assert not hasattr(lit_models, "Nothing")
+    assert getattr(lit_models, "Nothing", 1) == 1
+    with pytest.raises(ImportError, match="cannot import name 'Nothing' from 'lit_models'"):
+        from lit_models import Nothing  # noqa: F401

@@ -37,10 +37,11 @@ def test_the_data_folder_is_put_back_after_an_error_too(tmp_path, monkeypatch):
     assert "ABLATE_DATA_DIR" not in os.environ
 
 
+@pytest.mark.filterwarnings("ignore:.*benchmark=True")
 def test_the_inline_runner_gives_threads_generators_and_log_levels_back(tmp_path):
     threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
     base = small_study()["base"]
-    base["trainer"] = base["trainer"] | {"deterministic": True}
+    base["trainer"] = base["trainer"] | {"deterministic": True, "benchmark": True}
     lightning = logging.getLogger("lightning.pytorch")
     level = lightning.level
     try:
@@ -52,6 +53,8 @@ def test_the_inline_runner_gives_threads_generators_and_log_levels_back(tmp_path
         assert torch.get_num_threads() == 2
         assert lightning.level == logging.DEBUG
         assert not torch.are_deterministic_algorithms_enabled()
+        assert not torch.backends.cudnn.benchmark
+        assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
         assert torch.get_default_dtype() == dtype
         assert torch.equal(torch.get_rng_state(), generators[0])
         assert np.array_equal(np.random.get_state()[1], generators[1])
@@ -59,7 +62,6 @@ def test_the_inline_runner_gives_threads_generators_and_log_levels_back(tmp_path
     finally:
         torch.set_num_threads(threads)
         lightning.setLevel(level)
-        os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)  # Lightning's, for `deterministic`
 
 
 def test_the_folder_is_checked_once(tmp_path, monkeypatch):

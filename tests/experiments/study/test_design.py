@@ -2,6 +2,8 @@ import pytest
 from small_study import small_study
 
 from experiments import StudyError, cells_of, parse_study
+from experiments.study.design import _COMBINATIONS
+from experiments.study.study import DESIGNS
 
 
 def study_of(**changes):
@@ -91,3 +93,7 @@ def test_cross_validation_needs_a_data_module_in_every_cell():
     levels = {"with": "D", "without": None}
     with pytest.raises(StudyError, match=r"every cell, and data=without has none; name one under base\.data"):
         data_of("D", factors={"data": {"key": "data", "levels": levels}})
+
+
+def test_each_design_has_its_combinations():
+    assert tuple(_COMBINATIONS) == DESIGNS
