@@ -1,1 +1,1 @@
-"""The command `ablate`: arguments in, calls, printed results out. The only package that sees all others."""
+"""The command `ablate` of ablation_suite: arguments in, calls, printed results out. The only package that sees all."""

@@ -7,6 +7,7 @@ modules of a user's lit_models/ and datamodules/ are found beside them, and what
 what to rename. docs/design/packaging.md has the reasons.
 """
 
+import functools
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -29,6 +30,9 @@ class NameClashError(ImportError):
     """A user's file or package has the name of one of the suite's. The message says what to rename."""
 
 
+_MARK = "ablation_suite"  # in the `__init__.py` of each package of the suite, and of no other
+
+
 def claim_names() -> None:
     """Have this process find the suite's packages under their names, whatever comes first on `sys.path`."""
     if str(HOME) not in sys.path:  # an editable installation may do without
@@ -43,7 +47,9 @@ def find_clash() -> str | None:
     Looks in all folders of `sys.path` but the suite's own and those of installed packages, and at what is imported.
     """
     imported = (clash for name in NAMES if (clash := _imported_clash(name)) is not None)
-    return next(imported, None) or next((clash for name in NAMES for clash in _clashes(name)), None)
+    copies = (clash for name in NAMES if (clash := _copy_clash(name)) is not None)
+    users = (clash for name in NAMES for clash in _clashes(name))
+    return next(imported, None) or next(copies, None) or next(users, None)
 
 
 def check_package(name: str) -> None:
@@ -71,7 +77,7 @@ def find_hidden(module: str) -> str | None:
     name, _, rest = module.partition(".")
     for folder in _user_folders(name) if name in NAMES else []:
         first = rest.partition(".")[0]
-        if rest and _has_module(folder, rest) and _has_module(HOME / name, first):
+        if rest and _has_module(folder, rest) and _has_module(_suite_folder(name), first):
             path = folder / first
             path = path if path.is_dir() else path.with_name(f"{first}.py")
             return _sentence(path, f"{name}.{first} is a module of the suite")
@@ -99,9 +105,9 @@ class _SuiteFinder:
         if not module:
             for clash in _clashes(name):
                 raise NameClashError(clash, name=fullname)
-            folder = HOME / name
+            folder = _suite_folder(name)
             return spec_from_file_location(fullname, folder / "__init__.py", submodule_search_locations=[str(folder)])
-        if "." in module or _has_module(HOME / name, module):
+        if "." in module or _has_module(_suite_folder(name), module):
             return None
         folders = _user_folders(name)
         if name in SHARED:  # looked up anew each time: workers and notebooks change sys.path
@@ -116,7 +122,8 @@ def _clashes(name: str) -> Iterator[str]:
     """Sentences about what a user's folders have under the name of one of the suite's packages."""
     for folder in _user_folders(name):
         if name in SHARED:
-            ours, public = _module_names(HOME / name), _public_names(HOME / name / "__init__.py")
+            suite = _suite_folder(name)
+            ours, public = _module_names(suite), _public_names(suite / "__init__.py")
             for path in sorted(folder.iterdir()):
                 if path.stem in ours | public and path.stem != "__init__" and _is_module(path):
                     kind = "a module" if path.stem in ours else "a name"
@@ -131,7 +138,7 @@ def _clashes(name: str) -> Iterator[str]:
 def _imported_clash(name: str) -> str | None:
     """The sentence about a user's package that is imported under a name of the suite's."""
     file = getattr(sys.modules.get(name), "__file__", None)
-    if file is None or Path(file).parent.samefile(HOME / name):
+    if file is None or _is_suite(Path(file).parent):
         return None
     if name in SHARED:
         return (
@@ -151,14 +158,29 @@ def _public_names(init: Path) -> set[str]:
     return set()
 
 
+def _copy_clash(name: str) -> str | None:
+    """The sentence about a checkout of the suite that is not the one in use, as when a wheel is run in a checkout."""
+    for entry in _user_entries():
+        if _is_suite(entry / name) and (entry / "pyproject.toml").exists():
+            return f"{entry}: is a checkout of the suite, but {HOME} is in use; use `uv run` there, or another folder"
+    return None
+
+
 def _sentence(path: Path, reason: str) -> str:
-    project = path.parent / "pyproject.toml" if path.name in NAMES else path.parents[1] / "pyproject.toml"
-    if project.exists() and 'name = "ablation-suite"' in project.read_text(encoding="utf-8", errors="replace"):
-        return (
-            f"{path}: {project.parent} is a checkout of the suite, but {HOME} is installed; use `uv run` there, or "
-            "work in another folder"
-        )
     return f"{path}: {reason}, and only one of the two can be imported by this name; rename yours"
+
+
+def _is_suite(folder: Path) -> bool:
+    """Whether a folder is a package of the suite, here or in a copy, as Ray makes one for its workers."""
+    init = folder / "__init__.py"
+    return init.is_file() and _MARK in init.read_text(encoding="utf-8", errors="replace")
+
+
+@functools.cache
+def _suite_folder(name: str) -> Path:
+    """Return the folder of a package of the suite: beside this one, or on the path where Ray has put each by itself."""
+    entries = [HOME, *(Path(entry or os.getcwd()) for entry in sys.path)]  # noqa: PTH109
+    return next((entry / name for entry in entries if _is_suite(entry / name)), HOME / name)
 
 
 def _user_entries() -> list[Path]:
@@ -172,7 +194,8 @@ def _user_entries() -> list[Path]:
 
 
 def _user_folders(name: str) -> list[Path]:
-    return [entry / name for entry in _user_entries() if (entry / name).is_dir()]
+    folders = [entry / name for entry in _user_entries()]
+    return [folder for folder in folders if folder.is_dir() and not _is_suite(folder)]
 
 
 def _is_same(one: Path, other: Path) -> bool:

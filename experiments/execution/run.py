@@ -197,7 +197,7 @@ def make_runner(
         raise InputError(f"--devices {','.join(devices)}: only the local runner has devices to choose from")
     if name == "inline":
         return InlineRunner()
-    ours = ["experiments.planning.plan", "experiments.training.train", "experiments.fusing"]
+    ours = ["ablation_suite", "experiments.planning.plan", "experiments.training.train", "experiments.fusing"]
     studies = [study] if isinstance(study, Study) else study
     preload = list(dict.fromkeys([*ours, *(module for each in studies for module in _modules(each))]))
     if name == "ray":

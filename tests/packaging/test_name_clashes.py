@@ -1,12 +1,13 @@
 """A user's folders that have the names of the suite's packages: the sentences about what cannot work."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from ablation_suite.names import HOME, find_clash, find_hidden
+from ablation_suite.names import HOME, NAMES, find_clash, find_hidden
 
 
 def run_python(project, *arguments):
@@ -115,14 +116,27 @@ def test_what_the_suite_hides_is_named_where_a_class_is_missed(file, module, sen
 
 
 def test_another_checkout_of_the_suite_is_named_as_one(tmp_path):
-    write(tmp_path, "experiments/__init__.py")
+    write(tmp_path, "experiments/__init__.py", text="import ablation_suite\n")
     write(tmp_path, "pyproject.toml", text='[project]\nname = "ablation-suite"\n')
     ended = run_ablate(tmp_path, "list")
     assert ended.returncode == 2
     assert ended.stderr == (
-        f"ablate: {tmp_path}/experiments: {tmp_path} is a checkout of the suite, but {HOME} is installed; use "
-        "`uv run` there, or work in another folder\n"
+        f"ablate: {tmp_path}: is a checkout of the suite, but {HOME} is in use; use `uv run` there, or another folder\n"
     )
+
+
+def test_copies_of_the_suite_as_ray_makes_them_are_no_clash(tmp_path):
+    """Each package by itself in a folder of the path, and the checkout behind them."""
+    for name in NAMES:
+        shutil.copytree(HOME / name, tmp_path / name / name, ignore=shutil.ignore_patterns("__pycache__"))
+    code = (
+        f"import sys; sys.path[:0] = [{str(tmp_path)!r} + '/' + name for name in {NAMES!r}]\n"
+        "import ablation_suite, experiments, reports\n"
+        "from ablation_suite.names import find_clash\n"
+        "print(find_clash())"
+    )
+    ended = run_python(tmp_path, "-c", code)
+    assert (ended.stdout, ended.stderr) == ("None\n", "")
 
 
 @pytest.mark.slow
