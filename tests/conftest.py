@@ -4,7 +4,9 @@ import gc
 import importlib.util
 import multiprocessing
 import os
+import random
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,6 +47,16 @@ def wandb_server():
         yield server
         assert server.unknown == []
         assert server.trap.hosts == []
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """Tests draw the same numbers in whatever order and process they run; who has not imported torch does not now."""
+    random.seed(1)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(1)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(1)
 
 
 @pytest.fixture(autouse=True)
