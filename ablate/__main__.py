@@ -1,4 +1,4 @@
-"""Where the command `ablate` begins: Ctrl-C is quiet from here on, while `ablate.commands` is imported too."""
+"""Entry point of the command `ablate`: Ctrl-C is quiet from here on, while `ablate.commands` is imported too."""
 
 import os
 import signal

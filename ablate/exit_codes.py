@@ -4,7 +4,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """What the command says to a script. Numbers never change their meaning."""
+    """Exit code of the command, for scripts. Numbers never change their meaning."""
 
     DONE = 0
     SOME_FAILED = 1

@@ -149,7 +149,7 @@ def _imported_clash(name: str) -> str | None:
 
 
 def _public_names(init: Path) -> set[str]:
-    """What `__all__` of a package's file lists; the package need not be imported."""
+    """Return the names in `__all__` of a package's file; the package need not be imported."""
     import ast
 
     for node in ast.parse(init.read_text(encoding="utf-8")).body:
@@ -171,7 +171,7 @@ def _sentence(path: Path, reason: str) -> str:
 
 
 def _is_suite(folder: Path) -> bool:
-    """Whether a folder is a package of the suite, here or in a copy, as Ray makes one for its workers."""
+    """Return True for a package of the suite, here or in a copy, as Ray makes one for its workers."""
     init = folder / "__init__.py"
     return init.is_file() and _MARK in init.read_text(encoding="utf-8", errors="replace")
 
@@ -211,6 +211,6 @@ def _module_names(folder: Path) -> set[str]:
 
 
 def _has_module(folder: Path, module: str) -> bool:
-    """Whether a package's folder has a module or sub-package, given by its dotted name within the package."""
+    """Return True when a package's folder has a module or sub-package of this dotted name within the package."""
     path = folder.joinpath(*module.split("."))
     return path.with_name(f"{path.name}.py").exists() or path.is_dir()
