@@ -224,8 +224,8 @@ def _together(groups: Sequence[Group]) -> list[str]:
     lines = [f"trained together: {sum(fused)} trials in groups of {sizes}"] if fused else []
     by_reason: dict[str, list[Trial]] = {}
     for group in groups:
-        if group.why_alone is not None:
-            by_reason.setdefault(group.why_alone, []).extend(group.trials)
+        if group.reason_not_fusable is not None:
+            by_reason.setdefault(group.reason_not_fusable, []).extend(group.trials)
     for reason, trials in by_reason.items():
         cells = list(dict.fromkeys(", ".join(f"{f}={level}" for f, level in t.levels.items()) for t in trials))
         more = f" and {len(cells) - 3} more cells" if len(cells) > 3 else ""  # noqa: PLR2004 -- enough to recognise

@@ -97,7 +97,9 @@ class Driver:
 
     def train(self, groups: Sequence[Group], runner: Runner) -> None:
         """Return when every trial has ended; when it raises, what has ended is on disk and the rest is pending."""
-        self._ledger.separate({group.trials[0].trial_id: group.why_alone for group in groups if group.why_alone})
+        self._ledger.separate(
+            {group.trials[0].trial_id: group.reason_not_fusable for group in groups if group.reason_not_fusable}
+        )
         for sink in self._sinks:
             sink.planned(self._ledger.counts(), groups, runner.num_places)
         self._waiting = Waiting(groups, runner.num_places, self._ledger.expected_seconds)
@@ -218,7 +220,7 @@ class Driver:
             raise InputError(f"--fuse always: {len(group.trials)} trials cannot be trained together\n{reason}")
         self._ledger.separate({trial.trial_id: reason for trial in group.trials})
         for trial in group.trials:
-            self._waiting.put(Group(trials=(trial,), why_alone=reason))
+            self._waiting.put(Group(trials=(trial,), reason_not_fusable=reason))
             for sink in self._sinks:
                 sink.separated(trial, reason)
 

@@ -237,9 +237,9 @@ def grouped(trials: Sequence[Trial], runner: Runner, fuse: str) -> list[Group]:
     argument = (by_seed, runner.num_places, fuse == "auto")
     task = Task(key="group", function=_group, argument=argument, near_command=True)
     groups: list[Group] = _asked(runner, task)
-    alone = [group for group in groups if group.why_alone is not None]
+    alone = [group for group in groups if group.reason_not_fusable is not None]
     if fuse == "always" and alone:
-        reasons = "\n".join(f"{group.trials[0]}: {group.why_alone}" for group in alone[:10])
+        reasons = "\n".join(f"{group.trials[0]}: {group.reason_not_fusable}" for group in alone[:10])
         raise InputError(f"--fuse always: {len(alone)} of {len(trials)} trials stay alone\n{reasons}")
     return groups
 

@@ -43,11 +43,11 @@ def group_trials(trials: Sequence[Trial], num_places: int, *, only_where_faster:
         if reason is None:
             alike.setdefault(key, []).append(trial)
         else:
-            alone.append(Group(trials=(trial,), why_alone=reason))
+            alone.append(Group(trials=(trial,), reason_not_fusable=reason))
     fused: list[Group] = []
     for members in alike.values():
         if len(members) == 1:
-            alone.append(Group(trials=tuple(members), why_alone=NO_OTHER))
+            alone.append(Group(trials=tuple(members), reason_not_fusable=NO_OTHER))
             continue
         fused += [Group(trials=tuple(chunk), is_fused=True) for chunk in _chunks(members, num_places)]
     return [*fused, *alone]

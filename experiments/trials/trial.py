@@ -118,12 +118,12 @@ class EpochEnded:
 class Group:
     """Trials that are trained together (`is_fused`), or one that is trained alone.
 
-    why_alone: why a trial is not fused though that was asked for.
+    reason_not_fusable: why a trial is not fused though that was asked for.
     """
 
     trials: tuple[Trial, ...]
     is_fused: bool = False
-    why_alone: str | None = None
+    reason_not_fusable: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -63,7 +63,7 @@ def test_heads_do_not_share_a_loop():
 
 def test_convolutions_over_words_stay_alone_on_a_cpu():
     groups = group_trials(trials("TextConvNet"), num_places=1, only_where_faster=True)
-    assert {group.why_alone for group in groups} == {CONVOLUTIONS}
+    assert {group.reason_not_fusable for group in groups} == {CONVOLUTIONS}
 
 
 @pytest.mark.slow

@@ -264,12 +264,12 @@ ALONE = [
 def test_what_keeps_a_trial_alone_is_one_sentence(model, trainer, reason):
     groups = group_trials(trials_of(model, [0.1, 0.2], key=LR, data=POINTS, **trainer), num_places=1)
     assert [len(group.trials) for group in groups] == [1, 1, 1, 1]
-    assert all(group.why_alone.startswith(reason) for group in groups), groups[0].why_alone
+    assert all(group.reason_not_fusable.startswith(reason) for group in groups), groups[0].reason_not_fusable
 
 
 def test_what_data_does_with_batches_keeps_a_trial_alone():
     groups = group_trials(trials_of(odd("Odd"), [0.1, 0.2], key=LR, data={"class_path": "odd_modules.Changed"}), 1)
-    assert {group.why_alone for group in groups} == {"Changed overrides on_after_batch_transfer"}
+    assert {group.reason_not_fusable for group in groups} == {"Changed overrides on_after_batch_transfer"}
 
 
 FOUND_BY_THE_FIRST_STEP = [
@@ -301,13 +301,13 @@ def test_groups_are_chunks_for_every_place_and_keep_the_trials_of_a_seed_togethe
     assert all(len(group.trials) == 2 * len({trial.seed for trial in group.trials}) for group in groups)
     assert [len(group.trials) for group in group_trials(trials[:6], num_places=2)] == [4, 2]
     (lonely,) = group_trials(trials[:1], num_places=2)
-    assert (lonely.is_fused, lonely.why_alone) == (False, "no other trial is built alike")
+    assert (lonely.is_fused, lonely.reason_not_fusable) == (False, "no other trial is built alike")
 
 
 def test_convolutions_stay_alone_on_a_cpu_unless_asked_for():
     trials = trials_of(MODELS["ConvNet"], ["he", "xavier"])
     asked = group_trials(trials, num_places=1, only_where_faster=True)
-    assert {group.why_alone for group in asked} == {"on a CPU, convolutions are faster one trial at a time"}
+    assert {group.reason_not_fusable for group in asked} == {"on a CPU, convolutions are faster one trial at a time"}
     assert [len(group.trials) for group in group_trials(trials, num_places=1)] == [4]
 
 

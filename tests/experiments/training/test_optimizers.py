@@ -71,7 +71,7 @@ def test_nine_optimizers_are_levels_of_one_factor_and_share_a_loop_for_each_batc
     assert len(trials) == 18
     groups = group_trials(trials, num_places=1)
     assert sorted(len(group.trials) for group in groups) == [2, 2, 14]
-    assert {group.why_alone for group in groups} == {None}
+    assert {group.reason_not_fusable for group in groups} == {None}
     for group in groups:
         together = train_group(group.trials, lambda event: None)
         for trial in group.trials:
