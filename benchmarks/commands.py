@@ -95,8 +95,8 @@ def measure(way: str, work: Work) -> Took:
         return took
     if len(took.trial_seconds) != work.num_slow_trials:
         raise SystemExit(f"{way} printed the seconds of {len(took.trial_seconds)} trials, not {work.num_slow_trials}")
-    num_places = num_cores() if way == "ray" else 1
-    seconds = extrapolated(took.seconds, took.trial_seconds, num_trials=work.num_trials, num_places=num_places)
+    num_slots = num_cores() if way == "ray" else 1
+    seconds = extrapolated(took.seconds, took.trial_seconds, num_trials=work.num_trials, num_slots=num_slots)
     return replace(took, seconds=seconds)
 
 
@@ -125,15 +125,15 @@ def study_text(work: Work) -> str:
     return re.sub("|".join(values), lambda match: values[match[0]], _STUDY)
 
 
-def extrapolated(seconds: float, trial_seconds: Sequence[float], *, num_trials: int, num_places: int = 1) -> float:
+def extrapolated(seconds: float, trial_seconds: Sequence[float], *, num_trials: int, num_slots: int = 1) -> float:
     """The seconds of a whole command of num_trials trials, from one that trained fewer.
 
-    What it took, and the mean seconds of a trial for each trial that it did not train, `num_places` of them at a time.
+    What it took, and the mean seconds of a trial for each trial that it did not train, `num_slots` of them at a time.
 
     >>> extrapolated(34.0, [11.0, 13.0], num_trials=4)
     58.0
     """
-    return seconds + (num_trials - len(trial_seconds)) * statistics.mean(trial_seconds) / num_places
+    return seconds + (num_trials - len(trial_seconds)) * statistics.mean(trial_seconds) / num_slots
 
 
 def printed_seconds(output: str) -> tuple[float, tuple[float, ...]]:

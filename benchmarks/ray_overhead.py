@@ -1,9 +1,9 @@
 """What Ray costs beside training: the start, the first task, and each further task that does nothing.
 
-    python benchmarks/ray_overhead.py [--address HOST:PORT] [--tasks 500] [--places 2]
+    python benchmarks/ray_overhead.py [--address HOST:PORT] [--tasks 500] [--slots 2]
 
 Without an address it starts a Ray on this machine. "warm" is the median over 5 rounds of NUM tasks that return at once
-with one message each, a number of places at a time: seconds of a round over its tasks. Needs the extra `ray`.
+with one message each, a number of slots at a time: seconds of a round over its tasks. Needs the extra `ray`.
 """
 
 import argparse
@@ -39,23 +39,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--address", metavar="HOST:PORT")
     parser.add_argument("--tasks", type=int, default=500)
-    parser.add_argument("--places", type=int)
+    parser.add_argument("--slots", type=int)
     arguments = parser.parse_args()
     import ray
 
     started = time.perf_counter()
-    with RayRunner(arguments.address, arguments.places) as runner:
+    with RayRunner(arguments.address, arguments.slots) as runner:
         runner.run([], print)  # no task, but it waits for the cluster
-        places = runner.num_places
+        slots = runner.num_slots
         connected = time.perf_counter() - started
         first = seconds_for(runner, 1)
-        seconds_for(runner, 10 * places)  # every worker is up
+        seconds_for(runner, 10 * slots)  # every worker is up
         rounds = [seconds_for(runner, arguments.tasks) / arguments.tasks for _ in range(ROUNDS)]
         one = statistics.median(seconds_for(runner, 1) for _ in range(20))
         big = seconds_for(runner, 20, bytes(20 * 2**20)) / 20
         started = time.perf_counter()
     stopped = time.perf_counter() - started
-    print(f"{platform.machine()}, Python {platform.python_version()}, ray {ray.__version__}, {places} places\n")
+    print(f"{platform.machine()}, Python {platform.python_version()}, ray {ray.__version__}, {slots} slots\n")
     print("| what | milliseconds |\n|---|---|")
     for what, seconds in (
         ("start, until the cluster has answered", connected),

@@ -62,10 +62,10 @@ class Row:
 
 
 class InstantRunner:
-    """A runner whose tasks are done as soon as all places have one: what is left is the driver."""
+    """A runner whose tasks are done as soon as all slots have one: what is left is the driver."""
 
-    def __init__(self, num_places: int) -> None:
-        self.num_places = num_places
+    def __init__(self, num_slots: int) -> None:
+        self.num_slots = num_slots
 
     def __enter__(self) -> Self:
         return self
@@ -79,7 +79,7 @@ class InstantRunner:
     def run(self, tasks: Iterable[Task], handle: Callable[[Event], None]) -> None:
         """See Runner.run."""
         tasks = iter(tasks)
-        while begun := list(itertools.islice(tasks, self.num_places)):
+        while begun := list(itertools.islice(tasks, self.num_slots)):
             for task in begun:
                 handle(Started(key=task.key))
             for task in begun:
@@ -102,16 +102,16 @@ def ms_a_task(runner: Runner, num_tasks: int) -> float:
     """Milliseconds that a warm runner takes for a task that does nothing, beside the one before it."""
     tasks = [Task(key=str(number), function=nothing, argument=None) for number in range(num_tasks)]
     with runner:
-        runner.run(tasks[: runner.num_places], _ignore)
+        runner.run(tasks[: runner.num_slots], _ignore)
         started = time.perf_counter()
         runner.run(tasks, _ignore)
         return (time.perf_counter() - started) / num_tasks * 1000
 
 
-def times_as_fast(num_places: int, size: Size) -> float:
+def times_as_fast(num_slots: int, size: Size) -> float:
     """How many times as fast so many workers are as one, in processor-bound tasks."""
     seconds = []
-    for number in (1, num_places):
+    for number in (1, num_slots):
         tasks = [Task(key=str(key), function=work, argument=size.work) for key in range(size.num_work_tasks)]
         with LocalRunner(number) as runner:
             runner.run([Task(key=str(key), function=nothing, argument=None) for key in range(number)], _ignore)
@@ -135,12 +135,12 @@ def trials_of(num_trials: int, num_seeds: int = 10) -> list[Trial]:
     return trials[:num_trials]
 
 
-def driven(num_trials: int, num_places: int, at: Callable[[int], None] | None = None) -> float:
+def driven(num_trials: int, num_slots: int, at: Callable[[int], None] | None = None) -> float:
     """Seconds in which a driver takes in so many finished trials, each on disk before the next is asked for.
 
     Arguments:
         num_trials: each a group of its own.
-        num_places: how many of them end at the same time.
+        num_slots: how many of them end at the same time.
         at: told how many have ended, after each.
     """
     trials = trials_of(num_trials)
@@ -167,16 +167,16 @@ def driven(num_trials: int, num_places: int, at: Callable[[int], None] | None = 
         sink: Any = Counts()
         driver = Driver(ledger, Path(folder), [sink], "{}")
         started = time.perf_counter()
-        driver.train(groups, InstantRunner(num_places))
+        driver.train(groups, InstantRunner(num_slots))
         seconds = time.perf_counter() - started
         if ledger.counts()[FINISHED] != num_trials:
             raise SystemExit("trials are missing in the ledger")
         return seconds
 
 
-def trials_a_second(num_trials: int, num_places: int) -> float:
+def trials_a_second(num_trials: int, num_slots: int) -> float:
     """Finished trials that a driver takes in, a second."""
-    return num_trials / driven(num_trials, num_places)
+    return num_trials / driven(num_trials, num_slots)
 
 
 def growth_mb(num_trials: int) -> float:
@@ -250,12 +250,12 @@ def rows(size: Size) -> list[Row]:
         ),
         *(
             Row(
-                what=f"driver and ledger, trials of {NUM_EPOCHS} epochs taken in, {num_places} at a time",
+                what=f"driver and ledger, trials of {NUM_EPOCHS} epochs taken in, {num_slots} at a time",
                 unit="a second",
                 goal="500 or more",
-                measure=partial(trials_a_second, size.num_trials, num_places),
+                measure=partial(trials_a_second, size.num_trials, num_slots),
             )
-            for num_places in (1, 4, 16)
+            for num_slots in (1, 4, 16)
         ),
         Row(
             what=f"growth of the driver over {size.num_trials:,} trials",

@@ -121,11 +121,11 @@ def how_computed(way: str, turns: Turns, work: Work) -> str:
     few, missing = work.num_slow_trials, work.num_trials - work.num_slow_trials
     a_trial = statistics.mean(seconds for took in turns[way] for seconds in took.trial_seconds)
     start = statistics.mean(took.start_seconds for took in turns[way])
-    places = f", {num_cores()} at a time" if way == "ray" else ""
+    slots = f", {num_cores()} at a time" if way == "ray" else ""
     return (
         f"{NAMES[way]}: computed from {few} trials a turn: the seconds of that whole command (of its start alone "
         f"{start:.1f}) and, for each of the other {missing} trials, the mean seconds of its own trials ({a_trial:.2f}"
-        f"{places})."
+        f"{slots})."
     )
 
 

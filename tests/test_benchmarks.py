@@ -61,7 +61,7 @@ def test_a_table_of_nothing_run_says_so():
 
 def test_the_trials_that_were_not_trained_cost_the_mean_of_those_that_were():
     assert extrapolated(34, [11, 13], num_trials=4) == 34 + 2 * 12
-    assert extrapolated(34, [11, 13], num_trials=6, num_places=2) == 34 + 4 * 12 / 2
+    assert extrapolated(34, [11, 13], num_trials=6, num_slots=2) == 34 + 4 * 12 / 2
     assert extrapolated(34, [11, 13], num_trials=2) == 34
 
 
@@ -192,5 +192,5 @@ def test_what_running_costs_is_a_table_with_its_goals(capsys):
 
 
 def test_a_driver_takes_in_what_ends_at_the_same_time_and_the_last_of_it():
-    for num_places in (1, 4, 7):
-        assert runners.driven(25, num_places) > 0  # and raises where a trial is missing in the ledger
+    for num_slots in (1, 4, 7):
+        assert runners.driven(25, num_slots) > 0  # and raises where a trial is missing in the ledger

@@ -13,7 +13,7 @@ from experiments.runners import Done, Event, Lost, Raised, Runner, Said, Started
 from experiments.trials.trial import FAILED, EpochEnded, Group, NotFused, PartLost, Result, Trial
 
 from .reported_epochs import ToldEpochs
-from .schedule import Waiting, places_of
+from .schedule import Waiting, num_slots_of
 
 
 class Sink(Protocol):
@@ -22,11 +22,11 @@ class Sink(Protocol):
     def noted(self, notes: Sequence[str]) -> None:
         """What the study's data modules say of their data; comes first, and with nothing where they say nothing."""
 
-    def planned(self, counts: Mapping[str, int], groups: Sequence[Group], num_places: int) -> None:
+    def planned(self, counts: Mapping[str, int], groups: Sequence[Group], num_slots: int) -> None:
         """Trials by status before anything runs, the groups that will be trained now, and how many at a time."""
 
     def started(self, trial: Trial) -> None:
-        """A trial has a place."""
+        """A trial has a slot."""
 
     def epoch_ended(self, trial: Trial, event: EpochEnded) -> None:
         """An epoch is over."""
@@ -35,7 +35,7 @@ class Sink(Protocol):
         """A trial that was being trained together with others begins again, alone, later."""
 
     def again(self, trial: Trial, reason: str) -> None:
-        """A trial that had a place was lost with its worker, say, and begins again later, as it was."""
+        """A trial that had a slot was lost with its worker, say, and begins again later, as it was."""
 
     def ended(self, trial: Trial, result: Result) -> None:
         """A trial is over and its result is on disk."""
@@ -101,9 +101,9 @@ class Driver:
             {group.trials[0].trial_id: group.reason_not_fusable for group in groups if group.reason_not_fusable}
         )
         for sink in self._sinks:
-            sink.planned(self._ledger.counts(), groups, runner.num_places)
-        self._waiting = Waiting(groups, runner.num_places, self._ledger.expected_seconds)
-        self._some_take_several = any(places_of(group) > 1 for group in groups)
+            sink.planned(self._ledger.counts(), groups, runner.num_slots)
+        self._waiting = Waiting(groups, runner.num_slots, self._ledger.expected_seconds)
+        self._some_take_several = any(num_slots_of(group) > 1 for group in groups)
         with contextlib.ExitStack() as at_an_error:
             at_an_error.callback(self._release)
             while self._waiting:
@@ -127,7 +127,7 @@ class Driver:
             function=train_group,
             argument=(group, self._directory),
             timeout_seconds=None if seconds is None else seconds * len(group.trials),
-            num_places=places_of(group),
+            num_slots=num_slots_of(group),
         )
 
     def _handle(self, event: Event) -> None:
@@ -198,8 +198,8 @@ class Driver:
     def _record(self, results: Sequence[tuple[Trial, Result]]) -> None:
         """Have results written: with those that come at the same time, before the next task is asked for.
 
-        So results of many places wait for the disk once. Where no task will be asked for, because none is left or one
-        waits for several places, they are written at once.
+        So results of many slots wait for the disk once. Where no task will be asked for, because none is left or one
+        waits for several slots, they are written at once.
         """
         self._unwritten += results
         if not self._waiting or self._some_take_several:

@@ -68,7 +68,7 @@ class ProgressSink:
         for note in notes:
             self._console.print(f"note on the data: {visible(note)}", markup=False, emoji=False, soft_wrap=True)
 
-    def planned(self, counts: Mapping[str, int], groups: Sequence[Group], num_places: int) -> None:
+    def planned(self, counts: Mapping[str, int], groups: Sequence[Group], num_slots: int) -> None:
         """See Sink."""
         trials = [trial for group in groups for trial in group.trials]
         total = sum(counts.values())
@@ -79,7 +79,7 @@ class ProgressSink:
         self._started_at = time.monotonic()
         for group in groups:
             self._together |= dict.fromkeys((ids := [trial.trial_id for trial in group.trials]), ids)
-        places = "1 worker" if num_places == 1 else f"{num_places} workers"
+        workers = "1 worker" if num_slots == 1 else f"{num_slots} workers"
         before = f", {total - len(trials)} of them done before" if len(trials) < total else ""
         fused = [len(group.trials) for group in groups if group.is_fused]
         together = (
@@ -87,7 +87,7 @@ class ProgressSink:
             if fused
             else ""
         )
-        self._console.print(f"{total} trials{before}; {places}{together}")
+        self._console.print(f"{total} trials{before}; {workers}{together}")
         self._show()
 
     def started(self, trial: Trial) -> None:

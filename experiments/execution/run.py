@@ -211,7 +211,7 @@ def make_runner(
 def plan(study: Study, runner: Runner) -> Plan:
     """The study's trials and the notes on its data.
 
-    One of the runner's places resolves them, since that imports torch and the user's classes.
+    One of the runner's workers resolves them, since that imports torch and the user's classes.
 
     Raises:
         StudyError: with every problem of the study.
@@ -221,11 +221,11 @@ def plan(study: Study, runner: Runner) -> Plan:
 
 
 def grouped(trials: Sequence[Trial], runner: Runner, fuse: str) -> list[Group]:
-    """The trials in groups, as one of the runner's places finds them to be built alike.
+    """The trials in groups, as one of the runner's workers finds them to be built alike.
 
     Arguments:
         trials: those to train.
-        runner: whose places will train them.
+        runner: whose workers will train them.
         fuse: auto, always or never.
 
     Raises:
@@ -234,7 +234,7 @@ def grouped(trials: Sequence[Trial], runner: Runner, fuse: str) -> list[Group]:
     by_seed = sorted(trials, key=lambda trial: trial.seed)  # stable: pairs are complete early, and share their batches
     if fuse == "never":
         return [Group(trials=(trial,)) for trial in by_seed]
-    argument = (by_seed, runner.num_places, fuse == "auto")
+    argument = (by_seed, runner.num_slots, fuse == "auto")
     task = Task(key="group", function=_group, argument=argument, near_command=True)
     groups: list[Group] = _asked(runner, task)
     alone = [group for group in groups if group.reason_not_fusable is not None]
@@ -280,9 +280,9 @@ def _group(argument: tuple[list[Trial], int, bool], emit: Any) -> list[Group]:  
     from experiments.fusing import group_trials
     from experiments.training.caller_state import kept_caller_state
 
-    trials, num_places, only_where_faster = argument
+    trials, num_slots, only_where_faster = argument
     with kept_caller_state():
-        return group_trials(trials, num_places, only_where_faster=only_where_faster)
+        return group_trials(trials, num_slots, only_where_faster=only_where_faster)
 
 
 def _plan(study: Study, emit: Any) -> Plan:

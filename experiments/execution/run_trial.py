@@ -91,7 +91,7 @@ def run_trial(
         if begun.attempt is None:
             return TrialOutcome(trial=chosen, directory=directory, row=begun.row, was_trained=False, is_counted=False)
         for sink in sinks:
-            sink.planned(begun.counts, [Group(trials=(chosen,))], runner.num_places)
+            sink.planned(begun.counts, [Group(trials=(chosen,))], runner.num_slots)
         with contextlib.ExitStack() as at_an_error:
             at_an_error.callback(_release, chosen, begun.attempt, directory)
             result = _trained(chosen, directory, runner, sinks)

@@ -1,4 +1,4 @@
-"""Which group gets the next free place: the order of the plan, and toward the end the longest first."""
+"""Which group gets the next free slot: the order of the plan, and toward the end the longest first."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -7,17 +7,17 @@ from typing import Self
 from experiments.trials.identity import num_devices
 from experiments.trials.trial import Group, Trial
 
-_CLOSE = 2  # a group that takes this share of what is left for each place, or more, is not put off any longer
+_CLOSE = 2  # a group that takes this share of what is left for each slot, or more, is not put off any longer
 
 
 class Waiting:
     """An iterator over groups; one that has ended goes on when a group is put back.
 
-    The plan's order is seed by seed, so that pairs are complete early. It is kept as long as all places have enough to
-    do. Once the longest group that waits takes half as long as a place has left, the longest comes first, so that no
-    place is idle at the end while another has just begun a long one: from then on this is Graham's longest-processing-
-    time rule, which ends within 4/3 of the best possible (Graham 1969). Groups that take several places come before all
-    others, since places must be free at the same time.
+    The plan's order is seed by seed, so that pairs are complete early. It is kept as long as all slots have enough to
+    do. Once the longest group that waits takes half as long as a slot has left, the longest comes first, so that no
+    slot is idle at the end while another has just begun a long one: from then on this is Graham's longest-processing-
+    time rule, which ends within 4/3 of the best possible (Graham 1969). Groups that take several slots come before all
+    others, since slots must be free at the same time.
 
     A trial's time is the mean of its cell's finished trials, in this or an earlier command; one of a cell that was
     never trained is taken to last as long as others with as many epochs. The number of parameters is no guide: a
@@ -25,17 +25,17 @@ class Waiting:
 
     Arguments:
         groups: in the order of the plan.
-        num_places: how many are trained at the same time.
+        num_slots: how many are trained at the same time.
         measured: asked now and then for the seconds of trials by id, where they are known.
     """
 
     def __init__(
-        self, groups: Sequence[Group], num_places: int, measured: Callable[[], Mapping[str, float]] = dict
+        self, groups: Sequence[Group], num_slots: int, measured: Callable[[], Mapping[str, float]] = dict
     ) -> None:
-        self._num_places = num_places
+        self._num_slots = num_slots
         self._measured = measured
         self._groups = OrderedDict((_key(group), group) for group in groups)
-        self._several = [group for group in groups if places_of(group) > 1]
+        self._several = [group for group in groups if num_slots_of(group) > 1]
         self._seconds: dict[str, float] = {}
         self._longest = self._total = 0.0
         self._num_measured = 0
@@ -67,13 +67,13 @@ class Waiting:
         self._seconds[key] = seconds = self._expected(group)
         self._total += seconds
         self._longest = max(self._longest, seconds)
-        if places_of(group) > 1:
+        if num_slots_of(group) > 1:
             self._several.append(group)
 
     def _next_key(self) -> str:
         if self._several:
             return _key(self._several.pop(0))
-        if self._total > _CLOSE * self._longest * self._num_places:
+        if self._total > _CLOSE * self._longest * self._num_slots:
             return next(iter(self._groups))
         return max(self._seconds, key=self._seconds.__getitem__)  # the first of equal ones
 
@@ -94,8 +94,8 @@ class Waiting:
         return sum(known.get(trial.trial_id, self._an_epoch * _epochs(trial)) for trial in group.trials)
 
 
-def places_of(group: Group) -> int:
-    """How many places a group takes: as many as its trials have devices each."""
+def num_slots_of(group: Group) -> int:
+    """How many slots a group takes: as many as its trials have devices each."""
     return num_devices((group.trials[0].config.get("trainer") or {}).get("devices"))
 
 

@@ -25,12 +25,12 @@ NO_OTHER = "no other trial is built alike"
 SEEDS_OWN = "; if that is each seed's own vocabulary, a vocabulary_size in the data gives all seeds one shape"
 
 
-def group_trials(trials: Sequence[Trial], num_places: int, *, only_where_faster: bool = False) -> list[Group]:
-    """All trials, in groups: fused ones first, neighbours kept together, in at least as many chunks as places.
+def group_trials(trials: Sequence[Trial], num_slots: int, *, only_where_faster: bool = False) -> list[Group]:
+    """All trials, in groups: fused ones first, neighbours kept together, in at least as many chunks as slots.
 
     Arguments:
         trials: in the order in which their results are wanted.
-        num_places: how many groups are trained at the same time.
+        num_slots: how many groups are trained at the same time.
         only_where_faster: trials that could fuse stay alone where that is faster.
     """
     found: dict[int, tuple[str | None, str]] = {}
@@ -49,7 +49,7 @@ def group_trials(trials: Sequence[Trial], num_places: int, *, only_where_faster:
         if len(members) == 1:
             alone.append(Group(trials=tuple(members), reason_not_fusable=NO_OTHER))
             continue
-        fused += [Group(trials=tuple(chunk), is_fused=True) for chunk in _chunks(members, num_places)]
+        fused += [Group(trials=tuple(chunk), is_fused=True) for chunk in _chunks(members, num_slots)]
     return [*fused, *alone]
 
 
@@ -98,10 +98,10 @@ def _is_on_gpu(trial: Trial) -> bool:
     return trial.config["trainer"].get("accelerator") in {"auto", "gpu", "cuda"} and torch.cuda.is_available()
 
 
-def _chunks(trials: Sequence[Trial], num_places: int) -> list[list[Trial]]:
-    """As many chunks as keep all places busy to the end, none too large."""
+def _chunks(trials: Sequence[Trial], num_slots: int) -> list[list[Trial]]:
+    """As many chunks as keep all slots busy to the end, none too large."""
     num_chunks = -(-len(trials) // (MOST_ON_GPU if _is_on_gpu(trials[0]) else MOST_TOGETHER))
-    num_chunks = -(-num_chunks // num_places) * num_places
+    num_chunks = -(-num_chunks // num_slots) * num_slots
     return _split(trials, min(num_chunks, len(trials) // 2))
 
 

@@ -1,4 +1,4 @@
-"""What every runner does: take tasks one by one as places come free, and tell what happens, in the caller's process.
+"""What every runner does: take tasks one by one as slots come free, and tell what happens, in the caller's process.
 
 A runner knows nothing of training. A task is a function with one argument; it may `emit` messages while it works.
 """
@@ -14,10 +14,10 @@ from typing import Any, Protocol, Self
 class Task:
     """One piece of work: `function(argument, emit)`, both importable or picklable. `key` names it in events.
 
-    timeout_seconds: how long it may work before its place is ended, which gives `TimedOut`; None for ever.
+    timeout_seconds: how long it may work before its slot is ended, which gives `TimedOut`; None for ever.
         In a process of its own a task ends whatever it does. A task in the caller's own process (inline) is interrupted
         where Python lets it be: on the main thread, not on Windows, and not inside native code that never returns.
-    num_places: how many places it takes at once, as one that trains on two devices takes two; a runner that has fewer
+    num_slots: how many slots it takes at once, as one that trains on two devices takes two; a runner that has fewer
         gives it all it has.
     near_command: whether it had better run on the machine of the command, whose files it reads.
     """
@@ -26,13 +26,13 @@ class Task:
     function: Callable[[Any, Callable[[Any], None]], Any]
     argument: Any
     timeout_seconds: float | None = None
-    num_places: int = 1
+    num_slots: int = 1
     near_command: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """The task has a place and begins."""
+    """The task has a slot and begins."""
 
     key: str
 
@@ -64,7 +64,7 @@ class Raised:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lost:
-    """The place where the task ran is gone: killed, out of memory, or crashed in native code."""
+    """The slot where the task ran is gone: killed, out of memory, or crashed in native code."""
 
     key: str
     reason: str
@@ -72,7 +72,7 @@ class Lost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimedOut:
-    """The task worked longer than its `timeout_seconds`, and its place was ended with it.
+    """The task worked longer than its `timeout_seconds`, and its slot was ended with it.
 
     seconds: what it was given.
     """
@@ -85,10 +85,10 @@ Event = Started | Said | Done | Raised | Lost | TimedOut
 
 
 class Runner(Protocol):
-    """Runs tasks in places (processes, devices). Use it in a `with` block; leaving it stops everything at once."""
+    """Runs tasks in slots (processes, devices). Use it in a `with` block; leaving it stops everything at once."""
 
     @property
-    def num_places(self) -> int:
+    def num_slots(self) -> int:
         """How many tasks are worked on at the same time; a cluster's may change meanwhile."""
 
     def __enter__(self) -> Self: ...
@@ -100,12 +100,12 @@ class Runner(Protocol):
     def run(self, tasks: Iterable[Task], handle: Callable[[Event], None]) -> None:
         """Work through the tasks and return when all have ended.
 
-        A task is asked for only when a place is free, and only after `handle` has returned for everything that came
+        A task is asked for only when a slot is free, and only after `handle` has returned for everything that came
         before. Each task gives Started, any number of Said, and exactly one of Done, Raised, Lost and TimedOut. What
         `handle` raises, and KeyboardInterrupt, ends the run. `sys.exit` in a task is an error of the task like another.
 
-        An iterator of tasks that ends may go on later: a runner with several places asks again whenever something has
-        ended, so that a task that was lost finds a place while others are still being worked on.
+        An iterator of tasks that ends may go on later: a runner with several slots asks again whenever something has
+        ended, so that a task that was lost finds a slot while others are still being worked on.
         """
 
     def log_to(self, directory: Path) -> None:

@@ -14,13 +14,13 @@ from .contract import Done, Event, Raised, Said, Started, Task, TimedOut
 
 
 class InlineRunner:
-    """One place: this process. What tasks print goes where this process prints.
+    """One slot: this process. What tasks print goes where this process prints.
 
     A task that takes too long is interrupted by an alarm, which Python can raise on the main thread only, and only
     where native code returns to it now and then; a process of its own, as the local runner has, ends in any case.
     """
 
-    num_places = 1
+    num_slots = 1
 
     def __enter__(self) -> Self:
         return self

@@ -42,10 +42,10 @@ ALLOCATOR = {
 
 
 class LocalRunner:
-    """As many places as there are GPUs, or else cores.
+    """As many slots as there are GPUs, or else cores.
 
     Arguments:
-        num_places: how many workers instead; they take turns over the devices.
+        num_slots: how many workers instead; they take turns over the devices.
         preload: modules that the fork server imports before it forks; one that cannot be imported is left out.
         devices: which devices instead of all, see `find_devices`.
 
@@ -54,7 +54,7 @@ class LocalRunner:
     """
 
     def __init__(
-        self, num_places: int | None = None, preload: Sequence[str] = (), devices: Sequence[str] | None = None
+        self, num_slots: int | None = None, preload: Sequence[str] = (), devices: Sequence[str] | None = None
     ) -> None:
         self._devices = find_devices(devices)
         self._environment = ENVIRONMENT | {name: os.environ.get(name, value) for name, value in ALLOCATOR.items()}
@@ -62,7 +62,7 @@ class LocalRunner:
             self._environment["CUDA_VISIBLE_DEVICES"] = ""  # else torch's optimizers look for a driver at every step
         elif "CUDA_VISIBLE_DEVICES" not in os.environ:  # its numbers are nvidia-smi's then, which CUDA's are not always
             self._environment["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
-        self.num_places = num_places or len(self._devices.gpus or self._devices.cores) or len(usable_cores())
+        self.num_slots = num_slots or len(self._devices.gpus or self._devices.cores) or len(usable_cores())
         has_forkserver = "forkserver" in multiprocessing.get_all_start_methods()
         self._context: ForkServerContext | SpawnContext
         if has_forkserver:
@@ -102,20 +102,20 @@ class LocalRunner:
                 self._stop(worker)
 
     def _run(self, tasks: Iterator[Task], handle: Callable[[Event], None], busy: list[Worker]) -> None:
-        held: Task | None = None  # one that wants more places than are free
+        held: Task | None = None  # one that wants more slots than are free
         while True:
-            while free := self._free_places(busy):
+            while free := self._free_slots(busy):
                 task = held if held is not None else next(tasks, None)
                 held = None
                 if task is None:
                     break
-                num_places = min(task.num_places, self.num_places)
-                if num_places > len(free):
+                num_slots = min(task.num_slots, self.num_slots)
+                if num_slots > len(free):
                     held = task
                     break
                 handle(Started(key=task.key))
                 try:
-                    worker = self._worker(tuple(free[:num_places]))
+                    worker = self._worker(tuple(free[:num_slots]))
                 except (EOFError, ConnectionError) as error:
                     handle(Lost(key=task.key, reason=f"no worker process could be started: {error}"))
                     continue
@@ -130,32 +130,32 @@ class LocalRunner:
                     self._stop(worker)
                 handle(event)
 
-    def _free_places(self, busy: Sequence[Worker]) -> list[int]:
-        taken = {place for worker in busy for place in worker.places}
-        return [place for place in range(self.num_places) if place not in taken]
+    def _free_slots(self, busy: Sequence[Worker]) -> list[int]:
+        taken = {slot for worker in busy for slot in worker.slots}
+        return [slot for slot in range(self.num_slots) if slot not in taken]
 
-    def _worker(self, places: tuple[int, ...]) -> Worker:
-        """The warm worker of these places, or a new one; others that have one of them leave its device's memory."""
-        for worker in [worker for worker in self._workers if not set(places).isdisjoint(worker.places)]:
-            if worker.places == places and worker.is_alive():
+    def _worker(self, slots: tuple[int, ...]) -> Worker:
+        """The warm worker of these slots, or a new one; others that have one of them leave its device's memory."""
+        for worker in [worker for worker in self._workers if not set(slots).isdisjoint(worker.slots)]:
+            if worker.slots == slots and worker.is_alive():
                 return worker
             self._stop(worker)
         with _environment(self._environment):
-            worker = self._new_worker(places)
+            worker = self._new_worker(slots)
         self._workers.append(worker)
         return worker
 
-    def _new_worker(self, places: tuple[int, ...]) -> Worker:
+    def _new_worker(self, slots: tuple[int, ...]) -> Worker:
         try:
-            return Worker(self._context, places, self._devices_of(places))
+            return Worker(self._context, slots, self._devices_of(slots))
         except (EOFError, ConnectionError):  # the fork server was killed just then; there is another at the next try
-            return Worker(self._context, places, self._devices_of(places))
+            return Worker(self._context, slots, self._devices_of(slots))
 
-    def _devices_of(self, places: tuple[int, ...]) -> Devices:
+    def _devices_of(self, slots: tuple[int, ...]) -> Devices:
         gpus, cores = self._devices.gpus, self._devices.cores
         return Devices(
-            gpus=tuple(dict.fromkeys(gpus[place % len(gpus)] for place in places)) if gpus else (),
-            cores=tuple(dict.fromkeys(cores[place % len(cores)] for place in places)) if cores else (),
+            gpus=tuple(dict.fromkeys(gpus[slot % len(gpus)] for slot in slots)) if gpus else (),
+            cores=tuple(dict.fromkeys(cores[slot % len(cores)] for slot in slots)) if cores else (),
         )
 
     def _stop(self, worker: Worker) -> None:
@@ -164,7 +164,7 @@ class LocalRunner:
             self._workers.remove(worker)
 
     def _log_path(self, worker: Worker) -> Path | None:
-        return None if self._log_directory is None else self._log_directory / f"worker-{worker.places[0]}.log"
+        return None if self._log_directory is None else self._log_directory / f"worker-{worker.slots[0]}.log"
 
 
 def _events(busy: Sequence[Worker]) -> list[tuple[Worker, Event]]:

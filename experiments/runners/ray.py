@@ -36,24 +36,24 @@ _HOW_TO_INSTALL = '`uv sync --extra ray` in a checkout, or `pip install "ablatio
 
 
 class RayRunner:
-    """As many places as the cluster has GPUs, or else CPUs, which may change meanwhile.
+    """As many slots as the cluster has GPUs, or else CPUs, which may change meanwhile.
 
     Arguments:
         address: HOST:PORT of the head of a cluster that this machine belongs to, or "auto" to find the one running
             here; by default the environment variable RAY_ADDRESS, and without it a Ray of this machine alone, which
             is stopped at the end and listens on the loopback address only.
-        num_places: how many places instead, though the cluster may have fewer now: what has none waits in Ray.
+        num_slots: how many slots instead, though the cluster may have fewer now: what has none waits in Ray.
         preload: modules that workers import first; those that are not installed are sent to the cluster's machines.
 
     Raises:
         RunnerError: from the first use on, when Ray is not installed, the address is wrong, or the cluster is gone.
     """
 
-    def __init__(self, address: str | None = None, num_places: int | None = None, preload: Sequence[str] = ()) -> None:
+    def __init__(self, address: str | None = None, num_slots: int | None = None, preload: Sequence[str] = ()) -> None:
         if importlib.util.find_spec("ray") is None:
             raise RunnerError(f"--runner ray needs Ray, which is not installed: {_HOW_TO_INSTALL}")
         self._address = address or os.environ.get("RAY_ADDRESS") or None
-        self._wanted_places = num_places
+        self._wanted_slots = num_slots
         self._preload = list(preload)
         self._log_directory: Path | None = None
         self._process: _RayProcess | None = None
@@ -72,9 +72,9 @@ class RayRunner:
         self._last_big = _NOTHING
 
     @property
-    def num_places(self) -> int:
+    def num_slots(self) -> int:
         """How many tasks are worked on at once, now; at least 1, though a cluster may be without for a while."""
-        return self._wanted_places or max(1, self._connected().num_places)
+        return self._wanted_slots or max(1, self._connected().num_slots)
 
     def log_to(self, directory: Path) -> None:
         """What tasks print goes to worker-HOST-PID.log in this folder where a worker sees it, else to Ray's logs."""
@@ -94,7 +94,7 @@ class RayRunner:
         process = self._connected()
         while True:
             while (
-                sum(task.num_places for task in busy.values()) < self.num_places
+                sum(task.num_slots for task in busy.values()) < self.num_slots
                 and (task := next(waiting, None)) is not None
             ):
                 self._num_given += 1
@@ -103,7 +103,7 @@ class RayRunner:
             if not busy:
                 return
             heard = process.hear()
-            if heard[0] == "places":
+            if heard[0] == "slots":
                 continue
             event = _event(heard, busy[heard[1]].key)
             if not isinstance(event, Started | Said):
@@ -119,7 +119,7 @@ class RayRunner:
                 self._last_big = task.argument
         options = {
             "timeout": task.timeout_seconds,
-            "num_places": task.num_places,
+            "num_slots": task.num_slots,
             "near": task.near_command,
             "logs": logs,
         }
@@ -136,9 +136,9 @@ class RayRunner:
         environment = ENVIRONMENT | {name: os.environ.get(name, value) for name, value in ALLOCATOR.items()}
         return {
             "address": self._address,
-            "num_cpus": self._wanted_places or max(len(usable_cores()), num_gpus),
+            "num_cpus": self._wanted_slots or max(len(usable_cores()), num_gpus),
             "num_gpus": num_gpus,
-            "num_places": self._wanted_places,
+            "num_slots": self._wanted_slots,
             "environment": environment
             | {name: value for name, value in os.environ.items() if name.startswith("ABLATE_")},
             "preload": self._preload,
@@ -172,7 +172,7 @@ class _RayProcess:
     """The process that is connected to Ray, seen from the command: pickled tuples, a pipe each way."""
 
     def __init__(self, settings: dict[str, Any], address: str | None) -> None:
-        self.num_places = 0
+        self.num_slots = 0
         self._address = address
         self._is_connected = False
         self._dropped = 0
@@ -211,7 +211,7 @@ class _RayProcess:
     def connect(self) -> None:
         """Wait until the cluster has answered."""
         if not self._is_connected:
-            self._is_connected = self.hear(_CONNECT_SECONDS)[0] == "places"
+            self._is_connected = self.hear(_CONNECT_SECONDS)[0] == "slots"
 
     def tell(self, *words: Any) -> None:
         """Send a message; when nobody listens any more, `hear` will say why."""
@@ -234,8 +234,8 @@ class _RayProcess:
             )
         if heard[0] == "failed":
             raise RunnerError(f"{self._name()}: {heard[1]}")
-        if heard[0] == "places":
-            self.num_places = heard[1]
+        if heard[0] == "slots":
+            self.num_slots = heard[1]
         return heard
 
     def drop(self) -> None:

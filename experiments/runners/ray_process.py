@@ -99,12 +99,12 @@ class _Connection:
         # A process that has initialised CUDA keeps its GPU, so it serves again only where that is the only one.
         has_choice = any(node["Resources"].get("GPU", 0) > 1 for node in nodes)
         self._function = ray.remote(max_calls=1 if has_choice else 0, max_retries=0, num_returns="streaming")(work)
-        self._num_places = self._count(nodes)
-        if not self._num_places:
+        self._num_slots = self._count(nodes)
+        if not self._num_slots:
             raise _FailedError("no machine in it has a free CPU or GPU to offer; `ray start --address ...` adds one")
-        num_warm = 0 if has_choice else min(self._num_places, settings["num_places"] or self._num_places)
+        num_warm = 0 if has_choice else min(self._num_slots, settings["num_slots"] or self._num_slots)
         self._warmups = [self._warm_up() for _ in range(num_warm)]
-        self._send("places", self._num_places)
+        self._send("slots", self._num_slots)
 
     async def serve(self, incoming: BinaryIO) -> None:
         """Do what is asked for until the other end closes."""
@@ -138,17 +138,17 @@ class _Connection:
         given: Any = self._big if argument is None else argument
         if argument is not None and len(argument) >= _BIG_BYTES:
             given = self._big = ray.put(argument)  # once for all tasks that have it; Ray keeps a copy on each machine
-        stream = self._remote(options["num_places"], near=options["near"]).remote(
+        stream = self._remote(options["num_slots"], near=options["near"]).remote(
             function, given, self._place | {"logs": options["logs"]}
         )
         self._following[number] = (asyncio.create_task(self._follow(number, stream, options["timeout"])), stream)
 
-    def _remote(self, num_places: int, *, near: bool) -> Any:
+    def _remote(self, num_slots: int, *, near: bool) -> Any:
         if near:
             # Soft: a head that takes no tasks (`--num-cpus=0`) has another machine do it.
             here = NodeAffinitySchedulingStrategy(self._node_id, soft=True)
             return self._function.options(num_cpus=1, scheduling_strategy=here)
-        number = min(num_places, self._most_on_a_node)  # its devices have to be of one machine
+        number = min(num_slots, self._most_on_a_node)  # its devices have to be of one machine
         return self._function.options(num_cpus=number, num_gpus=number if self._unit == "GPU" else 0)
 
     def _warm_up(self) -> ray.ObjectRefGenerator:
@@ -216,12 +216,12 @@ class _Connection:
         while True:
             await asyncio.sleep(1)
             try:
-                num_places = self._count(await self._nodes())
+                num_slots = self._count(await self._nodes())
             except _FailedError as error:
                 return self._fail(error)
-            if num_places != self._num_places:
-                self._num_places = num_places
-                self._send("places", num_places)
+            if num_slots != self._num_slots:
+                self._num_slots = num_slots
+                self._send("slots", num_slots)
 
     async def _nodes(self) -> list[dict[str, Any]]:
         """The nodes that are alive; raises when the head or this machine's part of the cluster is gone."""
@@ -235,7 +235,7 @@ class _Connection:
         return nodes
 
     def _count(self, nodes: list[dict[str, Any]]) -> int:
-        """How many places there are; remembers how many the largest machine has."""
+        """How many slots there are; remembers how many the largest machine has."""
         numbers = [int(node["Resources"].get(self._unit, 0)) for node in nodes]
         self._most_on_a_node = max([1, *numbers])
         return sum(numbers)

@@ -29,12 +29,12 @@ class Worker:
 
     Arguments:
         context: how processes are started.
-        places: the runner's places that it stands for.
+        slots: the runner's slots that it stands for.
         devices: what it may use.
     """
 
-    def __init__(self, context: ForkServerContext | SpawnContext, places: tuple[int, ...], devices: Devices) -> None:
-        self.places = places
+    def __init__(self, context: ForkServerContext | SpawnContext, slots: tuple[int, ...], devices: Devices) -> None:
+        self.slots = slots
         self.connection, theirs = context.Pipe()
         self._task: Task | None = None
         self._deadline: float | None = None

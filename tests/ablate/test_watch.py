@@ -48,7 +48,7 @@ def planned_only(directory):
     """A folder whose plan is made and of which nothing is trained."""
 
     class Stops:
-        def planned(self, counts, groups, num_places):
+        def planned(self, counts, groups, num_slots):
             raise KeyboardInterrupt
 
         def __getattr__(self, name):

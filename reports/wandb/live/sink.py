@@ -115,7 +115,7 @@ class WandbSink:
     def noted(self, notes: Sequence[str]) -> None:
         """See Sink."""
 
-    def planned(self, counts: Mapping[str, int], groups: Sequence[Group], num_places: int) -> None:
+    def planned(self, counts: Mapping[str, int], groups: Sequence[Group], num_slots: int) -> None:
         """See Sink."""
         if not self._is_one_of_many:
             remember(self._directory, self.place)

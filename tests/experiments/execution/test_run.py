@@ -31,8 +31,8 @@ class Notes:
         if notes:
             self.told.append(("noted", notes))
 
-    def planned(self, counts, groups, num_places):
-        self.told.append(("planned", dict(counts), sum(len(group.trials) for group in groups), num_places))
+    def planned(self, counts, groups, num_slots):
+        self.told.append(("planned", dict(counts), sum(len(group.trials) for group in groups), num_slots))
 
     def started(self, trial):
         self.told.append(("started", trial.trial_id))

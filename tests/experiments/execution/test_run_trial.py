@@ -105,8 +105,8 @@ def test_what_watches_is_told_as_by_run(study_path):
         def noted(self, notes):
             self.told.append("noted")
 
-        def planned(self, counts, groups, num_places):
-            self.told.append(("planned", counts["running"], len(groups), num_places))
+        def planned(self, counts, groups, num_slots):
+            self.told.append(("planned", counts["running"], len(groups), num_slots))
 
         def started(self, trial):
             self.told.append("started")
@@ -321,7 +321,7 @@ class DoesMeanwhile:
 
     def noted(self, notes): ...
 
-    def planned(self, counts, groups, num_places): ...
+    def planned(self, counts, groups, num_slots): ...
 
     def started(self, trial): ...
 

@@ -1,4 +1,4 @@
-"""In which order groups get places."""
+"""In which order groups get slots."""
 
 import heapq
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.execution.schedule import Waiting, places_of
+from experiments.execution.schedule import Waiting, num_slots_of
 from experiments.trials.trial import Group, Trial
 
 
@@ -62,9 +62,9 @@ def test_a_group_that_is_put_back_comes_again_even_after_the_end():
     assert names(waiting) == ["b"]
 
 
-def test_groups_of_several_places_come_first():
+def test_groups_of_several_slots_come_first():
     wide = group("wide", devices=2)
-    assert (places_of(wide), places_of(group("a", devices="auto"))) == (2, 1)
+    assert (num_slots_of(wide), num_slots_of(group("a", devices="auto"))) == (2, 1)
     waiting = Waiting([group("a", epochs=9), wide], 2)
     assert names(waiting) == ["wide", "a"]
     waiting.put(group("b"))
@@ -72,24 +72,24 @@ def test_groups_of_several_places_come_first():
     assert names(waiting) == ["wide", "b"]
 
 
-def makespan(order, num_places):
-    places = [0.0] * num_places
+def makespan(order, num_slots):
+    slots = [0.0] * num_slots
     for seconds in order:
-        heapq.heappush(places, heapq.heappop(places) + seconds)
-    return max(places)
+        heapq.heappush(slots, heapq.heappop(slots) + seconds)
+    return max(slots)
 
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=40), st.integers(1, 8))
-def test_no_place_is_idle_for_longer_than_a_third_of_what_was_possible(seconds, num_places):
+def test_no_slot_is_idle_for_longer_than_a_third_of_what_was_possible(seconds, num_slots):
     groups = [group(str(number), epochs=each) for number, each in enumerate(seconds)]
-    order = [float(each.trials[0].config["trainer"]["max_epochs"]) for each in Waiting(groups, num_places)]
+    order = [float(each.trials[0].config["trainer"]["max_epochs"]) for each in Waiting(groups, num_slots)]
     assert sorted(order) == sorted(map(float, seconds))
-    bound = max(*seconds, sum(seconds) / num_places)
-    pairs = sorted(seconds, reverse=True)[num_places - 1 : num_places + 1]
+    bound = max(*seconds, sum(seconds) / num_slots)
+    pairs = sorted(seconds, reverse=True)[num_slots - 1 : num_slots + 1]
     if len(pairs) == 2:
-        bound = max(bound, sum(pairs))  # two of the longest num_places + 1 share a place
-    assert makespan(order, num_places) <= 4 / 3 * bound + 1e-9 or makespan(order, num_places) <= (
-        makespan(sorted(seconds, reverse=True), num_places) + 1e-9
+        bound = max(bound, sum(pairs))  # two of the longest num_slots + 1 share a slot
+    assert makespan(order, num_slots) <= 4 / 3 * bound + 1e-9 or makespan(order, num_slots) <= (
+        makespan(sorted(seconds, reverse=True), num_slots) + 1e-9
     )
 
 

@@ -80,7 +80,7 @@ def test_more_examples_at_once_than_memory_holds_are_evaluated_in_parts(monkeypa
     ],
 )
 def test_other_hooks_keep_a_trial_alone(name, reason):
-    groups = group_trials(trials_of(text(name), [0.03, 0.1], key=LR, data=SENTENCES), num_places=1)
+    groups = group_trials(trials_of(text(name), [0.03, 0.1], key=LR, data=SENTENCES), num_slots=1)
     assert {group.reason_not_fusable for group in groups} == {reason}
 
 

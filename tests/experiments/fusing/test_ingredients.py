@@ -28,7 +28,7 @@ def test_losses_of_one_logit(loss, tmp_path):
 
 def test_a_group_has_one_loss():
     levels = {"one": "cross_entropy", "other": "mse", "both": {"cross_entropy": 0.7, "mse": 0.3}}
-    groups = group_trials(trials_of(mlp(), levels, key="model.init_args.loss"), num_places=1)
+    groups = group_trials(trials_of(mlp(), levels, key="model.init_args.loss"), num_slots=1)
     assert [len(group.trials) for group in groups] == [2, 2, 2]
     assert all(group.is_fused for group in groups)
 
@@ -41,7 +41,7 @@ def test_penalties_share_a_group(kind, tmp_path):
 
 def test_no_penalty_at_all_is_a_group_of_its_own():
     trials = trials_of(mlp(), {"none": None, "0": 0.0, "0.1": 0.1}, key="model.init_args.l1")
-    assert [len(group.trials) for group in group_trials(trials, num_places=1)] == [2, 4]
+    assert [len(group.trials) for group in group_trials(trials, num_slots=1)] == [2, 4]
 
 
 # --- numbers instead of classes ---
@@ -123,7 +123,7 @@ def test_lengths_are_levels_of_a_factor_and_cells_of_another():
     model = {"class_path": "lit_models.SequenceRegressor", "init_args": {"hidden_size": 5}}
     data = {"class_path": "datamodules.AddingProblem", "init_args": {"num_sequences": 200}}
     of_lengths = trials_of(model, [10, 50, 100, 200], key="data.init_args.length", data=data)
-    assert [len(group.trials) for group in group_trials(of_lengths, num_places=1)] == [2, 2, 2, 2]
+    assert [len(group.trials) for group in group_trials(of_lengths, num_slots=1)] == [2, 2, 2, 2]
     assert {trial.config["data"]["init_args"]["length"] for trial in of_lengths} == {10, 50, 100, 200}
     of_cells = trials_of(model, [*CELLS], key="model.init_args.cell", data=data)
-    assert [len(group.trials) for group in group_trials(of_cells, num_places=1)] == [2, 2, 2]
+    assert [len(group.trials) for group in group_trials(of_cells, num_slots=1)] == [2, 2, 2]

@@ -54,14 +54,14 @@ def test_data_that_draw_from_the_global_generators_are_read_as_alone(tmp_path):
 
 def test_levels_of_init_are_one_group_each_and_no_trial_stays_alone():
     trials = trials_of(mlp(), ["xavier", "he", "rbm"])
-    groups = group_trials(trials, num_places=1)
+    groups = group_trials(trials, num_slots=1)
     assert [group.reason_not_fusable for group in groups] == [None, None]
     assert sorted({trial.levels["f"] for trial in group.trials} for group in groups) == [{"xavier", "he"}, {"rbm"}]
 
 
 def test_a_hook_of_another_kind_keeps_a_module_alone():
     trials = trials_of({"class_path": "pretrained_module.OwnHook"}, [1, 2], key="model.init_args.pretraining_epochs")
-    reasons = {group.reason_not_fusable for group in group_trials(trials, num_places=1)}
+    reasons = {group.reason_not_fusable for group in group_trials(trials, num_slots=1)}
     assert reasons == {"OwnHook overrides on_fit_start"}
 
 

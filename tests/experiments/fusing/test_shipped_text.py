@@ -53,23 +53,23 @@ def test_folds_without_validation(name, tmp_path):
 
 
 def test_seeds_share_a_loop_where_the_vocabulary_size_is_given():
-    assert [len(group.trials) for group in group_trials(trials("GRU"), num_places=1)] == [4]
+    assert [len(group.trials) for group in group_trials(trials("GRU"), num_slots=1)] == [4]
 
 
 def test_heads_do_not_share_a_loop():
-    groups = group_trials(trials("GRU", levels=["softmax", "sigmoid"], key="model.init_args.head"), num_places=1)
+    groups = group_trials(trials("GRU", levels=["softmax", "sigmoid"], key="model.init_args.head"), num_slots=1)
     assert [len(group.trials) for group in groups] == [2, 2]
 
 
 def test_convolutions_over_words_stay_alone_on_a_cpu():
-    groups = group_trials(trials("TextConvNet"), num_places=1, only_where_faster=True)
+    groups = group_trials(trials("TextConvNet"), num_slots=1, only_where_faster=True)
     assert {group.reason_not_fusable for group in groups} == {CONVOLUTIONS}
 
 
 @pytest.mark.slow
 def test_without_a_vocabulary_size_the_levels_of_a_seed_share_a_loop(tmp_path):
     of_all = trials("perceptron", data={"vocabulary_size": None}, seeds=3)
-    (group,) = group_trials(of_all, num_places=1)
+    (group,) = group_trials(of_all, num_slots=1)
     with pytest.raises(OtherShapes, match="the seeds' networks have parameters of different shapes"):
         train_group(group.trials, lambda event: None)
     together = dict(train_together(group.trials, lambda event: None))
@@ -91,7 +91,7 @@ def test_seeds_of_one_level_with_vocabularies_of_their_own_train_alone_and_say_w
 @pytest.mark.slow
 def test_folds_that_differ_by_an_example_part_a_group(tmp_path):
     of_all = trials("mean embedding", seeds=3, data={"num_reviews": 122, "folds": 3, "batch_size": 20})
-    (group,) = group_trials(of_all, num_places=1)
+    (group,) = group_trials(of_all, num_slots=1)
     with pytest.raises(OtherShapes, match="the seeds' batches differ in size") as raised:
         train_group(group.trials, lambda event: None)
     assert len(set(raised.value.of_trials.values())) == 2

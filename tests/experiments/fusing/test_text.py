@@ -52,7 +52,7 @@ def test_a_word_that_is_in_no_table_is_an_error_and_no_word_of_the_next_trial(tm
 
 def test_convolutions_over_words_stay_alone_on_a_cpu_as_those_over_images_do():
     trials = trials_of(text("Filters"), [0.03, 0.1], key=LR, data=SENTENCES)
-    asked = group_trials(trials, num_places=1, only_where_faster=True)
+    asked = group_trials(trials, num_slots=1, only_where_faster=True)
     assert {group.reason_not_fusable for group in asked} == {"on a CPU, convolutions are faster one trial at a time"}
 
 

@@ -192,7 +192,7 @@ def test_dropout_in_another_place_is_found():
 
 @pytest.mark.parametrize("name", ["ReadsInValidation", "ReadsInGenerator"])
 def test_a_hyperparameter_is_found_wherever_a_step_reads_it(name):
-    groups = group_trials(trials_of(odd(name), [0.0, 1e-4], key="model.init_args.extra", data=LOADED), num_places=1)
+    groups = group_trials(trials_of(odd(name), [0.0, 1e-4], key="model.init_args.extra", data=LOADED), num_slots=1)
     assert [{trial.levels["f"] for trial in group.trials} for group in groups] == [{"0.0"}, {"0.0001"}]
 
 
@@ -262,7 +262,7 @@ ALONE = [
 
 @pytest.mark.parametrize(("model", "trainer", "reason"), ALONE, ids=[reason[:40] for *_, reason in ALONE])
 def test_what_keeps_a_trial_alone_is_one_sentence(model, trainer, reason):
-    groups = group_trials(trials_of(model, [0.1, 0.2], key=LR, data=POINTS, **trainer), num_places=1)
+    groups = group_trials(trials_of(model, [0.1, 0.2], key=LR, data=POINTS, **trainer), num_slots=1)
     assert [len(group.trials) for group in groups] == [1, 1, 1, 1]
     assert all(group.reason_not_fusable.startswith(reason) for group in groups), groups[0].reason_not_fusable
 
@@ -288,32 +288,32 @@ def test_what_only_a_step_shows_is_found_before_anything_is_trained(name, reason
 
 
 def test_a_hyperparameter_that_a_step_reads_separates_and_one_that_it_does_not_read_fuses():
-    by_weight = group_trials(trials_of(user(), [1.0, 2.0], key="model.init_args.weight", data=POINTS), num_places=1)
+    by_weight = group_trials(trials_of(user(), [1.0, 2.0], key="model.init_args.weight", data=POINTS), num_slots=1)
     assert [{trial.levels["f"] for trial in group.trials} for group in by_weight] == [{"1.0"}, {"2.0"}]
-    by_rate = group_trials(trials_of(user(), [1.0, 2.0], key=LR, data=POINTS), num_places=1)
+    by_rate = group_trials(trials_of(user(), [1.0, 2.0], key=LR, data=POINTS), num_slots=1)
     assert [len(group.trials) for group in by_rate] == [4]
 
 
-def test_groups_are_chunks_for_every_place_and_keep_the_trials_of_a_seed_together():
+def test_groups_are_chunks_for_every_slot_and_keep_the_trials_of_a_seed_together():
     trials = sorted(trials_of(mlp(), ["he", "xavier"], seeds=70), key=lambda trial: trial.seed)
-    groups = group_trials(trials, num_places=2)
+    groups = group_trials(trials, num_slots=2)
     assert [len(group.trials) for group in groups] == [36, 34, 34, 36]
     assert all(len(group.trials) == 2 * len({trial.seed for trial in group.trials}) for group in groups)
-    assert [len(group.trials) for group in group_trials(trials[:6], num_places=2)] == [4, 2]
-    (lonely,) = group_trials(trials[:1], num_places=2)
+    assert [len(group.trials) for group in group_trials(trials[:6], num_slots=2)] == [4, 2]
+    (lonely,) = group_trials(trials[:1], num_slots=2)
     assert (lonely.is_fused, lonely.reason_not_fusable) == (False, "no other trial is built alike")
 
 
 def test_convolutions_stay_alone_on_a_cpu_unless_asked_for():
     trials = trials_of(MODELS["ConvNet"], ["he", "xavier"])
-    asked = group_trials(trials, num_places=1, only_where_faster=True)
+    asked = group_trials(trials, num_slots=1, only_where_faster=True)
     assert {group.reason_not_fusable for group in asked} == {"on a CPU, convolutions are faster one trial at a time"}
-    assert [len(group.trials) for group in group_trials(trials, num_places=1)] == [4]
+    assert [len(group.trials) for group in group_trials(trials, num_slots=1)] == [4]
 
 
-def test_one_seed_for_many_places_is_split_by_cells():
+def test_one_seed_for_many_slots_is_split_by_cells():
     trials = trials_of(mlp(), INITS, seeds=1)
-    assert [len(group.trials) for group in group_trials(trials, num_places=3)] == [2, 2, 2]
+    assert [len(group.trials) for group in group_trials(trials, num_slots=3)] == [2, 2, 2]
 
 
 def test_too_little_memory_halves_the_group_before_it_is_built(monkeypatch):
@@ -367,6 +367,6 @@ def test_an_error_of_the_users_code_while_together_is_a_reason_and_no_result(mon
 def test_a_model_is_not_changed_by_being_looked_at():
     (trial, *_) = trials_of(mlp(), ["he", "xavier"])
     config = copy.deepcopy(trial.config)
-    group_trials([trial], num_places=1)
+    group_trials([trial], num_slots=1)
     assert trial.config == config
     assert math.isfinite(make_model(trial.config, make_data(trial.config))(torch.zeros(2, 1, 8, 8)).sum().item())

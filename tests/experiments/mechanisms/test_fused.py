@@ -19,7 +19,7 @@ def mlp(**init_args):
 
 
 def together(trials):
-    (group,) = group_trials(trials, num_places=1)
+    (group,) = group_trials(trials, num_slots=1)
     assert group.reason_not_fusable is None
     return train_group(group.trials, lambda event: None)
 
@@ -145,7 +145,7 @@ def test_a_trial_that_diverges_leaves_the_others_as_they_are(tmp_path):
 
 def test_two_of_these_callbacks_stay_alone():
     trials = trials_of(mlp(), ["xavier", "he"], callbacks=[spec(measure=["dead"]), spec(measure=["gap"])])
-    reasons = {group.reason_not_fusable for group in group_trials(trials, num_places=1)}
+    reasons = {group.reason_not_fusable for group in group_trials(trials, num_slots=1)}
     assert reasons == {"it has several callbacks that measure mechanisms"}
 
 

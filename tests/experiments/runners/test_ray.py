@@ -93,7 +93,7 @@ def many(function, arguments, **options):
 def test_both_nodes_work_at_the_same_time(runner, tmp_path):
     events = []
     runner.run(many(tasks.meet, [str(tmp_path)] * 2), events.append)
-    assert runner.num_places == 2
+    assert runner.num_slots == 2
     (one, met_by_one), (other, met_by_other) = [event.value for event in events if isinstance(event, Done)]
     assert one != other
     assert (met_by_one, met_by_other) == (2, 2)
@@ -172,7 +172,7 @@ def test_a_worker_killed_while_it_trains_a_group_costs_no_trial(shared_cluster, 
 
     class Kill:
         def noted(self, notes): ...
-        def planned(self, counts, groups, num_places):
+        def planned(self, counts, groups, num_slots):
             assert any(group.is_fused for group in groups)
 
         def started(self, trial): ...
@@ -265,7 +265,7 @@ def test_a_ray_of_this_machine_listens_to_it_alone_and_goes_with_the_command(tmp
         "import tasks\n"
         "from experiments.runners import RayRunner, Task\n"
         "if __name__ == '__main__':\n"
-        "    with RayRunner(num_places=1) as runner:\n"
+        "    with RayRunner(num_slots=1) as runner:\n"
         "        task = Task(key='a', function=tasks.tell_and_wait, argument=100)\n"
         "        runner.run([task], lambda event: print(event, flush=True))\n"
     )
@@ -289,7 +289,7 @@ def test_a_ray_of_this_machine_listens_to_it_alone_and_goes_with_the_command(tmp
     assert left == []
 
 
-def test_a_trial_over_two_devices_takes_two_places_and_trains_as_on_the_local_runner(tmp_path):
+def test_a_trial_over_two_devices_takes_two_slots_and_trains_as_on_the_local_runner(tmp_path):
     base = {
         "model": {"class_path": "ranked_module.Ranked"},
         "data": {"class_path": "ranked_module.Points"},

@@ -40,7 +40,7 @@ def runner(request):
 @pytest.fixture(scope="module")
 def ray_runner():
     """One for all tests: a Ray takes seconds to start."""
-    with RayRunner(num_places=2) as runner:
+    with RayRunner(num_slots=2) as runner:
         yield runner
 
 
@@ -89,7 +89,7 @@ def test_an_error_is_told_with_its_traceback_and_costs_no_other_task(runner):
     assert of(events, 1)[-1] == Done(key="1", value=2)
 
 
-def test_a_task_is_asked_for_only_when_a_place_is_free_and_all_before_is_handled(runner):
+def test_a_task_is_asked_for_only_when_a_slot_is_free_and_all_before_is_handled(runner):
     handled, asked = [], []
 
     def ask():
@@ -99,7 +99,7 @@ def test_a_task_is_asked_for_only_when_a_place_is_free_and_all_before_is_handled
             yield Task(key=str(number), function=tasks.double, argument=number)
 
     runner.run(ask(), handled.append)
-    assert max(asked) <= runner.num_places - 1 + (runner.num_places > 1)
+    assert max(asked) <= runner.num_slots - 1 + (runner.num_slots > 1)
     assert sum(isinstance(event, Done) for event in handled) == 6
 
 
@@ -178,7 +178,7 @@ def test_an_iterator_of_tasks_that_had_none_is_asked_again_when_something_has_en
     assert {key for key, _ in ended} == {"first", "other", "second"}
 
 
-def test_a_task_that_takes_two_places_has_them_and_no_other_runs_beside_it():
+def test_a_task_that_takes_two_slots_has_them_and_no_other_runs_beside_it():
     spans = {}
 
     def handle(event):
@@ -186,8 +186,8 @@ def test_a_task_that_takes_two_places_has_them_and_no_other_runs_beside_it():
             spans[event.key] = event.value
 
     ones = [Task(key=f"one-{number}", function=tasks.span, argument=0.2) for number in range(4)]
-    two = Task(key="two", function=tasks.span, argument=0.2, num_places=2)
-    three = Task(key="three", function=tasks.span, argument=0.2, num_places=3)  # more than there are: all
+    two = Task(key="two", function=tasks.span, argument=0.2, num_slots=2)
+    three = Task(key="three", function=tasks.span, argument=0.2, num_slots=3)  # more than there are: all
     with LocalRunner(2) as runner:
         runner.run([ones[0], ones[1], two, ones[2], ones[3], three], handle)
     assert len(spans) == 6
@@ -217,16 +217,16 @@ def test_each_worker_has_a_gpu_of_its_own(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
     with LocalRunner() as runner:
         events = run(runner, *[(tasks.threads_and_gpus, None)] * 6)
-        assert runner.num_places == 2
+        assert runner.num_slots == 2
     assert {event.value[1] for event in events if isinstance(event, Done)} <= {"3", "5"}
 
 
-def test_a_task_of_two_places_sees_both_gpus_and_chosen_devices_are_the_only_ones(monkeypatch):
+def test_a_task_of_two_slots_sees_both_gpus_and_chosen_devices_are_the_only_ones(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5,MIG-7")
     with LocalRunner(devices=["0", "MIG-7"]) as runner:
-        assert runner.num_places == 2
+        assert runner.num_slots == 2
         events = []
-        wide = Task(key="w", function=tasks.threads_and_gpus, argument=None, num_places=2)
+        wide = Task(key="w", function=tasks.threads_and_gpus, argument=None, num_slots=2)
         narrow = [Task(key=str(number), function=tasks.threads_and_gpus, argument=None) for number in range(6)]
         runner.run([wide, *narrow], events.append)
     values = {event.key: event.value[1] for event in events if isinstance(event, Done)}
@@ -238,7 +238,7 @@ def test_a_task_of_two_places_sees_both_gpus_and_chosen_devices_are_the_only_one
 def test_without_gpus_devices_are_cores_that_workers_are_bound_to():
     core = max(os.sched_getaffinity(0))
     with LocalRunner(devices=[str(core)]) as runner:
-        assert runner.num_places == 1
+        assert runner.num_slots == 1
         assert run(runner, (tasks.cores, None))[-1].value == {core}
     assert len(os.sched_getaffinity(0)) >= 1
 

@@ -69,7 +69,7 @@ def planned(tmp_path):
 def test_nine_optimizers_are_levels_of_one_factor_and_share_a_loop_for_each_batch_size(planned, tmp_path):
     trials = planned(STUDY)
     assert len(trials) == 18
-    groups = group_trials(trials, num_places=1)
+    groups = group_trials(trials, num_slots=1)
     assert sorted(len(group.trials) for group in groups) == [2, 2, 14]
     assert {group.reason_not_fusable for group in groups} == {None}
     for group in groups:
@@ -105,7 +105,7 @@ def test_a_grid_of_learning_rates_crosses_optimizers_that_are_named_without_one(
     for (name, rate), optimizer in found.items():
         assert optimizer["class_path"] == f"torch.optim.{name}"
         assert optimizer["init_args"]["lr"] == float(rate)
-    assert [len(group.trials) for group in group_trials(trials, num_places=1)] == [12]
+    assert [len(group.trials) for group in group_trials(trials, num_slots=1)] == [12]
 
 
 def test_batch_norm_over_batches_of_one_example_is_told_before_anything_trains():

@@ -236,6 +236,6 @@ def test_a_module_trains_as_it_is_with_sparse_gradients_and_without_a_validation
         result = train(trial, tmp_path)
         assert result.status == "finished", result.error
         assert result.metrics.keys() == {"train/loss", "test/loss"}
-    (group, *others) = group_trials(trials_of(base, [0.1, 0.5], key="model.init_args.lr"), num_places=1)
+    (group, *others) = group_trials(trials_of(base, [0.1, 0.5], key="model.init_args.lr"), num_slots=1)
     assert group.reason_not_fusable == ("SparseWords.vectors has sparse gradients" if sparse else None)
     assert len(others) == int(sparse)

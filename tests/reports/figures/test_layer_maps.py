@@ -35,33 +35,33 @@ def ticks_of(values, kind):
     return [label for _, label in scale_of(quantity(kind), np.array(values)).ticks]
 
 
-def places_of(values, kind):
+def num_slots_of(values, kind):
     array = np.array(values)
     return scale_of(quantity(kind), array).places(array).tolist()
 
 
 def test_a_logarithmic_scale_spaces_factors_alike():
-    assert places_of([1e-6, 1e-4, 1e-2], LOG) == pytest.approx([0, 0.5, 1])
+    assert num_slots_of([1e-6, 1e-4, 1e-2], LOG) == pytest.approx([0, 0.5, 1])
     assert ticks_of([1e-6, 1e-2], LOG) == ["1e−6", "1e−5", "0.0001", "0.001", "0.01"]
 
 
 def test_shares_have_the_whole_scale_whatever_they_are():
-    assert places_of([0.2, 0.3], SHARE) == [0.2, 0.3]
+    assert num_slots_of([0.2, 0.3], SHARE) == [0.2, 0.3]
     assert ticks_of([0.2], SHARE) == ["0", "0.25", "0.5", "0.75", "1"]
 
 
 def test_what_has_a_sign_is_alike_on_both_sides_of_zero():
-    assert places_of([-2.0, 0.0, 1.0], SIGNED) == pytest.approx([0, 0.5, 0.75])
-    low, zero, high = places_of([-1e6, 0.0, 1e6, *[1.0] * 9], SIGNED)[:3]
+    assert num_slots_of([-2.0, 0.0, 1.0], SIGNED) == pytest.approx([0, 0.5, 0.75])
+    low, zero, high = num_slots_of([-1e6, 0.0, 1e6, *[1.0] * 9], SIGNED)[:3]
     assert (low, zero, high) == pytest.approx((0, 0.5, 1))
-    assert places_of([-1e6, 0.0, 1e6, *[1.0] * 9], SIGNED)[3] > 0.52  # not hidden by the largest
+    assert num_slots_of([-1e6, 0.0, 1e6, *[1.0] * 9], SIGNED)[3] > 0.52  # not hidden by the largest
 
 
 def test_sizes_are_logarithmic_only_where_one_would_hide_the_others():
-    assert places_of([1.0, 2.0, 4.0], SIZE) == [0.25, 0.5, 1.0]
-    assert places_of([1.0, 10.0, 1000.0], SIZE) == pytest.approx([0, 1 / 3, 1])
-    assert places_of([0.0, 10.0, 20.0, 1000.0], SIZE) == pytest.approx([0, 0.01, 0.02, 1])
-    zero, small, other, large = places_of([0.0, 1.0, 1.5, 1000.0], SIZE)
+    assert num_slots_of([1.0, 2.0, 4.0], SIZE) == [0.25, 0.5, 1.0]
+    assert num_slots_of([1.0, 10.0, 1000.0], SIZE) == pytest.approx([0, 1 / 3, 1])
+    assert num_slots_of([0.0, 10.0, 20.0, 1000.0], SIZE) == pytest.approx([0, 0.01, 0.02, 1])
+    zero, small, other, large = num_slots_of([0.0, 1.0, 1.5, 1000.0], SIZE)
     assert (zero, large) == pytest.approx((0, 1))
     assert 0.08 < small < other < 0.2
     assert ticks_of([0.0, 1.0, 1.5, 1000.0], SIZE)[0] == "0"
