@@ -14,9 +14,9 @@ from experiments.execution.run_trial import TrialOutcome
 from experiments.ledger.ledger import Ledger
 from experiments.study.study import Study
 from experiments.text import listed, visible
-from experiments.trials.trial import DIVERGED, FAILED, FINISHED, PENDING, RUNNING, STATUSES, Group, Trial
+from experiments.trials.trial import Group, Trial, TrialStatus
 
-Cell = tuple[Mapping[str, str], Mapping[str, int]]  # its levels, and its trials by status
+Cell = tuple[Mapping[str, str], Mapping[TrialStatus, int]]  # its levels, and its trials by status
 COMPLETE = "complete"
 _MOST_CELLS = 40  # that `ablate status` lists
 
@@ -64,7 +64,7 @@ def print_status(ledger: Ledger, is_in_use: bool, console: Console) -> None:
     counts = ledger.counts()
     console.print(f"[bold]{escape(content['name'])}[/bold]: {escape(content['question'])}")
     console.print(status_line(counts))
-    if counts[RUNNING] and not is_in_use:
+    if counts[TrialStatus.RUNNING] and not is_in_use:
         console.print(
             "`ablate run` is not running: unless `ablate trial` trains them now, those trials were cut off, and "
             "`ablate run` trains them again"
@@ -74,13 +74,13 @@ def print_status(ledger: Ledger, is_in_use: bool, console: Console) -> None:
     _print_cells(ledger.cells(), content["factors"], console)
 
 
-def status_line(counts: Mapping[str, int]) -> str:
+def status_line(counts: Mapping[TrialStatus, int]) -> str:
     """How many trials there are, and how many in each state that has some.
 
     >>> status_line({"pending": 3, "running": 2, "finished": 4, "diverged": 0, "failed": 0})
     '9 trials, 3 pending, 2 running, 4 finished'
     """
-    states = [f"{counts[status]} {status}" for status in STATUSES if counts[status]]
+    states = [f"{counts[status]} {status}" for status in TrialStatus if counts[status]]
     return ", ".join([f"{sum(counts.values())} trials", *states])
 
 
@@ -130,10 +130,10 @@ def outcome_text(outcome: TrialOutcome, metric: str) -> str:
     """
     row, directory = outcome.row, outcome.directory
     head = f"{outcome.trial} ({row['trial_id']})"
-    if row["status"] == FAILED:
+    if row["status"] == TrialStatus.FAILED:
         last = ((row["error"] or "").strip().splitlines() or ["no message"])[-1]
         result = f"failed: {visible(last)}"
-    elif row["status"] == DIVERGED:
+    elif row["status"] == TrialStatus.DIVERGED:
         result = f"diverged: a loss was not finite in epoch {row['diverged_epoch']}"
     elif metric in row["metrics"]:
         result = f"{metric} = {_number(row['metrics'][metric])}"
@@ -145,7 +145,7 @@ def outcome_text(outcome: TrialOutcome, metric: str) -> str:
         lines = [f"{head}: another process recorded a result first, which stays: {result}"]
     else:
         lines = [f"{head}: has a result in {directory} already, so nothing was trained: {result}"]
-    if row["status"] == FAILED:
+    if row["status"] == TrialStatus.FAILED:
         lines.append(
             f"`ablate show {directory} {row['trial_id']}` has the traceback, `ablate retry {directory}` puts failed "
             "trials back"
@@ -154,16 +154,24 @@ def outcome_text(outcome: TrialOutcome, metric: str) -> str:
 
 
 def _print_cells(cells: Sequence[Cell], factors: Iterable[str], console: Console) -> None:
-    found = [status for status in (RUNNING, PENDING, DIVERGED, FAILED) if any(states[status] for _, states in cells)]
+    found = [
+        status
+        for status in (TrialStatus.RUNNING, TrialStatus.PENDING, TrialStatus.DIVERGED, TrialStatus.FAILED)
+        if any(states[status] for _, states in cells)
+    ]
     table = Table(box=None, padding=(0, 2, 0, 0))
     for factor in factors:
         table.add_column(escape(factor), overflow="fold")
-    for status in (FINISHED, *found):
+    for status in (TrialStatus.FINISHED, *found):
         table.add_column(status, justify="right")
     table.add_column("")
     shown, rest = _shown(cells)
     for levels, states in shown:
-        table.add_row(*map(escape, levels.values()), *(str(states[each]) for each in (FINISHED, *found)), _mark(states))
+        table.add_row(
+            *map(escape, levels.values()),
+            *(str(states[each]) for each in (TrialStatus.FINISHED, *found)),
+            _mark(states),
+        )
     if shown:
         console.print(table)
     if rest:
@@ -177,16 +185,21 @@ def _shown(cells: Sequence[Cell]) -> tuple[Sequence[Cell], Sequence[Cell]]:
     if len(cells) <= _MOST_CELLS:
         return cells, []
     by_interest = sorted(
-        cells, key=lambda cell: (not cell[1][FAILED], not cell[1][DIVERGED], _mark(cell[1]) == COMPLETE)
+        cells,
+        key=lambda cell: (
+            not cell[1][TrialStatus.FAILED],
+            not cell[1][TrialStatus.DIVERGED],
+            _mark(cell[1]) == COMPLETE,
+        ),
     )
     num_shown = min(_MOST_CELLS, sum(_mark(states) != COMPLETE for _, states in cells))
     return by_interest[:num_shown], by_interest[num_shown:]
 
 
-def _mark(states: Mapping[str, int]) -> str:
-    if states[FINISHED] + states[DIVERGED] < sum(states.values()):
+def _mark(states: Mapping[TrialStatus, int]) -> str:
+    if states[TrialStatus.FINISHED] + states[TrialStatus.DIVERGED] < sum(states.values()):
         return "incomplete"
-    return "all ended" if states[DIVERGED] else COMPLETE
+    return "all ended" if states[TrialStatus.DIVERGED] else COMPLETE
 
 
 def _per_cell(study: Study) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.errors import InputError, StudyError
+from experiments.trials.trial import TrialStatus
 
 from .arguments import add_changes, changes_of, make_console, study_of, use_data_dir
 from .catalogue import print_index
@@ -103,7 +104,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
     return (
         ExitCode.SOME_FAILED
-        if _trained(arguments, study, directory, train, console).counts["failed"]
+        if _trained(arguments, study, directory, train, console).counts[TrialStatus.FAILED]
         else ExitCode.DONE
     )
 
@@ -134,11 +135,11 @@ def _trained(
         if outcome.num_trained == 0:
             console.print("nothing to train: every trial of this plan has ended")
         _print_failures(progress.failures, outcome, console)
-        if outcome.counts["finished"]:
+        if outcome.counts[TrialStatus.FINISHED]:
             print_report_of(directory, console)
             if mirror is not None:
                 mirror.send_report()
-        elif diverged := outcome.counts["diverged"]:
+        elif diverged := outcome.counts[TrialStatus.DIVERGED]:
             console.print(f"no trial has finished, so there is no report: {diverged} diverged")
     if mirror is not None:
         print_mirrored(mirror, directory, dict(outcome.counts), console)
@@ -153,7 +154,7 @@ def _print_failures(failures: list[tuple[Any, str]], outcome: "Outcome", console
         console.print(f"[red]failed[/red] {trial.trial_id} ({escape(str(trial))}): {escape(last)}", soft_wrap=True)
     if len(failures) > _FAILURES_SHOWN:
         console.print(f"and {len(failures) - _FAILURES_SHOWN} more")
-    if failed := outcome.counts["failed"]:
+    if failed := outcome.counts[TrialStatus.FAILED]:
         console.print(
             f"{failed} trials failed: `ablate show {outcome.directory} TRIAL` has the traceback, "
             f"`ablate retry {outcome.directory}` puts them back",

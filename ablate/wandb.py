@@ -2,8 +2,11 @@
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from experiments.trials.trial import TrialStatus, count_finished
 
 from .arguments import add_study, make_console, study_of, use_data_dir
 from .exit_codes import ExitCode
@@ -92,7 +95,7 @@ def mirror_of(
     return WandbSink(directory, place, console, is_one_of_many=is_one_of_many)
 
 
-def print_mirrored(mirror: "WandbSink", directory: Path, counts: dict[str, int], console: "Console") -> None:
+def print_mirrored(mirror: "WandbSink", directory: Path, counts: Mapping[TrialStatus, int], console: "Console") -> None:
     """Where the runs are, and whether trials that ended earlier may lack one."""
     from reports.wandb import ONLINE
 
@@ -103,7 +106,7 @@ def print_mirrored(mirror: "WandbSink", directory: Path, counts: dict[str, int],
     where = mirror.url if mirror.place.mode == ONLINE and mirror.url else directory / "wandb"
     trials = [trial for trial in mirror.written if trial != "report"]
     console.print(f"W&B: {_runs(len(trials))} and the report in {where}", markup=False, soft_wrap=True)
-    before = sum(counts[status] for status in ("finished", "diverged", "failed")) - len(trials)
+    before = count_finished(counts) - len(trials)
     if before > 0:
         console.print(
             f"{before} trials ended earlier; `ablate wandb push {directory}` makes sure that W&B has them",

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from experiments.ledger.ledger import Ledger
 from experiments.ledger.study_folder import LEDGER, is_in_use
-from experiments.trials.trial import PENDING, RUNNING
+from experiments.trials.trial import TrialStatus
 
 from .output import print_status, status_line
 
@@ -53,7 +53,7 @@ def _watch_lines(directory: Path, console: Console) -> None:
         if line != last:
             console.print(line, soft_wrap=True)
             last = line
-        if not is_running and not counts[PENDING] + counts[RUNNING]:
+        if not is_running and not counts[TrialStatus.PENDING] + counts[TrialStatus.RUNNING]:
             return
         time.sleep(SECONDS_BETWEEN_LOOKS)
 
@@ -65,8 +65,8 @@ def _status(directory: Path, width: int) -> tuple[Text, bool]:
     with Ledger(directory / LEDGER, writable=False) as ledger:
         print_status(ledger, is_running, printed)
         counts = ledger.counts()
-    if not is_running and counts[PENDING] + counts[RUNNING]:
+    if not is_running and counts[TrialStatus.PENDING] + counts[TrialStatus.RUNNING]:
         printed.print("no command is running; this waits for one (Ctrl-C ends it)")
     assert isinstance(printed.file, io.StringIO)
-    is_over = not is_running and not counts[PENDING] + counts[RUNNING]
+    is_over = not is_running and not counts[TrialStatus.PENDING] + counts[TrialStatus.RUNNING]
     return Text.from_ansi(printed.file.getvalue().rstrip("\n")), is_over

@@ -28,7 +28,7 @@ import numpy as np
 from commands import num_cores
 from ways import spread
 
-from experiments import Ledger, Result, Study, Trial, cells_of, parse_study
+from experiments import Ledger, Result, Study, Trial, TrialStatus, cells_of, parse_study
 from experiments.trials.identity import config_id, trial_id
 
 SHAPES = {  # trials: how many levels the three factors have, with 100 seeds
@@ -186,8 +186,14 @@ def _results(num_trials: int, num_seeds: int) -> Iterator[Result]:
         )
         score = float(accuracy[-1, 1] + rng.normal(0, 0.005))
         metrics = {**epochs[-1], "test/acc": score, "test/loss": 2.3 * (1 - score)}
-        seconds = float(rng.uniform(1, 2))
-        yield Result(status="finished", metrics=metrics, epochs=epochs, seconds=seconds, device="cpu", num_parameters=9)
+        yield Result(
+            status=TrialStatus.FINISHED,
+            metrics=metrics,
+            epochs=epochs,
+            seconds=float(rng.uniform(1, 2)),
+            device="cpu",
+            num_parameters=9,
+        )
 
 
 def _circumstances() -> str:

@@ -29,11 +29,11 @@ from experiments.execution.run import grouped, make_runner, plan
 from experiments.runners import Done, Event, LocalRunner, Runner, Started, Task
 from experiments.study.study import Study
 from experiments.trials.identity import config_id, trial_id
-from experiments.trials.trial import FINISHED, Group, Result, Trial
+from experiments.trials.trial import Group, Result, Trial, TrialStatus
 
 NUM_EPOCHS = 10
 RESULT = Result(
-    status=FINISHED,
+    status=TrialStatus.FINISHED,
     metrics=dict.fromkeys(("train/loss", "train/acc", "val/loss", "val/acc", "test/loss", "test/acc"), 0.5),
     epochs=tuple(dict.fromkeys(("train/loss", "train/acc", "val/loss", "val/acc"), 0.5) for _ in range(NUM_EPOCHS)),
     seconds=1.0,
@@ -169,7 +169,7 @@ def driven(num_trials: int, num_slots: int, at: Callable[[int], None] | None = N
         started = time.perf_counter()
         driver.train(groups, InstantRunner(num_slots))
         seconds = time.perf_counter() - started
-        if ledger.counts()[FINISHED] != num_trials:
+        if ledger.counts()[TrialStatus.FINISHED] != num_trials:
             raise SystemExit("trials are missing in the ledger")
         return seconds
 

@@ -23,7 +23,7 @@ from pathlib import Path
 import psutil
 import yaml
 
-from experiments import Ledger, LedgerError
+from experiments import Ledger, LedgerError, TrialStatus
 
 STUDY = {
     "question": "Is anything lost?",
@@ -124,7 +124,7 @@ def _num_pending(directory: Path) -> int:
             counts = ledger.counts()
     except LedgerError:  # killed before it was made
         return 1
-    return counts["pending"] + counts["running"]
+    return counts[TrialStatus.PENDING] + counts[TrialStatus.RUNNING]
 
 
 def _compare(soaked: Path, undisturbed: Path, num_seeds: int) -> None:
@@ -135,7 +135,7 @@ def _compare(soaked: Path, undisturbed: Path, num_seeds: int) -> None:
             found.append((sorted(trials), sorted(ledger.metrics()), sorted(ledger.epochs()), dict(ledger.correct())))
             for trial_id, status in trials:
                 ended = [attempt["status"] for attempt in ledger.trial(trial_id)["history"]]
-                if status != "finished" or ended.count("finished") != 1:
+                if status != TrialStatus.FINISHED or ended.count(TrialStatus.FINISHED) != 1:
                     raise SystemExit(f"{directory}: trial {trial_id} is {status}, its attempts {ended}")
     if len(found[0][0]) != 2 * num_seeds:
         raise SystemExit(f"{len(found[0][0])} trials, not {2 * num_seeds}")

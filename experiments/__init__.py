@@ -11,7 +11,7 @@ from .ledger.ledger import Ledger
 from .study.design import Cell, cells_of
 from .study.parse import load_study, parse_study, shipped_studies
 from .study.study import Claim, Factor, Level, Metric, Study
-from .trials.trial import Correct, EpochEnded, Group, Result, Trial
+from .trials.trial import Correct, EpochEnded, Group, Result, Trial, TrialStatus
 
 __all__ = [
     "Cell",
@@ -36,6 +36,7 @@ __all__ = [
     "StudyError",
     "Trial",
     "TrialOutcome",
+    "TrialStatus",
     "cells_of",
     "check_gradients",
     "find_trial",

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from experiments.study.design import cells_of
 from experiments.study.study import Factor, Study
-from experiments.trials.trial import FINISHED, PENDING, RUNNING
+from experiments.trials.trial import TrialStatus
 
 from .analysis.cells import MISSING
 from .analysis.layer_metrics import GAP, MECHANISM, is_mechanism, quantity_and_layer
@@ -212,9 +212,9 @@ def layer_maps(report: Report, chosen: Chosen) -> list[LayerMap]:
 def counts_of(report: Report, levels: Sequence[str]) -> tuple[int, int, str]:
     """How many trials of a cell finished, how many are planned, and what the others came to, in words."""
     statuses = report.trials.loc[_has_levels(report.trials, report.study, levels), "status"]
-    states = statuses.where(statuses != RUNNING, PENDING).value_counts()
+    states = statuses.where(statuses != TrialStatus.RUNNING, TrialStatus.PENDING).value_counts()
     lost = counts_in_words({reason: int(states.get(reason, 0)) for reason in MISSING})
-    return int(states.get(FINISHED, 0)), len(statuses), lost
+    return int(states.get(TrialStatus.FINISHED, 0)), len(statuses), lost
 
 
 def _crossed(study: Study) -> tuple[Factor, Factor] | None:
@@ -237,7 +237,7 @@ def _by_trial(
     report: Report, levels: Sequence[str], columns: Mapping[str, Mapping[str, str]]
 ) -> dict[str, NDArray[np.float64]]:
     """Of one cell, quantity -> (S, L, E), finished trials alone; NaN where a trial has no finite value."""
-    finished = set(report.trials.loc[report.trials["status"] == FINISHED, "trial_id"])
+    finished = set(report.trials.loc[report.trials["status"] == TrialStatus.FINISHED, "trial_id"])
     part = report.curves[_has_levels(report.curves, report.study, levels)]
     part = part[part["trial_id"].isin(finished)]
     trials, places = np.unique(part["trial_id"].to_numpy(dtype=str), return_inverse=True)

@@ -10,7 +10,7 @@ from experiments.ledger.ledger import Ledger
 from experiments.study.mechanisms import GAP, MECHANISM
 from experiments.study.study import Study
 from experiments.text import choices, listed
-from experiments.trials.trial import DIVERGED, FAILED, FINISHED, PENDING, RUNNING
+from experiments.trials.trial import TrialStatus
 
 from .analysis.audit import audit_table
 from .analysis.cells import NO_VALUE, Outcomes, cell_table, missing_counts, outcomes_of
@@ -103,7 +103,8 @@ def build_report(directory: str | Path) -> Report:
         num_unplanned = ledger.num_unplanned()
         on_data = [f"Data: {note}" for note in ledger.notes()]
     outcomes = outcomes_of(study, trials)
-    ended = curves[~curves["trial_id"].isin(set(trials.loc[trials["status"] == FAILED, "trial_id"]))]  # not cut off
+    failed = trials.loc[trials["status"] == TrialStatus.FAILED, "trial_id"]  # cut off
+    ended = curves[~curves["trial_id"].isin(set(failed))]
     contrasts = contrast_table(study, outcomes)
     shares, why_no_shares = share_table(study, outcomes)
     return Report(
@@ -138,7 +139,7 @@ def _notes_on_mechanisms(study: Study, trials: pd.DataFrame) -> list[str]:
     """How many trials lack what the study measures inside them."""
     if study.mechanisms is None:
         return []
-    finished = trials[trials["status"] == FINISHED]
+    finished = trials[trials["status"] == TrialStatus.FINISHED]
     wanted = {
         MECHANISM: ("mechanisms", {*study.mechanisms.measure} - {"gap"}, ""),
         GAP: ("the generalisation gap", {*study.mechanisms.measure} & {"gap"}, ", unless there is no validation"),
@@ -175,8 +176,9 @@ def _crossed(ledger: Ledger, study: Study, trials: pd.DataFrame) -> pd.DataFrame
 
 def _check(trials: pd.DataFrame, study: Study, path: str, logged: list[str]) -> None:
     counts = trials["status"].value_counts()
-    if not counts.get(FINISHED, 0):
-        found = counts_in_words({status: int(counts.get(status, 0)) for status in (PENDING, RUNNING, DIVERGED, FAILED)})
+    if not counts.get(TrialStatus.FINISHED, 0):
+        others = [status for status in TrialStatus if status != TrialStatus.FINISHED]
+        found = counts_in_words({status: int(counts.get(status, 0)) for status in others})
         raise InputError(
             f"{path}: no trial has finished, so there is nothing to report ({found}). `ablate run` trains what is "
             "pending, `ablate show` prints why a trial failed, `ablate retry` makes failed ones pending again"
@@ -206,17 +208,19 @@ def _notes(study: Study, outcomes: Outcomes, contrasts: pd.DataFrame) -> list[st
             f"{study.metric.name} is of the validation split, which need not be the fold that is left out; the "
             "intervals are corrected as if it were as large as that fold."
         )
-    if counts[PENDING]:
-        notes.append(f"Not trained yet: {counts[PENDING]} of {counted(total, 'trial')}; all numbers may change.")
-    if counts[FAILED]:
+    if counts[TrialStatus.PENDING]:
         notes.append(
-            f"{counts[FAILED]} of {counted(total, 'trial')} failed; ablate show prints why, ablate retry makes "
-            "them pending again."
+            f"Not trained yet: {counts[TrialStatus.PENDING]} of {counted(total, 'trial')}; all numbers may change."
         )
-    if counts[DIVERGED]:
+    if counts[TrialStatus.FAILED]:
         notes.append(
-            f"{counts[DIVERGED]} of {counted(total, 'trial')} diverged. That is an outcome, but not a number: means "
-            "and differences are over the others, and flatter a level that diverges more often."
+            f"{counts[TrialStatus.FAILED]} of {counted(total, 'trial')} failed; ablate show prints why, ablate retry "
+            "makes them pending again."
+        )
+    if counts[TrialStatus.DIVERGED]:
+        notes.append(
+            f"{counts[TrialStatus.DIVERGED]} of {counted(total, 'trial')} diverged. That is an outcome, but not a "
+            "number: means and differences are over the others, and flatter a level that diverges more often."
         )
     if counts[NO_VALUE]:
         notes.append(
@@ -254,7 +258,7 @@ def _note_on_folds(study: Study) -> str:
 
 def _notes_on_backends(trials: pd.DataFrame) -> list[str]:
     """Whether trials that are compared were trained in different ways."""
-    counts = trials.loc[trials["status"] == FINISHED, "backend"].value_counts().sort_index()
+    counts = trials.loc[trials["status"] == TrialStatus.FINISHED, "backend"].value_counts().sort_index()
     if len(counts) < 2:  # noqa: PLR2004 -- one way for all
         return []
     ways = " and ".join(f"{count} by {backend}" for backend, count in counts.items())

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from make_ledger import make_ledger, make_study
 
-from experiments.trials.trial import Result
+from experiments.trials.trial import Result, TrialStatus
 from reports import build_report
 from reports.wandb import place_of
 from reports.wandb.dashboard.build import dashboard_of, to_json
@@ -22,7 +22,8 @@ SCRIPT = ROOT / "docs" / "make_dashboard_picture.py"
 def measure(levels, seed):
     gain = len(levels["activation"]) / 20 + seed / 50
     epochs = tuple({"val/acc": gain + epoch / 10, "val/loss": 1 - epoch / 10} for epoch in range(3))
-    return Result(status="finished", metrics={"test/acc": gain}, epochs=epochs, seconds=1.0, num_parameters=10)
+    metrics = {"test/acc": gain}
+    return Result(status=TrialStatus.FINISHED, metrics=metrics, epochs=epochs, seconds=1.0, num_parameters=10)
 
 
 def test_it_shows_every_open_panel_of_the_workspace_and_is_the_same_every_time(tmp_path):

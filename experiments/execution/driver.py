@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from experiments.errors import InputError, LedgerError
 from experiments.ledger.ledger import Ledger
 from experiments.runners import Done, Event, Lost, Raised, Runner, Said, Started, Task, TimedOut
-from experiments.trials.trial import FAILED, EpochEnded, Group, NotFused, PartLost, Result, Trial
+from experiments.trials.trial import EpochEnded, Group, NotFused, PartLost, Result, Trial, TrialStatus
 
 from .reported_epochs import ToldEpochs
 from .schedule import Waiting, num_slots_of
@@ -22,7 +22,7 @@ class Sink(Protocol):
     def noted(self, notes: Sequence[str]) -> None:
         """What the study's data modules say of their data; comes first, and with nothing where they say nothing."""
 
-    def planned(self, counts: Mapping[str, int], groups: Sequence[Group], num_slots: int) -> None:
+    def planned(self, counts: Mapping[TrialStatus, int], groups: Sequence[Group], num_slots: int) -> None:
         """Trials by status before anything runs, the groups that will be trained now, and how many at a time."""
 
     def started(self, trial: Trial) -> None:
@@ -168,8 +168,8 @@ class Driver:
     def _ended(self, group: Group, results: Sequence[tuple[Trial, Result]]) -> None:
         results = [(trial, self._told.completed(trial.trial_id, result)) for trial, result in results]
         (_, first), *others = results
-        may_again = not others and first.status == FAILED and self._patience.retry_errors
-        if not (may_again and self._again(group, FAILED, first.error or "")):
+        may_again = not others and first.status == TrialStatus.FAILED and self._patience.retry_errors
+        if not (may_again and self._again(group, TrialStatus.FAILED, first.error or "")):
             self._record(results)
 
     def _lost(self, group: Group, reason: str) -> None:
@@ -193,7 +193,7 @@ class Driver:
         if group.is_fused:
             self._separate(group, f"together they failed: {error.strip().splitlines()[-1]}")
         else:
-            self._ended(group, [(group.trials[0], Result(status=FAILED, error=error))])
+            self._ended(group, [(group.trials[0], Result(status=TrialStatus.FAILED, error=error))])
 
     def _record(self, results: Sequence[tuple[Trial, Result]]) -> None:
         """Have results written: with those that come at the same time, before the next task is asked for.

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from experiments.study.mechanisms import is_mechanism
 from experiments.study.study import Claim
 from experiments.text import choices, duration, visible
-from experiments.trials.trial import DIVERGED, FAILED, FINISHED, EpochEnded, Group, Result, Trial
+from experiments.trials.trial import EpochEnded, Group, Result, Trial, TrialStatus
 
 SECONDS_BETWEEN_LINES = 5.0
 
@@ -43,7 +43,7 @@ class ProgressSink:
             disable=not self._is_live,
         )
         self._task: TaskID | None = None
-        self._counts = dict.fromkeys(("total", "done", DIVERGED, FAILED, "running"), 0)
+        self._counts = dict.fromkeys(("total", "done", TrialStatus.DIVERGED, TrialStatus.FAILED, "running"), 0)
         self._work_total = 0.0  # in trials; an epoch is its share of one
         self._work_before = 0.0
         self._parts: dict[str, float] = {}
@@ -68,12 +68,16 @@ class ProgressSink:
         for note in notes:
             self._console.print(f"note on the data: {visible(note)}", markup=False, emoji=False, soft_wrap=True)
 
-    def planned(self, counts: Mapping[str, int], groups: Sequence[Group], num_slots: int) -> None:
+    def planned(self, counts: Mapping[TrialStatus, int], groups: Sequence[Group], num_slots: int) -> None:
         """See Sink."""
         trials = [trial for group in groups for trial in group.trials]
         total = sum(counts.values())
         self._counts.update(
-            total=total, done=total - len(trials), diverged=counts[DIVERGED], failed=counts[FAILED], running=0
+            total=total,
+            done=total - len(trials),
+            diverged=counts[TrialStatus.DIVERGED],
+            failed=counts[TrialStatus.FAILED],
+            running=0,
         )
         self._work_total, self._work_before = float(total), float(total - len(trials))
         self._started_at = time.monotonic()
@@ -128,11 +132,11 @@ class ProgressSink:
         self._parts.pop(trial.trial_id, None)
         self._counts["running"] -= 1
         self._counts["done"] += 1
-        if result.status != FINISHED:
+        if result.status != TrialStatus.FINISHED:
             self._counts[result.status] += 1
-        if result.status == FAILED:
+        if result.status == TrialStatus.FAILED:
             self.failures.append((trial, result.error or ""))
-        if result.status == FINISHED:
+        if result.status == TrialStatus.FINISHED:
             self._tell_what_lacks(trial, result)
         self._show(at_once=self._counts["done"] == self._counts["total"])
 
@@ -165,7 +169,9 @@ class ProgressSink:
     def _text(self, work: float) -> str:
         counts = self._counts
         parts = [f"{counts['done']}/{counts['total']} trials done"]
-        parts += [f"{counts[status]} {status}" for status in (FAILED, DIVERGED) if counts[status]]
+        parts += [
+            f"{counts[status]} {status}" for status in (TrialStatus.FAILED, TrialStatus.DIVERGED) if counts[status]
+        ]
         if counts["running"]:
             parts.append(f"{counts['running']} running")
         trained = work - self._work_before

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from experiments.trials.trial import FAILED, EpochEnded, Result
+from experiments.trials.trial import EpochEnded, Result, TrialStatus
 
 
 class ToldEpochs:
@@ -12,7 +12,7 @@ class ToldEpochs:
     >>> told = ToldEpochs()
     >>> told.begin("t")
     >>> told.add(EpochEnded(trial_id="t", epoch=0, metrics={"val/acc": 0.5}))
-    >>> told.completed("t", Result(status=FAILED, error="boom")).epochs
+    >>> told.completed("t", Result(status=TrialStatus.FAILED, error="boom")).epochs
     ({'val/acc': 0.5},)
     """
 
@@ -32,6 +32,6 @@ class ToldEpochs:
     def completed(self, trial_id: str, result: Result) -> Result:
         """Its result, with the epochs that it told where it failed; it is over then."""
         epochs = self._epochs.pop(trial_id, [])
-        if result.status != FAILED or result.epochs:
+        if result.status != TrialStatus.FAILED or result.epochs:
             return result
         return replace(result, epochs=tuple(epochs))

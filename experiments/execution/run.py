@@ -28,7 +28,7 @@ from experiments.runners import (
 from experiments.study.parse import load_study
 from experiments.study.study import Study
 from experiments.text import choices, listed
-from experiments.trials.trial import Group, Plan, Trial
+from experiments.trials.trial import Group, Plan, Trial, TrialStatus
 
 from .driver import Driver, Patience, Sink
 
@@ -43,7 +43,7 @@ class Outcome:
     """What a run leaves: the folder, the planned trials by status, and how many were trained just now."""
 
     directory: Path
-    counts: Mapping[str, int]
+    counts: Mapping[TrialStatus, int]
     num_trained: int
 
 

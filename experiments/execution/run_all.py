@@ -13,7 +13,7 @@ from experiments.ledger.study_folder import LEDGER
 from experiments.study.catalogue import Entry
 from experiments.study.study import Study
 from experiments.text import duration
-from experiments.trials.trial import DIVERGED, FAILED, FINISHED
+from experiments.trials.trial import TrialStatus, count_finished
 
 from .run import Outcome
 
@@ -160,7 +160,7 @@ def _ended(job: Job, train: Callable[[Job], Outcome]) -> Ended:
         return Ended(job=job, state=NOT_FINISHED, why=str(error))
     except Exception:  # noqa: BLE001 -- a fault of ours or of a user's class must not cost the other studies
         return Ended(job=job, state=NOT_FINISHED, why=traceback.format_exc())
-    if failed := outcome.counts[FAILED]:
+    if failed := outcome.counts[TrialStatus.FAILED]:
         noun = "trial" if failed == 1 else "trials"
         why = f"{failed} {noun} failed; `ablate retry {job.directory}` puts failed trials back"
         return Ended(job=job, state=WITH_FAILED, why=why)
@@ -177,4 +177,4 @@ def _num_ended(directory: Path, study: Study) -> int:
                 return 0
     except LedgerError:  # the study's own turn says what is wrong with it
         return 0
-    return counts[FINISHED] + counts[DIVERGED] + counts[FAILED]
+    return count_finished(counts)

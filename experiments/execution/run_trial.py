@@ -19,7 +19,7 @@ from experiments.runners import Done, Event, Raised, Said, Started, Task
 from experiments.study.parse import load_study
 from experiments.study.study import Study
 from experiments.text import choices
-from experiments.trials.trial import FAILED, PENDING, RUNNING, Group, Plan, Result, Trial
+from experiments.trials.trial import Group, Plan, Result, Trial, TrialStatus
 
 from .driver import Sink, train_group
 from .reported_epochs import ToldEpochs
@@ -50,7 +50,7 @@ class TrialOutcome:
     @property
     def has_failed(self) -> bool:
         """Whether the trial's result is an error."""
-        return bool(self.row["status"] == FAILED)
+        return bool(self.row["status"] == TrialStatus.FAILED)
 
 
 def run_trial(
@@ -199,7 +199,7 @@ class _Begun:
 
     attempt: int | None
     row: Mapping[str, Any]
-    counts: Mapping[str, int]
+    counts: Mapping[TrialStatus, int]
 
 
 def _begin(study: Study, planned: Plan, trial: Trial, directory: Path, wait_seconds: float) -> _Begun:
@@ -220,7 +220,7 @@ def _begin(study: Study, planned: Plan, trial: Trial, directory: Path, wait_seco
             write_study_file(directory, study)
         row = ledger.trial(trial.trial_id)
         attempt = None
-        if row["status"] in {PENDING, RUNNING}:
+        if not TrialStatus(row["status"]).is_finished:
             attempt = ledger.start(trial.trial_id, versions())
         return _Begun(attempt=attempt, row=row, counts=ledger.counts())
 
@@ -246,7 +246,7 @@ def _trained(trial: Trial, directory: Path, runner: Any, sinks: Sequence[Sink]) 
     if isinstance(event, Done):
         return told.completed(trial.trial_id, dict(event.value)[trial.trial_id])
     error = event.traceback if isinstance(event, Raised) else repr(event)
-    return told.completed(trial.trial_id, Result(status=FAILED, error=error))
+    return told.completed(trial.trial_id, Result(status=TrialStatus.FAILED, error=error))
 
 
 def _record(

@@ -19,7 +19,7 @@ from experiments.config.instantiate import make_data, make_model
 from experiments.mechanisms.probe_metrics import Metrics
 from experiments.training.steps import first_size, measured
 from experiments.training.streams import TrialStreams
-from experiments.trials.trial import DIVERGED, FINISHED, Correct, EpochEnded, Result, Trial, is_bad_loss
+from experiments.trials.trial import Correct, EpochEnded, Result, Trial, TrialStatus, is_bad_loss
 
 from .admit.memory import Need, budget_of
 from .admit.proof import EVALUATIONS, STEPS, Clipping, Proof, peeked
@@ -146,7 +146,7 @@ class Together:
         if diverged is None and any(is_bad_loss(name, value) for name, value in final.items()):
             diverged = len(self.epochs[place]) - 1
         return Result(
-            status=FINISHED if diverged is None else DIVERGED,
+            status=TrialStatus.FINISHED if diverged is None else TrialStatus.DIVERGED,
             metrics=final if diverged is None else {},
             epochs=tuple(self.epochs[place]),
             seconds=seconds,

@@ -3,7 +3,7 @@
 import contextlib
 import math
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -107,9 +107,9 @@ class LedgerFile:
         except sqlite3.DatabaseError as error:
             raise LedgerError(f"{self.path}: {_explained(error)}") from error
 
-    def _scalar(self, query: str) -> Any:
+    def _scalar(self, query: str, parameters: Sequence[Any] = ()) -> Any:
         with self._errors_named():
-            return self._db.execute(query).fetchone()[0]
+            return self._db.execute(query, parameters).fetchone()[0]
 
     def _values(self, query: str) -> Iterator[Any]:
         with self._errors_named():

@@ -15,7 +15,7 @@ from typing import Any
 
 from experiments.text import writable
 from experiments.trials.identity import config_id
-from experiments.trials.trial import FAILED, PENDING, RUNNING, Result, Trial
+from experiments.trials.trial import Result, Trial, TrialStatus
 
 from .reader import LedgerReader
 
@@ -56,7 +56,9 @@ class Ledger(LedgerReader):
             self._db.execute("UPDATE cells SET position = NULL")
             self._db.execute("UPDATE trials SET planned = 0")
             if not keep_running:
-                self._db.execute("UPDATE trials SET status = ? WHERE status = ?", (PENDING, RUNNING))
+                self._db.execute(
+                    "UPDATE trials SET status = ? WHERE status = ?", (TrialStatus.PENDING, TrialStatus.RUNNING)
+                )
             cell_ids: dict[int, str] = {}  # by identity of the config, which the seeds of a cell share
             for trial in trials:
                 config = cell_ids.get(id(trial.config))
@@ -73,7 +75,7 @@ class Ledger(LedgerReader):
                     "INSERT INTO trials (trial_id, cell, seed, planned, status) "
                     "VALUES (?, (SELECT id FROM cells WHERE config_id = ?), ?, 1, ?) "
                     "ON CONFLICT (trial_id) DO UPDATE SET planned = 1",
-                    (trial.trial_id, config, trial.seed, PENDING),
+                    (trial.trial_id, config, trial.seed, TrialStatus.PENDING),
                 )
             return int(self._scalar("SELECT count(*) FROM trials")) - int(before)
 
@@ -83,7 +85,7 @@ class Ledger(LedgerReader):
         Unlike a result it may be lost when the machine loses power, so that no disk is waited for.
         """
         with self._not_waiting_for_the_disk(), self._transaction():
-            self._db.execute("UPDATE trials SET status = ? WHERE trial_id = ?", (RUNNING, trial_id))
+            self._db.execute("UPDATE trials SET status = ? WHERE trial_id = ?", (TrialStatus.RUNNING, trial_id))
             self._db.execute(
                 "INSERT INTO attempts (trial, number, started_at, versions) SELECT t.id, "
                 "1 + (SELECT count(*) FROM attempts a WHERE a.trial = t.id), ?, ? FROM trials t WHERE t.trial_id = ?",
@@ -119,7 +121,7 @@ class Ledger(LedgerReader):
         """
         with self._transaction():
             row = self._db.execute("SELECT id, status FROM trials WHERE trial_id = ?", (trial_id,)).fetchone()
-            is_first = row["status"] in {PENDING, RUNNING}
+            is_first = not TrialStatus(row["status"]).is_finished
             if is_first:
                 self._write(row["id"], result)
             status = result.status if is_first else f"{result.status}, after another attempt"
@@ -131,11 +133,11 @@ class Ledger(LedgerReader):
         failed = "SELECT id FROM trials WHERE planned AND status = ?"
         with self._transaction():
             for table in ("metrics", "epochs", "tested"):
-                self._db.execute(f"DELETE FROM {table} WHERE trial IN ({failed})", (FAILED,))  # noqa: S608
+                self._db.execute(f"DELETE FROM {table} WHERE trial IN ({failed})", (TrialStatus.FAILED,))  # noqa: S608
             changed = self._db.execute(
                 "UPDATE trials SET status = ?, error = NULL, backend = NULL, device = NULL, seconds = NULL, "
                 "num_parameters = NULL, diverged_epoch = NULL WHERE planned AND status = ?",
-                (PENDING, FAILED),
+                (TrialStatus.PENDING, TrialStatus.FAILED),
             )
             return changed.rowcount
 
@@ -149,7 +151,8 @@ class Ledger(LedgerReader):
             for trial_id, reason in reasons.items():
                 self._put_back(trial_id, "not fused", reason)
                 self._db.execute(
-                    "UPDATE trials SET why_alone = ? WHERE trial_id = ? AND status = ?", (reason, trial_id, PENDING)
+                    "UPDATE trials SET why_alone = ? WHERE trial_id = ? AND status = ?",
+                    (reason, trial_id, TrialStatus.PENDING),
                 )
 
     def again(self, trial_ids: Sequence[str], status: str, reason: str) -> None:
@@ -164,9 +167,12 @@ class Ledger(LedgerReader):
             "UPDATE attempts SET ended_at = ?, status = ?, error = ? WHERE ended_at IS NULL AND "
             "trial = (SELECT id FROM trials WHERE trial_id = ? AND status = ?) AND number = "
             "(SELECT max(number) FROM attempts a WHERE a.trial = attempts.trial)",
-            (_now(), status, reason, trial_id, RUNNING),
+            (_now(), status, reason, trial_id, TrialStatus.RUNNING),
         )
-        self._db.execute("UPDATE trials SET status = ? WHERE trial_id = ? AND status = ?", (PENDING, trial_id, RUNNING))
+        self._db.execute(
+            "UPDATE trials SET status = ? WHERE trial_id = ? AND status = ?",
+            (TrialStatus.PENDING, trial_id, TrialStatus.RUNNING),
+        )
 
     def release(self, trial_id: str | None = None, attempt: int | None = None) -> None:
         """Put running trials back to pending: what a command does that is interrupted.
@@ -179,12 +185,12 @@ class Ledger(LedgerReader):
             self._db.execute(
                 "UPDATE trials SET status = ? WHERE status = ? AND ? IN (trial_id, '') "
                 "AND ? IN (0, (SELECT count(*) FROM attempts WHERE trial = trials.id))",
-                (PENDING, RUNNING, trial_id or "", attempt or 0),
+                (TrialStatus.PENDING, TrialStatus.RUNNING, trial_id or "", attempt or 0),
             )
 
     def _record(self, trial_id: str, result: Result) -> None:
         row = self._db.execute("SELECT id, status FROM trials WHERE trial_id = ?", (trial_id,)).fetchone()
-        if row is None or row["status"] not in {PENDING, RUNNING}:
+        if row is None or TrialStatus(row["status"]).is_finished:
             found = "unknown" if row is None else row["status"]
             raise ValueError(f"{self.path}: trial {trial_id} is {found}; only a running one takes a result")
         newest = "SELECT coalesce(max(number), 0) FROM attempts WHERE trial = ?"

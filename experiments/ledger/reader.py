@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from experiments.errors import DirectoryError, LedgerError
-from experiments.trials.trial import FINISHED, PENDING, RUNNING, STATUSES, Correct, Trial
+from experiments.trials.trial import Correct, Trial, TrialStatus
 
 from .file import LedgerFile
 from .schema import FIRST_WITH_FINGERPRINTS, FIRST_WITH_NOTES, FIRST_WITH_ORDERS, FIRST_WITH_TESTED
+
+_UNFINISHED = tuple(status for status in TrialStatus if not status.is_finished)
 
 
 class LedgerReader(LedgerFile):
@@ -53,7 +55,7 @@ class LedgerReader(LedgerFile):
             rows = self._db.execute(
                 "SELECT trial_id, seed, levels, config, cells.id AS cell FROM trials JOIN cells ON cells.id = cell "
                 "WHERE planned AND status IN (?, ?) ORDER BY seed, position",
-                (PENDING, RUNNING),
+                _UNFINISHED,
             ).fetchall()
         configs = {row["cell"]: json.loads(row["config"]) for row in rows}
         return [
@@ -72,22 +74,23 @@ class LedgerReader(LedgerFile):
             rows = self._db.execute(
                 "SELECT trial_id, mean FROM trials JOIN (SELECT cell AS of, avg(seconds) AS mean FROM trials "
                 "WHERE status = ? GROUP BY cell) ON cell = of WHERE planned AND status IN (?, ?)",
-                (FINISHED, PENDING, RUNNING),
+                (TrialStatus.FINISHED, *_UNFINISHED),
             ).fetchall()
         return {trial_id: float(mean) for trial_id, mean in rows}
 
-    def counts(self) -> dict[str, int]:
+    def counts(self) -> dict[TrialStatus, int]:
         """Planned trials by status; every status is a key."""
         with self._errors_named():
             rows = self._db.execute("SELECT status, count(*) FROM trials WHERE planned GROUP BY status").fetchall()
         found = {status: int(count) for status, count in rows}
-        return {status: found.get(status, 0) for status in STATUSES}
+        return {status: found.get(status, 0) for status in TrialStatus}
 
     def has_results(self) -> bool:
         """Whether any trial has ended, planned or not."""
-        return bool(self._scalar("SELECT EXISTS (SELECT 1 FROM trials WHERE status NOT IN ('pending', 'running'))"))
+        query = "SELECT EXISTS (SELECT 1 FROM trials WHERE status NOT IN (?, ?))"
+        return bool(self._scalar(query, _UNFINISHED))
 
-    def cells(self) -> list[tuple[dict[str, str], dict[str, int]]]:
+    def cells(self) -> list[tuple[dict[str, str], dict[TrialStatus, int]]]:
         """(levels, planned trials by status) of every cell, in the order of the plan; every status is a key.
 
         Counted by SQLite: reading 100,000 trials takes a second, this 0.03.
@@ -98,11 +101,11 @@ class LedgerReader(LedgerFile):
                 "(SELECT cell, status, count(*) AS number FROM trials WHERE planned GROUP BY cell, status) "
                 "ON cell = cells.id ORDER BY position"
             ).fetchall()
-        found: dict[int, tuple[dict[str, str], dict[str, int]]] = {}
+        found: dict[int, tuple[dict[str, str], dict[TrialStatus, int]]] = {}
         for cell, levels, status, number in rows:
             if cell not in found:
-                found[cell] = json.loads(levels), dict.fromkeys(STATUSES, 0)
-            found[cell][1][status] = number
+                found[cell] = json.loads(levels), dict.fromkeys(TrialStatus, 0)
+            found[cell][1][TrialStatus(status)] = number
         return list(found.values())
 
     def planned_ids(self) -> set[str]:

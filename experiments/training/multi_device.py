@@ -30,7 +30,7 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 from torch.utils.data import DataLoader, DistributedSampler, IterableDataset
 
 from experiments.trials.identity import num_devices
-from experiments.trials.trial import FAILED, Result, Trial
+from experiments.trials.trial import Result, Trial, TrialStatus
 
 from .streams import TrialStreams
 
@@ -108,7 +108,7 @@ def train_in_ranks(train: Callable[[Any, Any], Result], argument: Any, trial: Tr
                 process.kill()
                 process.join()
     if failures:  # the first; the others failed because it did
-        return Result(status=FAILED, error=min(failures, key=lambda failure: failure.at).error)
+        return Result(status=TrialStatus.FAILED, error=min(failures, key=lambda failure: failure.at).error)
     return results[0]
 
 

@@ -27,7 +27,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from experiments.config.instantiate import make_data, make_model, trainer_arguments
 from experiments.text import writable
 from experiments.trials.identity import num_devices
-from experiments.trials.trial import DIVERGED, FAILED, FINISHED, EpochEnded, Result, Trial, is_bad_loss
+from experiments.trials.trial import EpochEnded, Result, Trial, TrialStatus, is_bad_loss
 
 from .correct_examples import CorrectExamples
 from .epoch_means import EpochMeans
@@ -65,14 +65,14 @@ def train_trial(training: Training, emit: Emit) -> Result:
     except (Exception, SystemExit) as error:
         if isinstance(error, SIGTERMException) or isinstance(error.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from error  # the Trainer turns Ctrl-C into exit(1), and SIGTERM into its own exit
-        result = Result(status=FAILED, error=writable("".join(traceback.format_exception(error))))
+        result = Result(status=TrialStatus.FAILED, error=writable("".join(traceback.format_exception(error))))
     return _timed(result, time.perf_counter() - started)
 
 
 def _train_with_own_loggers(training: Training, emit: Emit) -> Result:
     with OwnRuns() as runs:
         result = _train(training, emit, runs)
-        runs.has_failed = result.status == FAILED
+        runs.has_failed = result.status == TrialStatus.FAILED
     return result
 
 
@@ -109,7 +109,7 @@ def _train(training: Training, emit: Emit, runs: OwnRuns) -> Result:
         watch.diverged_epoch = max(len(recorder.epochs) - 1, 0)
     diverged = watch.diverged_epoch is not None
     return Result(
-        status=DIVERGED if diverged else FINISHED,
+        status=TrialStatus.DIVERGED if diverged else TrialStatus.FINISHED,
         metrics={} if diverged else metrics,
         epochs=tuple(recorder.epochs),
         device=_device(trainer),

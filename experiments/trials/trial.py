@@ -3,12 +3,34 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from experiments.study.mechanisms import is_mechanism
 
-PENDING, RUNNING, FINISHED, DIVERGED, FAILED = "pending", "running", "finished", "diverged", "failed"
-STATUSES = (PENDING, RUNNING, FINISHED, DIVERGED, FAILED)
+
+class TrialStatus(StrEnum):
+    """State of a trial, from planned to trained. The members are the texts that ledgers and reports hold."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    FINISHED = "finished"
+    DIVERGED = "diverged"
+    FAILED = "failed"
+
+    @property
+    def is_finished(self) -> bool:
+        """Return whether the trial needs no more training, however it ended: FINISHED, DIVERGED or FAILED."""
+        return self not in {TrialStatus.PENDING, TrialStatus.RUNNING}
+
+
+def count_finished(counts: Mapping[TrialStatus, int]) -> int:
+    """Return how many trials need no more training, given the number of trials of each status.
+
+    >>> count_finished({TrialStatus.PENDING: 3, TrialStatus.FINISHED: 2, TrialStatus.FAILED: 1})
+    3
+    """
+    return sum(count for status, count in counts.items() if status.is_finished)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +99,7 @@ class Result:
         no test, and unless finished. What a test step is to return stands in correct_examples.py.
     """
 
-    status: str
+    status: TrialStatus
     metrics: Mapping[str, float] = field(default_factory=dict)
     epochs: tuple[Mapping[str, float], ...] = ()
     seconds: float = 0.0

@@ -9,7 +9,7 @@ import pandas as pd
 from experiments.study.config_keys import with_changes
 from experiments.study.study import Study, value_name
 from experiments.text import listed
-from experiments.trials.trial import DIVERGED, FAILED, FINISHED
+from experiments.trials.trial import TrialStatus
 from reports.wording.numbers import counted, counts_in_words
 
 from .cells import Outcomes, missing_counts
@@ -50,7 +50,7 @@ def _design(study: Study, outcomes: Outcomes) -> str:
 
 
 def _cells(outcomes: Outcomes) -> str:
-    is_complete = (outcomes.states == FINISHED).all(axis=1)
+    is_complete = (outcomes.states == TrialStatus.FINISHED).all(axis=1)
     num_complete = int(np.count_nonzero(is_complete))
     if num_complete == len(is_complete):
         return f"all {len(is_complete)} complete, so every contrast is balanced"
@@ -61,7 +61,7 @@ def _cells(outcomes: Outcomes) -> str:
 
 
 def _seeds(study: Study, outcomes: Outcomes) -> str:
-    counts = np.count_nonzero(outcomes.states == FINISHED, axis=1)
+    counts = np.count_nonzero(outcomes.states == TrialStatus.FINISHED, axis=1)
     unit = study.unit
     found = counted(int(counts.min()), unit) if np.ptp(counts) == 0 else f"{counts.min()} to {counts.max()} {unit}s"
     line = f"{len(study.seeds)} planned a cell, {found} with a value"
@@ -69,7 +69,11 @@ def _seeds(study: Study, outcomes: Outcomes) -> str:
 
 
 def _ended(outcomes: Outcomes) -> str:
-    counts = {name: count for name, count in missing_counts(outcomes.states).items() if name in {FAILED, DIVERGED}}
+    counts = {
+        name: count
+        for name, count in missing_counts(outcomes.states).items()
+        if name in {TrialStatus.FAILED, TrialStatus.DIVERGED}
+    }
     if not any(counts.values()):
         return "none"
     return f"Careful: {counts_in_words(counts)} of {counted(outcomes.states.size, 'trial')}; see the rates by cell"
@@ -94,7 +98,7 @@ def _by_trial(outcomes: Outcomes, study: Study, trials: pd.DataFrame, column: st
     columns = np.fromiter((seeds[seed] for seed in trials["seed"].tolist()), dtype=np.int64, count=len(trials))
     if column in trials:
         numbers = trials[column].astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan)
-        values[rows, columns] = np.where(trials["status"].to_numpy() == FINISHED, numbers, np.nan)
+        values[rows, columns] = np.where(trials["status"].to_numpy() == TrialStatus.FINISHED, numbers, np.nan)
     return values
 
 
@@ -102,9 +106,9 @@ def _epochs(outcomes: Outcomes, study: Study, curves: pd.DataFrame) -> np.ndarra
     """How many epochs each trial logged, (C, S)."""
     last = curves.groupby("trial_id", sort=False)["epoch"].transform("max") == curves["epoch"]
     rows = curves[last]
-    counted_epochs = rows.assign(num_epochs=rows["epoch"] + 1, status=FINISHED)
+    counted_epochs = rows.assign(num_epochs=rows["epoch"] + 1, status=TrialStatus.FINISHED)
     values = _by_trial(outcomes, study, counted_epochs, "num_epochs")
-    values[outcomes.states != FINISHED] = np.nan
+    values[outcomes.states != TrialStatus.FINISHED] = np.nan
     return values
 
 
@@ -178,7 +182,7 @@ def _rates(node: Any, path: str = "") -> Iterable[tuple[str, Any]]:
 
 
 def _backends(trials: pd.DataFrame) -> str:
-    counts = trials.loc[trials["status"] == FINISHED, "backend"].value_counts().sort_index()
+    counts = trials.loc[trials["status"] == TrialStatus.FINISHED, "backend"].value_counts().sort_index()
     ways = " and ".join(f"{count} by {backend}" for backend, count in counts.items())
     if len(counts) > 1:
         return f"Careful: {ways}; they are equal up to rounding, which training amplifies"

@@ -12,13 +12,18 @@ from numpy.typing import NDArray
 
 from experiments.study.design import cells_of
 from experiments.study.study import Study
-from experiments.trials.trial import DIVERGED, FAILED, FINISHED, PENDING, RUNNING
+from experiments.trials.trial import TrialStatus
 from reports.statistics.paired import mean_interval
 
 from .frame import metric_column
 
 NO_VALUE = "no value"  # finished, and yet the metric is missing, NaN or infinite
-MISSING = (DIVERGED, FAILED, PENDING, NO_VALUE)  # why a seed of a cell has no value; running counts as pending
+MISSING = (
+    TrialStatus.DIVERGED,
+    TrialStatus.FAILED,
+    TrialStatus.PENDING,
+    NO_VALUE,
+)  # why a seed of a cell has no value; running counts as pending
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -60,11 +65,11 @@ def outcomes_of(study: Study, trials: pd.DataFrame) -> Outcomes:
     metric = metric_column(study, study.metric.name)
     scores = np.full((len(cells), len(study.seeds)), np.nan)
     scores[at] = trials[metric].to_numpy(dtype=np.float64) if metric in trials else np.nan
-    states = np.full(scores.shape, PENDING, dtype=f"<U{max(map(len, (*MISSING, FINISHED, RUNNING)))}")
+    states = np.full(scores.shape, TrialStatus.PENDING, dtype=f"<U{max(map(len, (*TrialStatus, NO_VALUE)))}")
     states[at] = trials["status"].to_numpy(dtype=states.dtype)
-    states[states == RUNNING] = PENDING
-    states[(states == FINISHED) & ~np.isfinite(scores)] = NO_VALUE
-    scores[states != FINISHED] = np.nan
+    states[states == TrialStatus.RUNNING] = TrialStatus.PENDING
+    states[(states == TrialStatus.FINISHED) & ~np.isfinite(scores)] = NO_VALUE
+    scores[states != TrialStatus.FINISHED] = np.nan
     return Outcomes(factors=factors, cells=cells, seeds=study.seeds, scores=scores, states=states, folds=study.folds)
 
 
@@ -77,7 +82,7 @@ def cell_table(outcomes: Outcomes) -> pd.DataFrame:
     """
     rows: list[dict[str, Any]] = []
     for scores, states in zip(outcomes.scores, outcomes.states, strict=True):
-        found = mean_interval(scores[states == FINISHED], overlap=outcomes.overlap)
+        found = mean_interval(scores[states == TrialStatus.FINISHED], overlap=outcomes.overlap)
         missing = missing_counts(states)
         rows.append(
             {

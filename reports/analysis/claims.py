@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.study.study import LOG, Claim, Metric, Study
-from experiments.trials.trial import FINISHED
+from experiments.trials.trial import TrialStatus
 from reports.wording.numbers import cell_name
 from reports.wording.verdicts import EQUIVALENT, HARMS, IMPROVES, UNDECIDED, Comparison
 
@@ -143,6 +143,6 @@ def _without_logarithm(claim: Claim, outcomes: Outcomes) -> str:
     if claim.under is not None and claim.than_under is not None:
         place = outcomes.factors.index(claim.under[0])
         rows = [row for row in rows if outcomes.cells[row][place] in {claim.under[1], claim.than_under[1]}]
-    values = outcomes.scores[rows][outcomes.states[rows] == FINISHED]
+    values = outcomes.scores[rows][outcomes.states[rows] == TrialStatus.FINISHED]
     below = int(np.count_nonzero(values <= 0))
     return f"{below} of {len(values)} values are 0 or below and have no logarithm" if below else ""

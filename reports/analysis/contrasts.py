@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.study.study import Metric, Study
-from experiments.trials.trial import DIVERGED, FINISHED
+from experiments.trials.trial import TrialStatus
 from reports.statistics.effect_sizes import Pairs, pairs_of
 from reports.statistics.paired import holm, paired_difference
 from reports.wording.numbers import cell_name, counts_in_words
@@ -130,7 +130,9 @@ def _comparison(
     at_level = [row for row, _ in pairs]
     at_reference = [row for _, row in pairs]
     states = outcomes.states[at_level + at_reference]  # (2 K, S)
-    is_complete = (states == FINISHED).all(axis=0) if pairs else np.zeros(len(outcomes.seeds), dtype=bool)  # (S,)
+    is_complete = (
+        (states == TrialStatus.FINISHED).all(axis=0) if pairs else np.zeros(len(outcomes.seeds), dtype=bool)
+    )  # (S,)
     one = _mean_over_contexts(outcomes, at_level, is_complete)
     other = _mean_over_contexts(outcomes, at_reference, is_complete)
     return Comparison(
@@ -143,8 +145,8 @@ def _comparison(
         num_seeds_left_out=int(np.count_nonzero(~is_complete)) if pairs else 0,
         missing=missing_counts(states),
         diverged=(
-            int(np.count_nonzero(outcomes.states[at_level] == DIVERGED)),
-            int(np.count_nonzero(outcomes.states[at_reference] == DIVERGED)),
+            int(np.count_nonzero(outcomes.states[at_level] == TrialStatus.DIVERGED)),
+            int(np.count_nonzero(outcomes.states[at_reference] == TrialStatus.DIVERGED)),
         ),
         unit="seed" if outcomes.folds is None else "fold",
         pairs=pairs_of(one, other, overlap=outcomes.overlap),

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.trials.trial import DIVERGED, FAILED, FINISHED
+from experiments.trials.trial import TrialStatus
 from reports.statistics.rates import wilson_interval
 
 from .cells import NO_VALUE, Outcomes
@@ -24,15 +24,15 @@ def outcome_rates(outcomes: Outcomes) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     columns = factor_columns(outcomes, NUMBERS)
     for cell, states in zip(outcomes.cells, outcomes.states, strict=True):
-        diverged = int(np.count_nonzero(states == DIVERGED))
-        n = diverged + int(np.count_nonzero((states == FINISHED) | (states == NO_VALUE)))
+        diverged = int(np.count_nonzero(states == TrialStatus.DIVERGED))
+        n = diverged + int(np.count_nonzero((states == TrialStatus.FINISHED) | (states == NO_VALUE)))
         low, high = wilson_interval(diverged, n)
         rows.append(
             {
                 **dict(zip(columns, cell, strict=True)),
                 "n": n,
                 "diverged": diverged,
-                "failed": int(np.count_nonzero(states == FAILED)),
+                "failed": int(np.count_nonzero(states == TrialStatus.FAILED)),
                 "rate": diverged / n if n else np.nan,
                 "rate_low": low,
                 "rate_high": high,

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.study.study import Study
-from experiments.trials.trial import FINISHED
+from experiments.trials.trial import TrialStatus
 from reports.statistics.paired import holm, paired_difference
 from reports.wording.numbers import cell_name
 from reports.wording.verdicts import EQUIVALENT, HARMS, IMPROVES, UNDECIDED, Comparison, judge, sentence
@@ -145,7 +145,9 @@ def interaction(outcomes: Outcomes, one: Pair, other: Pair, grid: _Grid | None =
     rows = rows[:, (rows >= 0).all(axis=0)]  # (4, K)
     num_contexts = rows.shape[1]
     states = outcomes.states[rows.reshape(-1)]  # (4 K, S)
-    is_complete = (states == FINISHED).all(axis=0) if num_contexts else np.zeros(len(outcomes.seeds), dtype=bool)
+    is_complete = (
+        (states == TrialStatus.FINISHED).all(axis=0) if num_contexts else np.zeros(len(outcomes.seeds), dtype=bool)
+    )
     means = outcomes.scores[rows][:, :, is_complete].mean(axis=1) if num_contexts else np.zeros((4, 0))
     return Comparison(
         factor=f"{factor_a} × {factor_b}",

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from experiments.study.study import Study
-from experiments.trials.trial import DIVERGED, FINISHED
+from experiments.trials.trial import TrialStatus
 from reports.statistics.paired import CONFIDENCE
 from reports.wording.method import VALIDATION
 
@@ -58,7 +58,7 @@ def band_table(study: Study, outcomes: Outcomes, curves: pd.DataFrame) -> pd.Dat
     frames = []
     for metric, _ in curve_metrics(study, curves) if len(study.seeds) > 1 else []:
         values = _dense(study, outcomes, curves, metric)
-        values[outcomes.states != FINISHED] = np.nan
+        values[outcomes.states != TrialStatus.FINISHED] = np.nan
         for factor in study.factors:
             for level in factor.level_names:
                 pairs = context_pairs(outcomes, factor.name, level, factor.reference)
@@ -85,11 +85,11 @@ def threshold_table(study: Study, outcomes: Outcomes, curves: pd.DataFrame) -> p
     """
     columns = factor_columns(outcomes, THRESHOLD_COLUMNS)
     rows: list[dict[str, Any]] = []
-    counts = (outcomes.states == FINISHED) | (outcomes.states == DIVERGED)
+    counts = (outcomes.states == TrialStatus.FINISHED) | (outcomes.states == TrialStatus.DIVERGED)
     for metric, goal in curve_metrics(study, curves):
         values = _dense(study, outcomes, curves, metric)
         values[~counts] = np.nan
-        threshold = _threshold(values, outcomes.states == FINISHED, goal)
+        threshold = _threshold(values, outcomes.states == TrialStatus.FINISHED, goal)
         if math.isnan(threshold):
             continue
         reached = values >= threshold if goal == "max" else values <= threshold  # (C, S, E); NaN reaches nothing

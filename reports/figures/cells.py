@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.study.study import Factor
-from experiments.trials.trial import FINISHED
+from experiments.trials.trial import TrialStatus
 from reports.analysis.cells import Outcomes, outcomes_of
 from reports.report import Report
 from reports.statistics.paired import MeanInterval, mean_interval
@@ -27,7 +27,7 @@ def cell_dots(report: Report) -> Picture | None:
     """Every trial as a dot beside its cell's mean and 95 % interval."""
     study = report.study
     outcomes = outcomes_of(study, report.trials)
-    rows = [row for row in range(len(outcomes.cells)) if (outcomes.states[row] == FINISHED).any()]
+    rows = [row for row in range(len(outcomes.cells)) if (outcomes.states[row] == TrialStatus.FINISHED).any()]
     shown = rows[:MOST_CELLS]
     if not shown:
         return None
@@ -44,7 +44,7 @@ def cell_dots(report: Report) -> Picture | None:
         axes.set_yticks([])
         axes.grid(visible=False, axis="y")
         for place, row in enumerate(shown):
-            values = outcomes.scores[row][outcomes.states[row] == FINISHED]
+            values = outcomes.scores[row][outcomes.states[row] == TrialStatus.FINISHED]
             found = mean_interval(values, overlap=outcomes.overlap)
             levels = dict(zip(outcomes.factors, outcomes.cells[row], strict=True))
             look = looks[first, levels[first]]

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from experiments.study.study import Factor
-from experiments.trials.trial import DIVERGED, FINISHED
+from experiments.trials.trial import TrialStatus
 from reports.mechanism_maps import is_ratio, scalars_of
 from reports.report import Report
 from reports.statistics.paired import mean_interval
@@ -106,7 +106,7 @@ def _curves(
     if not any(lines.values()):
         return None
     is_log = may_be_log and all(np.nanmin(line.seeds) > 0 for row in lines.values() for line in row)
-    diverged = report.trials[report.trials["status"] == DIVERGED]
+    diverged = report.trials[report.trials["status"] == TrialStatus.DIVERGED]
     looks = looks_of(study)
     words = []
     with _panels(list(lines), f"{kind}{', logarithmic' if is_log else ''}{key}") as (sheet, panels):
@@ -242,7 +242,7 @@ def _line(part: pd.DataFrame, split: str, name: str, overlap: float, *, is_geome
 
 
 def _of_finished(report: Report) -> pd.DataFrame:
-    finished = report.trials.loc[report.trials["status"] == FINISHED, "trial_id"]
+    finished = report.trials.loc[report.trials["status"] == TrialStatus.FINISHED, "trial_id"]
     return report.curves[report.curves["trial_id"].isin(set(finished))]
 
 

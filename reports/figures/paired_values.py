@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.trials.trial import FINISHED
+from experiments.trials.trial import TrialStatus
 from reports.analysis.cells import Outcomes
 
 
@@ -15,7 +15,9 @@ def level_means(outcomes: Outcomes, levels: dict[str, str]) -> NDArray[np.float6
     ]
     if not rows:
         return np.full(len(outcomes.seeds), np.nan)
-    return np.where((outcomes.states[rows] == FINISHED).all(axis=0), outcomes.scores[rows].mean(axis=0), np.nan)
+    return np.where(
+        (outcomes.states[rows] == TrialStatus.FINISHED).all(axis=0), outcomes.scores[rows].mean(axis=0), np.nan
+    )
 
 
 def paired_values(outcomes: Outcomes, factor: str, level: str, reference: str) -> NDArray[np.float64]:
@@ -29,6 +31,6 @@ def paired_values(outcomes: Outcomes, factor: str, level: str, reference: str) -
     if not contexts:
         return np.zeros((2, 0))
     chosen = [[rows[name][context] for context in contexts] for name in (reference, level)]
-    is_complete = (outcomes.states[chosen] == FINISHED).all(axis=(0, 1))
+    is_complete = (outcomes.states[chosen] == TrialStatus.FINISHED).all(axis=(0, 1))
     values: NDArray[np.float64] = outcomes.scores[chosen].mean(axis=1)[:, is_complete]
     return values

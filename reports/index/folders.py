@@ -9,7 +9,7 @@ import pandas as pd
 
 from experiments.errors import DirectoryError, InputError
 from experiments.study.study import Study
-from experiments.trials.trial import DIVERGED, FAILED, FINISHED
+from experiments.trials.trial import TrialStatus, count_finished
 from reports.analysis.cells import outcomes_of
 from reports.analysis.claims import claim_table
 from reports.analysis.frame import LEDGER, open_ledger, plan_of, trials_of
@@ -34,7 +34,7 @@ class StudyFolder:
     path: Path
     study: Study | None
     problem: str
-    counts: Mapping[str, int]
+    counts: Mapping[TrialStatus, int]
     trial_ids: frozenset[str]
     claims: pd.DataFrame
     seconds: float
@@ -43,7 +43,7 @@ class StudyFolder:
     @property
     def num_ended(self) -> int:
         """Planned trials that have a result, whatever it is."""
-        return sum(self.counts.get(status, 0) for status in (FINISHED, DIVERGED, FAILED))
+        return count_finished(self.counts)
 
     @property
     def num_trials(self) -> int:
@@ -113,7 +113,9 @@ def _read(path: Path, state: object) -> StudyFolder:  # noqa: ARG001 -- a change
             study = plan_of(ledger)
             counts = ledger.counts()
             trials = trials_of(ledger, study)
-        claims = claim_table(study, outcomes_of(study, trials), trials) if counts[FINISHED] else pd.DataFrame()
+        claims = (
+            claim_table(study, outcomes_of(study, trials), trials) if counts[TrialStatus.FINISHED] else pd.DataFrame()
+        )
     except (InputError, ValueError, KeyError, TypeError, AttributeError) as error:  # whatever stands in a damaged one
         kind = "" if isinstance(error, InputError) else f"{path / LEDGER}: is damaged ({type(error).__name__}): "
         return StudyFolder(

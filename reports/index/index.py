@@ -15,7 +15,7 @@ from experiments.study.catalogue import NO_CHAPTER, chapter_place
 from experiments.study.design import num_cells
 from experiments.study.parse import parse_study, parse_yaml, shipped_studies
 from experiments.study.study import Study
-from experiments.trials.trial import FAILED, PENDING, RUNNING
+from experiments.trials.trial import TrialStatus
 from reports.analysis.claims import CONTRADICTED, PRACTICALLY_EQUAL, SUPPORTED
 from reports.wording.verdicts import UNDECIDED
 from reports.write import FOLDER
@@ -107,13 +107,13 @@ def _study_row(folder: StudyFolder, shipped: Mapping[str, Study]) -> dict[str, A
         known = shipped.get(name)
         row = _row(known, name, UNREADABLE, folder.problem, "")
         return row | {"folder": name, "chapter": "" if known is None else known.chapter or "", "page": _page(folder)}
-    counts, left = folder.counts, folder.counts[PENDING] + folder.counts[RUNNING]
-    state = NOT_RUN if not folder.num_ended else INCOMPLETE if left or counts[FAILED] else COMPLETE
+    counts, left = folder.counts, folder.counts[TrialStatus.PENDING] + folder.counts[TrialStatus.RUNNING]
+    state = NOT_RUN if not folder.num_ended else INCOMPLETE if left or counts[TrialStatus.FAILED] else COMPLETE
     notes = []
     if left and folder.num_ended:
         notes.append(f"{left} of {folder.num_trials} trials are not trained yet")
-    if counts[FAILED]:
-        notes.append(f"{counts[FAILED]} of {folder.num_trials} trials failed")
+    if counts[TrialStatus.FAILED]:
+        notes.append(f"{counts[TrialStatus.FAILED]} of {folder.num_trials} trials failed")
     notes += _differences(study, shipped.get(study.name))
     if folder.num_ended and not folder.has_page:
         notes.append(f"there is no report yet: ablate report {shlex.quote(str(folder.path))} writes it")
@@ -123,7 +123,7 @@ def _study_row(folder: StudyFolder, shipped: Mapping[str, Study]) -> dict[str, A
         "chapter": _chapter(study, shipped),
         "num_trials": folder.num_trials,
         "num_ended": folder.num_ended,
-        "num_failed": counts[FAILED],
+        "num_failed": counts[TrialStatus.FAILED],
         "seconds": folder.seconds,
         "page": _page(folder),
     }
@@ -172,7 +172,7 @@ def _claim_rows(folder: StudyFolder, shipped: Mapping[str, Study]) -> list[dict[
     if study is None or folder.claims.empty:
         return []
     page = _page(folder)
-    done = folder.num_ended == folder.num_trials and not folder.counts[FAILED]
+    done = folder.num_ended == folder.num_trials and not folder.counts[TrialStatus.FAILED]
     rows = []
     for claim, result in zip(study.claims, folder.claims.to_dict("records"), strict=True):
         metric = claim.metric or study.metric
@@ -258,7 +258,7 @@ def _command(folder: StudyFolder, shipped: Mapping[str, Study]) -> str:
     """What trains the rest of a folder's study; nothing where the command's own study.yaml is not there."""
     assert folder.study is not None
     name, path, own = folder.study.name, folder.path, folder.path / "study.yaml"
-    retry = f"ablate retry {shlex.quote(str(path))} && " if folder.counts[FAILED] else ""
+    retry = f"ablate retry {shlex.quote(str(path))} && " if folder.counts[TrialStatus.FAILED] else ""
     if name in shipped and not _differences(folder.study, shipped[name]):
         return f"{retry}ablate run {shlex.quote(name)}{_out(path, Path('runs') / name)}"
     try:

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from experiments.text import visible
-from experiments.trials.trial import FINISHED
+from experiments.trials.trial import TrialStatus
 from reports.analysis.frame import metric_column
 from reports.figures import figures_of
 from reports.mechanism_maps import trials_without_mechanisms
@@ -168,7 +168,7 @@ def _joined(frame: pd.DataFrame, level: str, reference: str, factor: str) -> lis
 
 def _environment(report: Report) -> dict[str, str]:
     trials = report.trials
-    done = trials[trials["status"] == FINISHED]
+    done = trials[trials["status"] == TrialStatus.FINISHED]
     ways = done["backend"].value_counts().sort_index()
     facts: dict[str, Any] = {
         "Analysis": ", ".join(

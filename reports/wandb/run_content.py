@@ -12,12 +12,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.trials.trial import DIVERGED, FAILED, FINISHED
+from experiments.trials.trial import TrialStatus
 
 from .destination import LONGEST_NAME, Place
 
 TRAIN, AGGREGATE = "train", "aggregate"  # job types
-ENDED = (FINISHED, DIVERGED, FAILED)
 _OF_TRIAL = ("status", "seconds", "backend", "device", "num_parameters", "diverged_epoch", "why_alone", "error")
 _ODD = re.compile(r"[^\w\- ]")  # W&B separates the parts of a nested key by dots
 
@@ -68,7 +67,7 @@ def run_of(trial: Mapping[str, Any], study_name: str, place: Place) -> RunConten
             "trial/attempts": len(trial["history"]),
             **{metric_key(name): value for name, value in trial["metrics"].items() if not math.isnan(value)},
         },
-        exit_code=1 if trial["status"] == FAILED else 0,
+        exit_code=1 if trial["status"] == TrialStatus.FAILED else 0,
         attempt=len(trial["history"]),
     )
 

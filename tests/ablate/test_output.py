@@ -4,13 +4,13 @@ import pytest
 from rich.console import Console
 
 from ablate.output import print_status, trial_text
-from experiments import Ledger, Result, Trial
+from experiments import Ledger, Result, Trial, TrialStatus
 from experiments.trials.identity import config_id, trial_id
 
 STUDY = {"name": "study", "question": "Which x?", "factors": {"x": {}}}
-FINISHED = Result(status="finished", metrics={"test/acc": 0.5})
-DIVERGED = Result(status="diverged", diverged_epoch=0)
-FAILED = Result(status="failed", error="Traceback: no")
+FINISHED = Result(status=TrialStatus.FINISHED, metrics={"test/acc": 0.5})
+DIVERGED = Result(status=TrialStatus.DIVERGED, diverged_epoch=0)
+FAILED = Result(status=TrialStatus.FAILED, error="Traceback: no")
 
 
 def make_trials(num_cells):
@@ -82,7 +82,7 @@ def test_metrics_of_layers_are_counted_where_a_trial_is_shown(tmp_path):
     metrics |= {f"mechanism/{quantity}/layer{number}": 0.5 for quantity in ("dead", "saturated") for number in range(8)}
     with Ledger(tmp_path / "ledger.sqlite", writable=True) as ledger:
         ledger.plan("study", STUDY, [trial])
-        ledger.record({trial.trial_id: Result(status="finished", metrics=metrics)})
+        ledger.record({trial.trial_id: Result(status=TrialStatus.FINISHED, metrics=metrics)})
         text = trial_text(ledger.trial(trial.trial_id))
     assert "# mechanism/weight_gradient_ratio: 1e-07\n" in text
     assert "# 16 metrics of layers, which trials.csv and curves.csv have\n" in text

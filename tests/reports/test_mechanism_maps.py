@@ -5,7 +5,7 @@ import pytest
 from make_ledger import make_ledger, make_result, make_study, one_factor
 from mechanism_ledger import depth_study, epoch_of, inside_ledger, measure
 
-from experiments.trials.trial import DIVERGED
+from experiments.trials.trial import TrialStatus
 from reports import build_report, figures_of, to_document, to_html, to_latex, to_markdown
 from reports.analysis.layer_metrics import is_mechanism
 from reports.mechanism_maps import chosen_cells, counts_of, layer_maps, scalars_of
@@ -18,10 +18,10 @@ def maps_of(directory, study, measured):
     return {made.quantity.name: made for made in layer_maps(report, chosen_cells(report.study))}
 
 
-def by_layer(*rows, status="finished"):
+def by_layer(*rows, status=TrialStatus.FINISHED):
     """A trial that told these values of layers a, b, ... in each epoch."""
     epochs = tuple({f"{GRADIENT}{'ab'[place]}": value for place, value in enumerate(row)} for row in rows)
-    if status == DIVERGED:
+    if status == TrialStatus.DIVERGED:
         return make_result(status=status, epochs=epochs, diverged_epoch=len(epochs) - 1)
     return make_result(0.5, epochs=epochs)
 
@@ -58,7 +58,7 @@ def test_every_value_is_of_all_finished_trials_of_the_cell(tmp_path):
 
     def measured(levels, seed):
         rows = {0: ([1.0, 2.0], [np.nan, 4.0], [5.0, 6.0]), 1: ([3.0, 4.0], [5.0, 6.0]), 2: ([1e9, 1e9],)}[seed]
-        return by_layer(*rows, status=DIVERGED if seed == 2 else "finished")
+        return by_layer(*rows, status=TrialStatus.DIVERGED if seed == 2 else "finished")
 
     made = maps_of(tmp_path, one_factor(seeds=3), measured)["weight_gradient"]
     assert made.epochs.tolist() == [0, 1]
@@ -66,7 +66,7 @@ def test_every_value_is_of_all_finished_trials_of_the_cell(tmp_path):
 
 
 def test_counts_say_what_the_other_trials_came_to(tmp_path):
-    results = {0: by_layer([1.0]), 1: by_layer([1.0], status=DIVERGED), 2: None}
+    results = {0: by_layer([1.0]), 1: by_layer([1.0], status=TrialStatus.DIVERGED), 2: None}
     report = build_report(make_ledger(tmp_path, one_factor(seeds=3), lambda _, seed: results[seed]))
     assert counts_of(report, ("a",)) == (1, 3, "1 diverged, 1 pending")
 

@@ -7,7 +7,7 @@ from make_ledger import make_ledger, make_result, make_study, make_trials, one_f
 
 from experiments.errors import DirectoryError, InputError, LedgerError
 from experiments.ledger.ledger import Ledger
-from experiments.trials.trial import DIVERGED, FAILED
+from experiments.trials.trial import TrialStatus
 from reports import build_report, load_curves, load_trials, to_markdown, write_report
 
 FILES = ["contrasts.csv", "curves.csv", "index.html", "report.json", "report.md", "tables.tex", "trials.csv"]
@@ -152,8 +152,8 @@ def test_an_incomplete_cell_is_marked_and_says_what_is_missing(tmp_path):
     def some(levels, seed):
         if levels == {"activation": "relu", "init": "he"}:
             return [
-                make_result(status=DIVERGED),
-                make_result(status=FAILED),
+                make_result(status=TrialStatus.DIVERGED),
+                make_result(status=TrialStatus.FAILED),
                 None,
                 measure(levels, 3),
                 measure(levels, 4),
@@ -180,7 +180,7 @@ def test_a_level_that_always_diverges_is_counted_and_not_judged(tmp_path):
     text = report_text(
         tmp_path,
         study,
-        lambda levels, seed: make_result(status=DIVERGED) if levels["x"] == "b" else measure(levels, seed),
+        lambda levels, seed: make_result(status=TrialStatus.DIVERGED) if levels["x"] == "b" else measure(levels, seed),
     )
     assert (
         "- x: b against a is undecided in test/acc: a difference needs two complete seeds, and there is none; 5 seeds "
@@ -253,7 +253,7 @@ def test_a_ledger_without_a_study(tmp_path):
 
 
 def test_no_finished_trial(tmp_path):
-    states = [None, make_result(status=FAILED), make_result(status=DIVERGED)]
+    states = [None, make_result(status=TrialStatus.FAILED), make_result(status=TrialStatus.DIVERGED)]
     make_ledger(tmp_path, one_factor(seeds=3), lambda levels, seed: states[seed])
     with pytest.raises(InputError) as caught:
         write_report(tmp_path)
@@ -422,7 +422,7 @@ def test_a_claim_on_a_metric_that_nobody_logged_is_undecided_and_says_why(tmp_pa
 def test_interactions_shares_and_divergence_have_sections_where_there_are_any(tmp_path):
     def some(levels, seed):
         gone = (levels, seed) == ({"activation": "relu", "init": "he"}, 1)
-        return make_result(status=DIVERGED) if gone else measure(levels, seed)
+        return make_result(status=TrialStatus.DIVERGED) if gone else measure(levels, seed)
 
     text = report_text(tmp_path / "full", make_study(), some)
     assert "| activation: tanh - sigmoid | init: he - xavier |" in section(text, "Interactions")

@@ -9,7 +9,7 @@ from experiments.study.design import cells_of
 from experiments.study.parse import parse_study
 from experiments.study.study import Study
 from experiments.trials.identity import config_id, trial_id
-from experiments.trials.trial import DIVERGED, FAILED, FINISHED, PENDING, Result, Trial
+from experiments.trials.trial import Result, Trial, TrialStatus
 
 Measure = Callable[[Mapping[str, str], int], "Result | None"]
 
@@ -36,12 +36,12 @@ def one_factor(levels=("a", "b"), **changes: Any) -> Study:
 
 
 def make_result(
-    score: float | None = None, *, status: str = FINISHED, metric: str = "test/acc", **fields: Any
+    score: float | None = None, *, status: str = TrialStatus.FINISHED, metric: str = "test/acc", **fields: Any
 ) -> Result:
     """A result with one final metric, or of a trial that diverged or failed."""
-    if status == DIVERGED:
+    if status == TrialStatus.DIVERGED:
         fields = {"diverged_epoch": 1, "epochs": ({"train/loss": 1.0}, {"train/loss": float("nan")})} | fields
-    if status == FAILED:
+    if status == TrialStatus.FAILED:
         fields = {"error": "Traceback: RuntimeError: boom"} | fields
     metrics = {} if score is None else {metric: score}
     return Result(status=status, **({"metrics": metrics, "seconds": 1.5, "num_parameters": 10} | fields))
@@ -65,7 +65,7 @@ def make_ledger(directory: Path, study: Study, measure: Measure) -> Path:
     trials = make_trials(study)
     with Ledger(directory / "ledger.sqlite", writable=True) as ledger:
         ledger.plan(study.name, study.to_dict(), trials)
-        done = {row["trial_id"] for row in ledger.trials() if row["status"] != PENDING}
+        done = {row["trial_id"] for row in ledger.trials() if row["status"] != TrialStatus.PENDING}
         for trial in trials:
             result = measure(trial.levels, trial.seed)
             if result is not None and trial.trial_id not in done:

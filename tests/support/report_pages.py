@@ -3,7 +3,7 @@
 import numpy as np
 from make_ledger import make_ledger, make_result, make_study
 
-from experiments.trials.trial import DIVERGED
+from experiments.trials.trial import TrialStatus
 from reports import Report, build_report
 
 HOSTILE = ["<script>alert(1)</script>", "a\"b'c & d", "50%_$x$ #1 {y} ~^\\"]
@@ -17,7 +17,7 @@ def measure(levels, seed):
     """Some spread, some effect, curves of both splits; one trial of six diverges in seed 4."""
     draw = np.random.default_rng([seed, *map(ord, "".join(levels.values()))]).normal()
     if seed == 4 and "relu" in levels.values() and "he" in levels.values():
-        return make_result(status=DIVERGED)
+        return make_result(status=TrialStatus.DIVERGED)
     size = 0.9 + 0.01 * len(next(iter(levels.values()))) / 7 + 0.01 * np.sin(seed) + draw / 300
     epochs = tuple(
         {

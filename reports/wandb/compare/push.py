@@ -1,11 +1,12 @@
 """Runs of W&B made from the ledger, at any time: what W&B lacks or has otherwise, and the run of the report."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.errors import InputError
 from experiments.ledger.ledger import Ledger
-from experiments.trials.trial import FINISHED
+from experiments.trials.trial import TrialStatus
 from reports.wandb.destination import OFFLINE, Place, remember
 from reports.wandb.live.sink import WandbSink
 
@@ -27,7 +28,7 @@ class Pushed:
     written: tuple[str, ...]
     num_removed: int
     num_there: int
-    counts: dict[str, int]
+    counts: Mapping[TrialStatus, int]
     has_report: bool
     url: str | None
 
@@ -60,7 +61,7 @@ def push(directory: Path, place: Place) -> Pushed:
                 sink.send_trial(run.trial_id, replaces=[*run.whole, *run.others])
             elif run.difference is not None:
                 sink.remove(run.trial_id, [*run.whole[1:], *run.others])
-        has_report = counts[FINISHED] > 0 and _write_report(directory)
+        has_report = counts[TrialStatus.FINISHED] > 0 and _write_report(directory)
         if has_report:
             sink.send_report()
     _raise_what_failed(sink, missing, has_report=has_report, directory=directory, place=place)

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from experiments.ledger.ledger import Ledger
+from experiments.trials.trial import TrialStatus
 from reports.wandb.destination import ONLINE, Place
-from reports.wandb.run_content import ENDED, RunContent, run_of
+from reports.wandb.run_content import RunContent, run_of
 
 from .offline_files import WrittenRun, read_run
 from .server import runs_on_server
@@ -56,7 +57,8 @@ def verify(directory: Path, place: Place) -> list[Checked]:
         found.setdefault(run.trial_id, []).append(run)
     with Ledger(directory / "ledger.sqlite", writable=False) as ledger:
         study_name = ledger.study_name() or place.group
-        trials = [ledger.trial(trial["trial_id"]) for trial in ledger.trials() if trial["status"] in ENDED]
+        rows = [row for row in ledger.trials() if TrialStatus(row["status"]).is_finished]
+        trials = [ledger.trial(row["trial_id"]) for row in rows]
         earlier = sorted(ledger.unplanned_ids() & found.keys())
     return [
         *(_checked(run_of(trial, study_name, place), place, found.get(trial["trial_id"], [])) for trial in trials),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.ledger.ledger import Ledger
-from experiments.trials.trial import PENDING, RUNNING
+from experiments.trials.trial import count_finished
 from reports.wandb.destination import Place
 from reports.wandb.run_content import AGGREGATE, RunContent
 
@@ -29,7 +29,7 @@ def report_run(directory: Path, place: Place) -> RunContent:
     with Ledger(directory / "ledger.sqlite", writable=False) as ledger:
         counts, study, name = ledger.counts(), ledger.study_content(), ledger.study_name()
     total = sum(counts.values())
-    ended = total - counts[PENDING] - counts[RUNNING]
+    ended = count_finished(counts)
     document = _document(directory)
     verdicts = Counter(row["verdict"] for row in document["tables"]["contrasts"] if not row["context"])
     return RunContent(

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from experiments.errors import InputError
 from experiments.ledger.study_folder import writing
-from experiments.trials.trial import EpochEnded, Group, Result, Trial
+from experiments.trials.trial import EpochEnded, Group, Result, Trial, TrialStatus
 from reports.wandb.destination import Place, place_of, remember
 
 from .child_process import PATIENCE_SECONDS, Beside
@@ -115,7 +115,7 @@ class WandbSink:
     def noted(self, notes: Sequence[str]) -> None:
         """See Sink."""
 
-    def planned(self, counts: Mapping[str, int], groups: Sequence[Group], num_slots: int) -> None:
+    def planned(self, counts: Mapping[TrialStatus, int], groups: Sequence[Group], num_slots: int) -> None:
         """See Sink."""
         if not self._is_one_of_many:
             remember(self._directory, self.place)

@@ -8,7 +8,7 @@ from rich.console import Console
 from experiments.execution import progress
 from experiments.execution.progress import ProgressSink
 from experiments.study.study import Claim, Metric
-from experiments.trials.trial import EpochEnded, Group, Result, Trial
+from experiments.trials.trial import EpochEnded, Group, Result, Trial, TrialStatus
 
 
 def trials_of(number):
@@ -73,7 +73,7 @@ def test_the_metric_of_a_claim_that_a_trial_of_its_own_does_not_log_is_told_once
         sink.planned({"pending": 2, "finished": 0, "diverged": 0, "failed": 0}, [Group(trials=(one, other))], 1)
         for trial in (one, other, other):
             sink.started(trial)
-            sink.ended(trial, Result(status="finished", metrics={"gap/loss": 0.1}))
+            sink.ended(trial, Result(status=TrialStatus.FINISHED, metrics={"gap/loss": 0.1}))
             told = text.getvalue().count("a trial did not log the metric of claim c 'gap/acc'; logged: gap/loss")
             assert told == (trial is not one)
 
@@ -85,5 +85,5 @@ def test_a_metric_that_is_not_logged_is_told_without_the_hundreds_of_the_inside_
     with ProgressSink(Console(file=text, width=200), metric="test/auroc") as sink:
         sink.planned({"pending": 1, "finished": 0, "diverged": 0, "failed": 0}, [Group(trials=(trial,))], 1)
         sink.started(trial)
-        sink.ended(trial, Result(status="finished", metrics=logged))
+        sink.ended(trial, Result(status=TrialStatus.FINISHED, metrics=logged))
     assert "a trial did not log the study's metric 'test/auroc'; logged: val/acc\n" in text.getvalue()

@@ -15,7 +15,7 @@ import yaml
 from trial_calls import ablate, hold, train_one
 
 from ablate.commands import main
-from experiments import DirectoryError, InputError, Ledger, Result, find_trial, load_study, run, run_trial
+from experiments import DirectoryError, InputError, Ledger, Result, TrialStatus, find_trial, load_study, run, run_trial
 from experiments.ledger.study_folder import writing
 from experiments.planning.plan import plan_trials
 
@@ -337,7 +337,8 @@ def test_a_result_that_another_recorded_first_stays(study_path):
     def record(trial):
         with writing(Path("out")), Ledger(Path("out/ledger.sqlite"), writable=True) as ledger:
             assert ledger.start(trial.trial_id, "{}") == 2
-            assert ledger.record_attempt(trial.trial_id, 2, Result(status="finished", metrics={"test/loss": 7.0}))
+            result = Result(status=TrialStatus.FINISHED, metrics={"test/loss": 7.0})
+            assert ledger.record_attempt(trial.trial_id, 2, result)
 
     outcome = run_trial(study_path, "width=4,seed=0", "out", sinks=[DoesMeanwhile(record)])
     assert (outcome.was_trained, outcome.is_counted) == (True, False)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from experiments import Correct, Ledger, LedgerError, Result, Trial
+from experiments import Correct, Ledger, LedgerError, Result, Trial, TrialStatus
 from experiments.ledger.file import APPLICATION_ID
 from experiments.ledger.schema import MIGRATIONS, VERSION
 from experiments.trials.identity import config_id, trial_id
@@ -20,10 +20,12 @@ def make_trial(activation="relu", seed=0):
 
 def finished(accuracy=0.9):
     epochs = ({"val/acc": 0.5}, {"val/acc": accuracy})
-    return Result(status="finished", metrics={"test/acc": accuracy}, epochs=epochs, seconds=1.5, device="cpu")
+    return Result(status=TrialStatus.FINISHED, metrics={"test/acc": accuracy}, epochs=epochs, seconds=1.5, device="cpu")
 
 
-FAILED = Result(status="failed", error="Traceback ...\nValueError: no", seconds=9.0, epochs=({"val/acc": 0.1},))
+FAILED = Result(
+    status=TrialStatus.FAILED, error="Traceback ...\nValueError: no", seconds=9.0, epochs=({"val/acc": 0.1},)
+)
 
 
 @pytest.fixture
@@ -196,7 +198,7 @@ def test_values_that_are_no_numbers_come_back_as_such(ledger):
     planned(ledger, trial)
     ledger.start(trial.trial_id, "{}")
     metrics = {"a": math.nan, "b": math.inf, "c": -math.inf}
-    ledger.record({trial.trial_id: Result(status="finished", metrics=metrics)})
+    ledger.record({trial.trial_id: Result(status=TrialStatus.FINISHED, metrics=metrics)})
     found = ledger.trial(trial.trial_id)["metrics"]
     assert math.isnan(found["a"])
     assert (found["b"], found["c"]) == (math.inf, -math.inf)
@@ -280,7 +282,7 @@ def test_a_failed_write_leaves_nothing_half_done(ledger):
     planned(ledger, trial)
     ledger.start(trial.trial_id, "{}")
     with pytest.raises((TypeError, ValueError)):
-        ledger.record({trial.trial_id: Result(status="finished", metrics={"a": 1.0, "b": "text"})})
+        ledger.record({trial.trial_id: Result(status=TrialStatus.FINISHED, metrics={"a": 1.0, "b": "text"})})
     assert list(ledger.metrics()) == []
     assert ledger.counts()["running"] == 1
 
@@ -345,14 +347,14 @@ def test_a_ledger_of_the_first_version_is_migrated_when_it_is_written(path):
 
 
 def told(*names):
-    return Result(status="finished", epochs=(dict.fromkeys(names, 0.5), dict.fromkeys((*names, "late"), 0.5)))
+    return Result(status=TrialStatus.FINISHED, epochs=(dict.fromkeys(names, 0.5), dict.fromkeys((*names, "late"), 0.5)))
 
 
 def test_the_order_in_which_metrics_were_told_is_kept_for_each_cell(ledger, path):
     relu, again, tanh, gone = make_trial(), make_trial(seed=1), make_trial("tanh"), make_trial("gone")
     planned(ledger, relu, again, tanh, gone)
     ledger.record({relu.trial_id: told("z"), again.trial_id: told("z", "a"), gone.trial_id: told("c")})
-    ledger.record({tanh.trial_id: Result(status="failed", error="Traceback")})
+    ledger.record({tanh.trial_id: Result(status=TrialStatus.FAILED, error="Traceback")})
     planned(ledger, tanh, relu, again)
     with Ledger(path, writable=False) as reader:
         assert reader.metric_orders() == [["z", "a", "late"]]  # the longer of the cell's two

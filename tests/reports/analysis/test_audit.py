@@ -1,7 +1,7 @@
 import pytest
 from make_ledger import make_ledger, make_result, make_study, one_factor
 
-from experiments.trials.trial import DIVERGED, FAILED
+from experiments.trials.trial import TrialStatus
 from reports import build_report
 
 
@@ -37,7 +37,7 @@ def test_a_whole_study_is_balanced_and_equal(tmp_path):
 def test_what_is_missing_or_unequal_is_a_warning(tmp_path):
     def some(levels, seed):
         if levels == {"activation": "relu", "init": "he"} and seed < 2:
-            return make_result(status=FAILED if seed else DIVERGED)
+            return make_result(status=TrialStatus.FAILED if seed else TrialStatus.DIVERGED)
         num_epochs = 3 if levels["init"] == "he" else 2
         return make_result(
             0.5 + seed,

@@ -11,7 +11,7 @@ from statsmodels.stats.multitest import multipletests
 
 from experiments.study.design import cells_of
 from experiments.study.study import Study
-from experiments.trials.trial import DIVERGED, FAILED, FINISHED, PENDING, RUNNING
+from experiments.trials.trial import TrialStatus
 from reports import cell_table, claim_table, contrast_table, outcomes_of
 from reports.analysis.cells import Outcomes
 from reports.analysis.contrasts import COLUMNS
@@ -19,7 +19,7 @@ from reports.analysis.contrasts import COLUMNS
 SIGMOID_XAVIER = {"activation": "sigmoid", "init": "xavier"}
 
 
-def trials_of(study: Study, score, status=lambda _levels, _seed: FINISHED):
+def trials_of(study: Study, score, status=lambda _levels, _seed: TrialStatus.FINISHED):
     """A frame like `load_trials` gives, with score(levels, seed) as the metric."""
     rows = [
         {**cell.levels, "seed": seed, "status": status(cell.levels, seed), study.metric.name: score(cell.levels, seed)}
@@ -101,8 +101,12 @@ def test_main_and_simple_effects_are_two_holm_families():
 
 def test_a_seed_with_a_missing_cell_is_left_out_of_main_effects_and_counted():
     study = make_study()
-    gone = {("relu", "he", 1): FAILED, ("relu", "he", 3): DIVERGED, ("sigmoid", "xavier", 3): PENDING}
-    trials = trials_of(study, noisy, lambda levels, seed: gone.get((*levels.values(), seed), FINISHED))
+    gone = {
+        ("relu", "he", 1): TrialStatus.FAILED,
+        ("relu", "he", 3): TrialStatus.DIVERGED,
+        ("sigmoid", "xavier", 3): TrialStatus.PENDING,
+    }
+    trials = trials_of(study, noisy, lambda levels, seed: gone.get((*levels.values(), seed), TrialStatus.FINISHED))
     table = contrasts_of(study, trials)
     main = row(table, factor="activation", level="relu", context="")
     assert (main["n"], main["num_seeds_left_out"], main["left_out"]) == (3, 2, "1 diverged, 1 failed, 1 pending")
@@ -117,7 +121,9 @@ def test_a_seed_with_a_missing_cell_is_left_out_of_main_effects_and_counted():
 
 def test_fewer_than_two_complete_seeds_give_no_numbers():
     study = one_factor(seeds=3)
-    trials = trials_of(study, lambda levels, seed: 0.5, lambda levels, seed: FAILED if seed else FINISHED)
+    trials = trials_of(
+        study, lambda levels, seed: 0.5, lambda levels, seed: TrialStatus.FAILED if seed else TrialStatus.FINISHED
+    )
     found = row(contrasts_of(study, trials), level="b")
     assert (found["n"], found["num_seeds_left_out"], found["verdict"]) == (1, 2, "undecided")
     assert found[["mean_difference", "ci_low", "ci_high", "p_value", "p_adjusted", "effect_size"]].isna().all()
@@ -210,7 +216,11 @@ def test_all_values_equal_is_undecided_without_a_margin_and_equivalent_with_one(
 @given(st.randoms(use_true_random=False))
 def test_the_order_of_rows_does_not_matter(random):
     study = make_study(metric={"name": "test/acc", "margin": 0.01})
-    trials = trials_of(study, noisy, lambda levels, seed: FAILED if (levels, seed) == (SIGMOID_XAVIER, 1) else FINISHED)
+    trials = trials_of(
+        study,
+        noisy,
+        lambda levels, seed: TrialStatus.FAILED if (levels, seed) == (SIGMOID_XAVIER, 1) else TrialStatus.FINISHED,
+    )
     order = list(range(len(trials)))
     random.shuffle(order)
     one, other = outcomes_of(study, trials), outcomes_of(study, trials.iloc[order])
@@ -234,7 +244,7 @@ def test_sign_and_goal_flipped_together_give_the_same_verdicts(scores):
 @pytest.mark.slow  # test_properties.py has the same of fewer studies
 def test_a_useless_factor_is_rarely_found_to_matter():
     study = one_factor(["a", "b", "c", "d"], seeds=4)
-    states = np.full((4, 4), FINISHED)
+    states = np.full((4, 4), TrialStatus.FINISHED)
     num_found = 0
     for scores in np.random.default_rng(0).normal(size=(150, 4, 4)):
         outcomes = Outcomes(
@@ -270,8 +280,14 @@ def test_a_claim_may_compare_two_levels_that_are_no_reference():
 
 def test_the_cell_table_counts_what_is_missing():
     study = make_study()
-    state = dict(enumerate([DIVERGED, FAILED, PENDING, RUNNING, FINISHED]))
-    trials = trials_of(study, noisy, lambda levels, seed: state[seed] if levels == SIGMOID_XAVIER else FINISHED)
+    state = dict(
+        enumerate(
+            [TrialStatus.DIVERGED, TrialStatus.FAILED, TrialStatus.PENDING, TrialStatus.RUNNING, TrialStatus.FINISHED]
+        )
+    )
+    trials = trials_of(
+        study, noisy, lambda levels, seed: state[seed] if levels == SIGMOID_XAVIER else TrialStatus.FINISHED
+    )
     cells = cell_table(outcomes_of(study, trials))
     assert cells.index.names == ["activation", "init"]
     one = cells.loc[("sigmoid", "xavier")]
@@ -323,9 +339,13 @@ def test_contrasts_cells_and_claims_over_folds_are_corrected(num_seeds):
 
 def test_sentences_over_folds_speak_of_folds():
     study = one_factor(folds=3, seeds=3, metric={"name": "test/acc", "margin": 0.2})
-    gone = trials_of(study, noisy, lambda levels, seed: FAILED if (levels["x"], seed) == ("b", 1) else FINISHED)
+    gone = trials_of(
+        study,
+        noisy,
+        lambda levels, seed: TrialStatus.FAILED if (levels["x"], seed) == ("b", 1) else TrialStatus.FINISHED,
+    )
     assert contrasts_of(study, gone)["sentence"][0].endswith("2 folds); 1 fold left out (1 failed).")
-    none = trials_of(study, noisy, lambda levels, seed: FAILED)
+    none = trials_of(study, noisy, lambda levels, seed: TrialStatus.FAILED)
     assert (
         "a difference needs two complete folds, and there is none; 3 folds left"
         in contrasts_of(study, none)["sentence"][0]

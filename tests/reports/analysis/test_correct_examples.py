@@ -7,7 +7,7 @@ import pytest
 from make_ledger import make_ledger, make_result, make_study, one_factor
 
 from experiments import Correct, InputError
-from experiments.trials.trial import DIVERGED
+from experiments.trials.trial import TrialStatus
 from reports import crossed_bootstrap, crossed_table, load_correct, load_trials
 
 NUM_EXAMPLES = 203
@@ -92,7 +92,7 @@ def test_the_sentence_names_what_the_interval_covers(tmp_path):
 
 def test_a_seed_with_a_trial_that_diverged_is_left_out(tmp_path):
     def measure(levels, seed):
-        return make_result(status=DIVERGED) if (levels["x"], seed) == ("b", 2) else measured(levels, seed)
+        return make_result(status=TrialStatus.DIVERGED) if (levels["x"], seed) == ("b", 2) else measured(levels, seed)
 
     (row,) = crossed_table(make_ledger(tmp_path, one_factor(), measure)).to_dict("records")
     assert row["n_seeds"] == 4

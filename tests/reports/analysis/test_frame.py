@@ -10,13 +10,13 @@ from make_ledger import make_ledger, make_result, make_study, make_trials, one_f
 
 from experiments.errors import LedgerError
 from experiments.ledger.ledger import Ledger
-from experiments.trials.trial import DIVERGED, FAILED
+from experiments.trials.trial import TrialStatus
 from reports import load_curves, load_plan, load_trials
 
 
 def measure(levels, seed):
     """relu with he: seed 0 diverges, seed 1 fails, seed 2 is pending; all others finish."""
-    states = {0: make_result(status=DIVERGED), 1: make_result(status=FAILED), 2: None}
+    states = {0: make_result(status=TrialStatus.DIVERGED), 1: make_result(status=TrialStatus.FAILED), 2: None}
     if levels == {"activation": "relu", "init": "he"} and seed in states:
         return states[seed]
     epochs = ({"train/loss": 1.0 + seed}, {"train/loss": 0.5 + seed, "val/acc": 0.25})

@@ -6,7 +6,7 @@ from make_ledger import make_study, one_factor
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from experiments.trials.trial import DIVERGED, FAILED, FINISHED
+from experiments.trials.trial import TrialStatus
 from reports.analysis.cells import outcomes_of
 from reports.analysis.divergence import outcome_rates
 from reports.analysis.interactions import COLUMNS, interaction, interaction_table
@@ -97,7 +97,11 @@ def test_without_an_interaction_it_is_equivalent_or_undecided():
 def test_seeds_without_all_four_cells_are_left_out():
     study = make_study()
     trials = trials_of(
-        study, noisy, lambda levels, seed: FAILED if (*levels.values(), seed) == ("relu", "he", 2) else FINISHED
+        study,
+        noisy,
+        lambda levels, seed: (
+            TrialStatus.FAILED if (*levels.values(), seed) == ("relu", "he", 2) else TrialStatus.FINISHED
+        ),
     )
     table = interactions_of(study, trials)
     assert row(table, level_a="relu")[["n", "num_seeds_left_out"]].tolist() == [4, 1]
@@ -137,8 +141,8 @@ def test_an_interaction_may_be_of_levels_that_are_no_reference():
 
 def test_rates_of_divergence_have_wilson_intervals_and_failures_do_not_count():
     study = one_factor(seeds=5)
-    states = {("b", 0): DIVERGED, ("b", 1): DIVERGED, ("b", 2): FAILED}
-    trials = trials_of(study, noisy, lambda levels, seed: states.get((levels["x"], seed), FINISHED))
+    states = {("b", 0): TrialStatus.DIVERGED, ("b", 1): TrialStatus.DIVERGED, ("b", 2): TrialStatus.FAILED}
+    trials = trials_of(study, noisy, lambda levels, seed: states.get((levels["x"], seed), TrialStatus.FINISHED))
     rates = outcome_rates(outcomes_of(study, trials))
     a, b = rates.to_dict("records")
     assert (a["x"], a["n"], a["diverged"], a["rate"], a["rate_low"]) == ("a", 5, 0, 0, 0)
@@ -149,7 +153,7 @@ def test_rates_of_divergence_have_wilson_intervals_and_failures_do_not_count():
 
 def test_a_cell_that_has_not_ended_has_no_rate_and_a_factor_may_be_called_n():
     study = make_study(factors={"n": {"key": "model.init_args.n", "levels": ["1", "2"]}}, seeds=2)
-    rates = outcome_rates(outcomes_of(study, trials_of(study, lambda *_: 0.5, lambda *_: FAILED)))
+    rates = outcome_rates(outcomes_of(study, trials_of(study, lambda *_: 0.5, lambda *_: TrialStatus.FAILED)))
     assert rates["n (factor)"].tolist() == ["1", "2"]
     assert rates["n"].tolist() == [0, 0]
     assert rates[["rate", "rate_low", "rate_high"]].isna().all(axis=None)

@@ -6,7 +6,7 @@ import pytest
 from make_ledger import make_ledger, make_result, make_study, one_factor
 from scipy import stats
 
-from experiments.trials.trial import DIVERGED, FAILED
+from experiments.trials.trial import TrialStatus
 from reports import build_report
 from reports.analysis.learning_curves import BAND_COLUMNS, curve_metrics
 
@@ -59,7 +59,7 @@ def test_bands_are_of_main_effects_and_of_relatives_of_the_metric(tmp_path):
 
 def test_a_seed_that_failed_is_in_no_band_and_one_that_all_share_has_no_width(tmp_path):
     def some(levels, seed):
-        return make_result(status=FAILED) if (levels, seed) == (ONE, 3) else measure(levels, seed)
+        return make_result(status=TrialStatus.FAILED) if (levels, seed) == (ONE, 3) else measure(levels, seed)
 
     bands = report_of(tmp_path, one_factor(), some).bands
     assert set(bands["n"]) == {4}
@@ -79,7 +79,7 @@ def test_folds_have_wider_bands(tmp_path):
 def test_a_threshold_is_reached_or_censored(tmp_path):
     def some(levels, seed):
         return (
-            make_result(status=DIVERGED, epochs=({"val/acc": 0.5},))
+            make_result(status=TrialStatus.DIVERGED, epochs=({"val/acc": 0.5},))
             if (levels, seed) == (ONE, 0)
             else measure(levels, seed)
         )

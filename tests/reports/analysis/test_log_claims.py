@@ -10,7 +10,7 @@ from make_ledger import make_ledger, make_result, one_factor
 from mechanism_ledger import depth_study, epoch_of, measure
 from rich.console import Console
 
-from experiments.trials.trial import DIVERGED
+from experiments.trials.trial import TrialStatus
 from reports import build_report, claim_table, outcomes_of, print_report, to_document, to_html, to_markdown
 from reports.statistics.paired import paired_difference
 from reports.wording.verdicts import ratio_text
@@ -40,7 +40,7 @@ def report_of(directory, values, *, claim=None, seeds=5, **changes):
     def measured(levels, seed):
         value = values[levels["x"]][seed]
         if value is None:
-            return make_result(status=DIVERGED)
+            return make_result(status=TrialStatus.DIVERGED)
         return make_result(metrics={"test/acc": 0.5 + seed / 100, "ratio": value})
 
     return build_report(make_ledger(directory, study, measured))

@@ -5,7 +5,7 @@ import pytest
 from make_ledger import make_ledger, make_result, make_study, one_factor
 
 from experiments.errors import InputError, LedgerError
-from experiments.trials.trial import FAILED
+from experiments.trials.trial import TrialStatus
 from reports import planning_lines
 
 MARGIN = {"name": "test/acc", "margin": 0.02}
@@ -88,7 +88,7 @@ def test_a_pilot_that_cannot_help_says_why(tmp_path):
     make_ledger(
         tmp_path / "failed",
         one_factor(),
-        lambda levels, seed: measure(levels, seed) if seed == 0 else make_result(status=FAILED),
+        lambda levels, seed: measure(levels, seed) if seed == 0 else make_result(status=TrialStatus.FAILED),
     )
     with pytest.raises(
         InputError, match="no contrast has two complete seeds that differ in test/acc, so there is no spr"

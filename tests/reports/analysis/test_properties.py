@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from make_ledger import make_study
 
-from experiments.trials.trial import FINISHED
+from experiments.trials.trial import TrialStatus
 from reports import contrast_table, outcomes_of
 from reports.analysis.cells import Outcomes
 from reports.analysis.interactions import HELPS_LESS, HELPS_MORE, interaction_table
@@ -28,7 +28,7 @@ FEW = settings(max_examples=8, deadline=None)
 def frame_of(values, names):
     """A trials frame of 3 x 2 cells and 4 seeds, with levels called by `names`."""
     rows = [
-        {"activation": names["activation"][a], "init": names["init"][i], "seed": seed, "status": FINISHED}
+        {"activation": names["activation"][a], "init": names["init"][i], "seed": seed, "status": TrialStatus.FINISHED}
         | {"test/acc": values[(a * 2 + i) * 4 + seed]}
         for a in range(3)
         for i in range(2)
@@ -99,7 +99,7 @@ def test_the_unit_of_a_metric_changes_no_verdict(values, unit):
 def grid_of(scores):
     """Outcomes of a 3 x 2 study with scores (6, S)."""
     cells = tuple((a, i) for a in LEVELS["activation"] for i in LEVELS["init"])
-    states = np.full(scores.shape, FINISHED)
+    states = np.full(scores.shape, TrialStatus.FINISHED)
     return Outcomes(
         factors=("activation", "init"), cells=cells, seeds=tuple(range(scores.shape[1])), scores=scores, states=states
     )

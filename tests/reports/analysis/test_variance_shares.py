@@ -7,7 +7,7 @@ from make_ledger import make_study, one_factor
 from statsmodels.formula.api import ols
 from statsmodels.stats.anova import anova_lm
 
-from experiments.trials.trial import FAILED, FINISHED
+from experiments.trials.trial import TrialStatus
 from reports.analysis.cells import Outcomes, outcomes_of
 from reports.analysis.variance_shares import COLUMNS, share_table
 from tests.reports.analysis.test_contrasts import noisy, trials_of
@@ -18,7 +18,7 @@ SOURCES = ["activation", "init", "activation × init", "seed", "residual"]
 
 def expected_of(trials):
     """statsmodels' type II table, in the order of ours."""
-    frame = trials[trials["status"] == FINISHED].rename(columns={"test/acc": "y"})
+    frame = trials[trials["status"] == TrialStatus.FINISHED].rename(columns={"test/acc": "y"})
     frame = frame.assign(activation=frame["activation"].astype(str), init=frame["init"].astype(str))
     model = ols("y ~ C(activation, Sum) * C(init, Sum) + C(seed)", frame).fit()
     table = anova_lm(model, typ=2)
@@ -30,7 +30,11 @@ def expected_of(trials):
     "missing", [(), (("relu", "he", 1),), (("relu", "he", 1), ("tanh", "xavier", 3), ("relu", "xavier", 0))]
 )
 def test_sums_of_squares_are_those_of_statsmodels(missing):
-    trials = trials_of(STUDY, noisy, lambda levels, seed: FAILED if (*levels.values(), seed) in missing else FINISHED)
+    trials = trials_of(
+        STUDY,
+        noisy,
+        lambda levels, seed: TrialStatus.FAILED if (*levels.values(), seed) in missing else TrialStatus.FINISHED,
+    )
     table, reason = share_table(STUDY, outcomes_of(STUDY, trials))
     expected = expected_of(trials)
     assert reason == ""
@@ -82,9 +86,11 @@ def test_a_design_that_cannot_tell_gives_the_reason(study, reason):
 
 def test_one_cell_with_values_gives_the_reason():
     study = one_factor(seeds=3)
-    trials = trials_of(study, noisy, lambda levels, seed: FINISHED if levels["x"] == "a" else FAILED)
+    trials = trials_of(
+        study, noisy, lambda levels, seed: TrialStatus.FINISHED if levels["x"] == "a" else TrialStatus.FAILED
+    )
     assert share_table(study, outcomes_of(study, trials))[1] == "fewer than two cells have a value"
-    trials = trials_of(study, noisy, lambda levels, seed: FINISHED if seed == 0 else FAILED)
+    trials = trials_of(study, noisy, lambda levels, seed: TrialStatus.FINISHED if seed == 0 else TrialStatus.FAILED)
     assert share_table(study, outcomes_of(study, trials))[1] == "no degrees of freedom are left for the residual"
 
 
@@ -122,7 +128,11 @@ def test_a_hundred_thousand_trials_take_seconds(is_balanced):
         seeds=20,
     )
     outcomes = Outcomes(
-        factors=tuple("abcd"), cells=cells, seeds=study.seeds, scores=scores, states=np.full(scores.shape, FINISHED)
+        factors=tuple("abcd"),
+        cells=cells,
+        seeds=study.seeds,
+        scores=scores,
+        states=np.full(scores.shape, TrialStatus.FINISHED),
     )
     started = time.process_time()
     table, _ = share_table(study, outcomes)

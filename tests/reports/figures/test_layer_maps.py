@@ -10,7 +10,7 @@ from make_ledger import make_ledger, make_result, one_factor
 from mechanism_ledger import inside_ledger
 from PIL import Image
 
-from experiments.trials.trial import DIVERGED
+from experiments.trials.trial import TrialStatus
 from reports import build_report, figures_of, to_html
 from reports.figures import layer_figures, scalar_curves
 from reports.figures.colour_scale import scale_of
@@ -116,7 +116,7 @@ def test_layers_are_named_from_top_to_bottom_as_data_flow(tmp_path):
 def test_panels_say_of_how_many_trials_they_are(tmp_path):
     def measured(levels, seed):
         if levels["x"] == "b" and seed == 1:
-            return make_result(status=DIVERGED, epochs=({"mechanism/dead/r": 1.0},))
+            return make_result(status=TrialStatus.DIVERGED, epochs=({"mechanism/dead/r": 1.0},))
         return make_result(0.5, epochs=({"mechanism/dead/r": 0.0},))
 
     (picture,) = layer_figures(build_report(make_ledger(tmp_path, one_factor(seeds=3), measured)))
@@ -127,7 +127,7 @@ def test_panels_say_of_how_many_trials_they_are(tmp_path):
 def test_a_cell_of_which_no_trial_finished_is_empty(tmp_path):
     def measured(levels, seed):
         if levels["x"] == "b":
-            return make_result(status=DIVERGED, epochs=({"mechanism/dead/r": 1.0},))
+            return make_result(status=TrialStatus.DIVERGED, epochs=({"mechanism/dead/r": 1.0},))
         return make_result(0.5, epochs=({"mechanism/dead/r": 0.0},))
 
     (picture,) = layer_figures(build_report(make_ledger(tmp_path, one_factor(seeds=3), measured)))

@@ -4,7 +4,7 @@ import pytest
 from make_ledger import make_ledger, make_result, make_study, one_factor
 from report_pages import HOSTILE, full_report, hostile_report, measure
 
-from experiments.trials.trial import FAILED
+from experiments.trials.trial import TrialStatus
 from reports import build_report, to_latex
 from reports.formats.latex import escape
 
@@ -84,7 +84,9 @@ def test_a_level_without_values_has_dashes(tmp_path):
     study = one_factor()
     report = build_report(
         make_ledger(
-            tmp_path, study, lambda each, _: make_result(status=FAILED) if each["x"] == "b" else make_result(0.5)
+            tmp_path,
+            study,
+            lambda each, _: make_result(status=TrialStatus.FAILED) if each["x"] == "b" else make_result(0.5),
         )
     )
     assert "b \\ensuremath{-} a & {--} & {--} & {--} & {--} & 0 & undecided" in to_latex(report)

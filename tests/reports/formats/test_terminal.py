@@ -6,13 +6,13 @@ import pytest
 from make_ledger import make_ledger, make_result, make_study, one_factor
 from rich.console import Console
 
-from experiments.trials.trial import FAILED
+from experiments.trials.trial import TrialStatus
 from reports import build_report, print_report, write_report
 
 
 def measure(levels, seed):
     if levels == {"activation": "relu", "init": "he"} and seed == 3:
-        return make_result(status=FAILED)
+        return make_result(status=TrialStatus.FAILED)
     bonus = {"relu": 0.06, "tanh": 0.05}.get(levels.get("activation"), 0.0)
     return make_result(0.9 + bonus + math.sin(seed * 3 + sum(map(ord, str(levels)))) / 300)
 

@@ -14,7 +14,7 @@ from tiny_catalogue import write_catalogue
 
 from experiments import DirectoryError, Ledger, load_study
 from experiments.study import parse as study_file
-from experiments.trials.trial import FAILED
+from experiments.trials.trial import TrialStatus
 from reports import build_report
 from reports.index import build_catalogue, index_lines, write_index
 from reports.index.html import to_html
@@ -87,7 +87,9 @@ def test_studies_come_in_the_order_of_the_course_with_those_that_were_not_run(tm
 def test_what_is_missing_is_said_with_the_command_that_trains_it(tmp_path):
     parent = tmp_path / "runs"
     run_shipped(parent, "small", lambda levels, seed: scored(levels, seed) if seed == 0 else None)
-    run_shipped(parent, "quiet", lambda levels, seed: make_result(status=FAILED) if seed else scored(levels, seed))
+    run_shipped(
+        parent, "quiet", lambda levels, seed: make_result(status=TrialStatus.FAILED) if seed else scored(levels, seed)
+    )
     small, quiet = build_catalogue(parent).studies.iloc[[1, 0]].to_dict("records")
     report = f"there is no report yet: ablate report {parent}"
     assert (small["state"], small["note"]) == (

@@ -6,7 +6,7 @@ import pytest
 from make_ledger import make_ledger, make_result, one_factor
 
 from experiments import Ledger
-from experiments.trials.trial import DIVERGED, FAILED
+from experiments.trials.trial import TrialStatus
 from reports.wandb import Place, run_of
 
 PLACE = Place(group="activations")
@@ -56,7 +56,7 @@ def test_rows_are_epochs_at_their_number_and_the_summary_is_the_ledger_s(tmp_pat
 
 
 def test_a_diverged_trial_ends_well_without_final_metrics(tmp_path):
-    run = run_content(tmp_path, make_result(status=DIVERGED))
+    run = run_content(tmp_path, make_result(status=TrialStatus.DIVERGED))
     assert run.exit_code == 0
     assert run.summary["trial/status"] == "diverged"
     assert run.summary["trial/diverged_epoch"] == 1
@@ -65,7 +65,7 @@ def test_a_diverged_trial_ends_well_without_final_metrics(tmp_path):
 
 
 def test_a_failed_trial_ends_badly_with_its_traceback(tmp_path):
-    run = run_content(tmp_path, make_result(status=FAILED, epochs=({"val/acc": 0.5},)))
+    run = run_content(tmp_path, make_result(status=TrialStatus.FAILED, epochs=({"val/acc": 0.5},)))
     assert run.exit_code == 1
     assert run.rows == ({"epoch": 0, "val/acc": 0.5},)
     assert run.summary["trial/error"] == "Traceback: RuntimeError: boom"

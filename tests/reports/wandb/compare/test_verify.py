@@ -8,7 +8,7 @@ import sys
 import pytest
 from make_ledger import make_ledger, make_result, one_factor
 
-from experiments.trials.trial import DIVERGED, FAILED, PENDING
+from experiments.trials.trial import TrialStatus
 from reports.wandb import OFFLINE, Place, RunContent, push, verify
 from reports.wandb.compare.offline_files import WrittenRun, read_run
 from reports.wandb.compare.verify import difference_of
@@ -71,11 +71,11 @@ def test_each_difference_is_named(changes, difference):
 @pytest.fixture(scope="module")
 def pushed_once(tmp_path_factory):
     """A study of six trials, one failed, one diverged and one pending, whose runs were written offline."""
-    states = {("a", 0): FAILED, ("b", 0): DIVERGED, ("a", 2): PENDING}
+    states = {("a", 0): TrialStatus.FAILED, ("b", 0): TrialStatus.DIVERGED, ("a", 2): TrialStatus.PENDING}
 
     def measure(levels, seed):
         state = states.get((levels["x"], seed))
-        if state == PENDING:
+        if state == TrialStatus.PENDING:
             return None
         if state is not None:
             return make_result(status=state)

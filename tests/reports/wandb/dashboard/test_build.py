@@ -14,7 +14,7 @@ from wandb_server import WandbServer
 from ablate.commands import main
 from experiments.errors import InputError
 from experiments.ledger.ledger import Ledger
-from experiments.trials.trial import DIVERGED, FAILED
+from experiments.trials.trial import TrialStatus
 from reports import build_report
 from reports.wandb import place_of, run_of
 from reports.wandb.dashboard.build import dashboard_of, to_json
@@ -89,7 +89,11 @@ def runs_in(directory):
     report = build_report(directory)
     place = place_of(directory, report.study.name)
     with Ledger(directory / "ledger.sqlite", writable=False) as ledger:
-        ids = [row["trial_id"] for row in ledger.trials() if row["status"] in {"finished", DIVERGED, FAILED}]
+        ids = [
+            row["trial_id"]
+            for row in ledger.trials()
+            if row["status"] in {"finished", TrialStatus.DIVERGED, TrialStatus.FAILED}
+        ]
         return [run_of(ledger.trial(trial_id), report.study.name, place) for trial_id in ids]
 
 
@@ -301,7 +305,7 @@ def test_names_of_metrics_that_w_and_b_has_another_meaning_for_are_kept(tmp_path
 def test_trials_without_numbers_leave_their_panels_standing(tmp_path):
     def odd(levels, seed):
         if seed > 2:
-            return [make_result(status=DIVERGED), make_result(status=FAILED)][seed - 3]
+            return [make_result(status=TrialStatus.DIVERGED), make_result(status=TrialStatus.FAILED)][seed - 3]
         return None if seed == 2 else measure(levels, seed)
 
     content = content_of(make_ledger(tmp_path, make_study(), odd))

@@ -13,7 +13,7 @@ from make_ledger import make_ledger, make_result, make_study, make_trials, one_f
 from rich.console import Console
 
 from experiments import EpochEnded, InputError, Ledger, Trial
-from experiments.trials.trial import FAILED, FINISHED
+from experiments.trials.trial import TrialStatus
 from reports.wandb import OFFLINE, Place, WandbSink, check_installed, place_of, verify
 from reports.wandb.compare.offline_files import read_run
 from reports.wandb.live.client import folders_of
@@ -194,7 +194,7 @@ def test_a_failed_trial_has_its_traceback_and_odd_names_and_values_arrive(tmp_pa
     study = make_study(seeds=1, factors={"lr.x y/z": {"key": "model.init_args.x", "levels": levels}})
     error = "Traceback (most recent call last):\n" + "  line\n" * 20_000 + "ValueError: ünï"
     results = [
-        make_result(status=FAILED, error=error),
+        make_result(status=TrialStatus.FAILED, error=error),
         make_result(1e-320, epochs=({"a.b/c": float("inf"), "_own": 1.0, "x" * 300: -0.0, "epoch": 7.0},)),
         make_result(0.1 + 0.2, epochs=()),
     ]
@@ -242,4 +242,4 @@ def test_a_trial_is_a_run_once(directory):
             sink.send_trial(trial.trial_id)
             sink.send_trial(trial.trial_id)
     assert [run.difference for run in verify(directory, PLACE)] == [None]
-    assert run_of_file(directory, trial).summary["trial/status"] == FINISHED
+    assert run_of_file(directory, trial).summary["trial/status"] == TrialStatus.FINISHED
