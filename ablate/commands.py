@@ -161,12 +161,8 @@ def _trial_id(ledger: "Ledger", text: str) -> str:
         return text
     from experiments.execution.run_trial import find_trial
     from experiments.study.parse import parse_study
-    from experiments.trials.trial import Trial
 
-    trials = [
-        Trial(trial_id=row["trial_id"], levels=row["levels"], seed=row["seed"], config={}) for row in ledger.trials()
-    ]
-    return find_trial(trials, text, parse_study(ledger.study_content(), source=str(ledger.path))).trial_id
+    return find_trial(ledger.planned(), text, parse_study(ledger.study_content(), source=str(ledger.path))).trial_id
 
 
 def _report(arguments: argparse.Namespace) -> int:

@@ -28,8 +28,8 @@ import numpy as np
 from commands import num_cores
 from ways import spread
 
-from experiments import Ledger, Result, Study, Trial, TrialStatus, cells_of, parse_study
-from experiments.trials.identity import config_id, trial_id
+from experiments import Ledger, Result, Study, TrialStatus, cells_of, parse_study
+from experiments.trials.trial import create_trials
 
 SHAPES = {  # trials: how many levels the three factors have, with 100 seeds
     1_000: (5, 2, 1),
@@ -109,13 +109,7 @@ def make_ledger(directory: Path, study: Study) -> None:
     """A folder with a ledger of this study in which every trial has finished: made-up numbers, the same each time."""
     directory.mkdir(parents=True)
     path = directory / "ledger.sqlite"
-    trials: list[Trial] = []
-    for cell in cells_of(study):
-        key = config_id(cell.config)
-        trials += [
-            Trial(trial_id=trial_id(key, seed), levels=cell.levels, seed=seed, config=cell.config)
-            for seed in study.seeds
-        ]
+    trials = [trial for cell in cells_of(study) for trial in create_trials(cell.config, cell.levels, study.seeds)]
     with Ledger(path, writable=True) as ledger:
         ledger.plan(study.name, study.to_dict(), trials)
         results = _results(len(trials), len(study.seeds))

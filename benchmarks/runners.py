@@ -28,8 +28,7 @@ from experiments.execution.driver import Driver
 from experiments.execution.run import grouped, make_runner, plan
 from experiments.runners import Done, Event, LocalRunner, Runner, Started, Task
 from experiments.study.study import Study
-from experiments.trials.identity import config_id, trial_id
-from experiments.trials.trial import Group, Result, Trial, TrialStatus
+from experiments.trials.trial import Group, Result, Trial, TrialStatus, create_trials
 
 NUM_EPOCHS = 10
 RESULT = Result(
@@ -127,11 +126,7 @@ def trials_of(num_trials: int, num_seeds: int = 10) -> list[Trial]:
     for cell in range(-(-num_trials // num_seeds)):
         model = {"class_path": "lit_models.MLP", "init_args": {"hidden": [cell]}}
         config = {"model": model, "data": {"class_path": "datamodules.Digits"}, "trainer": {"max_epochs": NUM_EPOCHS}}
-        identity = config_id(config)
-        trials += [
-            Trial(trial_id=trial_id(identity, seed), levels={"hidden": str(cell)}, seed=seed, config=config)
-            for seed in range(num_seeds)
-        ]
+        trials += create_trials(config, {"hidden": str(cell)}, range(num_seeds))
     return trials[:num_trials]
 
 

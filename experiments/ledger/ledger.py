@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from experiments.text import writable
-from experiments.trials.identity import config_id
 from experiments.trials.trial import Result, Trial, TrialStatus
 
 from .reader import LedgerReader
@@ -59,23 +58,20 @@ class Ledger(LedgerReader):
                 self._db.execute(
                     "UPDATE trials SET status = ? WHERE status = ?", (TrialStatus.PENDING, TrialStatus.RUNNING)
                 )
-            cell_ids: dict[int, str] = {}  # by identity of the config, which the seeds of a cell share
             for trial in trials:
-                config = cell_ids.get(id(trial.config))
-                if config is None:
-                    config = cell_ids[id(trial.config)] = config_id(trial.config)
-                    positions.setdefault(config, len(positions))
+                if trial.config_id not in positions:
+                    position = positions[trial.config_id] = len(positions)
                     self._db.execute(
                         "INSERT INTO cells (config_id, levels, config, position) VALUES (?, ?, ?, ?) ON CONFLICT "
                         "(config_id) DO UPDATE SET levels = excluded.levels, config = excluded.config, "
                         "position = excluded.position",
-                        (config, json.dumps(dict(trial.levels)), json.dumps(trial.config), positions[config]),
+                        (trial.config_id, json.dumps(dict(trial.levels)), json.dumps(trial.config), position),
                     )
                 self._db.execute(
                     "INSERT INTO trials (trial_id, cell, seed, planned, status) "
                     "VALUES (?, (SELECT id FROM cells WHERE config_id = ?), ?, 1, ?) "
                     "ON CONFLICT (trial_id) DO UPDATE SET planned = 1",
-                    (trial.trial_id, config, trial.seed, TrialStatus.PENDING),
+                    (trial.trial_id, trial.config_id, trial.seed, TrialStatus.PENDING),
                 )
             return int(self._scalar("SELECT count(*) FROM trials")) - int(before)
 

@@ -4,7 +4,7 @@ import json
 import math
 import sqlite3
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from experiments.errors import DirectoryError, LedgerError
@@ -51,20 +51,23 @@ class LedgerReader(LedgerFile):
 
     def pending(self) -> list[Trial]:
         """The planned trials that still have to be trained, seed by seed, so that early results are complete pairs."""
+        return self._planned("status IN (?, ?) ORDER BY seed, position", _UNFINISHED)
+
+    def planned(self) -> list[Trial]:
+        """The planned trials, cell by cell in the order of the plan and then by seed."""
+        return self._planned("true ORDER BY position, seed")
+
+    def _planned(self, condition_and_order: str, parameters: Sequence[Any] = ()) -> list[Trial]:
         with self._errors_named():
             rows = self._db.execute(
-                "SELECT trial_id, seed, levels, config, cells.id AS cell FROM trials JOIN cells ON cells.id = cell "
-                "WHERE planned AND status IN (?, ?) ORDER BY seed, position",
-                _UNFINISHED,
+                "SELECT trial_id, config_id, levels, seed, config FROM trials JOIN cells ON cells.id = cell "  # noqa: S608
+                f"WHERE planned AND {condition_and_order}",
+                parameters,
             ).fetchall()
-        configs = {row["cell"]: json.loads(row["config"]) for row in rows}
+        texts = {row["config_id"]: row["config"] for row in rows}  # once for each cell
+        configs = {config_id: json.loads(text) for config_id, text in texts.items()}
         return [
-            Trial(
-                trial_id=row["trial_id"],
-                levels=json.loads(row["levels"]),
-                seed=row["seed"],
-                config=configs[row["cell"]],
-            )
+            Trial(**{**dict(row), "levels": json.loads(row["levels"]), "config": configs[row["config_id"]]})
             for row in rows
         ]
 

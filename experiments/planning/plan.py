@@ -4,6 +4,7 @@ This imports torch and the user's classes, so the command lets a worker do it an
 """
 
 import functools
+import itertools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -17,8 +18,7 @@ from experiments.mechanisms.claimed_metrics import Layers, claim_problems, layer
 from experiments.study.design import Cell, cells_of
 from experiments.study.study import SECTIONS, Study
 from experiments.training.streams import TrialStreams
-from experiments.trials.identity import config_id, trial_id
-from experiments.trials.trial import Plan, Trial
+from experiments.trials.trial import Plan, Trial, create_trials
 
 
 def plan_trials(study: Study) -> list[Trial]:
@@ -51,16 +51,11 @@ def plan_study(study: Study, emit: Callable[[Any], None] | None = None) -> Plan:
     _raise_claims(study, cells, texts)
     _data_to_ask.cache_clear()
     configs = [{section: _resolved(section, text[section]) for section in SECTIONS} for text in texts]
-    ids = [config_id(config) for config in configs]
-    _raise_located(study, cells, _same_configuration(cells, ids))
-    trials = [
-        Trial(trial_id=trial_id(key, seed), levels=cell.levels, seed=seed, config=config)
-        for cell, key, config in zip(cells, ids, configs, strict=True)
-        for seed in study.seeds
-    ]
+    trials = [create_trials(config, cell.levels, study.seeds) for cell, config in zip(cells, configs, strict=True)]
+    _raise_located(study, cells, _same_configuration(cells, [of_cell[0].config_id for of_cell in trials]))
     described = [_described(text["data"], seed) for text in texts]
     return Plan(
-        trials=tuple(trials),
+        trials=tuple(itertools.chain.from_iterable(trials)),
         notes=_notes(study, cells, [notes for _, notes, _ in described]),
         fingerprints={source: of_source for _, _, own in described for source, of_source in own.items()},
     )

@@ -1,12 +1,14 @@
 """What is trained and what comes back: Trial, Result and the events in between. Plain data that crosses processes."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from experiments.study.mechanisms import is_mechanism
+
+from .identity import config_id, trial_id
 
 
 class TrialStatus(StrEnum):
@@ -35,15 +37,28 @@ def count_finished(counts: Mapping[TrialStatus, int]) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """A cell with one seed: trained once. `config` is a resolved LightningCLI configuration without the seed."""
+    """A cell with one seed: trained once. `config` is a resolved LightningCLI configuration without the seed.
+
+    config_id: identity of `config`, which the trials of a cell share.
+    """
 
     trial_id: str
+    config_id: str
     levels: Mapping[str, str]
     seed: int
     config: Mapping[str, Any]
 
     def __str__(self) -> str:
         return ", ".join([*(f"{factor}={level}" for factor, level in self.levels.items()), f"seed={self.seed}"])
+
+
+def create_trials(config: Mapping[str, Any], levels: Mapping[str, str], seeds: Iterable[int]) -> list[Trial]:
+    """Return the trials of one cell, a trial for each seed, and compute their identities."""
+    identity = config_id(config)
+    return [
+        Trial(trial_id=trial_id(identity, seed), config_id=identity, levels=levels, seed=seed, config=config)
+        for seed in seeds
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,8 +4,8 @@ import pytest
 from rich.console import Console
 
 from ablate.output import print_status, trial_text
-from experiments import Ledger, Result, Trial, TrialStatus
-from experiments.trials.identity import config_id, trial_id
+from experiments import Ledger, Result, TrialStatus
+from experiments.trials.trial import create_trials
 
 STUDY = {"name": "study", "question": "Which x?", "factors": {"x": {}}}
 FINISHED = Result(status=TrialStatus.FINISHED, metrics={"test/acc": 0.5})
@@ -18,11 +18,7 @@ def make_trials(num_cells):
     cells = [
         (f"level{number}", {"model": {"class_path": "M", "init_args": {"x": number}}}) for number in range(num_cells)
     ]
-    return [
-        Trial(trial_id=trial_id(config_id(config), seed), levels={"x": level}, seed=seed, config=config)
-        for level, config in cells
-        for seed in (0, 1)
-    ]
+    return [trial for level, config in cells for trial in create_trials(config, {"x": level}, (0, 1))]
 
 
 @pytest.fixture

@@ -8,8 +8,7 @@ from experiments.ledger.ledger import Ledger
 from experiments.study.design import cells_of
 from experiments.study.parse import parse_study
 from experiments.study.study import Study
-from experiments.trials.identity import config_id, trial_id
-from experiments.trials.trial import Result, Trial, TrialStatus
+from experiments.trials.trial import Result, Trial, TrialStatus, create_trials
 
 Measure = Callable[[Mapping[str, str], int], "Result | None"]
 
@@ -49,14 +48,7 @@ def make_result(
 
 def make_trials(study: Study) -> list[Trial]:
     """The trials that plan_trials would give, had the classes of the configuration existed."""
-    trials = []
-    for cell in cells_of(study):
-        key = config_id(cell.config)
-        trials += [
-            Trial(trial_id=trial_id(key, seed), levels=cell.levels, seed=seed, config=cell.config)
-            for seed in study.seeds
-        ]
-    return trials
+    return [trial for cell in cells_of(study) for trial in create_trials(cell.config, cell.levels, study.seeds)]
 
 
 def make_ledger(directory: Path, study: Study, measure: Measure) -> Path:

@@ -13,7 +13,9 @@ from experiments.trials.trial import EpochEnded, Group, Result, Trial, TrialStat
 
 def trials_of(number):
     config = {"trainer": {"max_epochs": 2}}
-    return tuple(Trial(trial_id=str(n), config=config, levels={"a": str(n)}, seed=0) for n in range(number))
+    return tuple(
+        Trial(trial_id=str(n), config_id=str(n), config=config, levels={"a": str(n)}, seed=0) for n in range(number)
+    )
 
 
 def said(groups, events, monkeypatch):

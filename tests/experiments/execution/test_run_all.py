@@ -5,11 +5,11 @@ import sqlite3
 import pytest
 from small_study import small_study
 
-from experiments import InputError, Ledger, Outcome, StudyError, Trial, parse_study
+from experiments import InputError, Ledger, Outcome, StudyError, parse_study
 from experiments.errors import DirectoryError, Problem, RunnerError
 from experiments.execution.run_all import by_cost, job_of, parse_budget, run_all, summary_lines
 from experiments.study.catalogue import Entry
-from experiments.trials.trial import Result
+from experiments.trials.trial import Result, TrialStatus, create_trials
 
 
 def job(directory, name="study", minutes=1.0, seeds=2):
@@ -54,16 +54,13 @@ def test_what_is_expected_goes_by_the_seeds_that_are_asked_for(tmp_path):
 
 
 def test_what_is_expected_goes_by_the_trials_that_are_missing(tmp_path):
-    trials = [
-        Trial(trial_id=f"{level}{seed}", levels={"activation": level}, seed=seed, config={"model": level})
-        for level in ("tanh", "relu")
-        for seed in (0, 1)
-    ]
+    tanh, relu = (create_trials({"model": level}, {"activation": level}, (0, 1)) for level in ("tanh", "relu"))
+    trials = [*tanh, *relu]
     (tmp_path / "study").mkdir()
     study = parse_study(small_study(), name="study")
     with Ledger(tmp_path / "study" / "ledger.sqlite", writable=True) as ledger:
         ledger.plan("study", study.to_dict(), trials)
-        for trial, status in zip(trials, ("finished", "failed", "diverged"), strict=False):
+        for trial, status in zip(trials, list(TrialStatus)[2:], strict=False):  # one stays pending
             ledger.start(trial.trial_id, "{}")
             ledger.record({trial.trial_id: Result(status=status)})
     found = job(tmp_path, minutes=8)

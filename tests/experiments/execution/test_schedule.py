@@ -14,7 +14,8 @@ def group(name, num_trials=1, epochs=1, **trainer):
     config = {"trainer": {"max_epochs": epochs} | trainer}
     return Group(
         trials=tuple(
-            Trial(trial_id=f"{name}-{number}", levels={}, seed=number, config=config) for number in range(num_trials)
+            Trial(trial_id=f"{name}-{number}", config_id=name, levels={}, seed=number, config=config)
+            for number in range(num_trials)
         )
     )
 
@@ -100,4 +101,4 @@ def test_any_trainer_has_a_length(trainer):
 
 
 def trial_of(trainer):
-    return Trial(trial_id="odd-0", levels={}, seed=0, config={"trainer": trainer} if trainer else {})
+    return Trial(trial_id="odd-0", config_id="odd", levels={}, seed=0, config={"trainer": trainer} if trainer else {})

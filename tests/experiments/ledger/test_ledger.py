@@ -5,17 +5,15 @@ from dataclasses import replace
 
 import pytest
 
-from experiments import Correct, Ledger, LedgerError, Result, Trial, TrialStatus
+from experiments import Correct, Ledger, LedgerError, Result, TrialStatus
 from experiments.ledger.file import APPLICATION_ID
 from experiments.ledger.schema import MIGRATIONS, VERSION
-from experiments.trials.identity import config_id, trial_id
+from experiments.trials.trial import create_trials
 
 
 def make_trial(activation="relu", seed=0):
     config = {"model": {"class_path": "M", "init_args": {"activation": activation}}, "data": None, "trainer": {}}
-    return Trial(
-        trial_id=trial_id(config_id(config), seed), levels={"activation": activation}, seed=seed, config=config
-    )
+    return create_trials(config, {"activation": activation}, [seed])[0]
 
 
 def finished(accuracy=0.9):
@@ -306,7 +304,7 @@ def make_first_version(path):
         old.execute("INSERT INTO study VALUES (1, 'study', '{\"name\": \"study\"}', '2026-01-01')")
         old.execute(
             "INSERT INTO cells VALUES (1, ?, ?, ?, 0)",
-            (config_id(trial.config), json.dumps(trial.levels), json.dumps(trial.config)),
+            (trial.config_id, json.dumps(trial.levels), json.dumps(trial.config)),
         )
         old.execute(
             "INSERT INTO trials (trial_id, cell, seed, planned, status) VALUES (?, 1, 0, 1, 'finished')",
