@@ -310,10 +310,9 @@ def _wait(arguments: argparse.Namespace, console: "Console") -> Callable[[str], 
 def _import_reports() -> None:
     """What the report at the end needs, now that there is time; what cannot be imported raises at the end, as ever."""
     with contextlib.suppress(Exception):
-        from reports import import_figures, import_statistics
+        from reports import import_libraries
 
-        import_statistics()
-        import_figures()
+        import_libraries()
 
 
 def _add_patience(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,7 @@ from .analysis.correct_examples import CorrectTable, crossed_table, crossed_tabl
 from .analysis.frame import load_curves, load_plan, load_trials
 from .analysis.planning import planning_lines
 from .compare import Changes, compare_reports, print_changes
-from .figures import figures_of, import_figures
+from .figures import figures_of
 from .formats.json_document import to_document, to_json
 from .formats.latex import to_latex
 from .formats.markdown import to_markdown
@@ -17,8 +17,7 @@ from .formats.terminal import print_report
 from .page import to_html
 from .report import Report, build_report
 from .statistics.crossed import CrossedDifference, binomial_error, crossed_bootstrap
-from .statistics.paired import import_statistics
-from .write import write_report
+from .write import import_libraries, write_report
 
 __all__ = [
     "Changes",
@@ -35,8 +34,7 @@ __all__ = [
     "crossed_table",
     "crossed_table_of",
     "figures_of",
-    "import_figures",
-    "import_statistics",
+    "import_libraries",
     "load_correct",
     "load_curves",
     "load_plan",

@@ -58,6 +58,11 @@ def write_report(directory: str | Path) -> Report:
     return replace(report, files=tuple(folder / name for name in contents))
 
 
+def import_libraries() -> None:
+    """Import scipy and matplotlib, which a report otherwise imports at their first use."""
+    import scipy.special  # noqa: F401
+
+
 def _csv(frame: pd.DataFrame) -> str:
     text = csv_text(frame)
     if "\r" in text:  # Python 3.11 leaves a lone carriage return unquoted, and readers take it for the end of the line

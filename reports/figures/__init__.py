@@ -6,7 +6,7 @@ from .drawing import Picture
 from .forest import forest
 from .layer_maps import layer_figures
 from .learning_curves import curve_kinds, learning_curves, paired_bands, scalar_curves
-from .selection import Figures, figures_of, import_figures
+from .selection import Figures, figures_of
 from .slopes import slopes
 from .variance_shares import shares
 
@@ -18,7 +18,6 @@ __all__ = [
     "figures_of",
     "forest",
     "heat_map",
-    "import_figures",
     "interaction",
     "layer_figures",
     "learning_curves",

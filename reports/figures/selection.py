@@ -86,12 +86,6 @@ def figures_of(report: Report) -> Figures:
     )
 
 
-def import_figures() -> None:
-    """Import now what the first figure would import."""
-    import matplotlib.backends.backend_svg
-    import matplotlib.figure  # noqa: F401
-
-
 def _pairs(report: Report) -> list[tuple[Factor, Factor]]:
     """Pairs of factors that share cells, those with the smallest p value of an interaction first."""
     study = report.study

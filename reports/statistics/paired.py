@@ -202,11 +202,6 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     return adjusted
 
 
-def import_statistics() -> None:
-    """Import now what the functions above import at their first call."""
-    import scipy.special  # noqa: F401
-
-
 def _rounding(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
     """How far apart each pair may be by rounding alone, (n,): a huge value blurs its own pair only."""
     return _ROUNDING * np.maximum(np.abs(one), np.abs(other))
