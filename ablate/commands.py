@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -27,6 +28,8 @@ from .wandb import add_mirror, add_wandb, mirror_of
 if TYPE_CHECKING:
     from experiments.ledger.ledger import Ledger
 
+_OUTPUT_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO}  # the disk is full or broken
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
@@ -38,7 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             if hasattr(signal, name):
                 signal.signal(getattr(signal, name), _interrupt)
         command: Callable[[argparse.Namespace], int] = arguments.command
-        return command(arguments)
+        code = command(arguments)
+        print(end="", flush=True)  # noqa: T201 -- here, where an error is handled
     except InputError as error:
         print(f"ablate: {error}", file=sys.stderr)  # noqa: T201
         return ExitCode.WRONG_INPUT
@@ -47,8 +51,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"ablate: interrupted{continues}", file=sys.stderr)  # noqa: T201
         return ExitCode.INTERRUPTED
     except BrokenPipeError:  # the reader of a pipe has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return ExitCode.DONE
+    except OSError as error:
+        if error.errno not in _OUTPUT_ERRORS:
+            raise
+        _discard_output()
+        print(f"ablate: output cannot be written: {error}", file=sys.stderr)  # noqa: T201
+        return ExitCode.OUTPUT_ERROR
+    else:
+        return code
+
+
+def _discard_output() -> None:
+    """Send the rest of standard output to nowhere, so that Python can end without another error."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _look_in_current_folder() -> None:

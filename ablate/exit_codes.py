@@ -10,6 +10,7 @@ class ExitCode(IntEnum):
     SOME_FAILED = 1
     WRONG_INPUT = 2
     CLAIM_NOT_MET = 3
+    OUTPUT_ERROR = 74
     CHECKPOINTED = 75
     INTERRUPTED = 130
 
@@ -18,12 +19,13 @@ MEANINGS = {
     ExitCode.DONE: "done",
     ExitCode.SOME_FAILED: "some trials failed, a gradient differs, or W&B differs from the ledger",
     ExitCode.WRONG_INPUT: "the input is wrong, or the cluster is gone",
+    ExitCode.OUTPUT_ERROR: "output cannot be written, as on a full disk",  # EX_IOERR of sysexits.h
     ExitCode.INTERRUPTED: "interrupted; the same command continues",
 }
 
 RESERVED = {
     ExitCode.CLAIM_NOT_MET: "a required claim is not met",
-    ExitCode.CHECKPOINTED: "checkpointed; the same command continues",  # EX_TEMPFAIL of sysexits.h
+    ExitCode.CHECKPOINTED: "checkpointed; the same command continues",  # EX_TEMPFAIL
 }
 """Codes that no command returns yet; scripts can be written for them."""
 

@@ -11,9 +11,11 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
+from make_ledger import make_ledger, make_result, one_factor
 from small_study import small_study
 
 from ablate.commands import main
+from ablate.exit_codes import ExitCode
 
 
 @pytest.fixture(autouse=True)
@@ -76,6 +78,16 @@ def test_a_reader_that_has_seen_enough_is_no_error():
         listing.stdout.readline()
         listing.stdout.close()
         assert listing.wait() == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
+@pytest.mark.parametrize("words", [["list"], ["show", "run", "x=a,seed=0"]])
+def test_a_full_disk_is_one_line_and_an_exit_code_of_its_own(words, tmp_path):
+    make_ledger(tmp_path / "run", one_factor(), lambda *_: make_result(0.5))
+    with Path("/dev/full").open("w") as full, command(*words, stdout=full, stderr=subprocess.PIPE) as running:
+        _, err = running.communicate()
+    assert running.returncode == ExitCode.OUTPUT_ERROR
+    assert err == "ablate: output cannot be written: [Errno 28] No space left on device\n"
 
 
 def test_check_shows_the_plan_and_writes_nothing(capsys, tmp_path):

@@ -16,6 +16,7 @@ def test_numbers_stay_as_they_are():
         "SOME_FAILED": 1,
         "WRONG_INPUT": 2,
         "CLAIM_NOT_MET": 3,
+        "OUTPUT_ERROR": 74,
         "CHECKPOINTED": 75,
         "INTERRUPTED": 130,
     }
