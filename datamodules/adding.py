@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datamodules.argument_checks import check_integer
+from ablation_suite.argument_checks import check_integer
 from datamodules.in_memory import BatchSize
 from datamodules.splits import Size
 from datamodules.tensors import TensorDataModule

@@ -8,7 +8,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from datamodules.argument_checks import check_batch_size, check_integer
+from ablation_suite.argument_checks import check_integer, is_integer
 from datamodules.batches import Batches
 from datamodules.splits import Split
 
@@ -45,7 +45,8 @@ class InMemoryDataModule(LightningDataModule):
     def __init__(self, *, batch_size: BatchSize, seed: int | None, eval_batch_size: int) -> None:
         super().__init__()
         owner = type(self).__name__
-        check_batch_size(owner, "batch_size", batch_size)
+        if batch_size != "all" and not is_integer(batch_size, minimum=1):
+            raise ValueError(f"{owner}: batch_size is {batch_size!r}; accepted: an integer of at least 1, or 'all'")
         check_integer(owner, "eval_batch_size", eval_batch_size, minimum=1)
         if seed is not None:
             check_integer(owner, "seed", seed, minimum=0)

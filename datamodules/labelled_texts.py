@@ -10,7 +10,7 @@ from unicodedata import normalize
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodules.argument_checks import did_you_mean
+from ablation_suite.argument_checks import did_you_mean
 
 PARTS = ("train", "val", "test")
 MOST_EMPTY = 0.01

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from datamodules.argument_checks import check_choice
+from ablation_suite.argument_checks import check_choice
 from datamodules.hub_texts import Named, read_named
 from datamodules.labelled_texts import LabelledTexts
 from datamodules.text_files import Column, Format, Table, check_table, files_of, read_files

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datamodules.argument_checks import check_integer
+from ablation_suite.argument_checks import check_integer
 from datamodules.images import ImageDataModule
 from datamodules.in_memory import BatchSize
 from datamodules.splits import Size

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datamodules.argument_checks import check_integer
+from ablation_suite.argument_checks import check_integer, is_integer
 from datamodules.streams import Stream, permutation
 
 Size = int | float
@@ -169,7 +169,7 @@ def check_folds(
         check_integer(owner, "folds", folds, minimum=2)
         if train_size is not None or test_size is not None:
             raise ValueError(f"{owner}: folds is {folds}, so the fold tests; train_size and test_size must be null")
-    if fold is not None and (folds is None or isinstance(fold, bool) or not 0 <= fold < folds):
+    if fold is not None and (folds is None or not is_integer(fold, minimum=0) or fold >= folds):
         raise ValueError(f"{owner}: fold is {fold!r} and folds is {folds!r}; accepted: from 0 up to folds - 1")
 
 
@@ -203,7 +203,7 @@ def check_size(owner: str, name: str, size: object) -> None:
     Traceback (most recent call last):
     ValueError: Digits: val_size is 1.5; accepted: a number of examples, 0 for none, or a fraction of the pool betw...
     """
-    if isinstance(size, int) and not isinstance(size, bool) and size >= (1 if name == "train_size" else 0):
+    if is_integer(size, minimum=1 if name == "train_size" else 0):
         return
     if isinstance(size, float) and (0 < size < 1 or (size > 1 and size.is_integer())):
         return  # whole ones too: typing may swap int | float, and parsers then make 400.0 of 400

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from datamodules.argument_checks import check_integer
+from ablation_suite.argument_checks import check_integer
 from datamodules.labelled_texts import LabelledTexts
 from datamodules.synthetic_reviews import synthetic_reviews
 from datamodules.texts import TextDataModule

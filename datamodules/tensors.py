@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from datamodules.argument_checks import check_integer
+from ablation_suite.argument_checks import check_integer
 from datamodules.batches import Batches
 from datamodules.in_memory import Batch, BatchSize, InMemoryDataModule, TensorExamples
 from datamodules.splits import Size, Split, check_folds, draw_fold, draw_split, which_fold

@@ -14,7 +14,7 @@ from hashlib import file_digest
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from datamodules.argument_checks import check_choice, did_you_mean
+from ablation_suite.argument_checks import check_choice, did_you_mean
 from datamodules.labelled_texts import PARTS, LabelledTexts, Row, labelled
 
 Format = Literal["auto", "tsv", "csv", "jsonl", "parquet", "lines"]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from datamodules.argument_checks import check_choice, check_integer
+from ablation_suite.argument_checks import check_choice, check_integer
 from datamodules.in_memory import Batch, BatchSize, InMemoryDataModule, TensorExamples
 from datamodules.labelled_texts import LabelledTexts
 from datamodules.representations import (

@@ -5,7 +5,7 @@ from typing import Literal, get_args
 
 from torch import nn
 
-from lit_models.argument_checks import check_choice
+from ablation_suite.argument_checks import check_choice
 
 Activation = Literal["identity", "sigmoid", "tanh", "relu", "leaky_relu", "prelu", "elu", "gelu", "silu"]
 

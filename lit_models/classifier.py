@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 
-from lit_models.argument_checks import check_choice, check_known
+from ablation_suite.argument_checks import check_choice, check_known
 from lit_models.losses import Loss, classification_loss, loss_weights
 from lit_models.metrics import accuracy, auroc, f1
 from lit_models.network import Batch, MakeLayers, Network, Outputs, Split

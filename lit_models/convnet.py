@@ -7,8 +7,8 @@ from typing import Any, ClassVar, Literal, get_args
 
 from torch import nn
 
+from ablation_suite.argument_checks import check_choice, check_integer, check_integers, check_rate, per_layer
 from lit_models.activations import Activation, make_activation
-from lit_models.argument_checks import check_choice, check_integer, check_integers, check_rate, per_layer
 from lit_models.classifier import Classifier
 from lit_models.initialisation import Init, initialise
 from lit_models.input_kinds import Reads

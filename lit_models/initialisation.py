@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
 
-from lit_models.argument_checks import check_choice
+from ablation_suite.argument_checks import check_choice
 from lit_models.recurrence import Recurrence
 
 Init = Literal["default", "normal", "xavier", "xavier_uniform", "xavier_normal", "he", "he_uniform", "he_normal"]

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 from torch import Tensor
 from torch.nn import functional
 
-from lit_models.argument_checks import check_choice
+from ablation_suite.argument_checks import check_choice, check_positive
 
 Loss = Literal["cross_entropy", "nll", "mse", "l1", "bce"]
 RegressionLoss = Literal["mse", "l1", "huber"]
@@ -30,7 +30,7 @@ def loss_weights(owner: str, loss: str | Mapping[Any, float], accepted: object) 
     ({'mse': 1.0}, {'cross_entropy': 0.7, 'mse': 0.3})
     >>> loss_weights("MLP", {"cross_entropy": -1}, Loss)
     Traceback (most recent call last):
-    ValueError: MLP: loss.cross_entropy is -1; accepted: a weight above 0
+    ValueError: MLP: loss.cross_entropy is -1; accepted: a number above 0
     """
     weights = {loss: 1.0} if isinstance(loss, str) else dict(loss)
     if not weights:
@@ -39,8 +39,7 @@ def loss_weights(owner: str, loss: str | Mapping[Any, float], accepted: object) 
         )
     for name, weight in weights.items():
         check_choice(owner, "loss", name, get_args(accepted))
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < float("inf"):
-            raise ValueError(f"{owner}: loss.{name} is {weight!r}; accepted: a weight above 0")
+        check_positive(owner, f"loss.{name}", weight)
     return {name: float(weight) for name, weight in weights.items()}
 
 

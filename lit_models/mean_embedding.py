@@ -7,8 +7,8 @@ from typing import Any, ClassVar, get_args
 
 from torch import Tensor, nn
 
+from ablation_suite.argument_checks import check_choice, check_integer, check_integers, check_rate
 from lit_models.activations import Activation
-from lit_models.argument_checks import check_choice, check_integer, check_integers, check_rate
 from lit_models.classifier import Classifier
 from lit_models.embedding import word_vectors
 from lit_models.initialisation import Init

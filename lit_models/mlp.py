@@ -9,14 +9,14 @@ from typing import Any, ClassVar, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from lit_models.activations import Activation, make_activation
-from lit_models.argument_checks import (
+from ablation_suite.argument_checks import (
     check_choice,
     check_integer,
     check_integers,
     check_positive,
     check_rate,
 )
+from lit_models.activations import Activation, make_activation
 from lit_models.classifier import Classifier
 from lit_models.initialisation import Init, initialise
 from lit_models.input_kinds import Reads

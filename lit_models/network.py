@@ -12,7 +12,7 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
-from lit_models.argument_checks import check_integer, check_integers, check_penalty
+from ablation_suite.argument_checks import check_integer, check_integers, check_penalty
 from lit_models.input_kinds import Reads, check_inputs
 
 MakeLayers = Callable[..., nn.Module]

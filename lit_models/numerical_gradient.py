@@ -11,8 +11,8 @@ import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 
+from ablation_suite.argument_checks import check_choice
 from lit_models.activations import Activation
-from lit_models.argument_checks import check_choice
 from lit_models.classifier import Head
 from lit_models.initialisation import Init
 from lit_models.mlp import MLP

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, get_args
 
 from torch import nn
 
-from lit_models.argument_checks import check_choice
+from ablation_suite.argument_checks import check_choice
 from lit_models.classifier import Classifier
 from lit_models.initialisation import Init, initialise
 from lit_models.input_kinds import Reads

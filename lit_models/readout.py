@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from lit_models.argument_checks import check_choice, check_integer, check_rate
+from ablation_suite.argument_checks import check_choice, check_integer, check_rate
 from lit_models.initialisation import Init, initialise
 from lit_models.recurrence import Cell, Recurrence
 

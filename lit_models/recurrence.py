@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lit_models.argument_checks import check_choice, check_integer, check_rate
+from ablation_suite.argument_checks import check_choice, check_integer, check_rate
 
 Cell = Literal["rnn", "lstm", "gru"]
 State = tuple[Tensor, ...]

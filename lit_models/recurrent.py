@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from lit_models.argument_checks import check_integer
+from ablation_suite.argument_checks import check_integer
 from lit_models.classifier import Classifier
 from lit_models.embedding import word_vectors
 from lit_models.initialisation import Init

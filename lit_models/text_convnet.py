@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lit_models.argument_checks import check_choice, check_integer, check_integers, check_rate
+from ablation_suite.argument_checks import check_choice, check_integer, check_integers, check_rate
 from lit_models.classifier import Classifier
 from lit_models.embedding import word_vectors
 from lit_models.initialisation import Init, initialise

@@ -133,9 +133,9 @@ def test_losses_of_numbers_run_on_rows_and_columns_of_copies_that_share_a_target
     [
         ("mes", "MLP: loss is 'mes'; accepted: 'cross_entropy', 'nll', 'mse', 'l1', 'bce'; did you mean 'mse'?"),
         ({}, "MLP: loss is {}; accepted: 'cross_entropy', 'nll', 'mse', 'l1', 'bce', or weights of them"),
-        ({"mse": 0}, "MLP: loss.mse is 0; accepted: a weight above 0"),
-        ({"mse": True}, "MLP: loss.mse is True; accepted: a weight above 0"),
-        ({"mse": float("inf")}, "MLP: loss.mse is inf; accepted: a weight above 0"),
+        ({"mse": 0}, "MLP: loss.mse is 0; accepted: a number above 0"),
+        ({"mse": True}, "MLP: loss.mse is True; accepted: a number above 0"),
+        ({"mse": float("inf")}, "MLP: loss.mse is inf; accepted: a number above 0"),
         ({"huber": 1.0}, "MLP: loss is 'huber'; accepted: 'cross_entropy', 'nll', 'mse', 'l1', 'bce'"),
     ],
 )

@@ -1,10 +1,13 @@
-"""Checks on the arguments of networks; a message says which class and argument, what was found, what is accepted.
+"""Checks on the arguments of networks and data modules. A message names class and argument, and lists what is accepted.
 
-jsonargparse checks types in configurations; these checks add the ranges, and both for networks made in Python.
+jsonargparse checks types in configurations. These checks add ranges, and both for objects made in Python. They are here
+because lit_models and datamodules import nothing else of the suite, and not each other.
 """
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from math import isfinite
+from typing import TypeGuard
 
 
 def check_choice(owner: str, name: str, value: object, accepted: Sequence[str]) -> None:
@@ -17,11 +20,9 @@ def check_choice(owner: str, name: str, value: object, accepted: Sequence[str]) 
     Traceback (most recent call last):
     ValueError: MLP: activation is 'rleu'; accepted: 'relu', 'tanh'; did you mean 'relu'?
     """
-    if value in accepted:
-        return
-    nearest = get_close_matches(str(value).lower(), accepted, n=1)
-    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-    raise ValueError(f"{owner}: {name} is {value!r}; accepted: {', '.join(map(repr, accepted))}{hint}")
+    if value not in accepted:
+        choices = ", ".join(map(repr, accepted))
+        raise ValueError(f"{owner}: {name} is {value!r}; accepted: {choices}{did_you_mean(value, accepted)}")
 
 
 def check_integer(owner: str, name: str, value: object, minimum: int = 1) -> None:
@@ -34,7 +35,7 @@ def check_integer(owner: str, name: str, value: object, minimum: int = 1) -> Non
     Traceback (most recent call last):
     ValueError: ConvNet: pool_size is 0; accepted: an integer of at least 1
     """
-    if not _is_integer(value, minimum):
+    if not is_integer(value, minimum):
         raise ValueError(f"{owner}: {name} is {value!r}; accepted: an integer of at least {minimum}")
 
 
@@ -48,7 +49,7 @@ def check_integers(owner: str, name: str, values: object) -> None:
     Traceback (most recent call last):
     ValueError: MLP: hidden is [128, 0]; accepted: a list of integers, each at least 1
     """
-    if not isinstance(values, list | tuple) or not all(_is_integer(value, 1) for value in values):
+    if not isinstance(values, list | tuple) or not all(is_integer(value, 1) for value in values):
         raise ValueError(f"{owner}: {name} is {values!r}; accepted: a list of integers, each at least 1")
 
 
@@ -62,7 +63,7 @@ def check_rate(owner: str, name: str, value: object) -> None:
     Traceback (most recent call last):
     ValueError: MLP: dropout is 1.0; accepted: a number from 0 up to, not including, 1
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+    if not (_is_finite(value) and 0 <= value < 1):
         raise ValueError(f"{owner}: {name} is {value!r}; accepted: a number from 0 up to, not including, 1")
 
 
@@ -76,7 +77,7 @@ def check_positive(owner: str, name: str, value: object) -> None:
     Traceback (most recent call last):
     ValueError: MLP: pretraining_lr is 0; accepted: a number above 0
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+    if not (_is_finite(value) and value > 0):
         raise ValueError(f"{owner}: {name} is {value!r}; accepted: a number above 0")
 
 
@@ -92,9 +93,7 @@ def check_known(owner: str, given: Iterable[str], accepted: Sequence[str]) -> No
     """
     for name in given:
         if name not in accepted:
-            nearest = get_close_matches(name, accepted, n=1)
-            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-            raise TypeError(f"{owner}: there is no argument {name!r}{hint}")
+            raise TypeError(f"{owner}: there is no argument {name!r}{did_you_mean(name, accepted)}")
 
 
 def check_penalty(owner: str, name: str, value: object) -> None:
@@ -107,9 +106,7 @@ def check_penalty(owner: str, name: str, value: object) -> None:
     Traceback (most recent call last):
     ValueError: MLP: l1 is -0.1; accepted: a number of at least 0, or None for no penalty
     """
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+    if value is not None and not (_is_finite(value) and value >= 0):
         raise ValueError(f"{owner}: {name} is {value!r}; accepted: a number of at least 0, or None for no penalty")
 
 
@@ -126,7 +123,7 @@ def per_layer(owner: str, name: str, value: int | Sequence[int], num_layers: int
     ValueError: ConvNet: kernel_size is [5, 3]; accepted: an integer of at least 1, or a list of 3, one for each layer
     """
     values = (value,) * num_layers if isinstance(value, int) else tuple(value) if isinstance(value, Sequence) else None
-    if values is None or len(values) != num_layers or not all(_is_integer(each, minimum) for each in values):
+    if values is None or len(values) != num_layers or not all(is_integer(each, minimum) for each in values):
         raise ValueError(
             f"{owner}: {name} is {value!r}; accepted: an integer of at least {minimum}, "
             f"or a list of {num_layers}, one for each layer"
@@ -134,5 +131,21 @@ def per_layer(owner: str, name: str, value: int | Sequence[int], num_layers: int
     return values
 
 
-def _is_integer(value: object, minimum: int) -> bool:
+def did_you_mean(value: object, accepted: Sequence[str]) -> str:
+    """Return the end of a message with the nearest match, whatever its case; empty if none is near.
+
+    >>> did_you_mean("revew", ["Review", "Liked"])
+    "; did you mean 'Review'?"
+    """
+    by_lower_case = {each.lower(): each for each in accepted}
+    nearest = get_close_matches(str(value).lower(), by_lower_case, n=1)
+    return f"; did you mean {by_lower_case[nearest[0]]!r}?" if nearest else ""
+
+
+def is_integer(value: object, minimum: int) -> bool:
+    """Return True for an integer of at least `minimum`; True and False are none."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= minimum
+
+
+def _is_finite(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
