@@ -5,7 +5,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -46,28 +46,20 @@ def study_of(arguments: argparse.Namespace) -> "Study":
     """The study that the arguments of `add_study` name."""
     from experiments.study.parse import load_study
 
-    return load_study(arguments.study, seeds=arguments.seeds, changes=changes_of(arguments))
+    return load_study(arguments.study, seeds=arguments.seeds, changes=parse_changes(arguments.changes))
 
 
-def changes_of(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What --set changes: dotted keys and their values."""
+def parse_changes(texts: Sequence[str]) -> dict[str, Any]:
+    """Parse the values of --set, each KEY=VALUE, into dotted keys and their values."""
     from experiments.study.parse import parse_yaml
 
     changes = {}
-    for change in arguments.changes:
+    for change in texts:
         key, equals, value = change.partition("=")
         if not equals or not key:
             raise InputError(f"--set {change}: write KEY=VALUE, as in --set trainer.max_epochs=2")
         changes[key.strip()] = parse_yaml(value, f"--set {key}")
     return changes
-
-
-def use_data_dir(arguments: argparse.Namespace) -> None:
-    """Let data modules find their data where --data-dir says."""
-    if arguments.data_dir is not None:
-        if not arguments.data_dir.is_dir():
-            raise InputError(f"--data-dir {arguments.data_dir}: is not a folder")
-        os.environ["ABLATE_DATA_DIR"] = str(arguments.data_dir.absolute())
 
 
 def make_console() -> "Console":

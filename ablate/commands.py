@@ -17,13 +17,12 @@ from .arguments import (
     add_study,
     make_console,
     study_of,
-    use_data_dir,
 )
 from .catalogue import add_catalogue
 from .exit_codes import ExitCode, exit_code_text
 from .gradcheck import add_gradcheck
 from .run import add_run, print_report_of
-from .wandb import add_mirror, add_wandb, mirror_of
+from .wandb import add_mirror, add_wandb, make_mirror, read_wandb_options
 
 if TYPE_CHECKING:
     from experiments.ledger.ledger import Ledger
@@ -88,7 +87,8 @@ def _interrupt(number: int, frame: Any) -> NoReturn:  # noqa: ARG001 -- the form
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from experiments.execution.run import grouped, make_runner, plan
+    from experiments.execution.options import RunOptions
+    from experiments.execution.run import data_folder, grouped, make_runner, plan
     from experiments.ledger.study_folder import check_folder
     from reports import planning_lines
 
@@ -98,10 +98,10 @@ def _check(arguments: argparse.Namespace) -> int:
     can_find = planning_lines(study, arguments.pilot)  # before the seconds that the plan takes: a wrong pilot is told
     if arguments.out is not None:
         check_folder(arguments.out, study)
-    use_data_dir(arguments)
-    with make_runner("inline", study) as runner:
+    options = RunOptions(runner="inline", data_dir=arguments.data_dir)
+    with data_folder(options.data_dir), make_runner(options, [study]) as runner:
         planned = plan(study, runner)
-        groups = grouped(planned.trials, runner, "auto")
+        groups = grouped(planned.trials, runner, options.fuse)
     console = make_console()
     print_plan(study, groups, planned.notes, console)
     for line in can_find:
@@ -115,16 +115,12 @@ def _trial(arguments: argparse.Namespace) -> int:
     from .output import outcome_text
 
     study = study_of(arguments)
-    use_data_dir(arguments)
     console = make_console()
     directory = arguments.out or Path("runs") / study.name
-    mirror = None
-    if arguments.wandb != "off":
-        mirror = mirror_of(arguments, study, directory, console, is_one_of_many=True)
-    with contextlib.nullcontext() if mirror is None else mirror:
-        if mirror is not None:
-            mirror.wait_until_ready()
-        outcome = run_trial(study, arguments.trial, directory, sinks=[] if mirror is None else [mirror])
+    mirror = make_mirror(read_wandb_options(arguments), study, directory, console, is_one_of_many=True)
+    sinks = [] if mirror is None else [mirror]
+    with mirror or contextlib.nullcontext():
+        outcome = run_trial(study, arguments.trial, directory, data_dir=arguments.data_dir, sinks=sinks)
         console.print(outcome_text(outcome, study.metric.name), markup=False, emoji=False, soft_wrap=True)
     return ExitCode.SOME_FAILED if outcome.has_failed else ExitCode.DONE
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.gradients.check_gradients import NUM_ENTRIES, TOLERANCE
 
-from .arguments import add_study, make_console, quiet_imports, study_of, use_data_dir
+from .arguments import add_study, make_console, quiet_imports, study_of
 from .exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -44,16 +44,17 @@ def add_gradcheck(commands: Any) -> None:
 
 def _gradcheck(arguments: argparse.Namespace) -> int:
     with quiet_imports():
+        from experiments.execution.run import data_folder
         from experiments.execution.run_trial import find_trial
         from experiments.gradients import check_trial
         from experiments.gradients.trial_start import start_of  # noqa: F401 -- with it torch and lightning, which take seconds
         from experiments.planning.plan import plan_trials
 
     study = study_of(arguments)
-    use_data_dir(arguments)
-    trials = plan_trials(study)
-    trial = trials[0] if arguments.trial is None else find_trial(trials, arguments.trial, study)
-    check = check_trial(trial, num_entries=arguments.entries, tolerance=arguments.tolerance)
+    with data_folder(arguments.data_dir):
+        trials = plan_trials(study)
+        trial = trials[0] if arguments.trial is None else find_trial(trials, arguments.trial, study)
+        check = check_trial(trial, num_entries=arguments.entries, tolerance=arguments.tolerance)
     print_check(check, str(trial), make_console())
     return ExitCode.DONE if check.agrees else ExitCode.SOME_FAILED
 

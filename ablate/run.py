@@ -3,65 +3,100 @@
 import argparse
 import contextlib
 import functools
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.errors import InputError, StudyError
+from experiments.execution.options import FUSE, RUNNERS, RunOptions
+from experiments.execution.run import Outcome, data_folder, make_runner, run, run_on
+from experiments.execution.sinks import Sink
+from experiments.ledger.study_folder import LEDGER, check_folder
+from experiments.study.parse import load_study
 from experiments.trials.trial import TrialStatus
 
-from .arguments import add_changes, changes_of, make_console, study_of, use_data_dir
+from .arguments import add_changes, make_console, parse_changes, study_of
 from .catalogue import print_index
 from .exit_codes import ExitCode
-from .wandb import add_mirror, mirror_of, print_mirrored
+from .wandb import WandbOptions, add_mirror, make_mirror, print_mirrored, read_wandb_options
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from experiments.execution.driver import Patience
-    from experiments.execution.run import Outcome
     from experiments.execution.run_all import Job
     from experiments.study.catalogue import Entry
     from experiments.study.study import Study
 
 _FAILURES_SHOWN = 3
-_LONGEST_TIMEOUT = 100_000_000  # seconds: three years; what waits for events takes no more
+_DEFAULTS = RunOptions()
 
 
 def add_run(commands: Any) -> None:
     """Add the command `run` to what `add_subparsers` of the command's parser gave."""
-    run = commands.add_parser("run", help="train what a study, or all shipped ones, still lack, then report")
-    run.add_argument("study", nargs="?", metavar="STUDY", help="a name of `ablate list`, or the path of a YAML file")
-    run.add_argument("--all", action="store_true", help="all shipped studies instead, in order of cost")
-    run.add_argument("--chapter", metavar="NAME", help="with --all: only the studies of this chapter")
-    run.add_argument(
+    parser = commands.add_parser("run", help="train what a study, or all shipped ones, still lack, then report")
+    parser.add_argument("study", nargs="?", metavar="STUDY", help="a name of `ablate list`, or the path of a YAML file")
+    parser.add_argument("--all", action="store_true", help="all shipped studies instead, in order of cost")
+    parser.add_argument("--chapter", metavar="NAME", help="with --all: only the studies of this chapter")
+    parser.add_argument(
         "--budget",
         metavar="TIME",
         help="with --all: leave out what does not fit, as in 90s, 30m or 2h; a study that has begun is finished",
     )
-    run.add_argument(
+    parser.add_argument(
         "--out",
         type=Path,
         metavar="DIR",
         help="the study's folder (default: runs/<study>); with --all the folder of their folders (default: runs)",
     )
-    add_changes(run)
-    run.add_argument("--runner", default="local", choices=["inline", "local", "ray"], help="default: %(default)s")
-    run.add_argument("--workers", type=int, metavar="N", help="worker processes (default: one a GPU, or one a core)")
-    run.add_argument(
+    add_changes(parser)
+    parser.add_argument("--runner", default=_DEFAULTS.runner, choices=RUNNERS, help="default: %(default)s")
+    parser.add_argument("--workers", type=int, metavar="N", help="worker processes (default: one a GPU, or one a core)")
+    parser.add_argument(
         "--address",
         metavar="HOST:PORT",
         help="of a Ray cluster's head, or auto (default: $RAY_ADDRESS, else Ray is started on this machine)",
     )
-    run.add_argument(
+    parser.add_argument(
         "--fuse",
-        default="auto",
-        choices=["auto", "always", "never"],
+        default=_DEFAULTS.fuse,
+        choices=FUSE,
         help="train trials that are built alike in one loop; always: an error where one is not (default: %(default)s)",
     )
-    _add_patience(run)
-    add_mirror(run, "show trials in Weights & Biases while they train")
-    run.set_defaults(command=_run, continues=True)
+    parser.add_argument(
+        "--devices",
+        metavar="LIST",
+        help="GPUs as torch counts them, or UUIDs, as in 0,2,3; without GPUs, cores (default: all)",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        metavar="SECONDS",
+        help="how long a trial may train before it has failed; trials that are trained together have theirs together",
+    )
+    parser.add_argument(
+        "--retries",
+        type=int,
+        default=_DEFAULTS.num_retries,
+        metavar="N",
+        help="train again, up to so often, what was lost with its worker (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--retry-errors", action="store_true", help="also train again, as often, what the trial's own code raised in"
+    )
+    parser.add_argument("--wait", action="store_true", help="wait while another command uses the folder")
+    add_mirror(parser, "show trials in Weights & Biases while they train")
+    parser.set_defaults(command=_run, continues=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Session:
+    """Settings that all studies of one command share."""
+
+    options: RunOptions
+    wandb: WandbOptions
+    console: "Console"
 
 
 def print_report_of(directory: Path, console: "Console") -> None:
@@ -72,66 +107,61 @@ def print_report_of(directory: Path, console: "Console") -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    session = _Session(
+        options=RunOptions(
+            runner=arguments.runner,
+            num_slots=arguments.workers,
+            address=arguments.address,
+            devices=None if arguments.devices is None else [name.strip() for name in arguments.devices.split(",")],
+            fuse=arguments.fuse,
+            data_dir=arguments.data_dir,
+            timeout_seconds=arguments.timeout,
+            num_retries=arguments.retries,
+            retry_errors=arguments.retry_errors,
+            wait_for_folder=arguments.wait,
+        ),
+        wandb=read_wandb_options(arguments),
+        console=make_console(),
+    )
     if arguments.all:
-        return _run_all(arguments)
+        if arguments.study is not None:
+            raise InputError(f"{arguments.study} and --all: give one of them")
+        if session.wandb.group is not None:
+            raise InputError(f"--wandb-group {session.wandb.group}: with --all, the runs of each study are a group")
+        from experiments.execution.run_all import parse_budget
+
+        budget_seconds = None if arguments.budget is None else parse_budget(arguments.budget)
+        loaded, refused = _load_all(arguments.chapter, arguments.seeds, parse_changes(arguments.changes))
+        return _run_all(loaded, refused, arguments.out or Path("runs"), budget_seconds, session)
     if arguments.study is None:
         raise InputError("name a study, as in `ablate run quickstart` (`ablate list` has them), or give --all")
     for name in ("chapter", "budget"):
         if (value := getattr(arguments, name)) is not None:
             raise InputError(f"--{name} {value}: is for --all; {arguments.study} is one study")
-    from experiments.execution.run import run
-
     study = study_of(arguments)
-    use_data_dir(arguments)
     directory = arguments.out or Path("runs") / study.name
-    patience = _patience(arguments)
-    console = make_console()
-
-    def train(sinks: list[Any], meanwhile: Callable[[], None]) -> "Outcome":
-        return run(
-            study,
-            directory,
-            runner=arguments.runner,
-            workers=arguments.workers,
-            address=arguments.address,
-            devices=_devices(arguments),
-            fuse=arguments.fuse,
-            patience=patience,
-            wait=_wait(arguments, console),
-            sinks=sinks,
-            meanwhile=meanwhile,
-        )
-
-    return (
-        ExitCode.SOME_FAILED
-        if _trained(arguments, study, directory, train, console).counts[TrialStatus.FAILED]
-        else ExitCode.DONE
-    )
+    outcome = _train_and_report(study, directory, functools.partial(run, study, directory, session.options), session)
+    return ExitCode.SOME_FAILED if outcome.counts[TrialStatus.FAILED] else ExitCode.DONE
 
 
-def _trained(
-    arguments: argparse.Namespace,
+def _train_and_report(
     study: "Study",
     directory: Path,
-    train: Callable[[list[Any], Callable[[], None]], "Outcome"],
-    console: "Console",
+    train: Callable[[Sequence[Sink]], Outcome],
+    session: _Session,
     doing: str | None = None,
-) -> "Outcome":
+) -> Outcome:
     """Train one study with everything that watches it, and report."""
     from experiments.execution.progress import ProgressSink
 
-    mirror = None if arguments.wandb == "off" else mirror_of(arguments, study, directory, console)
-
-    def meanwhile() -> None:
-        if mirror is not None:
-            mirror.wait_until_ready()
-        _import_reports()
-
-    with contextlib.nullcontext() if mirror is None else mirror:
-        if mirror is not None and (arguments.runner == "inline" or doing is not None):
-            mirror.wait_until_ready()
-        with ProgressSink(console, study.metric.name, doing, study.claims) as progress:
-            outcome = train([progress] if mirror is None else [progress, mirror], meanwhile)
+    console = session.console
+    mirror = make_mirror(session.wandb, study, directory, console)
+    with mirror or contextlib.nullcontext():
+        with (
+            _importing_reports(session.options),
+            ProgressSink(console, study.metric.name, doing, study.claims) as progress,
+        ):
+            outcome = train([progress] if mirror is None else [progress, mirror])
         if outcome.num_trained == 0:
             console.print("nothing to train: every trial of this plan has ended")
         _print_failures(progress.failures, outcome, console)
@@ -144,6 +174,30 @@ def _trained(
     if mirror is not None:
         print_mirrored(mirror, directory, dict(outcome.counts), console)
     return outcome
+
+
+@contextlib.contextmanager
+def _importing_reports(options: RunOptions) -> Iterator[None]:
+    """Import the modules of the report in a thread, while the workers import torch.
+
+    The inline runner imports torch in this process, where a second thread of imports would gain nothing.
+    """
+    if options.runner == "inline":
+        yield
+        return
+    thread = threading.Thread(target=_import_reports, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()  # also after an error: the interpreter cannot exit safely within the import of a C extension
+
+
+def _import_reports() -> None:
+    with contextlib.suppress(Exception):  # the report raises it again
+        from reports import import_libraries
+
+        import_libraries()
 
 
 def _print_failures(failures: list[tuple[Any, str]], outcome: "Outcome", console: "Console") -> None:
@@ -165,79 +219,20 @@ def _print_failures(failures: list[tuple[Any, str]], outcome: "Outcome", console
 # ---- all studies ---------------------------------------------------------------------------------------------------
 
 
-def _run_all(arguments: argparse.Namespace) -> int:
-    from experiments.execution.run import make_runner, run_on
-    from experiments.execution.run_all import (
-        NOT_FINISHED,
-        WITH_FAILED,
-        by_cost,
-        job_of,
-        parse_budget,
-        run_all,
-        summary_lines,
-    )
-    from experiments.ledger.study_folder import check_folder
+def _load_all(
+    chapter: str | None, seeds: int | None, changes: Mapping[str, Any]
+) -> tuple[list[tuple["Entry", "Study"]], list[str]]:
+    """Load the shipped studies, and return a line for each that cannot take these changes.
+
+    Raises:
+        StudyError: none of them can.
+    """
     from experiments.study.catalogue import catalogue, in_chapter
 
-    if arguments.study is not None:
-        raise InputError(f"{arguments.study} and --all: give one of them")
-    if arguments.wandb_group is not None:
-        raise InputError(f"--wandb-group {arguments.wandb_group}: with --all, the runs of each study are a group")
-    budget = None if arguments.budget is None else parse_budget(arguments.budget)
-    entries = in_chapter(catalogue(), arguments.chapter)
-    patience = _patience(arguments)
-    use_data_dir(arguments)
-    parent = _parent(arguments)
-    console = make_console()
-    tell = functools.partial(console.print, markup=False, emoji=False, highlight=False, soft_wrap=True)
-    loaded, refused = _load_all(arguments, entries)
-    jobs = by_cost(job_of(entry, study, parent / study.name) for entry, study in loaded)
-    if arguments.wandb != "off":
-        mirror_of(arguments, jobs[0].study, jobs[0].directory, console)  # what is wrong with W&B is told once, now
-    with make_runner(
-        arguments.runner, [job.study for job in jobs], arguments.workers, _devices(arguments), arguments.address
-    ) as places:
-        _make(parent)
-        _print_begin(jobs, budget, tell)
-        if arguments.runner != "inline":
-            _import_reports()
-
-        def train(job: "Job") -> "Outcome":
-            check_folder(job.directory, job.study)
-
-            def on_places(sinks: list[Any], meanwhile: Callable[[], None]) -> "Outcome":  # noqa: ARG001 -- done above
-                return run_on(
-                    places,
-                    job.study,
-                    job.directory,
-                    fuse=arguments.fuse,
-                    patience=patience,
-                    wait=_wait(arguments, console),
-                    sinks=sinks,
-                )
-
-            return _trained(arguments, job.study, job.directory, on_places, console, "planning")
-
-        ended = run_all(jobs, train, tell, after=functools.partial(_write_index, parent), budget_seconds=budget)
-    tell("")
-    for line in [*summary_lines(ended), *refused]:
-        tell(line)
-    print_index(parent, console)
-    has_failed = refused or any(each.state in {WITH_FAILED, NOT_FINISHED} for each in ended)
-    return ExitCode.SOME_FAILED if has_failed else ExitCode.DONE
-
-
-def _load_all(
-    arguments: argparse.Namespace, entries: "Sequence[Entry]"
-) -> tuple[list[tuple["Entry", "Study"]], list[str]]:
-    """The studies, changed as the options say, and a line for each that cannot be; an error where that is all."""
-    from experiments.study.parse import load_study
-
-    changes = changes_of(arguments)
     loaded, refused, errors = [], [], []
-    for entry in entries:
+    for entry in in_chapter(catalogue(), chapter):
         try:
-            loaded.append((entry, load_study(entry.name, seeds=arguments.seeds, changes=changes)))
+            loaded.append((entry, load_study(entry.name, seeds=seeds, changes=changes)))
         except StudyError as error:
             errors.append(error)
             refused.append(f"- {entry.name} (could not be begun): {str(error).splitlines()[-1]}")
@@ -246,16 +241,44 @@ def _load_all(
     return loaded, refused
 
 
-def _parent(arguments: argparse.Namespace) -> Path:
-    """The folder of the studies' folders."""
-    from experiments.ledger.study_folder import LEDGER
+def _run_all(
+    loaded: "Sequence[tuple[Entry, Study]]",
+    refused: Sequence[str],
+    parent: Path,
+    budget_seconds: float | None,
+    session: _Session,
+) -> int:
+    from experiments.execution.run_all import NOT_FINISHED, WITH_FAILED, by_cost, job_of, run_all, summary_lines
 
-    parent: Path = arguments.out or Path("runs")
+    _check_parent(parent)
+    options, console = session.options, session.console
+    tell = functools.partial(console.print, markup=False, emoji=False, highlight=False, soft_wrap=True)
+    jobs = by_cost(job_of(entry, study, parent / study.name) for entry, study in loaded)
+    make_mirror(session.wandb, jobs[0].study, jobs[0].directory, console)  # what is wrong with W&B is told once, now
+    with data_folder(options.data_dir), make_runner(options, [job.study for job in jobs]) as runner:
+        _make(parent)
+        _print_begin(jobs, budget_seconds, tell)
+
+        def train(job: "Job") -> Outcome:
+            check_folder(job.directory, job.study)
+            train_job = functools.partial(run_on, runner, job.study, job.directory, options)
+            return _train_and_report(job.study, job.directory, train_job, session, "planning")
+
+        ended = run_all(jobs, train, tell, after=functools.partial(_write_index, parent), budget_seconds=budget_seconds)
+    tell("")
+    for line in [*summary_lines(ended), *refused]:
+        tell(line)
+    print_index(parent, console)
+    has_failed = refused or any(each.state in {WITH_FAILED, NOT_FINISHED} for each in ended)
+    return ExitCode.SOME_FAILED if has_failed else ExitCode.DONE
+
+
+def _check_parent(parent: Path) -> None:
+    """Raise an InputError where the folder of the studies' folders is a file or a study's folder."""
     if parent.exists() and not parent.is_dir():
         raise InputError(f"--out {parent}: is a file; with --all it is the folder of the studies' folders")
     if (parent / LEDGER).exists():
         raise InputError(f"--out {parent}: is a study's folder; with --all it is the folder of the studies' folders")
-    return parent
 
 
 def _make(parent: Path) -> None:
@@ -282,59 +305,3 @@ def _write_index(parent: Path) -> None:
 
     with contextlib.suppress(InputError):
         write_index(parent)
-
-
-# ---- parts ---------------------------------------------------------------------------------------------------------
-
-
-def _patience(arguments: argparse.Namespace) -> "Patience":
-    from experiments.execution.driver import Patience
-
-    if arguments.timeout is not None and not 0 < arguments.timeout <= _LONGEST_TIMEOUT:
-        raise InputError(f"--timeout {arguments.timeout:g}: seconds above 0 are needed, {_LONGEST_TIMEOUT:,} at most")
-    if arguments.retries < 0:
-        raise InputError(f"--retries {arguments.retries}: 0 or more is needed")
-    return Patience(
-        timeout_seconds=arguments.timeout, num_retries=arguments.retries, retry_errors=arguments.retry_errors
-    )
-
-
-def _devices(arguments: argparse.Namespace) -> list[str] | None:
-    return None if arguments.devices is None else [name.strip() for name in arguments.devices.split(",")]
-
-
-def _wait(arguments: argparse.Namespace, console: "Console") -> Callable[[str], None] | None:
-    return (lambda line: console.print(line, markup=False, soft_wrap=True)) if arguments.wait else None
-
-
-def _import_reports() -> None:
-    """What the report at the end needs, now that there is time; what cannot be imported raises at the end, as ever."""
-    with contextlib.suppress(Exception):
-        from reports import import_libraries
-
-        import_libraries()
-
-
-def _add_patience(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--devices",
-        metavar="LIST",
-        help="GPUs as torch counts them, or UUIDs, as in 0,2,3; without GPUs, cores (default: all)",
-    )
-    parser.add_argument(
-        "--timeout",
-        type=float,
-        metavar="SECONDS",
-        help="how long a trial may train before it has failed; trials that are trained together have theirs together",
-    )
-    parser.add_argument(
-        "--retries",
-        type=int,
-        default=2,
-        metavar="N",
-        help="train again, up to so often, what was lost with its worker (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--retry-errors", action="store_true", help="also train again, as often, what the trial's own code raised in"
-    )
-    parser.add_argument("--wait", action="store_true", help="wait while another command uses the folder")

@@ -2,13 +2,11 @@
 
 import argparse
 import sys
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.trials.trial import TrialStatus, count_finished
-
-from .arguments import add_study, make_console, study_of, use_data_dir
+from .arguments import add_study, make_console, study_of
 from .exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -75,24 +73,57 @@ def add_place(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def mirror_of(
-    arguments: argparse.Namespace,
-    study: "Study",
-    directory: Path,
-    console: "Console",
-    *,
-    is_one_of_many: bool = False,
-) -> "WandbSink":
-    """What sends a study's trials to W&B while they train.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WandbOptions:
+    """Options of Weights & Biases; None means as last time for the folder, else a default.
+
+    mode: off, offline or online.
+    project, entity, group: destination of the runs.
+    """
+
+    mode: str | None
+    project: str | None
+    entity: str | None
+    group: str | None
+
+    def find_destination(self, directory: Path, study_name: str) -> "Place":
+        """Return the destination of a folder's runs.
+
+        Raises:
+            InputError: when W&B would refuse the project's name.
+        """
+        from reports.wandb import place_of
+
+        return place_of(
+            directory, study_name, mode=self.mode, project=self.project, entity=self.entity, group=self.group
+        )
+
+
+def read_wandb_options(arguments: argparse.Namespace) -> WandbOptions:
+    """Return the values of the options that `add_mirror` or `add_place` added."""
+    return WandbOptions(
+        mode=arguments.wandb,
+        project=arguments.wandb_project,
+        entity=arguments.wandb_entity,
+        group=arguments.wandb_group,
+    )
+
+
+def make_mirror(
+    options: WandbOptions, study: "Study", directory: Path, console: "Console", *, is_one_of_many: bool = False
+) -> "WandbSink | None":
+    """Make the sink that copies a study's trials to W&B while they train; None where W&B is off.
 
     Raises:
         InputError: when W&B would refuse the project's name, or wandb is absent or too old.
     """
+    if options.mode == "off":
+        return None
     from reports.wandb import WandbSink, check_installed
 
     check_installed()
-    place = _place(arguments, directory, study.name)
-    return WandbSink(directory, place, console, is_one_of_many=is_one_of_many)
+    destination = options.find_destination(directory, study.name)
+    return WandbSink(directory, destination, console, is_one_of_many=is_one_of_many)
 
 
 def print_mirrored(mirror: "WandbSink", directory: Path, counts: Mapping[TrialStatus, int], console: "Console") -> None:
@@ -119,11 +150,12 @@ def _push(arguments: argparse.Namespace) -> int:
     from reports.wandb import ONLINE, push
 
     console = make_console()
-    place = _place(arguments, arguments.directory, _study_name(arguments.directory))
-    pushed = push(arguments.directory, place)
+    directory = arguments.directory
+    place = read_wandb_options(arguments).find_destination(directory, _study_name(directory))
+    pushed = push(directory, place)
     total = sum(pushed.counts.values())
     ended = len(pushed.written) + pushed.num_there
-    where = pushed.url if place.mode == ONLINE and pushed.url else arguments.directory / "wandb"
+    where = pushed.url if place.mode == ONLINE and pushed.url else directory / "wandb"
     report = " and the report" if pushed.has_report else ""
     console.print(
         f"wrote {_runs(len(pushed.written))}{report}; {_runs(pushed.num_there)} there already, whole: {where}",
@@ -145,10 +177,11 @@ def _verify(arguments: argparse.Namespace) -> int:
     from reports.wandb import ONLINE, verify
 
     console = make_console()
-    place = _place(arguments, arguments.directory, _study_name(arguments.directory))
-    checked = verify(arguments.directory, place)
+    directory = arguments.directory
+    place = read_wandb_options(arguments).find_destination(directory, _study_name(directory))
+    checked = verify(directory, place)
     differ = [run for run in checked if run.difference is not None]
-    where = "on the server" if place.mode == ONLINE else f"in {arguments.directory / 'wandb'}"
+    where = "on the server" if place.mode == ONLINE else f"in {directory / 'wandb'}"
     console.print(
         f"{len(checked) - len(differ)} of {len(checked)} runs {where} agree with the ledger in rows, configuration "
         "and summary",
@@ -161,7 +194,7 @@ def _verify(arguments: argparse.Namespace) -> int:
         console.print(f"- and {len(differ) - _MOST_SHOWN} more")
     if differ:
         console.print(
-            f"`ablate wandb push {arguments.directory}` writes what is missing or differs", markup=False, soft_wrap=True
+            f"`ablate wandb push {directory}` writes what is missing or differs", markup=False, soft_wrap=True
         )
     return ExitCode.SOME_FAILED if differ else ExitCode.DONE
 
@@ -172,7 +205,7 @@ def _dashboard(arguments: argparse.Namespace) -> int:
     from reports.wandb.dashboard.build import dashboard_of, to_json
 
     report = build_report(arguments.directory)
-    place = _place(arguments, arguments.directory, report.study.name)
+    place = read_wandb_options(arguments).find_destination(arguments.directory, report.study.name)
     dashboard = dashboard_of(report, place)
     if arguments.dry_run:
         sys.stdout.write(to_json(dashboard))
@@ -186,7 +219,8 @@ def _dashboard(arguments: argparse.Namespace) -> int:
 
 
 def _sweep(arguments: argparse.Namespace) -> int:
-    from experiments.execution.run import make_runner, plan
+    from experiments.execution.options import RunOptions
+    from experiments.execution.run import data_folder, make_runner, plan
     from experiments.ledger.study_folder import check_folder, writing
     from reports.wandb import remember
     from reports.wandb.sweep import agent_command, sweep_text, write_sweep
@@ -194,9 +228,9 @@ def _sweep(arguments: argparse.Namespace) -> int:
     study = study_of(arguments)
     directory = arguments.out or Path("runs") / study.name
     check_folder(directory, study)
-    place = _place(arguments, directory, study.name)
-    use_data_dir(arguments)
-    with make_runner("inline", study) as runner:
+    place = read_wandb_options(arguments).find_destination(directory, study.name)
+    options = RunOptions(runner="inline", data_dir=arguments.data_dir)
+    with data_folder(options.data_dir), make_runner(options, [study]) as runner:
         planned = plan(study, runner)
     command = agent_command(
         arguments.study, directory, seeds=arguments.seeds, changes=arguments.changes, data_dir=arguments.data_dir
@@ -220,22 +254,10 @@ def _sweep(arguments: argparse.Namespace) -> int:
 
 def _study_name(directory: Path) -> str:
     from experiments.ledger.ledger import Ledger
+    from experiments.ledger.study_folder import LEDGER
 
-    with Ledger(directory / "ledger.sqlite", writable=False) as ledger:
+    with Ledger(directory / LEDGER, writable=False) as ledger:
         return ledger.study_name() or directory.name
-
-
-def _place(arguments: argparse.Namespace, directory: Path, study_name: str) -> "Place":
-    from reports.wandb import place_of
-
-    return place_of(
-        directory,
-        study_name,
-        mode=arguments.wandb,
-        project=arguments.wandb_project,
-        entity=arguments.wandb_entity,
-        group=arguments.wandb_group,
-    )
 
 
 def _runs(count: int) -> str:

@@ -23,7 +23,7 @@ from typing import Any, Self
 
 import psutil
 
-from experiments import Ledger, parse_study
+from experiments import Ledger, RunOptions, Sink, parse_study
 from experiments.execution.driver import Driver
 from experiments.execution.run import grouped, make_runner, plan
 from experiments.runners import Done, Event, LocalRunner, Runner, Started, Task
@@ -140,18 +140,15 @@ def driven(num_trials: int, num_slots: int, at: Callable[[int], None] | None = N
     """
     trials = trials_of(num_trials)
 
-    class Counts:
-        """A sink that counts."""
+    class Counts(Sink):
+        """A sink that counts trials."""
 
         num_ended = 0
 
-        def ended(self, trial: Trial, result: Result) -> None:
+        def on_ended(self, trial: Trial, result: Result) -> None:
             self.num_ended += 1
             if at is not None:
                 at(self.num_ended)
-
-        def __getattr__(self, name: str) -> Callable[..., None]:
-            return lambda *args: None  # noqa: ARG005
 
     with (
         tempfile.TemporaryDirectory(dir=".") as folder,
@@ -159,8 +156,7 @@ def driven(num_trials: int, num_slots: int, at: Callable[[int], None] | None = N
     ):
         ledger.plan("runners", {}, trials)
         groups = [Group(trials=(trial,)) for trial in trials]
-        sink: Any = Counts()
-        driver = Driver(ledger, Path(folder), [sink], "{}")
+        driver = Driver(ledger, Path(folder), [Counts()], "{}", RunOptions())
         started = time.perf_counter()
         driver.train(groups, InstantRunner(num_slots))
         seconds = time.perf_counter() - started
@@ -191,7 +187,7 @@ def growth_mb(num_trials: int) -> float:
 def plan_seconds(num_cells: int) -> float:
     """Seconds to check and resolve ten trials a cell, and to put them into a ledger and read what is pending."""
     study = grid(num_cells)
-    with make_runner("local", study, 1) as runner, tempfile.TemporaryDirectory(dir=".") as folder:
+    with make_runner(RunOptions(num_slots=1), [study]) as runner, tempfile.TemporaryDirectory(dir=".") as folder:
         plan(grid(8), runner)  # what is imported once
         started = time.perf_counter()
         planned = plan(study, runner)

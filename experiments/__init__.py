@@ -3,9 +3,10 @@
 import ablation_suite  # noqa: F401 -- the names of the suite's packages are the suite's from here on
 
 from .errors import DirectoryError, InputError, LedgerError, Problem, StudyError
-from .execution.driver import Patience
+from .execution.options import RunOptions
 from .execution.run import Outcome, run
 from .execution.run_trial import TrialOutcome, find_trial, run_trial
+from .execution.sinks import Sink
 from .gradients import GradientCheck, ParameterCheck, check_gradients
 from .ledger.ledger import Ledger
 from .study.design import Cell, cells_of
@@ -29,9 +30,10 @@ __all__ = [
     "Metric",
     "Outcome",
     "ParameterCheck",
-    "Patience",
     "Problem",
     "Result",
+    "RunOptions",
+    "Sink",
     "Study",
     "StudyError",
     "Trial",

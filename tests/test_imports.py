@@ -55,7 +55,7 @@ ALLOWED = {
     "reports.index": "analysis formats page statistics wording write | errors ledger study text trials",
     "reports.wandb.destination": "| errors",
     "reports.wandb.run_content": "wandb.destination | trials",
-    "reports.wandb.live": "wandb.destination wandb.run_content | errors ledger trials",
+    "reports.wandb.live": "wandb.destination wandb.run_content | errors execution ledger trials",
     "reports.wandb.compare": "wandb.destination wandb.live wandb.run_content write | errors ledger trials",
     "reports.wandb": "wandb.compare wandb.destination wandb.live wandb.run_content",
     "reports.wandb.sweep": "wandb.destination wandb.run_content | errors study text trials",

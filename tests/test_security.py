@@ -13,7 +13,7 @@ import torch
 import yaml
 from small_study import small_study
 
-from experiments import Ledger, StudyError, load_study, parse_study, run
+from experiments import Ledger, RunOptions, StudyError, load_study, parse_study, run
 from experiments.study.parse import parse_yaml
 
 ROOT = Path(__file__).parents[1]
@@ -59,7 +59,7 @@ def test_a_folder_of_trials_that_leads_out_of_the_study_is_an_error(folder, tmp_
     with pytest.raises(
         StudyError, match=r"trainer.default_root_dir: is .*; a folder within the trial's own is expected"
     ):
-        run(parse_study(study), tmp_path / "s", runner="inline")
+        run(parse_study(study), tmp_path / "s", RunOptions(runner="inline"))
 
 
 @pytest.mark.slow
@@ -71,7 +71,7 @@ def test_whatever_levels_are_called_everything_is_written_inside_the_folder(tmp_
     study["factors"] = {"../../f": {"key": "model.init_args.activation", "levels": names}}
     study["base"]["trainer"] |= {"enable_checkpointing": True, "default_root_dir": "mine"}
     before = everything(tmp_path.parent)
-    run(parse_study(study), tmp_path / "s", runner="local", workers=1, fuse="never")
+    run(parse_study(study), tmp_path / "s", RunOptions(runner="local", num_slots=1, fuse="never"))
     write_report(tmp_path / "s")
     written = everything(tmp_path.parent) - before
     assert written
@@ -91,7 +91,7 @@ def everything(folder):
 
 
 def test_a_trial_that_is_asked_for_by_a_path_is_not_found(tmp_path):
-    run(parse_study(small_study(seeds=1), name="small"), tmp_path / "s", runner="inline", fuse="never")
+    run(parse_study(small_study(seeds=1), name="small"), tmp_path / "s", RunOptions(runner="inline", fuse="never"))
     done = subprocess.run(
         [sys.executable, "-m", "ablate", "show", str(tmp_path / "s"), "../../etc/passwd"],
         capture_output=True,

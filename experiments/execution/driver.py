@@ -2,57 +2,19 @@
 
 import contextlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from experiments.errors import InputError, LedgerError
 from experiments.ledger.ledger import Ledger
 from experiments.runners import Done, Event, Lost, Raised, Runner, Said, Started, Task, TimedOut
-from experiments.trials.trial import EpochEnded, Group, NotFused, PartLost, Result, Trial, TrialStatus
+from experiments.trials.trial import Group, NotFused, PartLost, Result, Trial, TrialStatus
 
+from .options import RunOptions
 from .reported_epochs import ToldEpochs
 from .schedule import Waiting, num_slots_of
-
-
-class Sink(Protocol):
-    """Something that watches a study being run, in the command's own process: a progress bar, a dashboard."""
-
-    def noted(self, notes: Sequence[str]) -> None:
-        """What the study's data modules say of their data; comes first, and with nothing where they say nothing."""
-
-    def planned(self, counts: Mapping[TrialStatus, int], groups: Sequence[Group], num_slots: int) -> None:
-        """Trials by status before anything runs, the groups that will be trained now, and how many at a time."""
-
-    def started(self, trial: Trial) -> None:
-        """A trial has a slot."""
-
-    def epoch_ended(self, trial: Trial, event: EpochEnded) -> None:
-        """An epoch is over."""
-
-    def separated(self, trial: Trial, reason: str) -> None:
-        """A trial that was being trained together with others begins again, alone, later."""
-
-    def again(self, trial: Trial, reason: str) -> None:
-        """A trial that had a slot was lost with its worker, say, and begins again later, as it was."""
-
-    def ended(self, trial: Trial, result: Result) -> None:
-        """A trial is over and its result is on disk."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
-    """What a run puts up with.
-
-    timeout_seconds: how long a trial may train; a fused group may take as long as its trials together.
-    num_retries: how often a group is trained again, as it is, after its worker was lost.
-    retry_errors: whether a trial that failed by an error of its own code is trained again too.
-    """
-
-    timeout_seconds: float | None = None
-    num_retries: int = 2
-    retry_errors: bool = False
+from .sinks import Sink
 
 
 class Driver:
@@ -67,23 +29,14 @@ class Driver:
         directory: a folder for what the user's callbacks write, a folder a trial.
         sinks: told after the ledger.
         versions: of what trains, for the ledger.
-        must_fuse: whether it is an error when a group cannot be trained together after all.
-        patience: with what takes too long or is lost.
+        options: timeout, retries, and whether it is an error when a group cannot be fused after all.
     """
 
     def __init__(
-        self,
-        ledger: Ledger,
-        directory: Path,
-        sinks: Sequence[Sink],
-        versions: str,
-        *,
-        must_fuse: bool = False,
-        patience: Patience | None = None,
+        self, ledger: Ledger, directory: Path, sinks: Sequence[Sink], versions: str, options: RunOptions
     ) -> None:
         self.num_ended = 0
-        self._must_fuse = must_fuse
-        self._patience = patience or Patience()
+        self._options = options
         self._ledger = ledger
         self._directory = directory
         self._sinks = sinks
@@ -101,7 +54,7 @@ class Driver:
             {group.trials[0].trial_id: group.reason_not_fusable for group in groups if group.reason_not_fusable}
         )
         for sink in self._sinks:
-            sink.planned(self._ledger.counts(), groups, runner.num_slots)
+            sink.on_planned(self._ledger.counts(), groups, runner.num_slots)
         self._waiting = Waiting(groups, runner.num_slots, self._ledger.expected_seconds)
         self._some_take_several = any(num_slots_of(group) > 1 for group in groups)
         with contextlib.ExitStack() as at_an_error:
@@ -121,7 +74,7 @@ class Driver:
         self._write()
         key = group.trials[0].trial_id
         self._running[key] = group
-        seconds = self._patience.timeout_seconds
+        seconds = self._options.timeout_seconds
         return Task(
             key=key,
             function=train_group,
@@ -138,7 +91,7 @@ class Driver:
             (trial,) = (trial for trial in group.trials if trial.trial_id == event.message.trial_id)
             self._told.add(event.message)
             for sink in self._sinks:
-                sink.epoch_ended(trial, event.message)
+                sink.on_epoch_ended(trial, event.message)
         else:
             del self._running[event.key]
             self._over(group, event)
@@ -163,12 +116,12 @@ class Driver:
             self._ledger.start(trial.trial_id, self._versions)
             self._told.begin(trial.trial_id)
             for sink in self._sinks:
-                sink.started(trial)
+                sink.on_started(trial)
 
     def _ended(self, group: Group, results: Sequence[tuple[Trial, Result]]) -> None:
         results = [(trial, self._told.completed(trial.trial_id, result)) for trial, result in results]
         (_, first), *others = results
-        may_again = not others and first.status == TrialStatus.FAILED and self._patience.retry_errors
+        may_again = not others and first.status == TrialStatus.FAILED and self._options.retry_errors
         if not (may_again and self._again(group, TrialStatus.FAILED, first.error or "")):
             self._record(results)
 
@@ -180,13 +133,13 @@ class Driver:
         """Put a group back as it is, unless that was done often enough."""
         ids = tuple(trial.trial_id for trial in group.trials)
         self._num_tries[ids] += 1
-        if self._num_tries[ids] > self._patience.num_retries:
+        if self._num_tries[ids] > self._options.num_retries:
             return False
         self._ledger.again(ids, status, reason)
         self._waiting.put(group)
         for trial in group.trials:
             for sink in self._sinks:
-                sink.again(trial, reason)
+                sink.on_requeued(trial, reason)
         return True
 
     def _failed(self, group: Group, error: str) -> None:
@@ -213,16 +166,16 @@ class Driver:
         self.num_ended += len(results)
         for trial, result in results:
             for sink in self._sinks:
-                sink.ended(trial, result)
+                sink.on_ended(trial, result)
 
     def _separate(self, group: Group, reason: str) -> None:
-        if self._must_fuse:
+        if self._options.fuse == "always":
             raise InputError(f"--fuse always: {len(group.trials)} trials cannot be trained together\n{reason}")
         self._ledger.separate({trial.trial_id: reason for trial in group.trials})
         for trial in group.trials:
             self._waiting.put(Group(trials=(trial,), reason_not_fusable=reason))
             for sink in self._sinks:
-                sink.separated(trial, reason)
+                sink.on_unfused(trial, reason)
 
 
 def train_group(argument: tuple[Group, Path], emit: Any) -> list[tuple[str, Result]] | NotFused | PartLost:

@@ -13,10 +13,12 @@ from experiments.study.study import Claim
 from experiments.text import choices, duration, visible
 from experiments.trials.trial import EpochEnded, Group, Result, Trial, TrialStatus
 
+from .sinks import Sink
+
 SECONDS_BETWEEN_LINES = 5.0
 
 
-class ProgressSink:
+class ProgressSink(Sink):
     """Counts trials, and estimates the time left from the epochs trained since this command began.
 
     Use it in a `with` block. `failures` holds the failed trials of this command and their errors. A finished trial that
@@ -63,12 +65,16 @@ class ProgressSink:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._bar.stop()
 
-    def noted(self, notes: Sequence[str]) -> None:
+    def on_data_notes(self, notes: Sequence[str]) -> None:
         """See Sink."""
         for note in notes:
             self._console.print(f"note on the data: {visible(note)}", markup=False, emoji=False, soft_wrap=True)
 
-    def planned(self, counts: Mapping[TrialStatus, int], groups: Sequence[Group], num_slots: int) -> None:
+    def on_waiting(self, message: str) -> None:
+        """See Sink."""
+        self._console.print(message, markup=False, soft_wrap=True)
+
+    def on_planned(self, counts: Mapping[TrialStatus, int], groups: Sequence[Group], num_slots: int) -> None:
         """See Sink."""
         trials = [trial for group in groups for trial in group.trials]
         total = sum(counts.values())
@@ -94,12 +100,12 @@ class ProgressSink:
         self._console.print(f"{total} trials{before}; {workers}{together}")
         self._show()
 
-    def started(self, trial: Trial) -> None:
+    def on_started(self, trial: Trial) -> None:
         """See Sink."""
         self._counts["running"] += 1
         self._show()
 
-    def epoch_ended(self, trial: Trial, event: EpochEnded) -> None:
+    def on_epoch_ended(self, trial: Trial, event: EpochEnded) -> None:
         """See Sink."""
         max_epochs = trial.config.get("trainer", {}).get("max_epochs")
         if isinstance(max_epochs, int) and max_epochs > 0:
@@ -107,7 +113,7 @@ class ProgressSink:
             self._parts |= dict.fromkeys(self._together.get(trial.trial_id, [trial.trial_id]), part)
         self._show()
 
-    def separated(self, trial: Trial, reason: str) -> None:
+    def on_unfused(self, trial: Trial, reason: str) -> None:
         """See Sink."""
         self._parts.pop(trial.trial_id, None)
         self._together.pop(trial.trial_id, None)
@@ -117,7 +123,7 @@ class ProgressSink:
         self._counts["running"] -= 1
         self._show()
 
-    def again(self, trial: Trial, reason: str) -> None:
+    def on_requeued(self, trial: Trial, reason: str) -> None:
         """See Sink."""
         for trial_id in self._together.get(trial.trial_id, [trial.trial_id]):
             self._parts.pop(trial_id, None)
@@ -127,7 +133,7 @@ class ProgressSink:
         self._counts["running"] -= 1
         self._show()
 
-    def ended(self, trial: Trial, result: Result) -> None:
+    def on_ended(self, trial: Trial, result: Result) -> None:
         """See Sink."""
         self._parts.pop(trial.trial_id, None)
         self._counts["running"] -= 1

@@ -1,11 +1,11 @@
-"""A study, a folder and a runner become finished trials: check, plan, group, train what is pending."""
+"""Run of a study: check, plan, group, train what is pending."""
 
 import contextlib
 import importlib.metadata
 import json
 import os
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,15 +27,15 @@ from experiments.runners import (
 )
 from experiments.study.parse import load_study
 from experiments.study.study import Study
-from experiments.text import choices, listed
-from experiments.trials.trial import Group, Plan, Trial, TrialStatus
+from experiments.text import listed
+from experiments.trials.trial import Group, Plan, Trial
 
-from .driver import Driver, Patience, Sink
+from .driver import Driver
+from .options import RunOptions
+from .sinks import Sink
 
 DATA_DIR = "ABLATE_DATA_DIR"
-RUNNERS = ("local", "inline", "ray")
 _TRIES_TO_PLAN = 3  # a worker that is lost meanwhile may be the machine's fault
-FUSE = ("auto", "always", "never")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,96 +50,65 @@ class Outcome:
 def run(
     study: Study | str | Path,
     directory: str | Path | None = None,
-    *,
-    runner: str = "local",
-    workers: int | None = None,
-    address: str | None = None,
-    fuse: str = "auto",
-    data_dir: str | Path | None = None,
-    devices: Sequence[str] | None = None,
-    patience: Patience | None = None,
-    wait: Callable[[str], None] | None = None,
+    options: RunOptions = RunOptions(),  # noqa: B008 -- frozen
     sinks: Sequence[Sink] = (),
-    meanwhile: Callable[[], None] | None = None,
 ) -> Outcome:
-    """Train what a study still lacks, and record it in the folder's ledger.
+    """Train the trials of a study that have no result yet, and record them in the folder's ledger.
 
-    Arguments:
+    Args:
         study: a Study, or what `load_study` takes.
         directory: the study's folder; runs/<study> by default. A folder that has trials of this study is continued.
-        runner: local (worker processes, one a GPU or a core), inline (this process) or ray (a cluster).
-        workers: how many worker processes instead.
-        address: of a Ray cluster, HOST:PORT or "auto"; the environment variable RAY_ADDRESS by default, and without it
-            Ray is started on this machine and stopped at the end.
-        fuse: auto trains trials together where they are built alike and it is faster, always makes it an error where
-            one cannot be, never trains each by itself.
-        data_dir: where data sets live; the environment variable ABLATE_DATA_DIR by default, else data/.
-        devices: which GPUs, or without any which cores, instead of all; the local runner's.
-        patience: with trials that take too long or whose worker is lost.
-        wait: wait while another command holds the folder, and tell this function which; None makes it an error.
-        sinks: what else wants to know how it goes.
-        meanwhile: called once while worker processes import torch, which takes seconds that this process spends
-            waiting; not called with the inline runner.
+        options: runner, workers, fusing, retries, data folder.
+        sinks: observers of the run.
 
     Raises:
         InputError: when the study, the folder or its ledger is wrong; nothing was written then. With fuse="always" also
-            when the first steps of a group show that it cannot be trained together; what had ended is on disk.
+            when the first steps of a group show that it cannot be fused; trials that had ended are on disk.
         KeyboardInterrupt: on Ctrl-C; every finished trial is on disk, and the same call continues.
     """
     study = study if isinstance(study, Study) else load_study(study)
     directory = Path(directory) if directory is not None else Path("runs") / study.name
     check_names()
-    check_fuse(fuse)
     check_folder(directory, study)
-    with data_folder(data_dir), make_runner(runner, study, workers, devices, address) as places:
-        if meanwhile is not None and runner != "inline":
-            meanwhile()
-        return run_on(places, study, directory, fuse=fuse, patience=patience, wait=wait, sinks=sinks)
+    with data_folder(options.data_dir), make_runner(options, [study]) as runner:
+        return run_on(runner, study, directory, options, sinks)
 
 
-def run_on(
-    places: Runner,
-    study: Study,
-    directory: Path,
-    *,
-    fuse: str = "auto",
-    patience: Patience | None = None,
-    wait: Callable[[str], None] | None = None,
-    sinks: Sequence[Sink] = (),
-) -> Outcome:
-    """`run` on a runner that is there, which may serve one study after the other, and imports once for all of them.
+def run_on(runner: Runner, study: Study, directory: Path, options: RunOptions, sinks: Sequence[Sink] = ()) -> Outcome:
+    """Run a study on a started runner, which may serve several studies in turn and imports once for all of them.
 
-    The folder has been checked (`check_folder`).
+    The caller has checked the folder (`check_folder`) and set the data folder (`data_folder`).
     """
-    check_fuse(fuse)
-    planned = plan(study, places)
+    planned = plan(study, runner)
+    for sink in sinks:
+        sink.on_data_notes(planned.notes)
+
+    def send_waiting(message: str) -> None:
+        for sink in sinks:
+            sink.on_waiting(message)
+
+    wait = send_waiting if options.wait_for_folder else None
     with writing(directory, wait), Ledger(directory / LEDGER, writable=True) as ledger:
         ledger.check_study(study.name)
         check_data(ledger, planned, directory)
         ledger.plan(study.name, study.to_dict(), planned.trials, planned.notes, planned.fingerprints)
         write_study_file(directory, study)
-        for sink in sinks:
-            sink.noted(planned.notes)
-        groups = _pending(grouped(planned.trials, places, fuse), ledger)
-        places.log_to(directory / "logs")
-        driver = Driver(
-            ledger,
-            directory.absolute() / "trials",
-            sinks,
-            versions(),
-            must_fuse=fuse == "always",
-            patience=patience,
-        )
-        driver.train(groups, places)
+        groups = _pending(grouped(planned.trials, runner, options.fuse), ledger)
+        runner.log_to(directory / "logs")
+        driver = Driver(ledger, directory.absolute() / "trials", sinks, versions(), options)
+        driver.train(groups, runner)
         return Outcome(directory=directory, counts=ledger.counts(), num_trained=driver.num_ended)
 
 
 @contextlib.contextmanager
 def data_folder(data_dir: str | Path | None) -> Iterator[None]:
-    """Let data modules find data sets in this folder, by the environment variable that they read; None changes nothing.
+    """Set the environment variable from which data modules read the data folder, and restore it; None changes nothing.
 
-    The variable is put back afterwards.
+    Raises:
+        InputError: it is not a folder.
     """
+    if data_dir is not None and not Path(data_dir).is_dir():
+        raise InputError(f"--data-dir {data_dir}: is not a folder")
     before = os.environ.get(DATA_DIR)
     if data_dir is not None:
         os.environ[DATA_DIR] = str(Path(data_dir).absolute())
@@ -157,12 +126,6 @@ def check_names() -> None:
         raise InputError(clash)
 
 
-def check_fuse(fuse: str) -> None:
-    """Raise an InputError where this is not a way of fusing."""
-    if fuse not in FUSE:
-        raise InputError(f"--fuse {fuse!r} is not a way of fusing{choices(fuse, FUSE)}")
-
-
 def check_data(ledger: Ledger, planned: Plan, directory: Path) -> None:
     """Raise where trials were trained on data that have changed since: their results cannot be compared."""
     before = ledger.fingerprints()
@@ -174,38 +137,22 @@ def check_data(ledger: Ledger, planned: Plan, directory: Path) -> None:
         )
 
 
-def make_runner(
-    name: str,
-    study: Study | Sequence[Study],
-    workers: int | None = None,
-    devices: Sequence[str] | None = None,
-    address: str | None = None,
-) -> Runner:
-    """The runner of this name, warmed up for the classes of a study, or of all that it will train.
+def make_runner(options: RunOptions, studies: Sequence[Study]) -> Runner:
+    """Make a runner whose workers import the classes of these studies when they start.
 
     Raises:
-        InputError: when there is no such runner, workers is below 1, a device is not there, or another runner than ray
-            has an address.
+        InputError: when a device is not there.
     """
-    if name not in RUNNERS:
-        raise InputError(f"--runner {name!r} is not a runner{choices(name, RUNNERS)}")
-    if workers is not None and workers < 1:
-        raise InputError(f"--workers {workers}: at least 1 is needed")
-    if address is not None and name != "ray":
-        raise InputError(f"--address {address}: only --runner ray has one")
-    if devices is not None and name != "local":
-        raise InputError(f"--devices {','.join(devices)}: only the local runner has devices to choose from")
-    if name == "inline":
+    if options.runner == "inline":
         return InlineRunner()
     ours = ["ablation_suite", "experiments.planning.plan", "experiments.training.train", "experiments.fusing"]
-    studies = [study] if isinstance(study, Study) else study
-    preload = list(dict.fromkeys([*ours, *(module for each in studies for module in _modules(each))]))
-    if name == "ray":
-        return RayRunner(address, workers, preload)
+    preload = list(dict.fromkeys([*ours, *(module for study in studies for module in _modules(study))]))
+    if options.runner == "ray":
+        return RayRunner(options.address, options.num_slots, preload)
     try:
-        return LocalRunner(workers, preload, devices)
+        return LocalRunner(options.num_slots, preload, options.devices)
     except ValueError as error:
-        raise InputError(f"--devices {','.join(devices or ())}: {error}") from None
+        raise InputError(f"--devices {','.join(options.devices or ())}: {error}") from None
 
 
 def plan(study: Study, runner: Runner) -> Plan:

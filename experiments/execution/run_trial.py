@@ -21,9 +21,11 @@ from experiments.study.study import Study
 from experiments.text import choices
 from experiments.trials.trial import Group, Plan, Result, Trial, TrialStatus
 
-from .driver import Sink, train_group
+from .driver import train_group
+from .options import RunOptions
 from .reported_epochs import ToldEpochs
 from .run import check_data, check_names, data_folder, make_runner, plan, versions
+from .sinks import Sink
 
 WAIT_SECONDS = 60.0  # for others, who hold the lock for less than a second each, to plan or record
 _MORE_FOR_RESULT = 10  # times as long, since a result is worth it
@@ -71,7 +73,7 @@ def run_trial(
         trial: which one, as for `find_trial`.
         directory: the study's folder; runs/<study> by default. Many calls may share it, on all machines that see it.
         data_dir: where data sets live; the environment variable ABLATE_DATA_DIR by default, else data/.
-        sinks: what else wants to know how it goes; `ended` comes only if the result counts.
+        sinks: what else wants to know how it goes; `on_ended` comes only if the result counts.
         wait_seconds: how long to wait for others to plan or record; ten times as long to record a result.
 
     Raises:
@@ -82,16 +84,16 @@ def run_trial(
     directory = Path(directory) if directory is not None else Path("runs") / study.name
     check_names()
     check_folder(directory, study)
-    with data_folder(data_dir), make_runner("inline", study) as runner:
+    with data_folder(data_dir), make_runner(RunOptions(runner="inline"), [study]) as runner:
         planned = plan(study, runner)
         chosen = find_trial(planned.trials, trial, study, directory)
         for sink in sinks:
-            sink.noted(planned.notes)
+            sink.on_data_notes(planned.notes)
         begun = _begin(study, planned, chosen, directory, wait_seconds)
         if begun.attempt is None:
             return TrialOutcome(trial=chosen, directory=directory, row=begun.row, was_trained=False, is_counted=False)
         for sink in sinks:
-            sink.planned(begun.counts, [Group(trials=(chosen,))], runner.num_slots)
+            sink.on_planned(begun.counts, [Group(trials=(chosen,))], runner.num_slots)
         with contextlib.ExitStack() as at_an_error:
             at_an_error.callback(_release, chosen, begun.attempt, directory)
             result = _trained(chosen, directory, runner, sinks)
@@ -99,7 +101,7 @@ def run_trial(
             at_an_error.pop_all()
     if is_counted:
         for sink in sinks:
-            sink.ended(chosen, result)
+            sink.on_ended(chosen, result)
     return TrialOutcome(trial=chosen, directory=directory, row=row, was_trained=True, is_counted=is_counted)
 
 
@@ -232,11 +234,11 @@ def _trained(trial: Trial, directory: Path, runner: Any, sinks: Sequence[Sink]) 
     def handle(event: Event) -> None:
         if isinstance(event, Started):
             for sink in sinks:
-                sink.started(trial)
+                sink.on_started(trial)
         elif isinstance(event, Said):
             told.add(event.message)
             for sink in sinks:
-                sink.epoch_ended(trial, event.message)
+                sink.on_epoch_ended(trial, event.message)
         else:
             outcome.append(event)
 

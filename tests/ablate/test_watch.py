@@ -16,18 +16,15 @@ from rich.console import Console
 from small_study import small_study
 
 from ablate.watch import watch
-from experiments import Ledger, parse_study, run
+from experiments import Ledger, RunOptions, Sink, parse_study, run
 from experiments.ledger.study_folder import writing
 
 
-class Slowly:
+class Slowly(Sink):
     """A sink that gives a watcher time to look after each trial."""
 
-    def ended(self, trial, result):
+    def on_ended(self, trial, result):
         time.sleep(1.2)
-
-    def __getattr__(self, name):
-        return lambda *args: None
 
 
 def watched(directory, **options):
@@ -47,16 +44,13 @@ def wait_for(is_so):
 def planned_only(directory):
     """A folder whose plan is made and of which nothing is trained."""
 
-    class Stops:
-        def planned(self, counts, groups, num_slots):
+    class Stops(Sink):
+        def on_planned(self, counts, groups, num_slots):
             raise KeyboardInterrupt
-
-        def __getattr__(self, name):
-            return lambda *args: None
 
     study = parse_study(small_study(seeds=1), name="small")
     with contextlib.suppress(KeyboardInterrupt):
-        run(study, directory, runner="inline", fuse="never", sinks=[Stops()])
+        run(study, directory, RunOptions(runner="inline", fuse="never"), [Stops()])
     return study
 
 
@@ -66,7 +60,7 @@ def test_each_change_is_a_line_where_there_is_no_terminal_and_it_ends_with_the_s
     wait_for(text.getvalue)
     assert text.getvalue() == "2 trials, 2 pending; no command is running\n"
     assert thread.is_alive()  # the study is not complete: a command will come
-    run(study, tmp_path / "s", runner="inline", fuse="never", sinks=[Slowly()])
+    run(study, tmp_path / "s", RunOptions(runner="inline", fuse="never"), [Slowly()])
     thread.join(timeout=600)
     assert not thread.is_alive()
     lines = text.getvalue().splitlines()
@@ -79,7 +73,7 @@ def test_a_terminal_shows_the_whole_status_until_the_study_is_complete(tmp_path)
     study = planned_only(tmp_path / "s")
     thread, text = watched(tmp_path / "s", force_terminal=True)
     wait_for(lambda: "no command is running; this waits for one (Ctrl-C ends it)" in text.getvalue())
-    run(study, tmp_path / "s", runner="inline", fuse="never")
+    run(study, tmp_path / "s", RunOptions(runner="inline", fuse="never"))
     thread.join(timeout=600)
     assert not thread.is_alive()
     last = text.getvalue().rpartition("Does the activation matter?")[2]
@@ -113,7 +107,6 @@ def test_a_watcher_never_keeps_a_command_from_starting(tmp_path):
 
 
 def test_a_second_run_that_waits_says_for_whom_and_goes_on_when_the_folder_is_free(tmp_path):
-    told = []
     study = parse_study(small_study(seeds=1), name="small")
     holding, may_go = threading.Event(), threading.Event()
 
@@ -126,14 +119,18 @@ def test_a_second_run_that_waits_says_for_whom_and_goes_on_when_the_folder_is_fr
     thread.start()
     holding.wait(600)
 
-    def hear(line):
-        told.append(line)
-        may_go.set()
+    messages = []
 
-    outcome = run(study, tmp_path / "s", runner="inline", fuse="never", wait=hear)
+    class Waits(Sink):
+        def on_waiting(self, message):
+            messages.append(message)
+            may_go.set()
+
+    options = RunOptions(runner="inline", fuse="never", wait_for_folder=True)
+    outcome = run(study, tmp_path / "s", options, [Waits()])
     thread.join()
     assert outcome.counts["finished"] == 2
-    (line,) = told
+    (line,) = messages
     assert line.startswith(f"{tmp_path / 's'}: waiting for process {os.getpid()} on ")
 
 

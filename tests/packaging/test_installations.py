@@ -117,9 +117,9 @@ def test_the_command_its_workers_and_a_script_find_both(installation, project):
 def test_a_script_in_another_folder_trains_in_workers(installation, project, tmp_path_factory):
     """Its folder is on its own path alone: the fork server does not have it, and workers get it later."""
     (project / "elsewhere.py").write_text(
-        "import sys\nfrom lit_models.mine import Net\nfrom experiments import load_study, run\n"
+        "import sys\nfrom lit_models.mine import Net\nfrom experiments import RunOptions, load_study, run\n"
         "if __name__ == '__main__':\n"
-        "    print(run(load_study(sys.argv[1]), 'out', workers=1).counts['finished'])\n"
+        "    print(run(load_study(sys.argv[1]), 'out', RunOptions(num_slots=1)).counts['finished'])\n"
     )
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     ended = installation.run(elsewhere, *installation.python, project / "elsewhere.py", project / "study.yaml")

@@ -174,7 +174,10 @@ def test_a_name_from_a_users_init_is_one_sentence(tmp_path):
 
 def test_a_users_package_that_is_imported_already_is_an_error_of_run(tmp_path):
     write(tmp_path, "lit_models/__init__.py", text="class Net: ...\n")
-    script = "from lit_models import Net\nfrom experiments import run\nrun('quickstart', 'out', runner='inline')\n"
+    script = (
+        "from lit_models import Net\nfrom experiments import RunOptions, run\n"
+        "run('quickstart', 'out', RunOptions(runner='inline'))\n"
+    )
     write(tmp_path, "script.py", text=script)
     ended = run_python(tmp_path, "script.py")
     assert ended.stderr.splitlines()[-1].startswith(

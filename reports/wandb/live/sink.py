@@ -16,6 +16,7 @@ from packaging.version import Version
 from rich.console import Console
 
 from experiments.errors import InputError
+from experiments.execution.sinks import Sink
 from experiments.ledger.study_folder import writing
 from experiments.trials.trial import EpochEnded, Group, Result, Trial, TrialStatus
 from reports.wandb.destination import Place, place_of, remember
@@ -38,7 +39,7 @@ _NOT_OURS = (  # variables that name one run: another one's, when this command w
 _OF_AN_AGENT = ("WANDB_RUN_ID", "WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH")
 
 
-class WandbSink:
+class WandbSink(Sink):
     """Sends what happens to W&B. Use it in a `with` block; leaving it waits until W&B has everything, within bounds.
 
     place: where runs go.
@@ -112,10 +113,11 @@ class WandbSink:
 
     # ---- a sink --------------------------------------------------------------------------------------------------
 
-    def noted(self, notes: Sequence[str]) -> None:
-        """See Sink."""
+    def on_data_notes(self, notes: Sequence[str]) -> None:
+        """See Sink. It is the first event, so a W&B that cannot be used ends the run before any trial starts."""
+        self.wait_until_ready()
 
-    def planned(self, counts: Mapping[TrialStatus, int], groups: Sequence[Group], num_slots: int) -> None:
+    def on_planned(self, counts: Mapping[TrialStatus, int], groups: Sequence[Group], num_slots: int) -> None:
         """See Sink."""
         if not self._is_one_of_many:
             remember(self._directory, self.place)
@@ -129,24 +131,24 @@ class WandbSink:
         except InputError as error:
             self._warn(str(error))
 
-    def started(self, trial: Trial) -> None:
+    def on_started(self, trial: Trial) -> None:
         """See Sink."""
         self._process.tell({"do": "started", "trial_id": trial.trial_id})
 
-    def epoch_ended(self, trial: Trial, event: EpochEnded) -> None:
+    def on_epoch_ended(self, trial: Trial, event: EpochEnded) -> None:
         """See Sink."""
         message = {"trial_id": trial.trial_id, "epoch": event.epoch, "metrics": dict(event.metrics)}
         self._process.tell({"do": "epoch", **message})
 
-    def separated(self, trial: Trial, reason: str) -> None:
+    def on_unfused(self, trial: Trial, reason: str) -> None:
         """See Sink."""
         self._process.tell({"do": "separated", "trial_id": trial.trial_id})
 
-    def again(self, trial: Trial, reason: str) -> None:
+    def on_requeued(self, trial: Trial, reason: str) -> None:
         """See Sink."""
-        self.separated(trial, reason)
+        self.on_unfused(trial, reason)
 
-    def ended(self, trial: Trial, result: Result) -> None:
+    def on_ended(self, trial: Trial, result: Result) -> None:
         """See Sink."""
         self.send_trial(trial.trial_id)
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from small_study import small_study
 
-from experiments import DirectoryError, Ledger, StudyError, parse_study, run, run_trial
+from experiments import DirectoryError, Ledger, RunOptions, StudyError, parse_study, run, run_trial
 from experiments.execution.run import plan
 from experiments.ledger.study_folder import LEDGER
 
@@ -25,7 +25,7 @@ def test_the_data_folder_is_put_back(before, tmp_path, monkeypatch):
         monkeypatch.setenv("ABLATE_DATA_DIR", before)
     run_trial(study(), "activation=relu", tmp_path / "s", data_dir=tmp_path)
     assert os.environ.get("ABLATE_DATA_DIR") == before
-    run(study(), tmp_path / "s", runner="inline", data_dir=tmp_path)
+    run(study(), tmp_path / "s", RunOptions(runner="inline", data_dir=tmp_path))
     assert os.environ.get("ABLATE_DATA_DIR") == before
 
 
@@ -33,7 +33,7 @@ def test_the_data_folder_is_put_back_after_an_error_too(tmp_path, monkeypatch):
     monkeypatch.delenv("ABLATE_DATA_DIR", raising=False)
     wrong = study(base=small_study()["base"] | {"model": {"class_path": "lit_models.Nothing"}})
     with pytest.raises(StudyError):
-        run(wrong, tmp_path / "s", runner="inline", data_dir=tmp_path)
+        run(wrong, tmp_path / "s", RunOptions(runner="inline", data_dir=tmp_path))
     assert "ABLATE_DATA_DIR" not in os.environ
 
 
@@ -48,7 +48,7 @@ def test_the_inline_runner_gives_threads_generators_and_log_levels_back(tmp_path
         torch.set_num_threads(2)
         lightning.setLevel(logging.DEBUG)
         generators = (torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate())
-        outcome = run(study(base=base), tmp_path / "s", runner="inline", fuse="never")
+        outcome = run(study(base=base), tmp_path / "s", RunOptions(runner="inline", fuse="never"))
         assert outcome.counts["finished"] == 2
         assert torch.get_num_threads() == 2
         assert lightning.level == logging.DEBUG
@@ -67,7 +67,7 @@ def test_the_inline_runner_gives_threads_generators_and_log_levels_back(tmp_path
 def test_the_folder_is_checked_once(tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr("experiments.execution.run.check_folder", lambda *arguments: calls.append(arguments))
-    run(study(), tmp_path / "s", runner="inline", fuse="never")
+    run(study(), tmp_path / "s", RunOptions(runner="inline", fuse="never"))
     assert len(calls) == 1
 
 
@@ -84,6 +84,6 @@ def test_another_study_that_takes_the_folder_meanwhile_is_left_alone(tmp_path, m
 
     monkeypatch.setattr("experiments.execution.run.plan", plan_and_be_late)
     with pytest.raises(DirectoryError, match="holds study 'other', not 'small'; give another folder with --out"):
-        run(study(), directory, runner="inline", fuse="never")
+        run(study(), directory, RunOptions(runner="inline", fuse="never"))
     with Ledger(directory / LEDGER, writable=False) as ledger:
         assert ledger.study_name() == "other"

@@ -17,11 +17,9 @@ import yaml
 from slow import slow, slow_but
 from small_study import small_study
 
-from experiments import Ledger, LedgerError, Patience, parse_study, run
+from experiments import Ledger, LedgerError, RunOptions, Sink, parse_study, run
 from experiments.ledger import file as ledger_file
 from experiments.ledger import ledger
-
-QUICK = Patience(num_retries=1)
 
 
 def faulty(folder, *faults, seeds=2):
@@ -36,8 +34,8 @@ def faulty(folder, *faults, seeds=2):
     return parse_study(small_study(base=base, factors=factors, seeds=seeds, metric=metric), name="faulty")
 
 
-def train(study, directory, **options):
-    return run(study, directory, **({"runner": "local", "workers": 2, "fuse": "never"} | options))
+def train(study, directory, sinks=(), **options):
+    return run(study, directory, RunOptions(**{"num_slots": 2, "fuse": "never"} | options), sinks)
 
 
 def arm(folder):
@@ -98,7 +96,7 @@ def test_a_worker_that_is_lost_once_costs_its_running_trial_only_and_that_is_tra
 )
 def test_a_trial_that_always_ends_its_worker_has_failed_after_so_many_attempts(fault, reason, tmp_path):
     arm(tmp_path)
-    outcome = train(faulty(tmp_path, fault, seeds=1), tmp_path / "s", patience=QUICK)
+    outcome = train(faulty(tmp_path, fault, seeds=1), tmp_path / "s", num_retries=1)
     assert (outcome.counts["finished"], outcome.counts["failed"]) == (1, 1)
     (trial,) = of_level(tmp_path / "s", fault)
     assert attempts(trial) == ["lost", "failed"]
@@ -108,7 +106,7 @@ def test_a_trial_that_always_ends_its_worker_has_failed_after_so_many_attempts(f
 
 def test_without_retries_a_lost_worker_is_a_failed_trial(tmp_path):
     arm(tmp_path)
-    train(faulty(tmp_path, "kill", seeds=1), tmp_path / "s", patience=Patience(num_retries=0))
+    train(faulty(tmp_path, "kill", seeds=1), tmp_path / "s", num_retries=0)
     assert [attempts(trial) for trial in of_level(tmp_path / "s", "kill")] == [["failed"]]
 
 
@@ -120,8 +118,7 @@ def test_an_error_of_the_users_code_is_not_tried_again_unless_asked(tmp_path):
     assert raised["error"].rstrip().endswith("RuntimeError: the user's own error")
     assert left["error"].rstrip().endswith("SystemExit: enough")
     (tmp_path / "fired-raise").unlink()
-    asked = Patience(num_retries=2, retry_errors=True)
-    train(faulty(tmp_path, "raise_once", "exit", seeds=1), tmp_path / "again", patience=asked)
+    train(faulty(tmp_path, "raise_once", "exit", seeds=1), tmp_path / "again", retry_errors=True)
     (raised,), (left,) = of_level(tmp_path / "again", "raise_once"), of_level(tmp_path / "again", "exit")
     assert (attempts(raised), attempts(left)) == (["failed", "finished"], ["failed", "failed", "failed"])
     assert raised["history"][0]["error"].rstrip().endswith("RuntimeError: the user's own error")
@@ -130,7 +127,7 @@ def test_an_error_of_the_users_code_is_not_tried_again_unless_asked(tmp_path):
 
 def test_an_error_with_half_a_character_is_recorded_and_costs_its_trial_only(tmp_path):
     arm(tmp_path)
-    outcome = train(faulty(tmp_path, "raise_oddly", seeds=1), tmp_path / "s", runner="inline", workers=None)
+    outcome = train(faulty(tmp_path, "raise_oddly", seeds=1), tmp_path / "s", runner="inline")
     assert (outcome.counts["failed"], outcome.counts["finished"]) == (1, 1)
     (raised,) = of_level(tmp_path / "s", "raise_oddly")
     assert raised["error"].rstrip().endswith(r"RuntimeError: no file caf\udce9")
@@ -142,7 +139,7 @@ def test_a_trial_that_changes_the_folder_takes_neither_the_next_one_nor_the_comm
 ):
     monkeypatch.chdir(tmp_path)
     arm(tmp_path)
-    workers = {"workers": None} if runner == "inline" else {"workers": 1}
+    workers = {"num_slots": None} if runner == "inline" else {"num_slots": 1}
     outcome = train(faulty(tmp_path, "go_elsewhere", "note_folder"), Path("s"), runner=runner, **workers)
     assert outcome.counts["finished"] == 6
     assert Path.cwd() == tmp_path
@@ -153,9 +150,8 @@ def test_a_trial_that_changes_the_folder_takes_neither_the_next_one_nor_the_comm
 @pytest.mark.parametrize("fault", ["hang", slow("spin")])
 def test_a_trial_that_hangs_is_ended_and_has_failed(fault, runner, tmp_path):
     arm(tmp_path)
-    patience = Patience(timeout_seconds=8)
-    workers = {"workers": None} if runner == "inline" else {}
-    outcome = train(faulty(tmp_path, fault, seeds=1), tmp_path / "s", patience=patience, runner=runner, **workers)
+    workers = {"num_slots": None} if runner == "inline" else {}
+    outcome = train(faulty(tmp_path, fault, seeds=1), tmp_path / "s", timeout_seconds=8, runner=runner, **workers)
     assert (outcome.counts["finished"], outcome.counts["failed"]) == (1, 1)
     (trial,) = of_level(tmp_path / "s", fault)
     assert attempts(trial) == ["failed"]
@@ -171,7 +167,7 @@ def test_a_group_that_hangs_is_ended_after_the_time_of_its_trials_together_and_e
     }
     factors = {"lr": {"key": "model.init_args.lr", "levels": [0.1, 0.2]}}
     study = parse_study(small_study(base=base, factors=factors, seeds=1), name="hangs")
-    outcome = train(study, tmp_path / "s", workers=1, fuse="auto", patience=Patience(timeout_seconds=6))
+    outcome = train(study, tmp_path / "s", num_slots=1, fuse="auto", timeout_seconds=6)
     assert outcome.counts["finished"] == 2
     with Ledger(tmp_path / "s" / "ledger.sqlite", writable=False) as open_ledger:
         for row in open_ledger.trials():
@@ -181,7 +177,7 @@ def test_a_group_that_hangs_is_ended_after_the_time_of_its_trials_together_and_e
 
 def test_a_trial_that_cannot_have_more_memory_has_failed_and_its_worker_goes_on(tmp_path):
     arm(tmp_path)
-    outcome = train(faulty(tmp_path, "memory"), tmp_path / "s", workers=1)
+    outcome = train(faulty(tmp_path, "memory"), tmp_path / "s", num_slots=1)
     assert (outcome.counts["finished"], outcome.counts["failed"]) == (2, 2)
     for trial in of_level(tmp_path / "s", "memory"):
         assert "MemoryError" in trial["error"] or "can't allocate memory" in trial["error"]
@@ -223,7 +219,7 @@ def test_a_module_that_prints_and_forks_trains_once(runner, tmp_path):
             "import sys; from pathlib import Path; sys.path[:0] = sys.argv[2:]\n"
             "from test_faults import faulty, train\n"
             "folder = Path(sys.argv[1])\n"
-            "train(faulty(folder, 'print', 'fork'), folder / 's', runner='inline', workers=None)\n"
+            "train(faulty(folder, 'print', 'fork'), folder / 's', runner='inline')\n"
             "print('over', flush=True)\n"
         )
         arm(tmp_path)
@@ -245,23 +241,20 @@ def test_a_module_that_prints_and_forks_trains_once(runner, tmp_path):
     assert_as_if_nothing_had_happened(study, tmp_path / "s", tmp_path / "undisturbed")
 
 
-class Full:
+class Full(Sink):
     """A sink that leaves the ledger no room from the second result on, as a full disk does."""
 
     def __init__(self, connections):
         self.connections = connections
         self.num_ended = 0
 
-    def ended(self, trial, result):
+    def on_ended(self, trial, result):
         self.num_ended += 1
         if self.num_ended == 2:
             for database in self.connections:
                 with contextlib.suppress(sqlite3.ProgrammingError):  # one that is closed
                     pages = database.execute("PRAGMA page_count").fetchone()[0]
                     database.execute(f"PRAGMA max_page_count = {pages}")
-
-    def __getattr__(self, name):
-        return lambda *args: None
 
 
 @pytest.fixture
@@ -282,7 +275,7 @@ def connections(monkeypatch):
 def test_a_ledger_that_is_full_ends_the_run_with_a_message_and_the_same_command_continues(tmp_path, connections):
     study = faulty(tmp_path, "raise", seeds=8)  # of which one needs a page more than there is
     with pytest.raises(LedgerError, match=r"ledger.sqlite: cannot be written \(database or disk is full\); free some"):
-        train(study, tmp_path / "s", sinks=[Full(connections)], workers=1)
+        train(study, tmp_path / "s", sinks=[Full(connections)], num_slots=1)
     with Ledger(tmp_path / "s" / "ledger.sqlite", writable=False) as open_ledger:
         counts = open_ledger.counts()
     assert counts["finished"] >= 2
@@ -307,12 +300,12 @@ def test_a_ledger_that_another_process_keeps_locked_ends_the_run_with_a_message(
         "sys.stdin.read()\n"
     )
 
-    class Locks:
+    class Locks(Sink):
         """Locks the file once a trial has ended."""
 
         other = None
 
-        def ended(self, trial, result):
+        def on_ended(self, trial, result):
             if self.other is None:
                 path = str(tmp_path / "s" / "ledger.sqlite")
                 self.other = subprocess.Popen(
@@ -320,12 +313,9 @@ def test_a_ledger_that_another_process_keeps_locked_ends_the_run_with_a_message(
                 )
                 assert self.other.stdout.readline() == b"locked\n"
 
-        def __getattr__(self, name):
-            return lambda *args: None
-
     locks = Locks()
     with pytest.raises(LedgerError, match=r"ledger.sqlite: is locked by another process .*; wait for it or stop it"):
-        train(study, tmp_path / "s", sinks=[locks], workers=1)
+        train(study, tmp_path / "s", sinks=[locks], num_slots=1)
     locks.other.communicate()
     assert_as_if_nothing_had_happened_after_more(study, tmp_path)
 
@@ -333,16 +323,13 @@ def test_a_ledger_that_another_process_keeps_locked_ends_the_run_with_a_message(
 def test_a_ledger_that_another_process_locks_for_a_moment_is_waited_for(tmp_path):
     study = faulty(tmp_path, "raise", seeds=1)
 
-    class LocksForAMoment:
-        def ended(self, trial, result):
+    class LocksForAMoment(Sink):
+        def on_ended(self, trial, result):
             other = sqlite3.connect(tmp_path / "s" / "ledger.sqlite", isolation_level=None, check_same_thread=False)
             other.execute("BEGIN IMMEDIATE")
             threading.Timer(0.7, lambda: (other.execute("ROLLBACK"), other.close())).start()
 
-        def __getattr__(self, name):
-            return lambda *args: None
-
-    assert train(study, tmp_path / "s", sinks=[LocksForAMoment()], workers=1).counts["finished"] == 2
+    assert train(study, tmp_path / "s", sinks=[LocksForAMoment()], num_slots=1).counts["finished"] == 2
     time.sleep(1)
 
 
@@ -363,11 +350,10 @@ def test_a_clock_that_jumps_changes_no_duration_and_no_result(tmp_path, monkeypa
     with monkeypatch.context() as changed:
         changed.setattr(time, "time", lambda: of_day() + jump())
         changed.setattr(ledger, "datetime", Jumping)
-        patience = Patience(timeout_seconds=600)
-        assert train(study, tmp_path / "s", patience=patience, runner="inline", workers=None).counts["finished"] == 4
+        assert train(study, tmp_path / "s", timeout_seconds=600, runner="inline").counts["finished"] == 4
     for fault in ("", "raise_once"):
         assert all(0 < trial["seconds"] < 60 for trial in of_level(tmp_path / "s", fault))
-    assert_as_if_nothing_had_happened(study, tmp_path / "s", tmp_path / "undisturbed", runner="inline", workers=None)
+    assert_as_if_nothing_had_happened(study, tmp_path / "s", tmp_path / "undisturbed", runner="inline")
 
 
 # ---- of the command as a whole, in processes of its own ------------------------------------------------------------

@@ -14,7 +14,7 @@ import yaml
 from small_study import small_study
 from waiting_module import waiting_study
 
-from experiments import Ledger, load_study, run
+from experiments import Ledger, RunOptions, load_study, run
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def assert_same_as_uninterrupted(study_path, tmp_path, fuse):
     command = start(study_path, tmp_path / "killed", fuse)
     _, err = command.communicate(timeout=600)
     assert command.returncode == 0, err
-    run(load_study(study_path), tmp_path / "whole", fuse=fuse)
+    run(load_study(study_path), tmp_path / "whole", RunOptions(fuse=fuse))
     trials, metrics, epochs, correct = results(tmp_path / "killed")
     assert len(trials) == 16
     assert {status for _, status in trials} == {"finished"}

@@ -8,7 +8,7 @@ from rich.console import Console
 from experiments.execution import progress
 from experiments.execution.progress import ProgressSink
 from experiments.study.study import Claim, Metric
-from experiments.trials.trial import EpochEnded, Group, Result, Trial, TrialStatus
+from experiments.trials.trial import EpochEnded, Group, Result, Trial
 
 
 def trials_of(number):
@@ -26,13 +26,13 @@ def said(groups, events, monkeypatch):
     text = io.StringIO()
     counts = dict.fromkeys(("finished", "diverged", "failed"), 0)
     with ProgressSink(Console(file=text, width=100)) as sink:
-        sink.planned(counts | {"pending": sum(len(group.trials) for group in groups)}, groups, 1)
+        sink.on_planned(counts | {"pending": sum(len(group.trials) for group in groups)}, groups, 1)
         for group in groups:
             for trial in group.trials:
-                sink.started(trial)
+                sink.on_started(trial)
         now[0] = 30.0
         for trial in events:
-            sink.epoch_ended(trial, EpochEnded(trial_id=trial.trial_id, epoch=0, metrics={}))
+            sink.on_epoch_ended(trial, EpochEnded(trial_id=trial.trial_id, epoch=0, metrics={}))
     return text.getvalue().splitlines()
 
 
@@ -52,13 +52,13 @@ def test_what_begins_again_no_longer_counts_as_trained_and_why_is_told_once(monk
     one, other = trials_of(2)
     counts = {"pending": 2, "finished": 0, "diverged": 0, "failed": 0}
     with ProgressSink(Console(file=text, width=100)) as sink:
-        sink.planned(counts, [Group(trials=(one, other), is_fused=True)], 1)
+        sink.on_planned(counts, [Group(trials=(one, other), is_fused=True)], 1)
         for trial in (one, other):
-            sink.started(trial)
+            sink.on_started(trial)
         now[0] = 10.0
-        sink.epoch_ended(one, EpochEnded(trial_id=one.trial_id, epoch=0, metrics={}))
+        sink.on_epoch_ended(one, EpochEnded(trial_id=one.trial_id, epoch=0, metrics={}))
         for trial in (one, other):
-            sink.again(trial, "Traceback ...\nthe worker process was ended by SIGKILL")
+            sink.on_requeued(trial, "Traceback ...\nthe worker process was ended by SIGKILL")
     lines = text.getvalue().splitlines()
     assert "0/2 trials done, 2 running, about 10 s left" in lines
     assert lines.count("trials that came to nothing begin again: the worker process was ended by SIGKILL") == 1
@@ -72,10 +72,10 @@ def test_the_metric_of_a_claim_that_a_trial_of_its_own_does_not_log_is_told_once
     claim = Claim(name="c", factor="x", better="b", than="d", says="", metric=Metric(name="gap/acc"))
     text = io.StringIO()
     with ProgressSink(Console(file=text, width=200), claims=[claim]) as sink:
-        sink.planned({"pending": 2, "finished": 0, "diverged": 0, "failed": 0}, [Group(trials=(one, other))], 1)
+        sink.on_planned({"pending": 2, "finished": 0, "diverged": 0, "failed": 0}, [Group(trials=(one, other))], 1)
         for trial in (one, other, other):
-            sink.started(trial)
-            sink.ended(trial, Result(status=TrialStatus.FINISHED, metrics={"gap/loss": 0.1}))
+            sink.on_started(trial)
+            sink.on_ended(trial, Result(status="finished", metrics={"gap/loss": 0.1}))
             told = text.getvalue().count("a trial did not log the metric of claim c 'gap/acc'; logged: gap/loss")
             assert told == (trial is not one)
 
@@ -85,7 +85,7 @@ def test_a_metric_that_is_not_logged_is_told_without_the_hundreds_of_the_inside_
     text = io.StringIO()
     logged = {"val/acc": 0.5, **{f"mechanism/weight_norm/linear{number}": 1.0 for number in range(200)}}
     with ProgressSink(Console(file=text, width=200), metric="test/auroc") as sink:
-        sink.planned({"pending": 1, "finished": 0, "diverged": 0, "failed": 0}, [Group(trials=(trial,))], 1)
-        sink.started(trial)
-        sink.ended(trial, Result(status=TrialStatus.FINISHED, metrics=logged))
+        sink.on_planned({"pending": 1, "finished": 0, "diverged": 0, "failed": 0}, [Group(trials=(trial,))], 1)
+        sink.on_started(trial)
+        sink.on_ended(trial, Result(status="finished", metrics=logged))
     assert "a trial did not log the study's metric 'test/auroc'; logged: val/acc\n" in text.getvalue()

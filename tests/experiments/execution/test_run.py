@@ -12,6 +12,8 @@ from experiments import (
     InputError,
     Ledger,
     LedgerError,
+    RunOptions,
+    Sink,
     StudyError,
     load_study,
     parse_study,
@@ -21,40 +23,39 @@ from experiments.ledger.study_folder import writing
 from reports import build_report
 
 
-class Notes:
+class Notes(Sink):
     """A sink that notes what it is told."""
 
     def __init__(self):
         self.told = []
 
-    def noted(self, notes):
+    def on_data_notes(self, notes):
         if notes:
             self.told.append(("noted", notes))
 
-    def planned(self, counts, groups, num_slots):
+    def on_planned(self, counts, groups, num_slots):
         self.told.append(("planned", dict(counts), sum(len(group.trials) for group in groups), num_slots))
 
-    def started(self, trial):
+    def on_started(self, trial):
         self.told.append(("started", trial.trial_id))
 
-    def epoch_ended(self, trial, event):
+    def on_epoch_ended(self, trial, event):
         self.told.append(("epoch", trial.trial_id, event.epoch))
 
-    def separated(self, trial, reason):
+    def on_unfused(self, trial, reason):
         self.told.append(("separated", trial.trial_id, reason))
 
-    def again(self, trial, reason):
+    def on_requeued(self, trial, reason):
         self.told.append(("again", trial.trial_id, reason))
 
-    def ended(self, trial, result):
+    def on_ended(self, trial, result):
         self.told.append(("ended", trial.trial_id, result.status))
 
 
 def train(study, directory, **options):
     notes = Notes()
-    outcome = run(
-        parse_study(study, name="small"), directory, sinks=[notes], **({"runner": "inline", "fuse": "never"} | options)
-    )
+    options = RunOptions(**{"runner": "inline", "fuse": "never"} | options)
+    outcome = run(parse_study(study, name="small"), directory, options, [notes])
     return outcome, notes.told
 
 
@@ -101,18 +102,8 @@ def test_a_trial_that_fails_keeps_the_epochs_that_it_told(tmp_path):
 @pytest.mark.slow
 def test_both_runners_give_the_same_bits(tmp_path):
     train(small_study(), tmp_path / "inline")
-    train(small_study(), tmp_path / "local", runner="local", workers=2)
+    train(small_study(), tmp_path / "local", runner="local", num_slots=2)
     assert results(tmp_path / "inline") == results(tmp_path / "local")
-
-
-def test_what_is_to_be_done_meanwhile_is_done_once_before_the_plan_where_there_is_something_to_wait_for(tmp_path):
-    done = []
-    with pytest.raises(ZeroDivisionError):
-        train(small_study(), tmp_path / "s", runner="local", workers=1, meanwhile=lambda: done.append(1 / 0))
-    assert nothing_was_written(tmp_path / "s")
-    train(small_study(seeds=1), tmp_path / "s", runner="local", workers=1, meanwhile=lambda: done.append("local"))
-    train(small_study(seeds=1), tmp_path / "s", meanwhile=lambda: done.append("inline"))
-    assert done == ["local"]
 
 
 def test_running_again_trains_nothing_and_a_new_level_or_seed_only_itself(tmp_path):
@@ -142,7 +133,7 @@ def test_a_study_file_inside_its_own_folder_is_left_as_written(tmp_path):
     file = folder / "study.yaml"
     text = "# mine\n" + yaml.safe_dump(small_study(name="small", seeds=1))
     file.write_text(text)
-    run(load_study(file), folder, runner="inline", fuse="never")
+    run(load_study(file), folder, RunOptions(runner="inline", fuse="never"))
     assert file.read_text() == text
 
 
@@ -168,14 +159,14 @@ def test_failed_and_diverged_trials_cost_no_other_and_are_not_done_again_by_them
 
 def test_an_interrupted_run_keeps_what_is_finished_and_continues(tmp_path):
     class Impatient(Notes):
-        def ended(self, trial, result):
+        def on_ended(self, trial, result):
             if len([word for word, *_ in self.told if word == "ended"]) == 1:
                 raise KeyboardInterrupt
-            super().ended(trial, result)
+            super().on_ended(trial, result)
 
     study = parse_study(small_study(), name="small")
     with pytest.raises(KeyboardInterrupt):
-        run(study, tmp_path / "s", runner="inline", fuse="never", sinks=[Impatient()])
+        run(study, tmp_path / "s", RunOptions(runner="inline", fuse="never"), [Impatient()])
     with Ledger(tmp_path / "s" / "ledger.sqlite", writable=False) as ledger:
         assert ledger.counts() == {"pending": 2, "running": 0, "finished": 2, "diverged": 0, "failed": 0}
     assert train(small_study(), tmp_path / "s")[0].num_trained == 2
@@ -185,7 +176,7 @@ def test_an_interrupted_run_keeps_what_is_finished_and_continues(tmp_path):
 def test_data_loaders_may_have_worker_processes(tmp_path):
     study = failing(["", "none"], seeds=1)
     study["base"]["data"]["init_args"] = {"num_workers": 2}
-    outcome, _ = train(study, tmp_path / "s", runner="local", workers=1)
+    outcome, _ = train(study, tmp_path / "s", runner="local", num_slots=1)
     assert outcome.counts["finished"] == 2
 
 
@@ -217,7 +208,7 @@ def rows_of(directory):
 @pytest.mark.slow
 def test_trials_trained_together_come_out_as_trained_alone(tmp_path):
     train(double(seeds=3), tmp_path / "alone")
-    outcome, told = train(double(seeds=3), tmp_path / "together", runner="local", workers=2, fuse="auto")
+    outcome, told = train(double(seeds=3), tmp_path / "together", runner="local", num_slots=2, fuse="auto")
     assert outcome.num_trained == 6
     assert {row["backend"] for row in rows_of(tmp_path / "together").values()} == {"fused"}
     assert {row["backend"] for row in rows_of(tmp_path / "alone").values()} == {"lightning"}
@@ -265,8 +256,8 @@ def test_fusing_always_is_an_error_too_when_only_the_first_steps_show_that_trial
     with pytest.raises(
         InputError, match=r"--fuse always: 4 trials cannot be trained together\nlr=0.05, seed=1: the loss"
     ):
-        run(study, tmp_path / "s", runner="inline", fuse="always")
-    outcome = run(study, tmp_path / "s", runner="inline")
+        run(study, tmp_path / "s", RunOptions(runner="inline", fuse="always"))
+    outcome = run(study, tmp_path / "s", RunOptions(runner="inline"))
     assert outcome.counts["finished"] == 4
 
 
@@ -289,7 +280,7 @@ def test_a_worker_lost_with_a_group_costs_nothing_but_time(tmp_path):
     }
     factors = {"activation": {"key": "model.init_args.lr", "levels": [0.1, 0.2]}}
     study = small_study(base=base, factors=factors, seeds=1)
-    outcome, _ = train(study, tmp_path / "s", runner="local", workers=1, fuse="auto")
+    outcome, _ = train(study, tmp_path / "s", runner="local", num_slots=1, fuse="auto")
     assert outcome.counts["finished"] == 2
     with Ledger(tmp_path / "s" / "ledger.sqlite", writable=False) as ledger:
         for trial, row in rows_of(tmp_path / "s").items():
@@ -314,7 +305,7 @@ def test_a_wrong_study_comes_back_from_a_worker_whole(tmp_path):
     study = small_study()
     study["base"]["model"]["init_args"] |= {"hiden": [3], "dropuot": 0.1}
     with pytest.raises(StudyError) as raised:
-        train(study, tmp_path / "s", runner="local", workers=1)
+        train(study, tmp_path / "s", runner="local", num_slots=1)
     assert len(raised.value.problems) == 2
     assert nothing_was_written(tmp_path / "s")
 
@@ -323,7 +314,7 @@ def test_a_folder_that_holds_another_study_is_left_alone(tmp_path):
     train(small_study(), tmp_path / "s")
     before = {path: path.read_bytes() for path in (tmp_path / "s").rglob("*") if path.is_file()}
     with pytest.raises(DirectoryError, match=r"s: holds study 'small', not 'other'; give another folder with --out"):
-        run(parse_study(small_study(), name="other"), tmp_path / "s", runner="inline")
+        run(parse_study(small_study(), name="other"), tmp_path / "s", RunOptions(runner="inline"))
     assert before == {path: path.read_bytes() for path in (tmp_path / "s").rglob("*") if path.is_file()}
 
 
@@ -353,18 +344,11 @@ def test_a_folder_in_use_names_who_uses_it(tmp_path):
     assert train(small_study(), tmp_path / "s")[0].num_trained == 4
 
 
-def test_an_unknown_runner_and_no_workers_are_errors(tmp_path):
-    with pytest.raises(InputError, match=r"--runner 'locl' is not a runner; did you mean 'local'\? accepted: local"):
-        train(small_study(), tmp_path / "s", runner="locl")
-    with pytest.raises(InputError, match=r"--workers 0: at least 1 is needed"):
-        train(small_study(), tmp_path / "s", runner="local", workers=0)
-
-
 @pytest.mark.slow
 def test_what_workers_print_is_in_the_logs_and_user_files_in_a_folder_of_the_trial(tmp_path):
     study = small_study(seeds=1)
     study["base"]["trainer"]["enable_checkpointing"] = True
-    train(study, tmp_path / "s", runner="local", workers=1)
+    train(study, tmp_path / "s", runner="local", num_slots=1)
     assert (tmp_path / "s" / "logs" / "worker-0.log").exists()
     assert len(list((tmp_path / "s" / "trials").rglob("*.ckpt"))) == 2
 
@@ -374,7 +358,7 @@ def test_the_whole_way_from_a_file_to_a_csv(tmp_path):
 
     file = tmp_path / "mine.yaml"
     file.write_text(yaml.safe_dump(small_study(seeds=3)))
-    run(file, tmp_path / "out", runner="inline")
+    run(file, tmp_path / "out", RunOptions(runner="inline"))
     write_report(tmp_path / "out")
     with open(tmp_path / "out" / "report" / "trials.csv") as table:
         rows = list(csv.DictReader(table))

@@ -15,7 +15,18 @@ import yaml
 from trial_calls import ablate, hold, train_one
 
 from ablate.commands import main
-from experiments import DirectoryError, InputError, Ledger, Result, TrialStatus, find_trial, load_study, run, run_trial
+from experiments import (
+    DirectoryError,
+    InputError,
+    Ledger,
+    Result,
+    RunOptions,
+    Sink,
+    find_trial,
+    load_study,
+    run,
+    run_trial,
+)
 from experiments.ledger.study_folder import writing
 from experiments.planning.plan import plan_trials
 
@@ -98,23 +109,23 @@ def test_a_trial_is_trained_and_recorded_once(study_path):
 
 
 def test_what_watches_is_told_as_by_run(study_path):
-    class Watcher:
+    class Watcher(Sink):
         def __init__(self):
             self.told = []
 
-        def noted(self, notes):
+        def on_data_notes(self, notes):
             self.told.append("noted")
 
-        def planned(self, counts, groups, num_slots):
+        def on_planned(self, counts, groups, num_slots):
             self.told.append(("planned", counts["running"], len(groups), num_slots))
 
-        def started(self, trial):
+        def on_started(self, trial):
             self.told.append("started")
 
-        def epoch_ended(self, trial, event):
+        def on_epoch_ended(self, trial, event):
             self.told.append(event.epoch)
 
-        def ended(self, trial, result):
+        def on_ended(self, trial, result):
             self.told.append(result.status)
 
     watcher = Watcher()
@@ -313,23 +324,17 @@ def test_a_folder_that_is_soon_free_is_waited_for(study_path, tmp_path):
     process.join(600)
 
 
-class DoesMeanwhile:
+class DoesMeanwhile(Sink):
     """Something that watches, and calls a function when the first epoch has ended."""
 
     def __init__(self, function):
         self.function = function
 
-    def noted(self, notes): ...
-
-    def planned(self, counts, groups, num_slots): ...
-
-    def started(self, trial): ...
-
-    def epoch_ended(self, trial, event):
+    def on_epoch_ended(self, trial, event):
         if event.epoch == 0:
             self.function(trial)
 
-    def ended(self, trial, result):
+    def on_ended(self, trial, result):
         raise AssertionError("a result that does not count was told")
 
 
@@ -352,7 +357,7 @@ def test_run_may_train_the_trial_at_the_same_time(study_path):
         study,
         "width=4,seed=0",
         "out",
-        sinks=[DoesMeanwhile(lambda _: run(study, "out", runner="inline", fuse="never"))],
+        sinks=[DoesMeanwhile(lambda _: run(study, "out", RunOptions(runner="inline", fuse="never")))],
     )
     assert (outcome.was_trained, outcome.is_counted) == (True, False)
     assert set(statuses("out").values()) == {"finished"}
@@ -385,7 +390,7 @@ def test_processes_that_share_a_folder_record_each_trial_once(tmp_path):
     assert [process.exitcode for process in processes] == [0] * 5
     assert all(was_trained for _, was_trained, _ in told)
     assert sorted(trial for trial, _, is_counted in told if is_counted) == sorted(statuses("out"))
-    run(path, "whole", runner="inline", fuse="never")
+    run(path, "whole", RunOptions(runner="inline", fuse="never"))
     assert results("out") == results("whole")
 
 
@@ -408,9 +413,9 @@ def test_after_kill_9_another_call_and_run_finish_the_study(tmp_path):
     again = run_trial(path, "width=4,seed=0", "out")
     assert again.is_counted
     assert [attempt["status"] for attempt in again.row["history"]] == [None, "finished"]
-    outcome = run(path, "out", runner="inline", fuse="never")
+    outcome = run(path, "out", RunOptions(runner="inline", fuse="never"))
     assert outcome.num_trained == 3
-    run(path, "whole", runner="inline", fuse="never")
+    run(path, "whole", RunOptions(runner="inline", fuse="never"))
     assert results("out") == results("whole")
 
 

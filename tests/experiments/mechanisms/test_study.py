@@ -7,7 +7,7 @@ import yaml
 from small_study import small_study
 
 from ablate.commands import main
-from experiments import Ledger, StudyError, parse_study, run
+from experiments import Ledger, RunOptions, StudyError, parse_study, run
 from experiments.planning.plan import plan_trials
 from experiments.study.mechanisms import MECHANISM, METRICS, RATIOS, is_mechanism, quantity_and_layer
 
@@ -31,7 +31,7 @@ def study(**changes):
 
 def test_mechanisms_are_ordinary_metrics_that_may_decide_a_study(tmp_path):
     metric = {"name": "mechanism/weight_gradient_ratio", "goal": "max"}
-    outcome = run(parse_study(study(metric=metric)), tmp_path / "s", workers=1)
+    outcome = run(parse_study(study(metric=metric)), tmp_path / "s", RunOptions(num_slots=1))
     assert outcome.counts["finished"] == 4
     for trial in trials_of(tmp_path / "s"):
         assert trial["backend"] == "fused"
@@ -44,7 +44,7 @@ def test_a_single_trial_by_itself_measures_the_same(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path])  # the command adds its folder
     content = study()
     content["base"]["trainer"]["precision"] = "64-true"
-    run(parse_study(content, name="one"), tmp_path / "all", workers=1)
+    run(parse_study(content, name="one"), tmp_path / "all", RunOptions(num_slots=1))
     (tmp_path / "one.yaml").write_text(yaml.safe_dump(content))
     main(["trial", str(tmp_path / "one.yaml"), "activation=relu,seed=1", "--out", str(tmp_path / "by_itself")])
     ends = [trial for trial in trials_of(tmp_path / "by_itself") if trial["status"] == "finished"]
@@ -64,7 +64,11 @@ def test_several_devices_measure_and_train_as_without(tmp_path):
         }
         factors = {"lr": {"key": "model.init_args.lr", "levels": [0.1, 0.2]}}
         metric = {"name": "test/loss", "goal": "min"}
-        run(parse_study(small_study(base=base, factors=factors, seeds=1, metric=metric)), tmp_path / name, workers=2)
+        run(
+            parse_study(small_study(base=base, factors=factors, seeds=1, metric=metric)),
+            tmp_path / name,
+            RunOptions(num_slots=2),
+        )
         found[name] = trials_of(tmp_path / name)
     for off, on in zip(found["off"], found["on"], strict=True):
         assert on["error"] is None
@@ -150,7 +154,7 @@ def test_the_callback_measures_where_the_study_does_not_say_so():
 def test_metrics_that_may_be_claimed_are_those_that_are_measured(tmp_path):
     content = study(mechanisms="all", seeds=1)
 
-    run(parse_study(content), tmp_path / "s", workers=1)
+    run(parse_study(content), tmp_path / "s", RunOptions(num_slots=1))
     told = {name for trial in trials_of(tmp_path / "s") for name in trial["metrics"] if name.startswith(MECHANISM)}
     layered = {found[0] for name in told if (found := quantity_and_layer(name))}
     assert layered == set(METRICS)

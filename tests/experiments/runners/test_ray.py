@@ -15,7 +15,7 @@ import tasks
 import yaml
 from small_study import small_study
 
-from experiments import Ledger, load_study, parse_study, run
+from experiments import Ledger, RunOptions, Sink, load_study, parse_study, run
 from experiments.errors import InputError, RunnerError
 from experiments.runners import Done, Lost, RayRunner, Said, Started, Task, TimedOut
 
@@ -100,8 +100,8 @@ def test_both_nodes_work_at_the_same_time(runner, tmp_path):
 
 
 def test_a_study_on_two_nodes_gives_what_it_gives_on_this_machine(shared_cluster, study_path, tmp_path):
-    run(load_study(study_path), tmp_path / "ray", runner="ray", address=shared_cluster.address)
-    run(load_study(study_path), tmp_path / "local", runner="local", workers=2)
+    run(load_study(study_path), tmp_path / "ray", RunOptions(runner="ray", address=shared_cluster.address))
+    run(load_study(study_path), tmp_path / "local", RunOptions(runner="local", num_slots=2))
     assert results(tmp_path / "ray") == results(tmp_path / "local")
     assert len(results(tmp_path / "ray")[0]) == 8
     logs = list((tmp_path / "ray" / "logs").iterdir())
@@ -170,23 +170,21 @@ def test_a_worker_killed_while_it_trains_a_group_costs_no_trial(shared_cluster, 
     study["base"]["trainer"]["max_epochs"] = 6
     killed = []
 
-    class Kill:
-        def noted(self, notes): ...
-        def planned(self, counts, groups, num_slots):
+    class Kill(Sink):
+        def on_planned(self, counts, groups, num_slots):
             assert any(group.is_fused for group in groups)
 
-        def started(self, trial): ...
-        def separated(self, trial, reason): ...
-        def again(self, trial, reason): ...
-        def ended(self, trial, result): ...
-        def epoch_ended(self, trial, event):
+        def on_ended(self, trial, result): ...
+        def on_epoch_ended(self, trial, event):
             if not killed:
                 killed.extend(ray_workers())
                 killed[0].kill()
 
     path = tmp_path / "study.yaml"
     path.write_text(yaml.safe_dump(study))
-    outcome = run(load_study(path), tmp_path / "out", runner="ray", address=shared_cluster.address, sinks=[Kill()])
+    outcome = run(
+        load_study(path), tmp_path / "out", RunOptions(runner="ray", address=shared_cluster.address), [Kill()]
+    )
     assert killed
     assert outcome.counts["finished"] == 6
 
@@ -212,7 +210,7 @@ def test_ctrl_c_ends_what_runs_and_the_command_continues_elsewhere(shared_cluste
     assert ray_workers() == []
     before = num_finished(out)
     assert before < 8
-    outcome = run(load_study(path), out, runner="local", workers=2, fuse="never")
+    outcome = run(load_study(path), out, RunOptions(runner="local", num_slots=2, fuse="never"))
     assert (outcome.counts["finished"], outcome.num_trained) == (8, 8 - before)
 
 
@@ -249,9 +247,9 @@ def test_when_the_head_is_killed_the_command_says_so_and_continues_without_it(tm
     assert "what had ended is recorded, and the same command continues" in told
     before = num_finished(out)
     assert 2 <= before < 10
-    outcome = run(load_study(path), out, runner="local", workers=2, fuse="never")
+    outcome = run(load_study(path), out, RunOptions(runner="local", num_slots=2, fuse="never"))
     assert (outcome.counts["finished"], outcome.num_trained) == (10, 10 - before)
-    run(load_study(path), tmp_path / "whole", runner="local", workers=2, fuse="never")
+    run(load_study(path), tmp_path / "whole", RunOptions(runner="local", num_slots=2, fuse="never"))
     assert results(out) == results(tmp_path / "whole")
 
 
@@ -298,7 +296,7 @@ def test_a_trial_over_two_devices_takes_two_slots_and_trains_as_on_the_local_run
     factors = {"lr": {"key": "model.init_args.lr", "levels": [0.1, 0.2]}}
     study = parse_study(small_study(base=base, factors=factors, metric={"name": "test/loss"}, seeds=1), name="ranked")
     for runner in ("ray", "local"):
-        assert run(study, tmp_path / runner, runner=runner, workers=2).counts["finished"] == 2
+        assert run(study, tmp_path / runner, RunOptions(runner=runner, num_slots=2)).counts["finished"] == 2
     assert results(tmp_path / "ray") == results(tmp_path / "local")
 
 
@@ -360,4 +358,4 @@ def test_without_ray_the_command_says_how_to_install_it(study_path, tmp_path):
 
 def test_only_ray_has_an_address(study_path, tmp_path):
     with pytest.raises(InputError, match="only --runner ray has one"):
-        run(load_study(study_path), tmp_path / "out", runner="local", address="auto")
+        run(load_study(study_path), tmp_path / "out", RunOptions(runner="local", address="auto"))

@@ -6,7 +6,7 @@ from collections import Counter
 import pandas as pd
 import pytest
 
-from experiments import InputError, Ledger, parse_study, run
+from experiments import InputError, Ledger, RunOptions, parse_study, run
 from reports.wandb.compare.offline_files import read_run
 
 WANDB = "lightning.pytorch.loggers.WandbLogger"
@@ -66,7 +66,7 @@ def curves_of_tables(paths, name="val/loss"):
 @pytest.mark.parametrize("fuse", ["auto", "never"])
 def test_trials_that_follow_one_another_in_a_worker_have_runs_of_their_own(tmp_path, fuse):
     study = make_study(wandb_logger(tmp_path / "w"))
-    outcome = run(study, tmp_path / "out", workers=1, fuse=fuse)
+    outcome = run(study, tmp_path / "out", RunOptions(num_slots=1, fuse=fuse))
     assert outcome.counts["finished"] == 4
     recorded = curves_of_ledger(tmp_path / "out")
     assert len(recorded) == 4
@@ -80,7 +80,7 @@ def test_trials_that_follow_one_another_in_a_worker_have_runs_of_their_own(tmp_p
 @pytest.mark.slow
 def test_the_run_of_a_trial_that_fails_is_ended_as_failed_and_the_next_has_its_own(tmp_path):
     study = make_study(wandb_logger(tmp_path / "w"), levels=("raises", ""), key="model.init_args.fails")
-    outcome = run(study, tmp_path / "out", workers=1, fuse="never")
+    outcome = run(study, tmp_path / "out", RunOptions(num_slots=1, fuse="never"))
     assert (outcome.counts["finished"], outcome.counts["failed"]) == (2, 2)
     _, runs = curves_of_runs(tmp_path / "w")
     assert sorted((run.config["fails"], run.exit_code) for run in runs) == [
@@ -96,7 +96,7 @@ def test_the_run_of_a_trial_that_fails_is_ended_as_failed_and_the_next_has_its_o
 @pytest.mark.slow
 def test_a_list_of_loggers_is_a_list_for_each_trial(tmp_path):
     loggers = [csv_logger(tmp_path / "c"), wandb_logger(tmp_path / "w")]
-    run(make_study(loggers), tmp_path / "out", workers=2)
+    run(make_study(loggers), tmp_path / "out", RunOptions(num_slots=2))
     recorded = curves_of_ledger(tmp_path / "out")
     assert len(recorded) == 4
     assert curves_of_runs(tmp_path / "w")[0] == recorded
@@ -104,7 +104,7 @@ def test_a_list_of_loggers_is_a_list_for_each_trial(tmp_path):
 
 
 def test_a_logger_that_numbers_its_folders_has_one_named_after_the_trial(tmp_path):
-    run(make_study(csv_logger(tmp_path / "c")), tmp_path / "out", workers=2)
+    run(make_study(csv_logger(tmp_path / "c")), tmp_path / "out", RunOptions(num_slots=2))
     with Ledger(tmp_path / "out" / "ledger.sqlite", writable=False) as ledger:
         trials = sorted(row["trial_id"] for row in ledger.trials())
         configs = [ledger.trial(trial)["config"]["trainer"]["logger"] for trial in trials]
@@ -116,7 +116,7 @@ def test_a_logger_that_numbers_its_folders_has_one_named_after_the_trial(tmp_pat
 def test_a_version_that_the_study_gives_stays(tmp_path):
     logger = csv_logger(tmp_path / "c")
     logger["init_args"]["version"] = "mine"
-    run(make_study(logger), tmp_path / "out", workers=1)
+    run(make_study(logger), tmp_path / "out", RunOptions(num_slots=1))
     assert [path.name for path in (tmp_path / "c" / "lightning_logs").iterdir()] == ["mine"]
 
 
@@ -124,7 +124,7 @@ def test_a_version_that_the_study_gives_stays(tmp_path):
 def test_a_module_that_opens_a_run_itself_has_one_for_each_trial(tmp_path):
     (tmp_path / "w").mkdir()
     model = {"class_path": "logging_module.OpensItsRun", "init_args": {"folder": str(tmp_path / "w")}}
-    run(make_study(None, **model), tmp_path / "out", workers=1, fuse="never")
+    run(make_study(None, **model), tmp_path / "out", RunOptions(num_slots=1, fuse="never"))
     curves, runs = curves_of_runs(tmp_path / "w")
     assert curves == curves_of_ledger(tmp_path / "out")
     assert [run.exit_code for run in runs] == [0] * 4
@@ -137,7 +137,7 @@ def test_a_run_that_was_open_before_is_left_open_and_the_environment_as_it_was(t
     before = os.environ.get("WANDB_MODE")
     mine = wandb.init(mode="offline", dir=str(tmp_path), settings=wandb.Settings(console="off"))
     try:
-        run(make_study(wandb_logger(tmp_path / "w")), tmp_path / "out", runner="inline")
+        run(make_study(wandb_logger(tmp_path / "w")), tmp_path / "out", RunOptions(runner="inline"))
         assert wandb.run is mine
         assert not list(tmp_path.glob("w/wandb/*"))  # Lightning's logger uses the run that is open, and says so
         mine.log({"still": "open"})
@@ -152,4 +152,4 @@ def test_trials_with_a_logger_are_not_trained_together(tmp_path):
     with pytest.raises(
         InputError, match=r"--fuse always: 4 of 4 trials stay alone\n.*trainer.logger is set, and a logger"
     ):
-        run(make_study(csv_logger(tmp_path / "c")), tmp_path / "out", runner="inline", fuse="always")
+        run(make_study(csv_logger(tmp_path / "c")), tmp_path / "out", RunOptions(runner="inline", fuse="always"))

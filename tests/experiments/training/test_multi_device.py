@@ -4,7 +4,7 @@ import pytest
 from slow import slow_but
 from small_study import small_study
 
-from experiments import Ledger, Patience, parse_study, run
+from experiments import Ledger, RunOptions, Sink, parse_study, run
 
 
 def ranked(fault="", folder="", devices=2, strategy="ddp", lrs=(0.1, 0.2), seeds=1, **trainer):
@@ -38,23 +38,20 @@ def trials_of(directory):
         return [ledger.trial(row["trial_id"]) for row in ledger.trials()]
 
 
-class Epochs:
+class Epochs(Sink):
     """A sink that notes the epochs that it is told."""
 
     def __init__(self):
         self.told = []
 
-    def epoch_ended(self, trial, event):
+    def on_epoch_ended(self, trial, event):
         self.told.append((trial.trial_id, event.epoch))
-
-    def __getattr__(self, name):
-        return lambda *args: None
 
 
 @pytest.mark.parametrize("strategy", slow_but(["ddp", "ddp_spawn", "auto"], "ddp"))
 def test_each_trial_of_a_sweep_has_one_result_and_not_one_a_rank(strategy, tmp_path):
     sink = Epochs()
-    outcome = run(ranked(strategy=strategy), tmp_path / "s", workers=2, sinks=[sink])
+    outcome = run(ranked(strategy=strategy), tmp_path / "s", RunOptions(num_slots=2), [sink])
     assert outcome.counts["finished"] == outcome.num_trained == 2
     for trial in trials_of(tmp_path / "s"):
         assert trial["device"] == "2 x cpu"
@@ -68,7 +65,7 @@ def test_each_trial_of_a_sweep_has_one_result_and_not_one_a_rank(strategy, tmp_p
 
 
 def test_metrics_are_over_all_examples_once(tmp_path):
-    run(ranked(), tmp_path / "s", workers=2)
+    run(ranked(), tmp_path / "s", RunOptions(num_slots=2))
     for trial in trials_of(tmp_path / "s"):
         metrics = trial["metrics"]
         assert metrics["val/count"] == 12  # a rank's half would be 6, and a sum over both 24
@@ -79,8 +76,8 @@ def test_metrics_are_over_all_examples_once(tmp_path):
 @pytest.mark.slow
 def test_two_devices_train_as_one_does_with_batches_twice_as_large(tmp_path):
     """DDP's mean of the ranks' gradients is the gradient of both batches together, when they are the same examples."""
-    run(digits(devices=2, batch_size=8), tmp_path / "two", workers=2)
-    run(digits(devices=1, batch_size=16, strategy="auto"), tmp_path / "one", workers=2, fuse="never")
+    run(digits(devices=2, batch_size=8), tmp_path / "two", RunOptions(num_slots=2))
+    run(digits(devices=1, batch_size=16, strategy="auto"), tmp_path / "one", RunOptions(num_slots=2, fuse="never"))
     two, one = trials_of(tmp_path / "two"), trials_of(tmp_path / "one")
     assert len(two) == len(one) == 4
     for of_two, of_one in zip(two, one, strict=True):
@@ -92,7 +89,7 @@ def test_two_devices_train_as_one_does_with_batches_twice_as_large(tmp_path):
 
 
 def test_an_error_in_any_rank_is_the_trials_error(tmp_path):
-    outcome = run(ranked("raise", lrs=(0.1, 0.2)), tmp_path / "s", workers=2)
+    outcome = run(ranked("raise", lrs=(0.1, 0.2)), tmp_path / "s", RunOptions(num_slots=2))
     assert outcome.counts["failed"] == 2
     for trial in trials_of(tmp_path / "s"):
         assert trial["error"].rstrip().endswith("ValueError: the last rank's own error")
@@ -100,7 +97,7 @@ def test_an_error_in_any_rank_is_the_trials_error(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_on_any_device_is_a_diverged_trial(tmp_path):
-    outcome = run(ranked("nan", max_epochs=4), tmp_path / "s", workers=2)
+    outcome = run(ranked("nan", max_epochs=4), tmp_path / "s", RunOptions(num_slots=2))
     assert outcome.counts["diverged"] == 2
     assert {trial["diverged_epoch"] for trial in trials_of(tmp_path / "s")} == {1}
 
@@ -108,7 +105,7 @@ def test_a_loss_that_is_not_finite_on_any_device_is_a_diverged_trial(tmp_path):
 @pytest.mark.slow
 def test_a_rank_that_is_killed_is_a_lost_trial_which_is_trained_again(tmp_path):
     (tmp_path / "armed").touch()
-    outcome = run(ranked("kill", tmp_path), tmp_path / "s", workers=2)
+    outcome = run(ranked("kill", tmp_path), tmp_path / "s", RunOptions(num_slots=2))
     assert outcome.counts["finished"] == 2
     histories = [trial["history"] for trial in trials_of(tmp_path / "s")]
     assert sorted([attempt["status"] for attempt in history] for history in histories) == [
@@ -122,7 +119,7 @@ def test_a_rank_that_is_killed_is_a_lost_trial_which_is_trained_again(tmp_path):
 @pytest.mark.slow
 def test_a_trial_over_devices_that_takes_too_long_ends_with_all_its_processes(tmp_path):
     outcome = run(
-        ranked(max_epochs=100_000, lrs=(0.1, 0.2)), tmp_path / "s", workers=2, patience=Patience(timeout_seconds=4)
+        ranked(max_epochs=100_000, lrs=(0.1, 0.2)), tmp_path / "s", RunOptions(num_slots=2, timeout_seconds=4)
     )
     assert outcome.counts["failed"] == 2
     assert {trial["error"] for trial in trials_of(tmp_path / "s")} == {"took longer than the 4 s that --timeout gives"}
@@ -140,5 +137,5 @@ def test_a_job_of_slurm_or_torchrun_is_not_taken_for_the_trials_own(tmp_path, mo
         monkeypatch.setenv(name, value)
     for devices in (1, 2):
         study = ranked(devices=devices, strategy="auto")
-        outcome = run(study, tmp_path / f"s{devices}", runner="inline", fuse="never")
+        outcome = run(study, tmp_path / f"s{devices}", RunOptions(runner="inline", fuse="never"))
         assert outcome.counts["finished"] == 2

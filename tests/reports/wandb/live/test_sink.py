@@ -37,7 +37,7 @@ def record(directory, trial, result):
 
 def tell_epochs(sink, trial, epochs, first=0):
     for epoch, metrics in enumerate(epochs, start=first):
-        sink.epoch_ended(trial, EpochEnded(trial_id=trial.trial_id, epoch=epoch, metrics=metrics))
+        sink.on_epoch_ended(trial, EpochEnded(trial_id=trial.trial_id, epoch=epoch, metrics=metrics))
 
 
 def run_of_file(directory, trial):
@@ -50,19 +50,19 @@ def test_what_is_told_epoch_by_epoch_and_what_is_not_are_the_ledger_in_the_end(d
     result = make_result(0.9, epochs=EPOCHS)
     with WandbSink(directory, PLACE, Console()) as sink:
         sink.wait_until_ready()
-        sink.planned({}, [], 2)
+        sink.on_planned({}, [], 2)
         for trial in (told, late, restarted, changed):
-            sink.started(trial)
+            sink.on_started(trial)
         tell_epochs(sink, told, EPOCHS)
         tell_epochs(sink, late, EPOCHS[:1])
         tell_epochs(sink, restarted, [{"val/acc": 0.1}, {"val/acc": 0.2}])  # together with others, which then fails
-        sink.separated(restarted, "it draws")
-        sink.started(restarted)
+        sink.on_unfused(restarted, "it draws")
+        sink.on_started(restarted)
         tell_epochs(sink, restarted, EPOCHS)
         tell_epochs(sink, changed, [{"val/acc": 0.3}])  # nobody said that it began again
         for trial in (told, late, restarted, changed):
             record(directory, trial, result)
-            sink.ended(trial, result)
+            sink.on_ended(trial, result)
     assert sink.problem is None
     assert sorted(sink.written) == sorted(trial.trial_id for trial in (told, late, restarted, changed))
     assert [run.difference for run in verify(directory, PLACE)] == [None] * 4
@@ -73,15 +73,15 @@ def test_what_is_told_epoch_by_epoch_and_what_is_not_are_the_ledger_in_the_end(d
 def test_what_is_open_at_the_end_is_ended_as_interrupted_and_begun_anew_next_time(directory):
     trial = make_trials(STUDY)[0]
     with WandbSink(directory, PLACE, Console()) as sink:
-        sink.started(trial)
+        sink.on_started(trial)
         tell_epochs(sink, trial, EPOCHS[:2])
     run = run_of_file(directory, trial)
     assert (run.exit_code, run.summary, len(run.rows)) == (1, {"trial/status": "interrupted"}, 2)
     result = make_result(0.9, epochs=EPOCHS)
     with WandbSink(directory, PLACE, Console()) as sink:
-        sink.started(trial)
+        sink.on_started(trial)
         record(directory, trial, result)
-        sink.ended(trial, result)
+        sink.on_ended(trial, result)
     assert run_of_file(directory, trial).exit_code == 0
     assert [run.difference for run in verify(directory, PLACE)] == [None]
 
@@ -97,8 +97,8 @@ from make_ledger import make_trials, one_factor
 trial = make_trials(one_factor(seeds=2))[0]
 place = Place(group="activations", mode="offline")
 with WandbSink(Path(sys.argv[1]), place, Console()) as sink:
-    sink.started(trial)
-    sink.epoch_ended(trial, EpochEnded(trial_id=trial.trial_id, epoch=0, metrics={"val/acc": 0.5}))
+    sink.on_started(trial)
+    sink.on_epoch_ended(trial, EpochEnded(trial_id=trial.trial_id, epoch=0, metrics={"val/acc": 0.5}))
     sink.wait_until_ready()
     time.sleep(1)
     os.kill(os.getpid(), signal.SIGKILL)
@@ -126,12 +126,12 @@ def test_a_process_that_dies_is_one_warning(directory, capsys):
     result = make_result(0.9, epochs=EPOCHS)
     with WandbSink(directory, PLACE, Console(width=400)) as sink:
         sink.wait_until_ready()
-        sink.started(trial)
+        sink.on_started(trial)
         os.kill(sink._process._process.pid, signal.SIGKILL)
         for _ in range(1000):
             tell_epochs(sink, trial, EPOCHS)
         record(directory, trial, result)
-        sink.ended(trial, result)
+        sink.on_ended(trial, result)
     assert capsys.readouterr().out.count("W&B:") == 1
     assert "its process ended early" in sink.problem
     assert sink.written == []
@@ -142,7 +142,7 @@ def test_a_folder_that_cannot_be_written_is_one_warning_that_says_what_to_do(dir
     with WandbSink(directory, PLACE, Console(width=400)) as sink:
         sink.wait_until_ready()
         for trial in make_trials(STUDY):
-            sink.started(trial)
+            sink.on_started(trial)
     out = capsys.readouterr().out
     assert out.count("W&B:") == 1
     assert f"the study goes on without it, and `ablate wandb push {directory}` makes the runs afterwards" in out
@@ -153,12 +153,12 @@ def test_two_mirrors_of_one_folder_do_not_write_at_once(directory, monkeypatch):
     monkeypatch.setenv("ABLATE_WANDB_LOCK_SECONDS", "0.5")
     trial = make_trials(STUDY)[0]
     with WandbSink(directory, PLACE, Console()) as first:
-        first.started(trial)
+        first.on_started(trial)
         until = time.monotonic() + 600
         while not folders_of(directory, PLACE.run_id(trial.trial_id)) and time.monotonic() < until:
             time.sleep(0.05)
         with WandbSink(directory, PLACE, None) as second:
-            second.started(trial)
+            second.on_started(trial)
         assert "another command writes to" in second.problem
 
 
@@ -182,9 +182,9 @@ def test_variables_of_another_run_are_not_taken_over(directory, monkeypatch):
     trial = make_trials(STUDY)[0]
     result = make_result(0.9, epochs=EPOCHS)
     with WandbSink(directory, PLACE, Console()) as sink:
-        sink.started(trial)
+        sink.on_started(trial)
         record(directory, trial, result)
-        sink.ended(trial, result)
+        sink.on_ended(trial, result)
     assert sink.problem is None
     assert [run.difference for run in verify(directory, PLACE)] == [None]
 
