@@ -23,6 +23,7 @@ ALLOWED = {
     "experiments.studies": "",
     "experiments.errors": "",
     "experiments.text": "",
+    "experiments.child_process": "",
     "experiments.study": "errors text",
     "experiments.trials": "study",
     "experiments.config": "| errors text | ablation_suite",
@@ -37,7 +38,7 @@ ALLOWED = {
     "experiments.fusing.groups": "config fusing.admit fusing.reasons fusing.trainer training trials",
     "experiments.fusing": "fusing.groups fusing.trainer",
     "experiments.gradients": "config errors fusing.fit fusing.reasons training trials",
-    "experiments.runners": "errors",
+    "experiments.runners": "child_process errors",
     "experiments.ledger": "errors study text trials",
     "experiments.execution": "errors fusing ledger planning runners study text training trials || ablation_suite",
     "experiments": "errors execution gradients ledger study trials || ablation_suite",
@@ -55,8 +56,9 @@ ALLOWED = {
     "reports.index": "analysis formats page statistics wording write | errors ledger study text trials",
     "reports.wandb.destination": "| errors",
     "reports.wandb.run_content": "wandb.destination | trials",
-    "reports.wandb.live": "wandb.destination wandb.run_content | errors execution ledger trials",
-    "reports.wandb.compare": "wandb.destination wandb.live wandb.run_content write | errors ledger trials",
+    "reports.wandb.live": "wandb.destination wandb.run_content | child_process errors execution ledger trials",
+    "reports.wandb.compare": "wandb.destination wandb.live wandb.run_content write"
+    " | child_process errors ledger trials",
     "reports.wandb": "wandb.compare wandb.destination wandb.live wandb.run_content",
     "reports.wandb.sweep": "wandb.destination wandb.run_content | errors study text trials",
     "reports.wandb.dashboard": "analysis formats mechanism_maps page report wandb.destination wandb.run_content wording"

@@ -28,7 +28,7 @@ from experiments.runners import (
 from experiments.study.parse import load_study
 from experiments.study.study import Study
 from experiments.text import listed
-from experiments.trials.trial import Group, Plan, Trial
+from experiments.trials.trial import Group, Plan, Trial, TrialStatus
 
 from .driver import Driver
 from .options import RunOptions

@@ -9,18 +9,14 @@ import contextlib
 import importlib.util
 import os
 import pickle
-import queue
 import secrets
-import subprocess
 import sys
-import tempfile
-import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from experiments.child_process import ChildProcess, Message
 from experiments.errors import RunnerError
 
 from .contract import Done, Event, Lost, Raised, Said, Started, Task, TimedOut
@@ -56,19 +52,19 @@ class RayRunner:
         self._wanted_slots = num_slots
         self._preload = list(preload)
         self._log_directory: Path | None = None
-        self._process: _RayProcess | None = None
+        self._connection: _RayConnection | None = None
         self._last_big: Any = _NOTHING
         self._num_given = 0
 
     def __enter__(self) -> Self:
         """The connection begins, and the caller need not wait for it."""
-        self._process = _RayProcess(self._settings(), self._address)
+        self._connection = _RayConnection(self._settings(), self._address)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._process is not None:
-            self._process.stop()
-        self._process = None
+        if self._connection is not None:
+            self._connection.stop()
+        self._connection = None
         self._last_big = _NOTHING
 
     @property
@@ -87,11 +83,11 @@ class RayRunner:
         try:
             self._run(iter(tasks), handle, busy)
         finally:
-            if busy and self._process is not None:  # after an error: nobody will ask what these would have said
-                self._process.drop()
+            if busy and self._connection is not None:  # after an error: nobody will ask what these would have said
+                self._connection.drop()
 
     def _run(self, waiting: Iterator[Task], handle: Callable[[Event], None], busy: dict[int, Task]) -> None:
-        process = self._connected()
+        connection = self._connected()
         while True:
             while (
                 sum(task.num_slots for task in busy.values()) < self.num_slots
@@ -99,18 +95,18 @@ class RayRunner:
             ):
                 self._num_given += 1
                 busy[self._num_given] = task
-                self._give(process, self._num_given, task)
+                self._give(connection, self._num_given, task)
             if not busy:
                 return
-            heard = process.hear()
-            if heard[0] == "slots":
+            message = connection.receive()
+            if message[0] == "slots":
                 continue
-            event = _event(heard, busy[heard[1]].key)
+            event = _event(message, busy[message[1]].key)
             if not isinstance(event, Started | Said):
-                del busy[heard[1]]
+                del busy[message[1]]
             handle(event)
 
-    def _give(self, process: "_RayProcess", number: int, task: Task) -> None:
+    def _give(self, connection: "_RayConnection", number: int, task: Task) -> None:
         logs = None if self._log_directory is None else _mark(self._log_directory)
         argument: bytes | None = None  # the same as the last big one
         if task.argument is not self._last_big:
@@ -123,13 +119,13 @@ class RayRunner:
             "near": task.near_command,
             "logs": logs,
         }
-        process.tell("give", number, pickle.dumps(task.function), argument, options)
+        connection.send("give", number, pickle.dumps(task.function), argument, options)
 
-    def _connected(self) -> "_RayProcess":
-        if self._process is None:
+    def _connected(self) -> "_RayConnection":
+        if self._connection is None:
             raise RuntimeError("a RayRunner is used in a `with` block")
-        self._process.connect()
-        return self._process
+        self._connection.connect()
+        return self._connection
 
     def _settings(self) -> dict[str, Any]:
         num_gpus = len(find_devices(None).gpus) if has_gpu_driver() else 0
@@ -152,8 +148,8 @@ def _mark(directory: Path) -> tuple[str, int]:
     return str(directory), directory.stat().st_ino
 
 
-def _event(heard: tuple[Any, ...], key: str) -> Event:
-    kind, _, *content = heard
+def _event(message: Message, key: str) -> Event:
+    kind, _, *content = message
     if kind == "started":
         return Started(key=key)
     if kind == "lost":
@@ -168,20 +164,21 @@ def _event(heard: tuple[Any, ...], key: str) -> Event:
     return Raised(key=key, error=value, traceback=content[1])
 
 
-class _RayProcess:
-    """The process that is connected to Ray, seen from the command: pickled tuples, a pipe each way."""
+class _RayConnection:
+    """Connection to Ray, held by a child process (ray_process.py).
+
+    num_slots: how many tasks Ray can work on at once, as of the last message.
+    """
 
     def __init__(self, settings: dict[str, Any], address: str | None) -> None:
         self.num_slots = 0
         self._address = address
         self._is_connected = False
-        self._dropped = 0
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 -- what Ray prints, for an error's message
+        self._num_drops = 0
         environment = os.environ | {
             "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # under `uv run`, Ray would build an environment on each machine
             "RAY_USAGE_STATS_ENABLED": "0",
             _GONE: os.environ.get(_GONE, "20"),
-            "PYTHONPATH": os.pathsep.join(settings["sys_path"]),
         }
         if address is None:
             # All of this Ray's processes take its environment over. The name is Ray's; what it does on any system is
@@ -194,88 +191,54 @@ class _RayProcess:
             environment.pop("RAY_ADDRESS", None)
             if not settings["num_gpus"]:
                 environment["CUDA_VISIBLE_DEVICES"] = ""
-        self._process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-c", f"import ablation_suite; from {__package__}.ray_process import main; main()"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            env=environment,
-            start_new_session=True,  # Ctrl-C reaches the command, which decides what it means
-        )
-        # A thread reads, so that an interrupt in the middle of a message cannot lose half of it. What it holds is
-        # bounded: who is slow in handling events slows the other process down.
-        self._heard: queue.Queue[tuple[Any, ...] | None] = queue.Queue(maxsize=1000)
-        threading.Thread(target=self._read, daemon=True).start()
-        self.tell("settings", settings)
+        self._child = ChildProcess(f"{__package__}.ray_process", environment)
+        self.send("settings", settings)
 
     def connect(self) -> None:
         """Wait until the cluster has answered."""
         if not self._is_connected:
-            self._is_connected = self.hear(_CONNECT_SECONDS)[0] == "slots"
+            self._is_connected = self.receive(_CONNECT_SECONDS)[0] == "slots"
 
-    def tell(self, *words: Any) -> None:
-        """Send a message; when nobody listens any more, `hear` will say why."""
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            pickle.dump(words, self._process.stdin)
-            self._process.stdin.flush()
+    def send(self, *message: Any) -> None:
+        """Send a message to the child process. If it has ended, `receive` raises."""
+        self._child.send(*message)
 
-    def hear(self, seconds: float | None = None) -> tuple[Any, ...]:
-        """The next message."""
+    def receive(self, seconds: float | None = None) -> Message:
+        """Return the next message.
+
+        Raises:
+            RunnerError: if there is none within this time, the child has ended, or Ray has failed.
+        """
         try:
-            heard = self._heard.get(timeout=seconds)
-        except queue.Empty:
-            raise RunnerError(f"{self._name()} did not answer within {seconds:g} s{self._said()}") from None
-        if heard is None:
-            self._heard.put(None)
+            message = self._child.receive(seconds)
+        except TimeoutError:
+            raise RunnerError(f"{self._name()} did not answer within {seconds:g} s{self._last_log_line()}") from None
+        if message is None:
             raise RunnerError(
                 f"{self._name()} is gone; what had ended is recorded, and the same command continues with any runner"
-                f"{self._said()}"
+                f"{self._last_log_line()}"
             )
-        if heard[0] == "failed":
-            raise RunnerError(f"{self._name()}: {heard[1]}")
-        if heard[0] == "slots":
-            self.num_slots = heard[1]
-        return heard
+        if message[0] == "failed":
+            raise RunnerError(f"{self._name()}: {message[1]}")
+        if message[0] == "slots":
+            self.num_slots = message[1]
+        return message
 
     def drop(self) -> None:
-        """Have everything that was given ended by force, and forget what it said meanwhile."""
-        self._dropped += 1
-        self.tell("drop", self._dropped)
+        """End all tasks by force, and discard their messages."""
+        self._num_drops += 1
+        self.send("drop", self._num_drops)
         with contextlib.suppress(RunnerError):
-            while self.hear(_STOP_SECONDS)[:2] != ("dropped", self._dropped):
+            while self.receive(_STOP_SECONDS)[:2] != ("dropped", self._num_drops):
                 pass
 
     def stop(self) -> None:
-        """End the process, and with it a Ray that it started; what it still works on is ended by force."""
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
-        until = time.monotonic() + _STOP_SECONDS
-        try:
-            while self._process.poll() is None and time.monotonic() < until:
-                with contextlib.suppress(queue.Empty):  # it may be waiting for somebody to hear it
-                    self._heard.get(timeout=0.05)
-        finally:
-            self._process.kill()
-            self._process.wait()
-            self._log.close()
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        with self._process.stdout as pipe:
-            while True:
-                try:
-                    self._heard.put(pickle.load(pipe))  # noqa: S301 -- our own process
-                except Exception:  # noqa: BLE001 -- it ended, perhaps in the middle of a message
-                    self._heard.put(None)
-                    return
+        """End the child process, its tasks, and a Ray that it has started."""
+        self._child.end(_STOP_SECONDS)
 
     def _name(self) -> str:
         return "the Ray of this machine" if self._address is None else f"the Ray cluster at {self._address}"
 
-    def _said(self) -> str:
-        """The last line that Ray printed, if any."""
-        self._log.seek(0)
-        lines = self._log.read().decode(errors="replace").strip().splitlines()
-        return f"\nRay said: {lines[-1]}" if lines else ""
+    def _last_log_line(self) -> str:
+        line = self._child.last_log_line()
+        return f"\nRay said: {line}" if line else ""

@@ -1,6 +1,6 @@
 """The process that is connected to a Ray cluster, and what Ray's workers do: all that imports ray.
 
-It hears pickled tuples on its standard input and answers on its standard output; ray.py is the other end.
+The other end is in ray.py; experiments/child_process.py is the channel between them.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import ray
 from ray.exceptions import (
@@ -32,6 +32,8 @@ from ray.exceptions import (
     WorkerCrashedError,
 )
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from experiments.child_process import ParentChannel
 
 from .worker import print_to, sendable
 
@@ -55,23 +57,16 @@ class _FailedError(Exception):
     """Nothing can be run; the message is for the user."""
 
 
-def main() -> None:
-    """Serve until the other end closes."""
-    incoming, outgoing = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.dup2(2, 1)  # whatever prints, prints to the log
-
-    def send(*words: Any) -> None:
-        with contextlib.suppress(BrokenPipeError):
-            pickle.dump(words, outgoing)
-            outgoing.flush()
-
-    _, settings = pickle.load(incoming)  # noqa: S301 -- from the command
+def main(channel: ParentChannel) -> None:
+    """Serve the command until it closes the channel."""
+    message = channel.receive()
+    if message is None:
+        return
     try:
-        connection = _Connection(settings, send)
-        asyncio.run(connection.serve(incoming))
+        connection = _Connection(message[1], channel)
+        asyncio.run(connection.serve())
     except _FailedError as error:
-        send("failed", str(error))
+        channel.send("failed", str(error))
     finally:
         ray.shutdown()
     os._exit(0)  # a thread may be waiting for a head that is gone
@@ -80,8 +75,8 @@ def main() -> None:
 class _Connection:
     """Tasks in Ray, a coroutine each, and how many there may be."""
 
-    def __init__(self, settings: Mapping[str, Any], send: Callable[..., None]) -> None:
-        self._send = send
+    def __init__(self, settings: Mapping[str, Any], channel: ParentChannel) -> None:
+        self._channel = channel
         self._address: str | None = settings["address"]
         self._preload: list[str] = settings["preload"]
         self._place: dict[str, Any] = {name: settings[name] for name in ("directory", "sys_path")}
@@ -104,31 +99,17 @@ class _Connection:
             raise _FailedError("no machine in it has a free CPU or GPU to offer; `ray start --address ...` adds one")
         num_warm = 0 if has_choice else min(self._num_slots, settings["num_slots"] or self._num_slots)
         self._warmups = [self._warm_up() for _ in range(num_warm)]
-        self._send("slots", self._num_slots)
+        self._channel.send("slots", self._num_slots)
 
-    async def serve(self, incoming: BinaryIO) -> None:
-        """Do what is asked for until the other end closes."""
-        loop = asyncio.get_running_loop()
-        asked: asyncio.Queue[tuple[Any, ...] | None] = asyncio.Queue()
-
-        def read() -> None:
-            while True:
-                try:
-                    words = pickle.load(incoming)  # noqa: S301 -- from the command
-                except Exception:  # noqa: BLE001 -- the command is gone, perhaps in the middle of a message
-                    words = None
-                loop.call_soon_threadsafe(asked.put_nowait, words)
-                if words is None:
-                    return
-
-        threading.Thread(target=read, daemon=True).start()
+    async def serve(self) -> None:
+        """Do what the command asks for until it closes the channel."""
         watching = asyncio.create_task(self._watch())
-        while (words := await asked.get()) is not None:
-            if words[0] == "drop":
+        while (message := await asyncio.to_thread(self._channel.receive)) is not None:
+            if message[0] == "drop":
                 await self._drop()
-                self._send("dropped", words[1])
+                self._channel.send("dropped", message[1])
             else:
-                self._give(*words[1:])
+                self._give(*message[1:])
         watching.cancel()
         if self._is_gone:
             os._exit(1)  # Ray would wait for the head that is gone
@@ -166,9 +147,9 @@ class _Connection:
                         where = content[0]
                         if timeout is not None:
                             limit.reschedule(asyncio.get_running_loop().time() + timeout)
-                        self._send(kind, number)
+                        self._channel.send(kind, number)
                     else:
-                        self._send(kind, number, *content)
+                        self._channel.send(kind, number, *content)
                     if kind in {"done", "raised"}:
                         return
             await self._lost(number, f"{where} ended without a result")
@@ -176,9 +157,9 @@ class _Connection:
             if not limit.expired():
                 raise
             ray.cancel(stream, force=True)
-            self._send("timed out", number, timeout)
+            self._channel.send("timed out", number, timeout)
         except (RuntimeEnvSetupError, RayTaskError) as error:  # an error of ours: those of tasks arrive as "raised"
-            self._send("failed", f"its machines cannot run this: {_reason(error)}{_HINT}")
+            self._channel.send("failed", f"its machines cannot run this: {_reason(error)}{_HINT}")
         except RayError as error:
             await self._lost(number, f"{where}: {_reason(error)}")
         finally:
@@ -205,11 +186,11 @@ class _Connection:
         except _FailedError as error:
             self._fail(error)
         else:
-            self._send("lost", number, reason)
+            self._channel.send("lost", number, reason)
 
     def _fail(self, error: _FailedError) -> None:
         self._is_gone = True
-        self._send("failed", str(error))
+        self._channel.send("failed", str(error))
 
     async def _watch(self) -> None:
         """Tell when the cluster grows or shrinks, and when it is gone."""
@@ -221,7 +202,7 @@ class _Connection:
                 return self._fail(error)
             if num_slots != self._num_slots:
                 self._num_slots = num_slots
-                self._send("slots", num_slots)
+                self._channel.send("slots", num_slots)
 
     async def _nodes(self) -> list[dict[str, Any]]:
         """The nodes that are alive; raises when the head or this machine's part of the cluster is gone."""

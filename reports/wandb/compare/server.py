@@ -1,15 +1,14 @@
 """What the server of W&B has of a study: every run of its group with its history, asked for by a process of its own."""
 
-import dataclasses
-import json
-import sys
+import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from experiments.child_process import ParentChannel, ask
 from experiments.errors import InputError
 from reports.wandb.destination import Place
-from reports.wandb.live.child_process import ask, leave, told_on_stdout
+from reports.wandb.live.sink import PATIENCE_SECONDS
 
 from .offline_files import WrittenRun, is_own_key
 
@@ -24,32 +23,32 @@ def runs_on_server(place: Place) -> list[WrittenRun]:
         InputError: when there is no API key, or the server does not answer as it should.
     """
     try:
-        said = ask(f"{__package__}.server", [json.dumps(place.to_dict())])
+        answers = ask(__name__, place, seconds=PATIENCE_SECONDS)
     except (TimeoutError, RuntimeError) as error:
         raise InputError(f"W&B: the runs of {place.project} cannot be read: {error}") from error
-    refused = [message["refused"] for message in said if "refused" in message]
-    if refused:
-        raise InputError(refused[0])
-    return [WrittenRun(**message["run"]) for message in said]
+    for kind, content in answers:
+        if kind == "refused":
+            raise InputError(content)
+    return [run for _, run in answers]
 
 
-def main(place: Place) -> None:
-    """Say every run of the group."""
-    tell = told_on_stdout()
+def main(channel: ParentChannel) -> None:
+    """Send every run of the group."""
     from reports.wandb.live.client import check_login, first_line, group_of, is_wandb_error
 
+    (place,) = channel.receive() or ()
     try:
         check_login()
         with ThreadPoolExecutor(_READERS) as pool:
             for run in pool.map(_read, group_of(place)):
-                tell({"run": dataclasses.asdict(run)})
+                channel.send("run", run)
     except InputError as error:
-        tell({"refused": str(error)})
+        channel.send("refused", str(error))
     except Exception as error:
         if not is_wandb_error(error):
             raise
-        tell({"refused": f"W&B: the runs of {place.project} cannot be read: {first_line(error)}"})
-    leave()
+        channel.send("refused", f"W&B: the runs of {place.project} cannot be read: {first_line(error)}")
+    os._exit(0)  # without W&B's own end, which waits for a server
 
 
 def _read(run: Any) -> WrittenRun:
@@ -77,7 +76,3 @@ def _read(run: Any) -> WrittenRun:
 
 def _without_own(content: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in content.items() if not is_own_key(key)}
-
-
-if __name__ == "__main__":
-    main(Place(**json.loads(sys.argv[1])))

@@ -1,21 +1,18 @@
-"""The process that writes to W&B, beside the command that trains: what it is told, line by line, becomes runs.
+"""The process that writes to W&B, beside the command that trains: what it is told becomes runs.
 
-It is a process of its own so that nothing that happens in W&B's client, a hang at exit or a crash in native code
-included, can cost a trial, and so that runs are ended properly even where the command is killed: the end of its input
-is the end of the command. Lines in and out are JSON.
+Nothing that happens in W&B's client, a hang at exit or a crash in native code included, can cost a trial then, and runs
+are ended properly even where the command is killed: the end of its input is the end of the command.
 
-In: {"do": a method of Mirror, and its arguments}. Before those, from a command that trains one trial beside others,
-{"do": "alone", "trial_id": it, "run_id": what a sweep's agent calls its run, or null}. Everything else of a trial is
-read from the ledger.
-Out: {"ready": true} or {"refused": message}; {"written": trial or "report"}; {"problem": message}; {"url": address}.
+Messages in: ("settings", folder, place); from a command that trains one trial beside others ("alone", trial id, id of
+the run of a sweep's agent or None); then the name of a method of Mirror and its arguments. Everything else of a trial
+is read from the ledger.
+Messages out: ("ready",) or ("refused", reason); ("written", trial id or "report"); ("problem", text); ("url", address).
 """
 
 import contextlib
-import json
 import os
 import secrets
-import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
@@ -23,12 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
+from experiments.child_process import ParentChannel
 from experiments.errors import InputError
 from experiments.ledger.ledger import Ledger
 from reports.wandb.destination import ONLINE, Place
 from reports.wandb.run_content import RunContent, row_of, run_of
-
-from .child_process import leave, told_on_stdout
 
 if TYPE_CHECKING:
     from .client import OpenRun
@@ -40,8 +36,6 @@ _INTERRUPTED = {"trial/status": "interrupted"}
 _MOST_PROBLEMS = 3  # runs one after the other that W&B did not take, after which no more is tried
 _LOCK_SECONDS = "ABLATE_WANDB_LOCK_SECONDS"  # how long an earlier command's mirror may take to end its runs: 30
 
-Tell = Callable[[Mapping[str, Any]], None]
-
 
 class Mirror:
     """Runs of W&B that follow the trials of a ledger. All methods but `close` return at once.
@@ -51,15 +45,15 @@ class Mirror:
     Arguments:
         directory: the study's folder.
         place: where runs go.
-        tell: called with what happened, as above, from several threads.
+        channel: is sent what happened, as above.
         agents_run: the id of the run of a sweep's agent; None where there is no agent.
     """
 
-    def __init__(self, directory: Path, place: Place, tell: Tell, agents_run: str | None = None) -> None:
+    def __init__(self, directory: Path, place: Place, channel: ParentChannel, agents_run: str | None = None) -> None:
         self.is_well = True
         self._directory = directory
         self._place = place
-        self._tell = tell
+        self._channel = channel
         self._agents_run = agents_run
         self._lanes = [ThreadPoolExecutor(1) for _ in range(_LANES[place.mode == ONLINE])]
         self._lane_of: dict[str, ThreadPoolExecutor] = {}
@@ -117,7 +111,7 @@ class Mirror:
             self._open.pop(key, None)
             from .client import first_line
 
-            self._tell({"problem": first_line(error)})
+            self._channel.send("problem", first_line(error))
 
     # ---- one run -------------------------------------------------------------------------------------------------
 
@@ -153,7 +147,7 @@ class Mirror:
         earlier = [self._place.run_id(trial_id, attempt) for attempt in range(1, content.attempt)]
         self._remove({*replaces, *self._given_up.pop(trial_id, []), *earlier} - {run.run_id})
         self._num_problems = 0
-        self._tell({"written": trial_id})
+        self._channel.send("written", trial_id)
 
     def _remove(self, run_ids: Iterable[str]) -> None:
         from .client import remove
@@ -172,7 +166,7 @@ class Mirror:
         run = self._opened(content)
         log_report(run, self._directory, self._place)
         run.finish(content.summary, content.exit_code)
-        self._tell({"written": REPORT})
+        self._channel.send("written", REPORT)
 
     def _content(self, trial_id: str) -> RunContent:
         with Ledger(self._directory / LEDGER, writable=False) as ledger:
@@ -199,7 +193,7 @@ class Mirror:
             run = OpenRun(self._directory, self._place, content, _another(run_id))
         if run.url and not self._has_url:
             self._has_url = True
-            self._tell({"url": run.url.rpartition("/runs/")[0]})
+            self._channel.send("url", run.url.rpartition("/runs/")[0])
         return run
 
 
@@ -207,9 +201,12 @@ def _another(run_id: str) -> str:
     return f"{run_id}-{secrets.token_hex(3)}"
 
 
-def main(directory: Path, place: Place) -> None:
-    """Read lines until there are no more, and end."""
-    tell = told_on_stdout()
+def main(channel: ParentChannel) -> None:
+    """Do what the command asks for until it closes the channel."""
+    message = channel.receive()
+    if message is None:
+        return
+    _, directory, place = message
     try:
         from .client import check_login, check_settings
 
@@ -217,32 +214,31 @@ def main(directory: Path, place: Place) -> None:
         if place.mode == ONLINE:
             check_login()
     except InputError as error:
-        tell({"refused": str(error)})
+        channel.send("refused", str(error))
         return
-    tell({"ready": True})
-    if not _follow(sys.stdin, directory, place, tell):
-        leave()
+    channel.send("ready")
+    if not _follow(channel, directory, place):
+        os._exit(0)  # without W&B's own end, which waits for a server
 
 
-def _follow(lines: Iterable[str], directory: Path, place: Place, tell: Tell) -> bool:
+def _follow(channel: ParentChannel, directory: Path, place: Place) -> bool:
     """Whether everything went well until the end."""
     mirror: Mirror | None = None
     lock_name, agents_run = "mirror", None
     with contextlib.ExitStack() as stack:
-        for line in lines:
-            message = json.loads(line)
-            what = message.pop("do")
-            if what == "alone":
-                lock_name, agents_run = message["trial_id"], message["run_id"]
+        while (message := channel.receive()) is not None:
+            method, *arguments = message
+            if method == "alone":
+                lock_name, agents_run = arguments
                 continue
             if mirror is None:
                 why_not = _why_not_held(directory / "wandb" / f"{lock_name}.lock", stack)
                 if why_not is not None:
-                    tell({"problem": why_not})
+                    channel.send("problem", why_not)
                     return True
-                mirror = Mirror(directory, place, tell, agents_run)
+                mirror = Mirror(directory, place, channel, agents_run)
                 stack.callback(mirror.close)
-            getattr(mirror, what)(**message)
+            getattr(mirror, method)(*arguments)
     return mirror is None or mirror.is_well
 
 
@@ -258,7 +254,3 @@ def _why_not_held(path: Path, stack: contextlib.ExitStack) -> str | None:
         return f"{path.parent} cannot be written ({error.strerror or error})"
     stack.callback(lock.release)
     return None
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), Place(**json.loads(sys.argv[2])))

@@ -4,9 +4,10 @@ The command never waits for W&B while trials train, and at its end only as long 
 fails there is one warning: the ledger has everything, and `ablate wandb push` makes the runs from it.
 """
 
+import contextlib
 import importlib.metadata
-import json
 import os
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -15,17 +16,17 @@ from typing import Any, Self
 from packaging.version import Version
 from rich.console import Console
 
+from experiments.child_process import ChildProcess
 from experiments.errors import InputError
 from experiments.execution.sinks import Sink
 from experiments.ledger.study_folder import writing
 from experiments.trials.trial import EpochEnded, Group, Result, Trial, TrialStatus
 from reports.wandb.destination import Place, place_of, remember
 
-from .child_process import PATIENCE_SECONDS, Beside
-
 SMALLEST = "0.28.1"  # earlier releases deadlock after a fork
 WAIT_SECONDS = 60.0  # for others who share the folder, and hold its lock for less than a second each
 START_SECONDS = 60.0  # for importing wandb on a busy machine
+PATIENCE_SECONDS = 100.0  # without a message, longer than anything that W&B is asked for may take
 _SILENT_SECONDS = 3.0  # of waiting before it is told
 AFTER_PROBLEM_SECONDS = 30.0  # of patience once something went wrong
 INTERRUPTED_SECONDS = 15.0  # of patience with somebody who pressed Ctrl-C
@@ -76,28 +77,28 @@ class WandbSink(Sink):
 
     def __enter__(self) -> Self:
         check_installed()
-        arguments = [str(self._directory.absolute()), json.dumps(self.place.to_dict())]
-        self._process = Beside(f"{__package__}.child", arguments, self._environment, self._hear)
+        self._child = ChildProcess(f"{__package__}.child", self._environment)
+        self._child.send("settings", self._directory.absolute(), self.place)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         longest = PATIENCE_SECONDS if kind is None else INTERRUPTED_SECONDS
-        self._process.tell_no_more()
-        self._process.wait_for(lambda: False, _SILENT_SECONDS)
-        if not self._process.has_ended and self._console is not None:
-            self._console.print(
-                f"waiting for W&B; Ctrl-C leaves the rest to `ablate wandb push {self._directory}`",
-                markup=False,
-                soft_wrap=True,
-            )
+        self._child.close_input()
         try:
-            if not self._process.wait_for_end(lambda: longest if self.problem is None else AFTER_PROBLEM_SECONDS):
-                self._warn("took nothing more for a long time")
-            elif self._process.end() != 0 and self._is_ready:  # else the command has said so, and did not begin
-                self._warn(f"its process ended early{self._process.last_words()}")
+            if not self._has_ended_within(_SILENT_SECONDS) and self._console is not None:
+                self._console.print(
+                    f"waiting for W&B; Ctrl-C leaves the rest to `ablate wandb push {self._directory}`",
+                    markup=False,
+                    soft_wrap=True,
+                )
+            while self._take_message(longest if self.problem is None else AFTER_PROBLEM_SECONDS):
+                pass
+            if self._child.end(PATIENCE_SECONDS) != 0 and self._is_ready:  # else the command has said so
+                self._warn(f"its process ended early{self._last_words()}")
+        except TimeoutError:
+            self._warn("took nothing more for a long time")
         finally:
-            self._process.end()
-            self._process.close()
+            self._child.end()
 
     def wait_until_ready(self) -> None:
         """Return when W&B can be written to, as far as can be known without asking its server.
@@ -105,11 +106,13 @@ class WandbSink(Sink):
         Raises:
             InputError: when there is no API key, or wandb cannot be imported.
         """
-        self._process.wait_for(lambda: self._is_ready or self._refused is not None, START_SECONDS)
+        with contextlib.suppress(TimeoutError):
+            while not self._is_ready and self._take_message(START_SECONDS):
+                pass
         if self._refused:
             raise InputError(self._refused)
         if not self._is_ready:
-            raise InputError(f"--wandb: wandb could not be started{self._process.last_words()}")
+            raise InputError(f"--wandb: wandb could not be started{self._last_words()}")
 
     # ---- a sink --------------------------------------------------------------------------------------------------
 
@@ -123,7 +126,7 @@ class WandbSink(Sink):
             remember(self._directory, self.place)
             return
         (trial,) = groups[0].trials
-        self._process.tell({"do": "alone", "trial_id": trial.trial_id, "run_id": self._agents_run})
+        self._send("alone", trial.trial_id, self._agents_run)
         try:
             if place_of(self._directory, self.place.group) != self.place:
                 with writing(self._directory, wait_seconds=WAIT_SECONDS):
@@ -133,16 +136,15 @@ class WandbSink(Sink):
 
     def on_started(self, trial: Trial) -> None:
         """See Sink."""
-        self._process.tell({"do": "started", "trial_id": trial.trial_id})
+        self._send("started", trial.trial_id)
 
     def on_epoch_ended(self, trial: Trial, event: EpochEnded) -> None:
         """See Sink."""
-        message = {"trial_id": trial.trial_id, "epoch": event.epoch, "metrics": dict(event.metrics)}
-        self._process.tell({"do": "epoch", **message})
+        self._send("epoch", trial.trial_id, event.epoch, dict(event.metrics))
 
     def on_unfused(self, trial: Trial, reason: str) -> None:
         """See Sink."""
-        self._process.tell({"do": "separated", "trial_id": trial.trial_id})
+        self._send("separated", trial.trial_id)
 
     def on_requeued(self, trial: Trial, reason: str) -> None:
         """See Sink."""
@@ -156,24 +158,55 @@ class WandbSink(Sink):
 
     def send_trial(self, trial_id: str, *, replaces: Sequence[str] = ()) -> None:
         """Have the run of a trial written whole, from the ledger, and then the runs of these ids removed."""
-        self._process.tell({"do": "ended", "trial_id": trial_id, "replaces": list(replaces)})
+        self._send("ended", trial_id, list(replaces))
 
     def remove(self, trial_id: str, run_ids: Sequence[str]) -> None:
         """Have runs of a trial removed that it has beside its own."""
-        self._process.tell({"do": "remove", "trial_id": trial_id, "run_ids": list(run_ids)})
+        self._send("remove", trial_id, list(run_ids))
 
     def send_report(self) -> None:
         """Have the study's tables and report, which are on disk, written to a run of their own."""
-        self._process.tell({"do": "report"})
+        self._send("report")
 
-    def _hear(self, message: Mapping[str, Any]) -> None:
-        self._is_ready = self._is_ready or "ready" in message
-        self._refused = message.get("refused", self._refused)
-        self.url = message.get("url", self.url)
-        if "written" in message:
-            self.written.append(message["written"])
-        if "problem" in message:
-            self._warn(message["problem"])
+    def _send(self, *message: Any) -> None:
+        """Send a message, and take those that have come meanwhile."""
+        self._child.send(*message)
+        self._has_ended_within(0.0)
+
+    def _has_ended_within(self, seconds: float) -> bool:
+        """Take messages for so long; whether the process has ended."""
+        until = time.monotonic() + seconds
+        try:
+            while self._take_message(max(0.0, until - time.monotonic())):
+                pass
+        except TimeoutError:
+            return False
+        return True
+
+    def _take_message(self, seconds: float) -> bool:
+        """Take the process's next message; False when it has ended.
+
+        Raises:
+            TimeoutError: when none came within so many seconds.
+        """
+        match self._child.receive(seconds):
+            case None:
+                return False
+            case ("ready",):
+                self._is_ready = True
+            case ("refused", reason):
+                self._refused = reason
+            case ("url", url):
+                self.url = url
+            case ("written", key):
+                self.written.append(key)
+            case ("problem", problem):
+                self._warn(problem)
+        return True
+
+    def _last_words(self) -> str:
+        line = self._child.last_log_line()
+        return f" ({line})" if line else ""
 
     def _warn(self, problem: str) -> None:
         """Tell the first problem; what else fails then fails for the same reason, or shows in `ablate wandb verify`."""

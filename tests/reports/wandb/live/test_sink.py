@@ -127,7 +127,7 @@ def test_a_process_that_dies_is_one_warning(directory, capsys):
     with WandbSink(directory, PLACE, Console(width=400)) as sink:
         sink.wait_until_ready()
         sink.on_started(trial)
-        os.kill(sink._process._process.pid, signal.SIGKILL)
+        os.kill(sink._child._process.pid, signal.SIGKILL)
         for _ in range(1000):
             tell_epochs(sink, trial, EPOCHS)
         record(directory, trial, result)
