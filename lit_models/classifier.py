@@ -4,7 +4,6 @@ Shapes: B batch, N examples of an epoch, C classes.
 """
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from inspect import signature
 from typing import Literal, get_args
 
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from ablation_suite.argument_checks import check_choice, check_known
 from lit_models.losses import Loss, classification_loss, loss_weights
 from lit_models.metrics import accuracy, auroc, f1
-from lit_models.network import Batch, MakeLayers, Network, Outputs, Split
+from lit_models.network import Batch, Network, Outputs, Split
 
 Head = Literal["softmax", "sigmoid"]
 
@@ -40,9 +39,6 @@ class Classifier(Network):
     binary one; so whatever reads logits need not know the head.
 
     Args:
-        make_layers: from (input_shape, num_outputs), and further sizes by name, to a module (B, *input_shape) ->
-            (B, num_outputs), the logits: one for each class, or a single one with `head="sigmoid"`. A subclass gives
-            it, with its own arguments bound by `functools.partial`.
         optimizer: from the parameters to their optimizer.
         lr_scheduler: from the optimizer to a schedule of its learning rate, which advances after each epoch; None keeps
             the rate.
@@ -61,17 +57,14 @@ class Classifier(Network):
         TypeError: a size that is no argument of the subclass.
 
     >>> class Flat(Classifier):
-    ...     def __init__(self, input_shape=None, num_classes=None):
-    ...         super().__init__(flat_layers, input_shape=input_shape, num_classes=num_classes)
-    >>> def flat_layers(input_shape, num_outputs):
-    ...     return nn.Sequential(nn.Flatten(), nn.Linear(input_shape[0] * input_shape[1], num_outputs))
+    ...     def make_layers(self, input_shape, num_outputs):
+    ...         return nn.Sequential(nn.Flatten(), nn.Linear(input_shape[0] * input_shape[1], num_outputs))
     >>> Flat(input_shape=(8, 8), num_classes=10)(torch.zeros(32, 8, 8)).shape
     torch.Size([32, 10])
     """
 
     def __init__(
         self,
-        make_layers: MakeLayers,
         *,
         optimizer: OptimizerCallable = lambda params: torch.optim.Adam(params, lr=1e-3),
         lr_scheduler: LRSchedulerCallable | None = None,
@@ -86,18 +79,16 @@ class Classifier(Network):
         owner = type(self).__name__
         check_choice(owner, "head", head, get_args(Head))
         check_known(owner, sizes, _arguments_of(type(self)))
-        weights = loss_weights(owner, "cross_entropy" if loss is None else loss, Loss)
+        self.head = head
+        self.loss_weights = loss_weights(owner, "cross_entropy" if loss is None else loss, Loss)
+        self.is_loss_named = loss is not None
         super().__init__(
-            partial(_layers_for, owner, make_layers, head),
             optimizer=optimizer,
             lr_scheduler=lr_scheduler,
             l1=l1,
             l2=l2,
             sizes={"input_shape": input_shape, "num_classes": num_classes, **sizes},
         )
-        self.head = head
-        self.loss_weights = weights
-        self.is_loss_named = loss is not None
 
     def check_data(self, data: object) -> None:
         """As `Network.check_data`; data with `num_outputs` and no `num_classes` have numbers for targets."""
@@ -152,6 +143,16 @@ class Classifier(Network):
         self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=len(target))
         return loss, logits
 
+    def _num_layer_outputs(self, size: int) -> int:
+        if self.head == "softmax":
+            return size
+        if size != 2:  # noqa: PLR2004
+            raise ValueError(
+                f"{type(self).__name__}: head is 'sigmoid', one logit for two classes, and num_classes is {size}; "
+                "accepted: num_classes 2, or head 'softmax'"
+            )
+        return 1
+
     def _evaluate(self, batch: Batch, split: Literal["val", "test"]) -> Tensor | Outputs:
         loss, logits = self.measure(batch, split)
         target = batch[1]
@@ -160,17 +161,6 @@ class Classifier(Network):
         if split == "val":
             return loss
         return {"loss": loss, "correct": logits.argmax(1) == target, "target": target}  # a byte an example, not logits
-
-
-def _layers_for(
-    owner: str, make_layers: MakeLayers, head: Head, input_shape: Sequence[int], num_classes: int, **further: int
-) -> nn.Module:
-    if head == "sigmoid" and num_classes != 2:  # noqa: PLR2004  # one logit tells two classes apart
-        raise ValueError(
-            f"{owner}: head is 'sigmoid', one logit for two classes, and num_classes is {num_classes}; "
-            "accepted: num_classes 2, or head 'softmax'"
-        )
-    return make_layers(input_shape, num_classes if head == "softmax" else 1, **further)
 
 
 def _arguments_of(kind: type[Network]) -> list[str]:

@@ -2,17 +2,15 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, Literal, get_args
 
 from torch import nn
 
-from ablation_suite.argument_checks import check_choice, check_integer, check_integers, check_rate, per_layer
+from ablation_suite.argument_checks import check_choice, check_integer, check_integers, per_layer
 from lit_models.activations import Activation, make_activation
 from lit_models.classifier import Classifier
+from lit_models.fully_connected import FullyConnected
 from lit_models.initialisation import Init, initialise
-from lit_models.input_kinds import Reads
-from lit_models.mlp import mlp_layers
 
 Pool = Literal["max", "avg", "none"]
 Padding = int | Literal["same"]
@@ -20,7 +18,7 @@ Padding = int | Literal["same"]
 _POOLS: dict[str, Callable[[int], nn.Module]] = {"max": nn.MaxPool2d, "avg": nn.AvgPool2d}
 
 
-class ConvNet(Classifier):
+class ConvNet(FullyConnected, Classifier):
     """A convolutional network in the manner of LeNet-5 (LeCun et al. 1998), for images (channels, height, width).
 
     Each block is convolution, batch norm, activation, pooling, dropout; then come the fully connected layers of an
@@ -61,8 +59,6 @@ class ConvNet(Classifier):
     )
     """
 
-    reads: ClassVar[Reads] = "numbers"
-
     def __init__(
         self,
         filters: Sequence[int] = (16, 32),
@@ -83,27 +79,50 @@ class ConvNet(Classifier):
         check_integers(name, "filters", filters)
         check_choice(name, "pool", pool, get_args(Pool))
         check_integer(name, "pool_size", pool_size)
-        check_integers(name, "hidden", hidden)
-        check_choice(name, "activation", activation, get_args(Activation))
-        check_choice(name, "init", init, get_args(Init))
-        check_rate(name, "dropout", dropout)
         kernels = per_layer(name, "kernel_size", kernel_size, len(filters))
-        make_layers = partial(
-            _make_layers,
-            name,
-            filters=filters,
-            kernel_size=kernels,
-            stride=per_layer(name, "stride", stride, len(filters)),
-            padding=_paddings(name, padding, kernels),
-            pool=pool,
-            pool_size=pool_size,
-            hidden=hidden,
-            activation=activation,
-            init=init,
-            dropout=dropout,
-            batch_norm=batch_norm,
-        )
-        super().__init__(make_layers, **options)
+        strides = per_layer(name, "stride", stride, len(filters))
+        self.filters, self.pool, self.pool_size = filters, pool, pool_size
+        self._windows = kernels, strides, _paddings(name, padding, kernels)
+        super().__init__(hidden, activation=activation, init=init, dropout=dropout, batch_norm=batch_norm, **options)
+
+    def make_layers(self, input_shape: Sequence[int], num_outputs: int) -> nn.Module:
+        """Return the blocks and the fully connected layers: (B, channels, height, width) -> (B, num_outputs)."""
+        if len(input_shape) != 3:  # noqa: PLR2004  # channels, height, width
+            raise ValueError(
+                f"{type(self).__name__}: input_shape is {tuple(input_shape)}; accepted: (channels, height, width)"
+            )
+        channels, height, width = input_shape
+        sizes = [f"input {height}x{width}"]
+
+        def shrink(layer: str, kernel: int, step: int, pad: int = 0) -> None:
+            nonlocal height, width
+            before = f"{height}x{width}"
+            height, width = conv_size(height, kernel, step, pad), conv_size(width, kernel, step, pad)
+            if min(height, width) < 1:
+                raise ValueError(
+                    f"{type(self).__name__}: {layer} would be {max(height, 0)}x{max(width, 0)} "
+                    f"(kernel {kernel}, stride {step}, padding {pad} on {before}); sizes: {' -> '.join(sizes)}"
+                )
+            sizes.append(f"{layer} {height}x{width}")
+
+        features: OrderedDict[str, nn.Module] = OrderedDict()
+        for number, (count, kernel, step, pad) in enumerate(zip(self.filters, *self._windows, strict=True), 1):
+            shrink(f"conv{number}", kernel, step, pad)
+            features[f"conv{number}"] = nn.Conv2d(channels, count, kernel, step, pad)
+            if self.batch_norm:
+                features[f"norm{number}"] = nn.BatchNorm2d(count)
+            features[f"activation{number}"] = make_activation(self.activation)
+            if self.pool != "none":
+                shrink(f"pool{number}", self.pool_size, self.pool_size)
+                features[f"pool{number}"] = _POOLS[self.pool](self.pool_size)
+            if self.dropout > 0:
+                features[f"dropout{number}"] = nn.Dropout(self.dropout)
+            channels = count
+
+        convolutions = nn.Sequential(features)
+        initialise(convolutions, self.init)
+        head = super().make_layers((channels, height, width), num_outputs)
+        return nn.Sequential(OrderedDict(features=convolutions, head=head))
 
 
 def conv_size(size: int, kernel_size: int, stride: int = 1, padding: int = 0) -> int:
@@ -135,64 +154,3 @@ def _paddings(name: str, padding: Padding | Sequence[Padding], kernels: Sequence
             )
     in_pixels = [(kernel - 1) // 2 if pad == "same" else pad for kernel, pad in zip(kernels, padding, strict=True)]
     return per_layer(name, "padding", in_pixels, len(kernels), minimum=0)
-
-
-def _make_layers(
-    name: str,
-    input_shape: Sequence[int],
-    num_outputs: int,
-    *,
-    filters: Sequence[int],
-    kernel_size: Sequence[int],
-    stride: Sequence[int],
-    padding: Sequence[int],
-    pool: Pool,
-    pool_size: int,
-    hidden: Sequence[int],
-    activation: Activation,
-    init: Init,
-    dropout: float,
-    batch_norm: bool,
-) -> nn.Module:
-    if len(input_shape) != 3:  # noqa: PLR2004  # channels, height, width
-        raise ValueError(f"{name}: input_shape is {tuple(input_shape)}; accepted: (channels, height, width)")
-    channels, height, width = input_shape
-    sizes = [f"input {height}x{width}"]
-
-    def shrink(layer: str, kernel: int, step: int, pad: int = 0) -> None:
-        nonlocal height, width
-        before = f"{height}x{width}"
-        height, width = conv_size(height, kernel, step, pad), conv_size(width, kernel, step, pad)
-        if min(height, width) < 1:
-            raise ValueError(
-                f"{name}: {layer} would be {max(height, 0)}x{max(width, 0)} "
-                f"(kernel {kernel}, stride {step}, padding {pad} on {before}); sizes: {' -> '.join(sizes)}"
-            )
-        sizes.append(f"{layer} {height}x{width}")
-
-    features: OrderedDict[str, nn.Module] = OrderedDict()
-    for number, (count, kernel, step, pad) in enumerate(zip(filters, kernel_size, stride, padding, strict=True), 1):
-        shrink(f"conv{number}", kernel, step, pad)
-        features[f"conv{number}"] = nn.Conv2d(channels, count, kernel, step, pad)
-        if batch_norm:
-            features[f"norm{number}"] = nn.BatchNorm2d(count)
-        features[f"activation{number}"] = make_activation(activation)
-        if pool != "none":
-            shrink(f"pool{number}", pool_size, pool_size)
-            features[f"pool{number}"] = _POOLS[pool](pool_size)
-        if dropout > 0:
-            features[f"dropout{number}"] = nn.Dropout(dropout)
-        channels = count
-
-    convolutions = nn.Sequential(features)
-    initialise(convolutions, init)
-    head = mlp_layers(
-        (channels, height, width),
-        num_outputs,
-        hidden=hidden,
-        activation=activation,
-        init=init,
-        dropout=dropout,
-        batch_norm=batch_norm,
-    )
-    return nn.Sequential(OrderedDict(features=convolutions, head=head))

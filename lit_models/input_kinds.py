@@ -10,13 +10,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Reads = Literal["anything", "numbers", "tokens"]
+InputKind = Literal["anything", "numbers", "tokens"]
 
 PADDING = 0
 """The id that fills a text up to the fixed length."""
 
 
-def check_inputs(owner: str, reads: Reads, inputs: Tensor) -> None:
+def check_inputs(owner: str, reads: InputKind, inputs: Tensor) -> None:
     """Raise unless the inputs of a network are of the kind that it reads. inputs: (B, ...).
 
     Raises:

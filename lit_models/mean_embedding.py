@@ -2,21 +2,20 @@
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from functools import partial
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from ablation_suite.argument_checks import check_choice, check_integer, check_integers, check_rate
+from ablation_suite.argument_checks import check_integer
 from lit_models.activations import Activation
 from lit_models.classifier import Classifier
 from lit_models.embedding import word_vectors
+from lit_models.fully_connected import FullyConnected
 from lit_models.initialisation import Init
-from lit_models.input_kinds import PADDING, Reads, check_text_shape
-from lit_models.mlp import mlp_layers
+from lit_models.input_kinds import PADDING, InputKind, check_text_shape
 
 
-class MeanEmbedding(Classifier):
+class MeanEmbedding(FullyConnected, Classifier):
     """An `MLP` on the mean of a text's word vectors, for token ids: the deep averaging network of Iyyer et al. 2015.
 
     Without hidden layers it is linear in the mean, as fastText (Joulin et al. 2017). Padding does not count, so the
@@ -57,7 +56,7 @@ class MeanEmbedding(Classifier):
     True
     """
 
-    reads: ClassVar[Reads] = "tokens"
+    input_kind: ClassVar[InputKind] = "tokens"
 
     def __init__(
         self,
@@ -71,23 +70,24 @@ class MeanEmbedding(Classifier):
         vocabulary_size: int | None = None,
         **options: Any,
     ) -> None:
-        name = type(self).__name__
-        check_integer(name, "embedding_size", embedding_size)
-        check_integers(name, "hidden", hidden)
-        check_choice(name, "activation", activation, get_args(Activation))
-        check_choice(name, "init", init, get_args(Init))
-        check_rate(name, "dropout", dropout)
-        make_layers = partial(
-            _make_layers,
-            name,
-            embedding_size=embedding_size,
-            hidden=hidden,
+        check_integer(type(self).__name__, "embedding_size", embedding_size)
+        self.embedding_size = embedding_size
+        super().__init__(
+            hidden,
             activation=activation,
             init=init,
             dropout=dropout,
             batch_norm=batch_norm,
+            vocabulary_size=vocabulary_size,
+            **options,
         )
-        super().__init__(make_layers, vocabulary_size=vocabulary_size, **options)
+
+    def make_layers(self, input_shape: Sequence[int], num_outputs: int) -> nn.Module:
+        """Return the mean of word vectors and an MLP's layers: (B, length) -> (B, num_outputs)."""
+        check_text_shape(type(self).__name__, input_shape)
+        features = MeanVector(self.hparams["vocabulary_size"], self.embedding_size)
+        head = super().make_layers((self.embedding_size,), num_outputs)
+        return nn.Sequential(OrderedDict(features=features, head=head))
 
 
 class MeanVector(nn.Module):
@@ -114,30 +114,3 @@ class MeanVector(nn.Module):
         counts = (tokens != PADDING).to(vectors.dtype)
         total: Tensor = (counts.unsqueeze(1) @ vectors).squeeze(1)
         return total / counts.sum(dim=1, keepdim=True).clamp(min=1)
-
-
-def _make_layers(
-    name: str,
-    input_shape: Sequence[int],
-    num_outputs: int,
-    vocabulary_size: int,
-    *,
-    embedding_size: int,
-    hidden: Sequence[int],
-    activation: Activation,
-    init: Init,
-    dropout: float,
-    batch_norm: bool,
-) -> nn.Module:
-    check_text_shape(name, input_shape)
-    features = MeanVector(vocabulary_size, embedding_size)
-    head = mlp_layers(
-        (embedding_size,),
-        num_outputs,
-        hidden=hidden,
-        activation=activation,
-        init=init,
-        dropout=dropout,
-        batch_norm=batch_norm,
-    )
-    return nn.Sequential(OrderedDict(features=features, head=head))

@@ -1,25 +1,16 @@
 """Fully connected layers in a row."""
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
-from math import prod
-from typing import Any, ClassVar, Literal, get_args
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from ablation_suite.argument_checks import (
-    check_choice,
-    check_integer,
-    check_integers,
-    check_positive,
-    check_rate,
-)
-from lit_models.activations import Activation, make_activation
+from ablation_suite.argument_checks import check_choice, check_integer, check_positive
+from lit_models.activations import Activation
 from lit_models.classifier import Classifier
-from lit_models.initialisation import Init, initialise
-from lit_models.input_kinds import Reads
+from lit_models.fully_connected import FullyConnected
+from lit_models.initialisation import Init
 from lit_models.network import Batch
 from lit_models.pretraining import all_inputs, batches_before_training, pretrain_layers
 
@@ -29,7 +20,7 @@ RBM_STD = 0.01
 """The deviation of the weights from which restricted Boltzmann machines start (Hinton 2012, section 8)."""
 
 
-class MLP(Classifier):
+class MLP(FullyConnected, Classifier):
     """A multilayer perceptron: for each hidden layer linear, batch norm, activation, dropout; then a linear output.
 
     Args:
@@ -64,7 +55,6 @@ class MLP(Classifier):
     )
     """
 
-    reads: ClassVar[Reads] = "numbers"
     reconstruction: Tensor | None
 
     def __init__(
@@ -80,22 +70,30 @@ class MLP(Classifier):
         **options: Any,
     ) -> None:
         name = type(self).__name__
-        make_layers = mlp_recipe(
-            name,
-            hidden=hidden,
-            activation=activation,
-            init=init,
-            dropout=dropout,
-            batch_norm=batch_norm,
-            inits=get_args(MLPInit),
-        )
+        check_choice(name, "init", init, get_args(MLPInit))
         check_integer(name, "pretraining_epochs", pretraining_epochs)
         check_positive(name, "pretraining_lr", pretraining_lr)
         if init == "rbm":
             _check_pretrainable(name, hidden, activation, batch_norm=batch_norm)
-        super().__init__(make_layers, **options)
-        self._num_hidden, self._pretraining = len(hidden), (pretraining_epochs, pretraining_lr)
+        self._has_rbm_init = init == "rbm"
+        self._pretraining = (pretraining_epochs, pretraining_lr)
+        super().__init__(
+            hidden,
+            activation=activation,
+            init="xavier" if init == "rbm" else init,
+            dropout=dropout,
+            batch_norm=batch_norm,
+            **options,
+        )
         self.register_buffer("reconstruction", torch.full((len(hidden),), torch.nan) if init == "rbm" else None)
+
+    def make_layers(self, input_shape: Sequence[int], num_outputs: int) -> nn.Module:
+        """Return the initialised layers: (B, *input_shape) -> (B, num_outputs)."""
+        layers = super().make_layers(input_shape, num_outputs)
+        if self._has_rbm_init:
+            for linear in self._hidden_layers(layers):
+                nn.init.normal_(linear.weight, std=RBM_STD)
+        return layers
 
     @property
     def awaits_pretraining(self) -> bool:
@@ -129,7 +127,7 @@ class MLP(Classifier):
             return
         assert self.reconstruction is not None
         name, (epochs, lr) = type(self).__name__, self._pretraining
-        layers: list[Any] = [self.layers.get_submodule(f"linear{at}") for at in range(1, self._num_hidden + 1)]
+        layers = self._hidden_layers(self.layers)
         inputs = all_inputs(name, batches, like=layers[0].weight)
         errors = pretrain_layers(name, layers, inputs, epochs=epochs, lr=lr, seed=torch.initial_seed())
         self.reconstruction.copy_(errors)
@@ -141,6 +139,9 @@ class MLP(Classifier):
             errors = {f"pretraining/reconstruction{at}": error for at, error in enumerate(self.reconstruction, start=1)}
             self.log_dict(errors, on_step=False, on_epoch=True, batch_size=len(batch[1]))
         return loss
+
+    def _hidden_layers(self, layers: nn.Module) -> list[Any]:
+        return [layers.get_submodule(f"linear{number}") for number in range(1, len(self.hidden) + 1)]
 
 
 def _check_pretrainable(owner: str, hidden: Sequence[int], activation: str, *, batch_norm: bool) -> None:
@@ -159,60 +160,3 @@ def _check_pretrainable(owner: str, hidden: Sequence[int], activation: str, *, b
             f"{owner}: init is 'rbm', and batch_norm would undo what the layers have learnt before it; "
             "accepted: batch_norm false, or another init"
         )
-
-
-def mlp_recipe(
-    owner: str,
-    *,
-    hidden: Sequence[int],
-    activation: Activation,
-    init: MLPInit,
-    dropout: float,
-    batch_norm: bool,
-    inits: Sequence[str] = get_args(Init),
-) -> Callable[..., nn.Module]:
-    """`mlp_layers` with these arguments, from (input_shape, num_outputs).
-
-    Raises:
-        ValueError: an argument is not accepted; the message names `owner` and says what is.
-    """
-    check_integers(owner, "hidden", hidden)
-    check_choice(owner, "activation", activation, get_args(Activation))
-    check_choice(owner, "init", init, inits)
-    check_rate(owner, "dropout", dropout)
-    return partial(mlp_layers, hidden=hidden, activation=activation, init=init, dropout=dropout, batch_norm=batch_norm)
-
-
-def mlp_layers(
-    input_shape: Sequence[int],
-    num_outputs: int,
-    *,
-    hidden: Sequence[int],
-    activation: Activation,
-    init: MLPInit,
-    dropout: float,
-    batch_norm: bool,
-) -> nn.Module:
-    """The layers of an `MLP`, initialised: (B, *input_shape) -> (B, num_outputs).
-
-    A layer is named by its kind and its place among the hidden layers, so the other parameters keep their names when an
-    ingredient is switched or a hidden layer added. Batch norm's own shift makes the bias before it redundant, yet the
-    bias stays: then both levels of the factor `batch_norm` have it, and what is added is batch norm and nothing else.
-    """
-    layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
-    width = prod(input_shape)
-    for number, units in enumerate(hidden, start=1):
-        layers[f"linear{number}"] = nn.Linear(width, units)
-        if batch_norm:
-            layers[f"norm{number}"] = nn.BatchNorm1d(units)
-        layers[f"activation{number}"] = make_activation(activation)
-        if dropout > 0:
-            layers[f"dropout{number}"] = nn.Dropout(dropout)
-        width = units
-    layers["output"] = nn.Linear(width, num_outputs)
-    network = nn.Sequential(layers)
-    initialise(network, "xavier" if init == "rbm" else init)
-    if init == "rbm":
-        for number in range(1, len(hidden) + 1):
-            nn.init.normal_(network.get_submodule(f"linear{number}").weight, std=RBM_STD)  # type: ignore[arg-type]
-    return network

@@ -1,16 +1,10 @@
 """Fully connected layers in a row that predict numbers."""
 
-from collections.abc import Sequence
-from typing import Any, ClassVar
-
-from lit_models.activations import Activation
-from lit_models.initialisation import Init
-from lit_models.input_kinds import Reads
-from lit_models.mlp import mlp_recipe
+from lit_models.fully_connected import FullyConnected
 from lit_models.regressor import Regressor
 
 
-class MLPRegressor(Regressor):
+class MLPRegressor(FullyConnected, Regressor):
     """The layers of an `MLP`, whose linear outputs are numbers and not logits.
 
     Args:
@@ -33,25 +27,3 @@ class MLPRegressor(Regressor):
       (output): Linear(in_features=64, out_features=1, bias=True)
     )
     """
-
-    reads: ClassVar[Reads] = "numbers"
-
-    def __init__(
-        self,
-        hidden: Sequence[int] = (128,),
-        *,
-        activation: Activation = "relu",
-        init: Init = "default",
-        dropout: float = 0.0,
-        batch_norm: bool = False,
-        **options: Any,
-    ) -> None:
-        make_layers = mlp_recipe(
-            type(self).__name__,
-            hidden=hidden,
-            activation=activation,
-            init=init,
-            dropout=dropout,
-            batch_norm=batch_norm,
-        )
-        super().__init__(make_layers, **options)

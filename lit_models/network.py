@@ -3,7 +3,7 @@
 Shapes: B batch, N examples of an epoch.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -13,25 +13,26 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from ablation_suite.argument_checks import check_integer, check_integers, check_penalty
-from lit_models.input_kinds import Reads, check_inputs
+from lit_models.input_kinds import InputKind, check_inputs
 
-MakeLayers = Callable[..., nn.Module]
 Batch = tuple[Tensor, Tensor]
 Outputs = dict[str, Tensor]
 Split = Literal["train", "val", "test"]
 
 
 class Network(LightningModule):
-    """The base of `Classifier` and `Regressor`, which say what is measured of a batch (`measure`).
+    """Base of `Classifier` and `Regressor`, which compute loss and metrics of a batch.
 
-    The layers are built as soon as all sizes are known: at once where they are given, otherwise when the Trainer
-    starts, from the data module's attributes of the same names. So a configuration need not repeat what the data
-    already say. `load_from_checkpoint` rebuilds the layers either way.
+    A subclass overrides `make_layers`. Network calls it as soon as all sizes are known: in the constructor if they are
+    given, otherwise when the Trainer starts, with the data module's attributes of the same names. A configuration need
+    not repeat them. `load_from_checkpoint` rebuilds the layers in both cases.
 
-    The steps read nothing but their batch, the parameters and the buffers and keep nothing (what an epoch's metrics
-    need, they return), so they also run on many stacked copies under `torch.func.vmap`. For the same reason the recipe
-    for the layers is let go once they are built: what two networks differ in is then their layers, not how they were
-    asked for.
+    A subclass with arguments assigns those that `make_layers` reads *before* it calls `super().__init__()`, which may
+    build the layers. `self.hparams` does not serve here: it holds the arguments of the most derived class, and under
+    LightningCLI only those.
+
+    The steps read only their batch, parameters and buffers and store nothing (they return what the metrics of an epoch
+    need), so they also run on many stacked copies under `torch.func.vmap`.
 
     `l1` and `l2` add l1 sum(abs(w)) + l2 / 2 sum(w^2) to the loss that is trained on, over all weights: parameters of
     two axes or more, so no biases and no batch norm. It is logged apart, as train/penalty; train/loss, val/loss and
@@ -41,27 +42,25 @@ class Network(LightningModule):
     them, and None computes nothing.
 
     Args:
-        make_layers: from the sizes, the first two of them by position and further ones by name, to the layers.
         optimizer: from the parameters to their optimizer.
         lr_scheduler: from the optimizer to a schedule of its learning rate, which advances after each epoch; None keeps
             the rate.
         l1: the weight of the sum of absolute weights in the loss; None for no penalty.
         l2: the weight of half the sum of squared weights, likewise.
-        sizes: name -> what is given of each size; `input_shape` is a shape, the others are counts.
+        sizes: name -> value or None: `input_shape`, then `num_classes` or `num_outputs`, then further counts.
 
     Attributes:
-        reads: what the inputs have to be, "numbers" or "tokens"; a subclass that says so gets a clear error for others.
+        input_kind: "numbers" or "tokens"; inputs of the other kind raise an error. "anything" checks nothing.
 
     Raises:
         ValueError: a size is no positive integer, or a penalty is negative.
     """
 
-    reads: ClassVar[Reads] = "anything"
+    input_kind: ClassVar[InputKind] = "anything"
     penalties: Tensor | None
 
     def __init__(
         self,
-        make_layers: MakeLayers,
         *,
         optimizer: OptimizerCallable,
         lr_scheduler: LRSchedulerCallable | None,
@@ -74,17 +73,20 @@ class Network(LightningModule):
         check_penalty(owner, "l2", l2)
         super().__init__()
         # The arguments of subclasses too: Lightning gathers them from the calls that led here.
-        self.save_hyperparameters(ignore=["make_layers", "optimizer", "lr_scheduler", "sizes"])
+        self.save_hyperparameters(ignore=["optimizer", "lr_scheduler", "sizes"])
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
         self._outputs: list[Outputs] = []
-        self._make_layers: MakeLayers | None = make_layers
         self._sizes = tuple(sizes)
         is_penalised = l1 is not None or l2 is not None
         rates = torch.tensor([l1 or 0.0, l2 or 0.0]) if is_penalised else None
         self.register_buffer("penalties", rates, persistent=False)  # a hyperparameter; checkpoints have it as such
         if None not in sizes.values():
             self._build(sizes)
+
+    def make_layers(self, input_shape: Sequence[int], num_outputs: int) -> nn.Module:
+        """Return the layers: (B, *input_shape) -> (B, num_outputs). Further sizes are in `self.hparams` by then."""
+        raise NotImplementedError(f"{type(self).__name__}: write make_layers(self, input_shape, num_outputs)")
 
     def measure(self, batch: Batch, split: Split) -> tuple[Tensor, Tensor]:
         """The loss, a scalar, and the network's outputs (B, ...), after what is measured of them is logged."""
@@ -108,9 +110,8 @@ class Network(LightningModule):
         Raises:
             RuntimeError: the sizes are neither given nor known from a data module; the message says what to add.
         """
-        if self._make_layers is None:
-            return
-        self._build({name: self._size(name) for name in self._sizes})
+        if not hasattr(self, "layers"):
+            self._build({name: self._size(name) for name in self._sizes})
 
     def check_data(self, data: object) -> None:
         """Raise unless the network can read and train on what a data module gives, as far as that is known before.
@@ -131,15 +132,15 @@ class Network(LightningModule):
         if not hasattr(data, "vocabulary_size"):
             return
         size = data.vocabulary_size
-        if self.reads == "tokens" and size is None:
+        if self.input_kind == "tokens" and size is None:
             raise ValueError(f"{owner} reads token ids, and {source} gives numbers; `representation: tokens` gives ids")
-        if self.reads == "numbers" and size is not None:
+        if self.input_kind == "numbers" and size is not None:
             raise ValueError(
                 f"{owner} reads numbers, and {source} gives token ids; `representation: bag_of_words` gives numbers, "
                 "and lit_models.MeanEmbedding, TextConvNet and Recurrent read ids"
             )
         own = self.hparams.get("vocabulary_size")
-        if self.reads == "tokens" and own is not None and own < size:
+        if self.input_kind == "tokens" and own is not None and own < size:
             raise ValueError(f"{owner}: vocabulary_size is {own}, and {source} has {size} ids; null takes the data's")
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -149,13 +150,13 @@ class Network(LightningModule):
             RuntimeError: the layers are not built yet.
             ValueError: the inputs are not what the network `reads`.
         """
-        if self._make_layers is not None:
+        if not hasattr(self, "layers"):
             *others, last = self._sizes
             raise RuntimeError(
                 f"{type(self).__name__}: the layers are not built yet; give {', '.join(others)} and {last}, "
                 "or train it with a Trainer and a data module that has them"
             )
-        check_inputs(type(self).__name__, self.reads, inputs)
+        check_inputs(type(self).__name__, self.input_kind, inputs)
         outputs: Tensor = self.layers(inputs)
         return outputs
 
@@ -250,15 +251,15 @@ class Network(LightningModule):
         return found
 
     def _build(self, sizes: Mapping[str, Any]) -> None:
-        assert self._make_layers is not None
-        owner = type(self).__name__
         for name, size in sizes.items():
-            (check_integers if name == "input_shape" else check_integer)(owner, name, size)
-        first, second, *further = sizes
-        self.layers = self._make_layers(sizes[first], sizes[second], **{name: sizes[name] for name in further})
-        self._make_layers = None
+            (check_integers if name == "input_shape" else check_integer)(type(self).__name__, name, size)
         # Checkpoints and loggers store these, and `load_from_checkpoint` builds from them; a list is plain YAML.
         self.save_hyperparameters({**sizes, "input_shape": list(sizes["input_shape"])})
+        self.layers = self.make_layers(sizes["input_shape"], self._num_layer_outputs(sizes[self._sizes[1]]))
+
+    def _num_layer_outputs(self, size: int) -> int:
+        """Return the number of outputs of the layers. size: num_classes or num_outputs."""
+        return size
 
 
 _ADVICE = {

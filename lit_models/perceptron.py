@@ -2,7 +2,6 @@
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from functools import partial
 from math import prod
 from typing import Any, ClassVar, get_args
 
@@ -11,7 +10,7 @@ from torch import nn
 from ablation_suite.argument_checks import check_choice
 from lit_models.classifier import Classifier
 from lit_models.initialisation import Init, initialise
-from lit_models.input_kinds import Reads
+from lit_models.input_kinds import InputKind
 
 
 class Perceptron(Classifier):
@@ -31,19 +30,16 @@ class Perceptron(Classifier):
     )
     """
 
-    reads: ClassVar[Reads] = "numbers"
+    input_kind: ClassVar[InputKind] = "numbers"
 
-    def __init__(
-        self,
-        init: Init = "default",
-        **options: Any,
-    ) -> None:
+    def __init__(self, init: Init = "default", **options: Any) -> None:
         check_choice(type(self).__name__, "init", init, get_args(Init))
-        super().__init__(partial(_make_layers, init=init), **options)
+        self.init = init
+        super().__init__(**options)
 
-
-def _make_layers(input_shape: Sequence[int], num_outputs: int, *, init: Init) -> nn.Module:
-    output = nn.Linear(prod(input_shape), num_outputs)
-    layers = nn.Sequential(OrderedDict(flatten=nn.Flatten(), output=output))
-    initialise(layers, init)
-    return layers
+    def make_layers(self, input_shape: Sequence[int], num_outputs: int) -> nn.Module:
+        """Return one linear layer: (B, *input_shape) -> (B, num_outputs)."""
+        output = nn.Linear(prod(input_shape), num_outputs)
+        layers = nn.Sequential(OrderedDict(flatten=nn.Flatten(), output=output))
+        initialise(layers, self.init)
+        return layers

@@ -1,7 +1,6 @@
 """Word vectors, recurrent layers over time, and a linear output on what is read from them."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -10,12 +9,13 @@ from ablation_suite.argument_checks import check_integer
 from lit_models.classifier import Classifier
 from lit_models.embedding import word_vectors
 from lit_models.initialisation import Init
-from lit_models.input_kinds import PADDING, Reads, check_text_shape
-from lit_models.readout import Readout, check_recurrent, read_out, with_output
+from lit_models.input_kinds import PADDING, InputKind, check_text_shape
+from lit_models.readout import Readout, read_out
 from lit_models.recurrence import Cell, Recurrence
+from lit_models.sequences import SequenceNetwork
 
 
-class Recurrent(Classifier):
+class Recurrent(SequenceNetwork, Classifier):
     """A recurrent network for token ids: a plain RNN, an LSTM or a GRU, as the `Recurrence` it has.
 
     The states at padding are never read, so the logits do not depend on the fixed length; a text without tokens reads
@@ -67,7 +67,7 @@ class Recurrent(Classifier):
     True
     """
 
-    reads: ClassVar[Reads] = "tokens"
+    input_kind: ClassVar[InputKind] = "tokens"
 
     def __init__(
         self,
@@ -84,32 +84,26 @@ class Recurrent(Classifier):
         vocabulary_size: int | None = None,
         **options: Any,
     ) -> None:
-        name = type(self).__name__
-        check_integer(name, "embedding_size", embedding_size)
-        check_recurrent(
-            name,
-            cell=cell,
-            hidden_size=hidden_size,
-            num_layers=num_layers,
-            readout=readout,
-            init=init,
-            forget_bias=forget_bias,
-            dropout=dropout,
-        )
-        make_layers = partial(
-            _make_layers,
-            name,
-            cell=cell,
+        check_integer(type(self).__name__, "embedding_size", embedding_size)
+        self.embedding_size = embedding_size
+        super().__init__(
+            cell,
             hidden_size=hidden_size,
             num_layers=num_layers,
             bidirectional=bidirectional,
             readout=readout,
-            embedding_size=embedding_size,
             init=init,
             forget_bias=forget_bias,
             dropout=dropout,
+            vocabulary_size=vocabulary_size,
+            **options,
         )
-        super().__init__(make_layers, vocabulary_size=vocabulary_size, **options)
+
+    def make_features(self, input_shape: Sequence[int]) -> "Reading":
+        """Return word vectors, recurrent layers and readout: (B, length) -> (B, S H)."""
+        check_text_shape(type(self).__name__, input_shape)
+        embedding = word_vectors(self.hparams["vocabulary_size"], self.embedding_size)
+        return Reading(embedding, self.make_recurrence(self.embedding_size), readout=self.readout)
 
 
 class Reading(nn.Module):
@@ -137,28 +131,3 @@ class Reading(nn.Module):
         is_word = tokens != PADDING
         states: Tensor = self.recurrence(self.embedding(tokens), is_word.sum(dim=1))
         return read_out(states, is_word, self.recurrence.hidden_size, self.readout)
-
-
-def _make_layers(
-    name: str,
-    input_shape: Sequence[int],
-    num_outputs: int,
-    vocabulary_size: int,
-    *,
-    cell: Cell,
-    hidden_size: int,
-    num_layers: int,
-    bidirectional: bool,
-    readout: Readout,
-    embedding_size: int,
-    init: Init,
-    forget_bias: float | None,
-    dropout: float,
-) -> nn.Module:
-    check_text_shape(name, input_shape)
-    embedding = word_vectors(vocabulary_size, embedding_size)
-    recurrence = Recurrence(
-        cell, embedding_size, hidden_size, num_layers=num_layers, bidirectional=bidirectional, dropout=dropout
-    )
-    features = Reading(embedding, recurrence, readout=readout)
-    return with_output(features, recurrence, num_outputs, init=init, forget_bias=forget_bias, dropout=dropout)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lit_models.losses import RegressionLoss, loss_weights, regression_loss
 from lit_models.metrics import r2, rmse
-from lit_models.network import Batch, MakeLayers, Network, Outputs, Split
+from lit_models.network import Batch, Network, Outputs, Split
 
 
 class Regressor(Network):
@@ -27,8 +27,6 @@ class Regressor(Network):
     `Network`.
 
     Args:
-        make_layers: from (input_shape, num_outputs) to a module (B, *input_shape) -> (B, K). A subclass gives it, with
-            its own arguments bound by `functools.partial`.
         optimizer: from the parameters to their optimizer.
         lr_scheduler: from the optimizer to a schedule of its learning rate, which advances after each epoch; None keeps
             the rate.
@@ -42,17 +40,14 @@ class Regressor(Network):
         ValueError: an argument is not accepted; the message says what is.
 
     >>> class Line(Regressor):
-    ...     def __init__(self, input_shape=None, num_outputs=None):
-    ...         super().__init__(line, input_shape=input_shape, num_outputs=num_outputs)
-    >>> def line(input_shape, num_outputs):
-    ...     return torch.nn.Linear(input_shape[0], num_outputs)
+    ...     def make_layers(self, input_shape, num_outputs):
+    ...         return torch.nn.Linear(input_shape[0], num_outputs)
     >>> Line(input_shape=(10,), num_outputs=1)(torch.zeros(32, 10)).shape
     torch.Size([32, 1])
     """
 
     def __init__(
         self,
-        make_layers: MakeLayers,
         *,
         optimizer: OptimizerCallable = lambda params: torch.optim.Adam(params, lr=1e-3),
         lr_scheduler: LRSchedulerCallable | None = None,
@@ -62,16 +57,14 @@ class Regressor(Network):
         input_shape: Sequence[int] | None = None,
         num_outputs: int | None = None,
     ) -> None:
-        weights = loss_weights(type(self).__name__, loss, RegressionLoss)
+        self.loss_weights = loss_weights(type(self).__name__, loss, RegressionLoss)
         super().__init__(
-            make_layers,
             optimizer=optimizer,
             lr_scheduler=lr_scheduler,
             l1=l1,
             l2=l2,
             sizes={"input_shape": input_shape, "num_outputs": num_outputs},
         )
-        self.loss_weights = weights
 
     def check_data(self, data: object) -> None:
         """As `Network.check_data`; data with `num_classes` and no `num_outputs` have classes for targets."""

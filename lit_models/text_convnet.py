@@ -5,7 +5,6 @@ Shapes: B batch, L length, E numbers in a word vector, M maps of each width, K n
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, ClassVar, get_args
 
 import torch
@@ -16,7 +15,7 @@ from ablation_suite.argument_checks import check_choice, check_integer, check_in
 from lit_models.classifier import Classifier
 from lit_models.embedding import word_vectors
 from lit_models.initialisation import Init, initialise
-from lit_models.input_kinds import PADDING, Reads, check_text_shape
+from lit_models.input_kinds import PADDING, InputKind, check_text_shape
 
 
 class TextConvNet(Classifier):
@@ -61,7 +60,7 @@ class TextConvNet(Classifier):
     True
     """
 
-    reads: ClassVar[Reads] = "tokens"
+    input_kind: ClassVar[InputKind] = "tokens"
 
     def __init__(
         self,
@@ -82,16 +81,23 @@ class TextConvNet(Classifier):
         check_integer(name, "embedding_size", embedding_size)
         check_choice(name, "init", init, get_args(Init))
         check_rate(name, "dropout", dropout)
-        make_layers = partial(
-            _make_layers,
-            name,
-            widths=widths,
-            num_maps=num_maps,
-            embedding_size=embedding_size,
-            init=init,
-            dropout=dropout,
+        self.widths, self.num_maps, self.embedding_size = widths, num_maps, embedding_size
+        self.init, self.dropout = init, dropout
+        super().__init__(vocabulary_size=vocabulary_size, **options)
+
+    def make_layers(self, input_shape: Sequence[int], num_outputs: int) -> nn.Module:
+        """Return the convolutions and the linear output: (B, length) -> (B, num_outputs)."""
+        check_text_shape(type(self).__name__, input_shape)
+        layers: OrderedDict[str, nn.Module] = OrderedDict()
+        layers["features"] = LargestResponses(
+            self.hparams["vocabulary_size"], self.embedding_size, widths=self.widths, num_maps=self.num_maps
         )
-        super().__init__(make_layers, vocabulary_size=vocabulary_size, **options)
+        if self.dropout > 0:
+            layers["dropout"] = nn.Dropout(self.dropout)
+        layers["head"] = nn.Sequential(OrderedDict(output=nn.Linear(self.num_maps * len(self.widths), num_outputs)))
+        network = nn.Sequential(layers)
+        initialise(network, self.init)
+        return network
 
 
 class LargestResponses(nn.Module):
@@ -140,26 +146,3 @@ class LargestResponses(nn.Module):
             assert conv.bias is not None
             largest.append((response.max(dim=1).values + conv.bias).relu())  # as ReLU before the maximum, and cheaper
         return torch.cat(largest, dim=-1)
-
-
-def _make_layers(
-    name: str,
-    input_shape: Sequence[int],
-    num_outputs: int,
-    vocabulary_size: int,
-    *,
-    widths: Sequence[int],
-    num_maps: int,
-    embedding_size: int,
-    init: Init,
-    dropout: float,
-) -> nn.Module:
-    check_text_shape(name, input_shape)
-    layers: OrderedDict[str, nn.Module] = OrderedDict()
-    layers["features"] = LargestResponses(vocabulary_size, embedding_size, widths=widths, num_maps=num_maps)
-    if dropout > 0:
-        layers["dropout"] = nn.Dropout(dropout)
-    layers["head"] = nn.Sequential(OrderedDict(output=nn.Linear(num_maps * len(widths), num_outputs)))
-    network = nn.Sequential(layers)
-    initialise(network, init)
-    return network

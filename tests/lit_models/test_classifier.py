@@ -1,10 +1,11 @@
+import sys
 from functools import partial
 
 import pytest
 import torch
 import yaml
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.cli import LightningArgumentParser, ReduceLROnPlateau
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, ReduceLROnPlateau
 from sklearn.metrics import f1_score, roc_auc_score
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -140,16 +141,6 @@ def test_impossible_sizes(sizes, message):
         MLP(**sizes)
 
 
-def test_a_built_network_does_not_remember_its_recipe():
-    def attributes(model):
-        return {key: value for key, value in vars(model).items() if "hparams" not in key and key != "_modules"}
-
-    optimizer = partial(torch.optim.SGD, lr=0.1)
-    first = MLP(init="xavier", optimizer=optimizer, input_shape=(4,), num_classes=2)
-    second = MLP(init="he", optimizer=optimizer, input_shape=(4,), num_classes=2)
-    assert attributes(first) == attributes(second)
-
-
 def test_the_size_of_the_vocabulary_comes_from_the_data_module():
     model = MeanEmbedding(embedding_size=4)
     make_trainer().fit(model, datamodule=Texts())
@@ -235,12 +226,12 @@ def test_an_unknown_head_is_refused_before_sizes_are_known():
 
 
 class Own(Classifier):
-    def __init__(self, width: int = 5, *, input_shape=None, num_classes=None):
-        super().__init__(partial(own_layers, width=width), input_shape=input_shape, num_classes=num_classes)
+    def __init__(self, width: int = 5, **options):
+        self.width = width
+        super().__init__(**options)
 
-
-def own_layers(input_shape, num_classes, *, width):
-    return nn.Sequential(nn.Flatten(), nn.Linear(input_shape[0], width), nn.Linear(width, num_classes))
+    def make_layers(self, input_shape, num_outputs):
+        return nn.Sequential(nn.Flatten(), nn.Linear(input_shape[0], self.width), nn.Linear(self.width, num_outputs))
 
 
 def test_a_subclass_brings_layers_and_arguments(tmp_path):
@@ -254,15 +245,36 @@ def test_a_subclass_brings_layers_and_arguments(tmp_path):
     assert given == {"width": 6, "input_shape": [2], "num_classes": 3, "head": "softmax"}
 
 
+class Halved(MLP):
+    def __init__(self, hidden: int = 6):
+        super().__init__([hidden // 2], input_shape=(4,), num_classes=2)
+
+
+@pytest.mark.filterwarnings("ignore:(?s).*JsonargparseDeprecationWarning", "ignore:(?s).*was deprecated in v4")
+def test_layers_are_built_from_arguments_and_not_from_hyperparameters(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train.py"])  # LightningCLI warns when pytest has arguments of its own
+    options = {"run": False, "save_config_callback": None, "seed_everything_default": False}
+    by_cli = LightningCLI(Halved, args=[], trainer_defaults={"logger": False, "accelerator": "cpu"}, **options).model
+    for model in (Halved(), by_cli):
+        assert model.layers.linear1.out_features == 3
+        assert model.hparams["hidden"] == 6
+    assert "dropout" not in by_cli.hparams
+
+
+def test_a_network_without_layers_of_its_own():
+    with pytest.raises(NotImplementedError, match=r"^Classifier: write make_layers\(self, input_shape, num_outputs\)$"):
+        Classifier(input_shape=(4,), num_classes=2)
+
+
 class Words(Classifier):
     """Has a vocabulary, and nothing of ours in its layers."""
 
-    def __init__(self, *, input_shape=None, num_classes=None, vocabulary_size=None):
-        super().__init__(word_layers, input_shape=input_shape, num_classes=num_classes, vocabulary_size=vocabulary_size)
+    def __init__(self, *, vocabulary_size=None, **options):
+        super().__init__(vocabulary_size=vocabulary_size, **options)
 
-
-def word_layers(input_shape, num_outputs, vocabulary_size):
-    return nn.Sequential(nn.Embedding(vocabulary_size, 3), nn.Flatten(), nn.Linear(3 * input_shape[0], num_outputs))
+    def make_layers(self, input_shape, num_outputs):
+        embedding = nn.Embedding(self.hparams["vocabulary_size"], 3)
+        return nn.Sequential(embedding, nn.Flatten(), nn.Linear(3 * input_shape[0], num_outputs))
 
 
 def test_a_subclass_may_ask_for_a_vocabulary(tmp_path):

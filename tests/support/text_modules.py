@@ -207,22 +207,17 @@ class Silent(Reader):
         return {"logits": self(batch[0])}
 
 
-def bag_layers(input_shape, num_classes, *, width, dropout):
-    layers = nn.Embedding(NUM_WORDS, width, padding_idx=0), nn.Flatten(), nn.Dropout(dropout)
-    return nn.Sequential(*layers, nn.Linear(input_shape[0] * width, num_classes))
-
-
 class Bag(Classifier):
     """A shipped classifier over words."""
 
     def __init__(self, lr: float = 0.05, dropout: float = 0.3, *, input_shape=None, num_classes=None):
-        make_layers = partial(bag_layers, width=4, dropout=dropout)
-        super().__init__(
-            make_layers,
-            optimizer=partial(torch.optim.Adam, lr=lr),
-            input_shape=input_shape,
-            num_classes=num_classes,
-        )
+        self.dropout = dropout
+        optimizer = partial(torch.optim.Adam, lr=lr)
+        super().__init__(optimizer=optimizer, input_shape=input_shape, num_classes=num_classes)
+
+    def make_layers(self, input_shape, num_outputs):
+        layers = nn.Embedding(NUM_WORDS, 4, padding_idx=0), nn.Flatten(), nn.Dropout(self.dropout)
+        return nn.Sequential(*layers, nn.Linear(input_shape[0] * 4, num_outputs))
 
 
 class Sentences(lightning.LightningDataModule):
