@@ -1,18 +1,16 @@
 """Entry point of the command `ablate`: Ctrl-C is quiet from here on, while `ablate.commands` is imported too."""
 
-import os
 import signal
 import sys
-from typing import Any, NoReturn
 
-from .exit_codes import ExitCode
+from .exit_codes import ExitCode, exit_interrupted
 
 
 def main() -> int:
     """Run one command and return its exit code."""
     is_usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # else Ctrl-C is ignored, as by nohup
     if is_usual:
-        signal.signal(signal.SIGINT, _end)
+        signal.signal(signal.SIGINT, exit_interrupted)
     from ablation_suite.names import NameClashError
 
     try:
@@ -25,14 +23,7 @@ def main() -> int:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         return run_command()
     except KeyboardInterrupt:  # outside of what a command does
-        _end()
-
-
-def _end(*_: Any) -> NoReturn:
-    """At once: an exception within an import may become another, and nothing is open yet."""
-    sys.stderr.write("ablate: interrupted\n")
-    sys.stderr.flush()
-    os._exit(ExitCode.INTERRUPTED)
+        exit_interrupted()
 
 
 if __name__ == "__main__":

@@ -2,16 +2,14 @@
 
 import argparse
 import contextlib
-import os
 import signal
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from experiments.errors import InputError
 
-from .exit_codes import ExitCode
+from .exit_codes import exit_interrupted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -80,14 +78,8 @@ def quiet_imports() -> Iterator[None]:
     if before is not signal.default_int_handler:
         yield
         return
-    signal.signal(signal.SIGINT, _end)
+    signal.signal(signal.SIGINT, exit_interrupted)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _end(*_: Any) -> NoReturn:
-    sys.stderr.write("ablate: interrupted\n")
-    sys.stderr.flush()
-    os._exit(ExitCode.INTERRUPTED)

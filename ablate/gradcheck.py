@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from experiments.gradients import GradientCheck, ParameterCheck
 
-"""Exit codes."""
-
 
 def add_gradcheck(commands: Any) -> None:
     """The command and its arguments."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiments.trials.trial import TrialStatus, count_finished
+
 from .arguments import add_study, make_console, study_of
 from .exit_codes import ExitCode
 

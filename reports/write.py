@@ -17,7 +17,7 @@ from .formats.markdown import to_markdown
 from .page import to_html
 from .report import Report, build_report
 
-FOLDER = "report"
+FOLDER, PAGE = "report", "index.html"
 
 
 def write_report(directory: str | Path) -> Report:
@@ -43,7 +43,7 @@ def write_report(directory: str | Path) -> Report:
     }
     digests = {name: hashlib.sha256(_bytes(content)).hexdigest() for name, content in tables.items()}
     contents = {
-        "index.html": to_html(report, digests),
+        PAGE: to_html(report, digests),
         "report.md": to_markdown(report),
         "tables.tex": to_latex(report),
         **tables,

@@ -143,6 +143,16 @@ def shortened(words: str, width: float, size: float = TEXT) -> str:
     return f"{words[: keep - tail]}…{words[len(words) - tail :]}"
 
 
+def padded_limits(low: float, high: float) -> tuple[float, float]:
+    """Return the limits of an axis that shows these values with some room around them.
+
+    >>> padded_limits(0.5, 1.0), padded_limits(2.0, 2.0)
+    ((0.47, 1.03), (1.98, 2.02))
+    """
+    room = (high - low) * 0.06 or abs(high) * 0.01 or 1.0
+    return low - room, high + room
+
+
 def fit_ticks(axes: "Axes", width: float, most: int) -> None:
     """As many ticks along the bottom, up to `most` intervals, as have labels that stand apart; after the limits."""
     for bins in range(most, 0, -1):

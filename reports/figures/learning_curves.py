@@ -1,7 +1,8 @@
 """Learning curves: every seed thin, their mean with its interval, training beside validation; paired differences."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from reports.statistics.paired import mean_interval
 from reports.wording.numbers import counted
 
 from .colours import looks_of
-from .drawing import MUTED, WIDTH, Picture, Sheet, shortened
+from .drawing import MUTED, WIDTH, Picture, Sheet, padded_limits, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -158,8 +159,7 @@ def paired_bands(report: Report, factor: Factor, metric: str) -> Picture | None:
             axes.axhline(0, color=MUTED, linewidth=1)
             axes.fill_between(part["epoch"], part["ci_low"], part["ci_high"], color=look.colour, alpha=0.2, linewidth=0)
             axes.plot(part["epoch"], part["mean_difference"], color=look.colour, linewidth=2)
-            room = (high - low) * 0.05 or 1.0
-            _finish(axes, (low - room, high + room), is_log=False)
+            _finish(axes, padded_limits(low, high), is_log=False)
             sheet.text(*place, shortened(f"{level} − {factor.reference}", 140, 11.5), fontweight="bold", fontsize=11.5)
         return sheet.picture(
             name=f"bands-{study.factors.index(factor)}-{list(dict.fromkeys(report.bands['metric'])).index(metric)}",
@@ -187,33 +187,25 @@ def _of_how_many(rows: dict[str, pd.DataFrame], unit: str) -> str:
     return f"Every epoch of a band is of the same {unit}s: " + ", ".join(f"{k} n {n}" for k, n in sizes.items()) + "."
 
 
-class _panels:  # noqa: N801 -- used like a function in `with`
-    """A sheet with one plot a name, in rows: (sheet, [(axes, place of its title)])."""
-
-    def __init__(self, names: Sequence[str], axis: str) -> None:
-        self._names, self._axis = names, axis
-
-    def __enter__(self) -> tuple[Sheet, list[tuple["Axes", tuple[float, float]]]]:
-        columns = min(_COLUMNS, len(self._names))
-        rows = math.ceil(len(self._names) / columns)
-        across = min((WIDTH - _LEFT) / columns, 260)
-        self._sheet = Sheet(34 + rows * (_PANEL + _GAP) + 6, _LEFT + across * columns)
-        sheet = self._sheet.__enter__()
-        sheet.text(0, 10, shortened(self._axis, 500, 11), color=MUTED, fontsize=11)
+@contextmanager
+def _panels(names: Sequence[str], axis: str) -> Iterator[tuple[Sheet, list[tuple["Axes", tuple[float, float]]]]]:
+    """Open a sheet with a plot for each name, in rows; yield it with the plots and the positions of their titles."""
+    columns = min(_COLUMNS, len(names))
+    rows = math.ceil(len(names) / columns)
+    across = min((WIDTH - _LEFT) / columns, 260)
+    bottom = 34 + rows * (_PANEL + _GAP)
+    with Sheet(bottom + 6, _LEFT + across * columns) as sheet:
+        sheet.text(0, 10, shortened(axis, 500, 11), color=MUTED, fontsize=11)
+        sheet.text(_LEFT, bottom - 4, "epoch", color=MUTED, fontsize=11)
         panels: list[tuple[Axes, tuple[float, float]]] = []
-        for place in range(len(self._names)):
-            row, column = divmod(place, columns)
+        for index in range(len(names)):
+            row, column = divmod(index, columns)
             left, top = _LEFT + column * across, 52 + row * (_PANEL + _GAP)
             axes = sheet.axes(left, top, across - 22, _PANEL - 18)
             if column:
                 axes.tick_params(labelleft=False, which="both")
             panels.append((axes, (left, top - 12)))
-        bottom = 34 + rows * (_PANEL + _GAP)
-        sheet.text(_LEFT, bottom - 4, "epoch", color=MUTED, fontsize=11)
-        return sheet, panels
-
-    def __exit__(self, *exception: object) -> None:
-        self._sheet.__exit__(*exception)
+        yield sheet, panels
 
 
 def _line(part: pd.DataFrame, split: str, name: str, overlap: float, *, is_geometric: bool = False) -> _Line | None:
@@ -298,8 +290,7 @@ def _limits(lines: dict[str, list[_Line]], *, is_log: bool) -> tuple[float, floa
     if is_log:
         room = (high / low) ** 0.06 if high > low else 1.1
         return low / room, high * room
-    room = (high - low) * 0.06 or abs(high) * 0.01 or 1.0
-    return low - room, high + room
+    return padded_limits(low, high)
 
 
 def _finish(axes: "Axes", limits: tuple[float, float], *, is_log: bool) -> None:

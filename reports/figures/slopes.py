@@ -3,7 +3,6 @@
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
 from experiments.study.study import Factor
 from reports.analysis.cells import outcomes_of
@@ -11,7 +10,7 @@ from reports.report import Report
 from reports.wording.numbers import counted
 
 from .colours import looks_of
-from .drawing import INK, MUTED, WIDTH, Picture, Sheet, shortened
+from .drawing import INK, MUTED, WIDTH, Picture, Sheet, padded_limits, shortened
 from .paired_values import paired_values
 
 MOST_PANELS = 8
@@ -38,19 +37,20 @@ def slopes(report: Report, factor: Factor) -> Picture | None:
     across = min((WIDTH - _LEFT) / columns, 240)
     with Sheet(50 + rows * (_PANEL + _GAP) - _GAP + 4, _LEFT + across * columns) as sheet:
         sheet.text(0, 10, shortened(study.metric.name, 400), color=MUTED, fontsize=11)
-        low, high = _range(list(shown.values()))
+        drawn = np.concatenate(list(shown.values()), axis=1)
+        limits = padded_limits(float(drawn.min()), float(drawn.max()))
         for place, (level, pairs) in enumerate(shown.items()):
             row, column = divmod(place, columns)
             top = 50 + row * (_PANEL + _GAP)
             axes = sheet.axes(_LEFT + column * across, top, across - 24, _PANEL - 24)
             look = looks[factor.name, level]
-            axes.plot([0, 1], pairs[:, :_MOST_SEEDS], color=look.colour, linewidth=1, alpha=0.55)
-            drawn = pairs[:, :_MOST_SEEDS]
-            axes.plot([0] * drawn.shape[1], drawn[0], "o", color=MUTED, markersize=4)
-            axes.plot([1] * drawn.shape[1], drawn[1], look.marker, color=look.colour, markersize=4)
+            thin = pairs[:, :_MOST_SEEDS]
+            axes.plot([0, 1], thin, color=look.colour, linewidth=1, alpha=0.55)
+            axes.plot([0] * thin.shape[1], thin[0], "o", color=MUTED, markersize=4)
+            axes.plot([1] * thin.shape[1], thin[1], look.marker, color=look.colour, markersize=4)
             axes.plot([0, 1], pairs.mean(axis=1), color=INK, linewidth=2.5)
             axes.set_xlim(-0.25, 1.25)
-            axes.set_ylim(low, high)
+            axes.set_ylim(*limits)
             axes.set_xticks([])
             axes.grid(visible=False, axis="x")
             axes.locator_params(axis="y", nbins=5)
@@ -82,9 +82,3 @@ def slopes(report: Report, factor: Factor) -> Picture | None:
                 for level, pairs in shown.items()
             ),
         )
-
-
-def _range(panels: list[NDArray[np.float64]]) -> tuple[float, float]:
-    low, high = min(float(pairs.min()) for pairs in panels), max(float(pairs.max()) for pairs in panels)
-    room = (high - low) * 0.06 or abs(high) * 0.01 or 1.0
-    return low - room, high + room

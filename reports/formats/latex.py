@@ -1,15 +1,15 @@
 """The verdict table and the cells as LaTeX, to be input in a paper that loads booktabs and siunitx."""
 
-import math
 import re
 
 import pandas as pd
 
 from experiments.text import visible
 from reports.report import Report
-from reports.wording.numbers import ABSENT, counted, number, p_text
+from reports.wording.numbers import ABSENT, counted
 from reports.wording.sensitivity import ALPHA
-from reports.wording.verdicts import BELOW_MARGIN, difference_text
+
+from .tables import COUNTS, Table, level_columns, tabulate_cells, tabulate_contrasts
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -46,34 +46,17 @@ def escape(text: str) -> str:
 
 def _contrasts(report: Report) -> str:
     study, effects = report.study, report.main_effects
-    rows = []
-    for row in effects.to_dict("records"):
-        mean, low, high = difference_text(row["mean_difference"], row["ci_low"], row["ci_high"], study.metric.margin)
-        p = p_text(row["p_adjusted"])
-        verdict = f"{row['verdict']}, {BELOW_MARGIN}" if row["below_margin"] else row["verdict"]
-        names = (escape(str(row["factor"])), escape(f"{row['level']} − {row['reference']}"))
-        bound = f"{{$<{p[1:]}$}}" if p.startswith("<") else _number(p)
-        rows.append((*names, *map(_number, (mean, low, high)), bound, str(row["n"]), escape(verdict)))
+    columns = ["difference", "low", "high", "p (Holm)", COUNTS[study.unit]]
+    table = tabulate_contrasts(effects, study.metric, study.unit)
     family = int(effects["num_comparisons"].iloc[0])
     margin = (
         ""
         if study.metric.margin is None
         else f" Equivalent: inside $\\pm{study.metric.margin}$ (TOST, 90 \\% interval)."
     )
-    return _table(
+    return _draw(
+        table.select(["factor", "level − reference", *columns, "verdict"]),
         label="contrasts",
-        columns=["l", "l", *(_column(rows, place) for place in range(2, 7)), "l"],
-        headers=[
-            "factor",
-            "level \\ensuremath{-} reference",
-            "difference",
-            "low",
-            "high",
-            "$p$",
-            f"{study.unit}s",
-            "verdict",
-        ],
-        rows=rows,
         caption=(
             f"{escape(study.metric.name)}: difference to the reference within each {study.unit}, with the ends of its "
             f"95 \\% paired $t$ interval ({_design(report)}). $p$ is adjusted by Holm's method for "
@@ -84,18 +67,10 @@ def _contrasts(report: Report) -> str:
 
 def _cells(report: Report) -> str:
     study, cells = report.study, report.cells
-    rows = []
-    for levels, row in zip(cells.index, cells.to_dict("records"), strict=True):
-        half = (row["ci_high"] - row["ci_low"]) / 2
-        decimals = 4 if math.isnan(half) or half <= 0 else min(max(1 - math.floor(math.log10(half)), 0), 9)
-        numbers = [_number(number(row[name], decimals)) for name in ("mean", "sd", "ci_low", "ci_high")]
-        rows.append((*(escape(str(level)) for level in levels), str(row["n"]), *numbers))
-    num_factors = len(study.factors)
-    return _table(
+    numbers = tabulate_cells(cells, study.unit).select([COUNTS[study.unit], "mean", "SD", "low", "high"])
+    return _draw(
+        level_columns(cells).join(numbers),
         label="cells",
-        columns=["l"] * num_factors + [_column(rows, place) for place in range(num_factors, num_factors + 5)],
-        headers=[*(escape(factor.name) for factor in study.factors), f"{study.unit}s", "mean", "SD", "low", "high"],
-        rows=rows,
         caption=(
             f"{escape(study.metric.name)} by cell: mean and standard deviation over {study.unit}s, and the ends of the "
             f"95 \\% $t$ interval of the mean ({_design(report)}). Intervals of single cells are not adjusted."
@@ -103,8 +78,21 @@ def _cells(report: Report) -> str:
     )
 
 
-def _table(*, label: str, columns: list[str], headers: list[str], rows: list[tuple[str, ...]], caption: str) -> str:
-    titles = [title if column == "l" else f"{{{title}}}" for title, column in zip(headers, columns, strict=True)]
+def _draw(table: Table, *, label: str, caption: str) -> str:
+    rows = [
+        tuple(
+            _number(cell.text) if is_number else escape(str(cell))
+            for cell, is_number in zip(row, table.is_number, strict=True)
+        )
+        for row in table.rows
+    ]
+    titles = [
+        f"{{{escape(header)}}}" if is_number else escape(header)
+        for header, is_number in zip(table.headers, table.is_number, strict=True)
+    ]
+    columns = [
+        _column([row[index] for row in rows]) if is_number else "l" for index, is_number in enumerate(table.is_number)
+    ]
     lines = ["{}" + " & ".join(row) + r" \\" for row in rows]  # a row that begins with [ or * would be an option of \\
     return "\n".join(
         [
@@ -134,19 +122,20 @@ def _design(report: Report) -> str:
 
 
 def _number(text: str) -> str:
-    """A number as siunitx reads it; what is none is protected from it."""
-    return (
-        text
-        if re.fullmatch(r"[+-]?\d+(\.\d+)?(e[+-]?\d+)?", text)
-        else f"{{{escape(text) if text != ABSENT else '--'}}}"
-    )
+    """Return a number as siunitx reads it, and protect other text from siunitx."""
+    text = text.partition("/")[0]  # the count of "4/5 (!)", which the caption explains
+    if re.fullmatch(r"[+-]?\d+(\.\d+)?(e[+-]?\d+)?", text):
+        return text
+    if text.startswith("<"):
+        return f"{{$<{text[1:]}$}}"
+    return f"{{{'--' if text == ABSENT else escape(text)}}}"
 
 
-def _column(rows: list[tuple[str, ...]], place: int) -> str:
-    """An S column as wide as its widest number."""
-    found = [match for row in rows if (match := re.fullmatch(r"([+-]?)(\d+)(?:\.(\d+))?(?:e.*)?", row[place]))]
-    sign = "+" if any(match[1] for match in found) else ""
-    whole = max((len(match[2]) for match in found), default=1)
-    decimals = max((len(match[3] or "") for match in found), default=0)
-    exponent = "e-2" if any("e" in match[0] for match in found) else ""
+def _column(cells: list[str]) -> str:
+    """Return an S column as wide as its widest number."""
+    numbers = [match for cell in cells if (match := re.fullmatch(r"([+-]?)(\d+)(?:\.(\d+))?(?:e.*)?", cell))]
+    sign = "+" if any(match[1] for match in numbers) else ""
+    whole = max((len(match[2]) for match in numbers), default=1)
+    decimals = max((len(match[3] or "") for match in numbers), default=0)
+    exponent = "e-2" if any("e" in match[0] for match in numbers) else ""
     return f"S[table-format={sign}{whole}.{decimals}{exponent}]"

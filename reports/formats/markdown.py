@@ -4,21 +4,25 @@ import re
 from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 
+import pandas as pd
+
 from experiments.text import visible
+from reports.analysis.cells import MISSING
 from reports.report import Report
 from reports.wording.method import method_lines
 from reports.wording.numbers import counted
 
-from .text_tables import (
+from .tables import (
     COUNTS,
     MARK,
     Table,
-    cell_text,
-    contrast_text,
-    interaction_text,
-    missing_lines,
-    rate_text,
-    share_text,
+    describe_missing,
+    name_cells,
+    tabulate_cells,
+    tabulate_contrasts,
+    tabulate_interactions,
+    tabulate_rates,
+    tabulate_shares,
 )
 
 _MOST_LINES = 30  # of incomplete cells, before the rest is only counted
@@ -54,9 +58,9 @@ def paragraph(text: str) -> str:
 
 def table_lines(table: Table) -> str:
     """A table, padded so that it can be read without being rendered."""
-    rows = [tuple(map(escape, row)) for row in (table.headers, *table.rows)]
+    rows = [tuple(escape(str(cell)) for cell in row) for row in (table.headers, *table.rows)]
     widths = [max(len("-:"), *map(len, column)) for column in zip(*rows, strict=True)]
-    is_number = [header in table.numbers for header in table.headers]
+    is_number = table.is_number
     rules = tuple("-" * (width - 1) + (":" if right else "-") for width, right in zip(widths, is_number, strict=True))
     lines = [
         "| "
@@ -113,7 +117,7 @@ def main_effect_blocks(report: Report) -> Iterator[str]:
             "over the standard deviation of the differences; MDE is the true difference that is found "
             "four times in five."
         )
-        yield table_lines(contrast_text(main, metric, unit).without_empty(["context"]))
+        yield table_lines(_contrasts(report, main).drop_empty(["context"]))
 
 
 def _simple_effect_blocks(report: Report) -> Iterator[str]:
@@ -122,7 +126,14 @@ def _simple_effect_blocks(report: Report) -> Iterator[str]:
         size = counted(int(simple["num_comparisons"].iloc[0]), "simple effect")
         yield "## Simple effects"
         yield f"The same in one context: the other factors have the levels named. p (Holm) is adjusted for {size}."
-        yield table_lines(contrast_text(simple, report.study.metric, report.study.unit))
+        yield table_lines(_contrasts(report, simple))
+
+
+def _contrasts(report: Report, contrasts: pd.DataFrame) -> Table:
+    count = COUNTS[report.study.unit]
+    numbers = [count, "difference", "95 % interval", "p", "p (Holm)", "d_z", "MDE"]
+    table = tabulate_contrasts(contrasts, report.study.metric, report.study.unit)
+    return table.select(["contrast", "context", *numbers, "verdict"])
 
 
 def claim_blocks(report: Report) -> Iterator[str]:
@@ -147,7 +158,9 @@ def _interaction_blocks(report: Report) -> Iterator[str]:
             f"How much more the first contrast is, in {escape(report.study.metric.name)}, under the first of the two "
             f"levels than under the second, within each {unit}. p (Holm) is adjusted for {size}."
         )
-        yield table_lines(interaction_text(interactions, report.study.metric, unit))
+        table = tabulate_interactions(interactions, report.study.metric, unit)
+        numbers = [COUNTS[unit], "difference", "95 % interval", "p (Holm)", "MDE"]
+        yield table_lines(table.select(["contrast", "under", *numbers, "verdict"]))
 
 
 def _share_blocks(report: Report) -> Iterator[str]:
@@ -158,7 +171,9 @@ def _share_blocks(report: Report) -> Iterator[str]:
             f"{report.study.unit}; the residual holds higher interactions and chance. Shares depend on the levels that "
             "were chosen, and are no verdicts."
         )
-        yield table_lines(share_text(report.shares))
+        yield table_lines(
+            tabulate_shares(report.shares).select(["source", "share", "95 % interval", "df", "partial ω²"])
+        )
 
 
 def _crossed_blocks(report: Report) -> Iterator[str]:
@@ -178,7 +193,7 @@ def _rate_blocks(report: Report) -> Iterator[str]:
             "Diverged of those that trained to an end or diverged, with 95 % Wilson intervals; cells without any are "
             "left out."
         )
-        yield table_lines(rate_text(report.outcome_rates, report.cells))
+        yield table_lines(tabulate_rates(report.outcome_rates, report.cells))
 
 
 def _cell_blocks(report: Report) -> Iterator[str]:
@@ -189,8 +204,10 @@ def _cell_blocks(report: Report) -> Iterator[str]:
         f"{escape(report.study.metric.name)} by cell. {_counts(unit)} the trials that finished with a value; mean, "
         f"standard deviation and interval are over these{corrected}."
     )
-    yield table_lines(cell_text(report.cells, unit).without_empty(["no value"]))
-    missing = missing_lines(report.cells, _MOST_LINES)
+    shown = [COUNTS[unit], "mean", "SD", "95 % interval", *MISSING]
+    numbers = tabulate_cells(report.cells, unit).select(shown).drop_empty(["no value"])
+    yield table_lines(name_cells(report.cells).join(numbers))
+    missing = describe_missing(report.cells, _MOST_LINES)
     if missing:
         yield f"{MARK} marks what is incomplete:"
         yield bullets(missing)

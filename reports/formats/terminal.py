@@ -14,7 +14,16 @@ from reports.wording.method import folds_line, selection_line
 from reports.wording.numbers import counted, counts_in_words
 from reports.wording.verdicts import EQUIVALENT, HARMS, IMPROVES, UNDECIDED, VERDICTS
 
-from .text_tables import COUNTS, MARK, Table, cell_text, contrast_text, missing_lines, rate_text
+from .tables import (
+    COUNTS,
+    MARK,
+    Table,
+    describe_missing,
+    name_cells,
+    tabulate_cells,
+    tabulate_contrasts,
+    tabulate_rates,
+)
 
 _STYLES = {IMPROVES: "green", HARMS: "red", EQUIVALENT: "cyan", UNDECIDED: "yellow"}
 _STYLES |= {SUPPORTED: "green", CONTRADICTED: "red", PRACTICALLY_EQUAL: "cyan"}
@@ -39,10 +48,9 @@ def print_report(report: Report, console: Console) -> None:
         corrected = " Intervals and p allow for that." if len(study.seeds) > 1 else ""
         console.print(_text(f"{folds_line(study)}{corrected}", "dim"))
     if len(report.main_effects):
-        table = contrast_text(report.main_effects, study.metric, study.unit)
-        _draw(
-            table.only(["contrast", COUNTS[study.unit], "difference", "95 % interval", "p (Holm)", "verdict"]), console
-        )
+        table = tabulate_contrasts(report.main_effects, study.metric, study.unit)
+        numbers = [COUNTS[study.unit], "difference", "95 % interval", "p (Holm)"]
+        _draw(table.select(["contrast", *numbers, "verdict"]), console)
     _print_simple_effects(report, console)
     _print_interactions(report, console)
     _print_shares(report, console)
@@ -90,30 +98,28 @@ def _print_claims(report: Report, console: Console) -> None:
 
 
 def _print_cells(report: Report, console: Console) -> None:
-    unit = report.study.unit
-    table = cell_text(report.cells, unit)
-    shown = Table(headers=table.headers, rows=table.rows[:_MOST_ROWS], numbers=table.numbers)
-    _draw(shown.only(["cell", COUNTS[unit], "mean", "SD", "95 % interval"]), console)
-    if len(table.rows) > _MOST_ROWS:
-        console.print(_text(f"and {counted(len(table.rows) - _MOST_ROWS, 'cell')} more in report.md"))
-    for line in missing_lines(report.cells, _MOST_LINES):
+    shown, unit = report.cells.head(_MOST_ROWS), report.study.unit
+    numbers = tabulate_cells(shown, unit).select([COUNTS[unit], "mean", "SD", "95 % interval"])
+    _draw(name_cells(shown).join(numbers), console)
+    if (num_more := len(report.cells) - len(shown)) > 0:
+        console.print(_text(f"and {counted(num_more, 'cell')} more in report.md"))
+    for line in describe_missing(report.cells, _MOST_LINES):
         console.print(_text(f"{MARK} {line}"))
-    rates = rate_text(report.outcome_rates, report.cells)
-    for cell, diverged, rate, interval in rates.rows[:_MOST_LINES]:
+    for row in tabulate_rates(report.outcome_rates, report.cells).rows[:_MOST_LINES]:
+        cell, diverged, rate, interval = map(str, row)
         console.print(_text(f"{cell}: {diverged} diverged, {rate} (95 % interval {interval})"))
 
 
 def _draw(table: Table, console: Console) -> None:
     drawn = RichTable(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for place, header in enumerate(table.headers):
-        cells = [header, *(row[place] for row in table.rows)]
-        if header in table.numbers:
-            drawn.add_column(header, justify="right", no_wrap=True, min_width=max(map(len, cells)))
+    for index, (header, is_number) in enumerate(zip(table.headers, table.is_number, strict=True)):
+        width = max(len(header), *(len(str(row[index])) for row in table.rows))
+        if is_number:
+            drawn.add_column(header, justify="right", no_wrap=True, min_width=width)
         else:
-            narrowest = min(_NARROWEST_NAME, max(map(len, cells)))
-            drawn.add_column(header, overflow="fold", min_width=narrowest)
+            drawn.add_column(header, overflow="fold", min_width=min(_NARROWEST_NAME, width))
     for row in table.rows:
-        drawn.add_row(*(Text(visible(cell), style=_STYLES.get(cell.partition(",")[0], "")) for cell in row))
+        drawn.add_row(*(_text(str(cell), _STYLES.get(cell.text, "")) for cell in row))
     needed = Measurement.get(console, console.options.update(max_width=10_000), drawn).minimum
     if needed > console.width:  # too narrow: let the terminal break the lines rather than rich cut numbers
         drawn.width = needed

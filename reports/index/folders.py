@@ -13,9 +13,7 @@ from experiments.trials.trial import TrialStatus, count_finished
 from reports.analysis.cells import outcomes_of
 from reports.analysis.claims import claim_table
 from reports.analysis.frame import LEDGER, open_ledger, plan_of, trials_of
-from reports.write import FOLDER
-
-PAGE = "index.html"
+from reports.write import FOLDER, PAGE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -10,11 +10,11 @@ import pandas as pd
 from experiments.study.catalogue import NO_CHAPTER
 from experiments.study.study import LOG
 from experiments.text import duration, visible
-from reports.formats.text_tables import MARK
+from reports.formats.tables import count_cell, number_cell, p_cell
 from reports.page.answer import MANY_FINDINGS, ONE_FINDING, count_words
-from reports.page.html_tables import Table, figure, frame_table
+from reports.page.html_tables import PageTable, frame_table
 from reports.page.template import asset, template
-from reports.wording.numbers import counted, p_text
+from reports.wording.numbers import counted
 from reports.wording.verdicts import BELOW_MARGIN, difference_text, ratio_text
 
 from .index import COMPLETE, COPY, INCOMPLETE, NOT_RUN, UNREADABLE, Catalogue
@@ -89,17 +89,16 @@ def _claim(row: Mapping[Any, Any], places: Mapping[str, int]) -> dict[str, Any]:
         mean, low, high = ratio_text(*numbers, None if margin is None else math.log10(margin))
     else:
         mean, low, high = difference_text(*numbers, margin)
-    planned = row["n"] + row["num_seeds_left_out"]
     return {
         **row,
         "place": places[row["chapter"]],
         "chapter": row["chapter"] or NO_CHAPTER,
         "name": row["study"] if row["folder"] == row["study"] else f"{row['study']} ({row['folder']})",
         "setting": " · ".join(part for part in (row["metric"], row["data"], row["model"]) if part),
-        "difference": figure(row["mean_difference"], mean),
-        "interval": figure(row["ci_low"], f"{low} to {high}"),
-        "count": str(row["n"]) if row["n"] == planned else f"{row['n']}/{planned} {MARK}",
-        "p": figure(row["p_adjusted"], p_text(row["p_adjusted"])),
+        "difference": number_cell(row["mean_difference"], mean),
+        "interval": number_cell(row["ci_low"], f"{low} to {high}"),
+        "count": count_cell(row["n"], row["n"] + row["num_seeds_left_out"]),
+        "p": p_cell(row["p_adjusted"]),
         "remark": BELOW_MARGIN if row["below_margin"] else "",
         "is_incomplete": row["state"] == INCOMPLETE,
         "is_changed": row["is_changed"],
@@ -129,7 +128,7 @@ def _with_chapter(studies: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def _chapter_table(catalogue: Catalogue) -> Table:
+def _chapter_table(catalogue: Catalogue) -> PageTable:
     chapters = catalogue.chapters
     headers = {str(name): visible(str(name)) for name in chapters.columns}
     return frame_table("Claims by chapter, in the order of the course", chapters, headers)

@@ -18,9 +18,9 @@ from experiments.study.study import Study
 from experiments.trials.trial import TrialStatus
 from reports.analysis.claims import CONTRADICTED, PRACTICALLY_EQUAL, SUPPORTED
 from reports.wording.verdicts import UNDECIDED
-from reports.write import FOLDER
+from reports.write import FOLDER, PAGE
 
-from .folders import PAGE, StudyFolder, copies_in, read_folders
+from .folders import StudyFolder, copies_in, read_folders
 from .multiplicity import with_catalogue_p
 from .setting import contrast_of, data_of, metric_of, model_of
 

@@ -5,9 +5,8 @@ from pathlib import Path
 
 from experiments.errors import DirectoryError
 from reports.wording.numbers import counted
-from reports.write import write_whole
+from reports.write import PAGE, write_whole
 
-from .folders import PAGE
 from .html import to_html
 from .index import COMPLETE, COPY, FINDINGS, INCOMPLETE, NOT_RUN, UNREADABLE, Catalogue, build_catalogue
 from .json_document import to_csv, to_json

@@ -9,15 +9,26 @@ import pandas as pd
 
 from experiments.text import visible
 from experiments.trials.trial import TrialStatus
+from reports.analysis.cells import MISSING
 from reports.analysis.frame import metric_column
 from reports.figures import figures_of
+from reports.formats.tables import (
+    COUNTS,
+    MARK,
+    level_columns,
+    tabulate_cells,
+    tabulate_contrasts,
+    tabulate_interactions,
+    tabulate_rates,
+    tabulate_shares,
+)
 from reports.mechanism_maps import trials_without_mechanisms
 from reports.report import Report
 from reports.wording.method import method_lines
 from reports.wording.numbers import counted
 
 from .answer import answer
-from .html_tables import Table, cell_table, detail_table, frame_table, verdict_table
+from .html_tables import PageTable, detail_table, frame_table, page_table
 from .layer_table import layer_tables
 from .template import asset, template
 
@@ -52,55 +63,29 @@ def to_html(report: Report, digests: Mapping[str, str] | None = None) -> str:
     )
 
 
-def _tables(report: Report) -> dict[str, Table]:
+def _tables(report: Report) -> dict[str, PageTable]:
     """The tables that have rows, by name."""
     study = report.study
     main, simple = report.main_effects, report.simple_effects
-    rates = report.outcome_rates
-    rates = rates if rates[["diverged", "failed"]].to_numpy().any() else rates.iloc[:0]
+    numbers = tabulate_cells(report.cells, study.unit).drop_empty(MISSING)
+    shown = [header for header in numbers.headers if header not in {"low", "high"}]
     tables = {
-        "verdicts": verdict_table(main, study.metric, study.unit, f"Main effects on {study.metric.name}"),
+        "verdicts": _verdicts(report, main, f"Main effects on {study.metric.name}"),
         "details": detail_table(main),
-        "simple": verdict_table(simple, study.metric, study.unit, f"Simple effects on {study.metric.name}"),
-        "cells": cell_table(report.cells, study.unit),
-        "interactions": frame_table(
-            "Differences of differences: how much more a level changes under a level of another factor than under its "
-            "reference, with 95 % intervals",
-            report.interactions.assign(
-                **{name: report.interactions[name].map(_rounded) for name in ("mean_difference", "ci_low", "ci_high")},
-                contrast=_joined(report.interactions, "level_a", "reference_a", "factor_a"),
-                other=_joined(report.interactions, "level_b", "reference_b", "factor_b"),
+        "simple": _verdicts(report, simple, f"Simple effects on {study.metric.name}"),
+        "cells": page_table("Every cell", level_columns(report.cells).join(numbers.select(shown))),
+        "interactions": page_table(
+            "Differences of differences: how much more a contrast is under the first of two levels of another factor "
+            "than under the second",
+            tabulate_interactions(report.interactions, study.metric, study.unit, minus="−").select(
+                ["contrast", "under", "verdict", "difference", "95 % interval", "p (Holm)", COUNTS[study.unit], "MDE"]
             ),
-            {
-                "contrast": "one factor",
-                "other": "other factor",
-                "verdict": "verdict",
-                "mean_difference": "difference",
-                "ci_low": "from",
-                "ci_high": "to",
-                "p_adjusted": "p (Holm)",
-                "n": f"{study.unit}s",
-            },
         ),
-        "shares": frame_table(
-            "Shares of the variance",
-            report.shares,
-            {
-                "source": "source",
-                "sum_of_squares": "sum of squares",
-                "df": "df",
-                "share": "share",
-                "share_low": "from",
-                "share_high": "to",
-                "partial_omega_squared": "partial ω²",
-                "p_value": "p",
-            },
-        ),
+        "shares": page_table("Shares of the variance", tabulate_shares(report.shares)),
         "crossed": _crossed(report.crossed),
-        "rates": frame_table(
-            "Trials that diverged or failed, with the rate of divergence and its 95 % Wilson interval",
-            rates,
-            _itself(rates),
+        "rates": page_table(
+            "Cells with trials that diverged, with the rate of divergence and its 95 % Wilson interval",
+            tabulate_rates(report.outcome_rates, report.cells),
         ),
         "thresholds": frame_table(
             "How many epochs it took to reach a threshold; trials that never did are counted as such",
@@ -112,7 +97,16 @@ def _tables(report: Report) -> dict[str, Table]:
     return {name: table for name, table in tables.items() if table.rows}
 
 
-def _trials(report: Report) -> Table:
+def _verdicts(report: Report, contrasts: pd.DataFrame, caption: str) -> PageTable:
+    study = report.study
+    numbers = ["difference", "95 % interval", "p (Holm)", COUNTS[study.unit], "MDE"]
+    table = tabulate_contrasts(contrasts, study.metric, study.unit)
+    table = table.select(["factor", "context", "level − reference", "verdict", *numbers]).drop_empty(["context"])
+    marked = f" {MARK} marks {study.unit}s left out." if contrasts["num_seeds_left_out"].any() else ""
+    return page_table(caption, table, f"MDE: the true difference that is detected with 80 % power.{marked}")
+
+
+def _trials(report: Report) -> PageTable:
     study, trials = report.study, trials_without_mechanisms(report)
     first = [factor.name for factor in study.factors]
     own = metric_column(study, study.metric.name)
@@ -127,7 +121,7 @@ def _trials(report: Report) -> Table:
     return frame_table("Every trial", trials, {name: visible(name) for name in shown}, note)
 
 
-def _crossed(crossed: pd.DataFrame) -> Table:
+def _crossed(crossed: pd.DataFrame) -> PageTable:
     """In percentage points, of a hundredth: what a test set of any usual size cannot tell is left out."""
     points = {name: (100 * crossed[name]).round(2) for name in crossed.columns if crossed[name].dtype.kind == "f"}
     rows = crossed.to_dict("records")
@@ -153,17 +147,6 @@ def _crossed(crossed: pd.DataFrame) -> Table:
 
 def _itself(frame: pd.DataFrame) -> dict[str, str]:
     return {str(column): visible(str(column)).replace("_", " ") for column in frame.columns}
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.3g}")
-
-
-def _joined(frame: pd.DataFrame, level: str, reference: str, factor: str) -> list[str]:
-    return [
-        f"{row[factor]}: {row[level]} − {row[reference]}"
-        for row in frame[[factor, level, reference]].to_dict("records")
-    ]
 
 
 def _environment(report: Report) -> dict[str, str]:

@@ -8,38 +8,39 @@ from numpy.typing import NDArray
 
 from experiments.text import visible
 from reports.figures.colour_scale import short
+from reports.formats.tables import Cell, Table, number_cell, text_cell
 from reports.mechanism_maps import LayerMap, chosen_cells, layer_maps
 from reports.report import Report
 from reports.wording.numbers import ABSENT
 
-from .html_tables import Cell, Table, name
+from .html_tables import PageTable, page_table
 
 
-def layer_tables(report: Report) -> dict[str, Table]:
+def layer_tables(report: Report) -> dict[str, PageTable]:
     """The table of each map, by the name of its figure; sorted by the value of the last epoch."""
     chosen = chosen_cells(report.study)
     headers = [visible(", ".join(levels)) for levels in chosen.cells.values()]
     return {f"mechanism-{made.quantity.name}": _table(made, headers) for made in layer_maps(report, chosen)}
 
 
-def _table(made: LayerMap, headers: Sequence[str]) -> Table:
+def _table(made: LayerMap, headers: Sequence[str]) -> PageTable:
     first, last = int(made.epochs[0]), int(made.epochs[-1])
     when = f"epoch {first} → epoch {last}" if first != last else f"epoch {first}"
-    return Table(
-        caption=f"{made.quantity.title} by layer: {when}",
-        headers=("layer", *headers),
-        is_number=(False, *[True] * len(headers)),
-        rows=tuple(
-            (name(layer), *(_cell(values) for values in made.values[:, row])) for row, layer in enumerate(made.layers)
-        ),
-        note="curves.csv has every epoch, every trial and every digit.",
+    rows = tuple(
+        (text_cell(layer), *map(_cell, made.values[:, index]))  # (C, E) of a layer
+        for index, layer in enumerate(made.layers)
+    )
+    return page_table(
+        f"{made.quantity.title} by layer: {when}",
+        Table(headers=("layer", *headers), rows=rows),
+        "curves.csv has every epoch, every trial and every digit.",
     )
 
 
 def _cell(values: NDArray[np.float64]) -> Cell:
     """Of (E,)."""
     if not np.isfinite(values).any():
-        return Cell(text=ABSENT, value=math.nan)
+        return number_cell(math.nan)
     start, end = float(values[0]), float(values[-1])
     texts = [ABSENT if math.isnan(value) else short(value) for value in (start, end)]
     return Cell(text=texts[0] if len(values) == 1 else " → ".join(texts), value=end)

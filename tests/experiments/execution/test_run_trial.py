@@ -22,6 +22,7 @@ from experiments import (
     Result,
     RunOptions,
     Sink,
+    TrialStatus,
     find_trial,
     load_study,
     run,
