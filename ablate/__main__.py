@@ -1,26 +1,22 @@
 """Entry point of the command `ablate`: Ctrl-C is quiet from here on, while `ablate.commands` is imported too."""
 
-import signal
 import sys
 
-from .exit_codes import ExitCode, exit_interrupted
+from .exit_codes import ExitCode
+from .interrupts import exit_interrupted, exiting_on_interrupt
 
 
 def main() -> int:
     """Run one command and return its exit code."""
-    is_usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # else Ctrl-C is ignored, as by nohup
-    if is_usual:
-        signal.signal(signal.SIGINT, exit_interrupted)
-    from ablation_suite.names import NameClashError
+    try:
+        with exiting_on_interrupt():
+            from ablation_suite.names import NameClashError
 
-    try:
-        from ablate.commands import main as run_command
-    except NameClashError as error:
-        sys.stderr.write(f"ablate: {error}\n")
-        return ExitCode.WRONG_INPUT
-    try:
-        if is_usual:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+            try:
+                from ablate.commands import main as run_command
+            except NameClashError as error:
+                sys.stderr.write(f"ablate: {error}\n")
+                return ExitCode.WRONG_INPUT
         return run_command()
     except KeyboardInterrupt:  # outside of what a command does
         exit_interrupted()

@@ -1,19 +1,13 @@
-"""Arguments that several commands take, what they stand for, and where commands print."""
+"""Arguments that several commands take, and their values."""
 
 import argparse
-import contextlib
-import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.errors import InputError
 
-from .exit_codes import exit_interrupted
-
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from experiments.study.study import Study
 
 
@@ -58,28 +52,3 @@ def parse_changes(texts: Sequence[str]) -> dict[str, Any]:
             raise InputError(f"--set {change}: write KEY=VALUE, as in --set trainer.max_epochs=2")
         changes[key.strip()] = parse_yaml(value, f"--set {key}")
     return changes
-
-
-def make_console() -> "Console":
-    """Standard output; numbers in it are not coloured, and a reader that has seen enough is no error."""
-    from rich.console import Console
-
-    class QuietConsole(Console):
-        def on_broken_pipe(self) -> None:
-            raise BrokenPipeError  # rich would exit with 1; `main` ends with 0
-
-    return QuietConsole(highlight=False)
-
-
-@contextlib.contextmanager
-def quiet_imports() -> Iterator[None]:
-    """Ctrl-C ends the command at once meanwhile: within an import, as NumPy's, an exception may become another."""
-    before = signal.getsignal(signal.SIGINT)
-    if before is not signal.default_int_handler:
-        yield
-        return
-    signal.signal(signal.SIGINT, exit_interrupted)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.errors import InputError
 
-from .arguments import make_console
+from .console import make_console, print_line
 from .exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def print_index(parent: Path, console: "Console") -> None:
     from reports.index import index_lines, write_index
 
     for line in index_lines(*write_index(parent)):
-        console.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
+        print_line(console, line)
 
 
 def _list(arguments: argparse.Namespace) -> int:

@@ -13,12 +13,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ablation_suite.names import find_clash
 from experiments.errors import InputError
 
-from .arguments import (
-    add_study,
-    make_console,
-    study_of,
-)
+from .arguments import add_study, study_of
 from .catalogue import add_catalogue
+from .console import make_console, print_line
 from .exit_codes import ExitCode, exit_code_text
 from .gradcheck import add_gradcheck
 from .run import add_run, print_report_of
@@ -105,7 +102,7 @@ def _check(arguments: argparse.Namespace) -> int:
     console = make_console()
     print_plan(study, groups, planned.notes, console)
     for line in can_find:
-        console.print(f"- {line}", markup=False, emoji=False, soft_wrap=True)
+        print_line(console, f"- {line}")
     return ExitCode.DONE
 
 
@@ -121,7 +118,7 @@ def _trial(arguments: argparse.Namespace) -> int:
     sinks = [] if mirror is None else [mirror]
     with mirror or contextlib.nullcontext():
         outcome = run_trial(study, arguments.trial, directory, data_dir=arguments.data_dir, sinks=sinks)
-        console.print(outcome_text(outcome, study.metric.name), markup=False, emoji=False, soft_wrap=True)
+        print_line(console, outcome_text(outcome, study.metric.name))
     return ExitCode.SOME_FAILED if outcome.has_failed else ExitCode.DONE
 
 

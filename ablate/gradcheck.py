@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.gradients.check_gradients import NUM_ENTRIES, TOLERANCE
 
-from .arguments import add_study, make_console, quiet_imports, study_of
+from .arguments import add_study, study_of
+from .console import make_console, print_line
 from .exit_codes import ExitCode
+from .interrupts import exiting_on_interrupt
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,7 +43,7 @@ def add_gradcheck(commands: Any) -> None:
 
 
 def _gradcheck(arguments: argparse.Namespace) -> int:
-    with quiet_imports():
+    with exiting_on_interrupt():
         from experiments.execution.run import data_folder
         from experiments.execution.run_trial import find_trial
         from experiments.gradients import check_trial
@@ -89,7 +91,7 @@ def print_check(check: "GradientCheck", trial: str, console: "Console") -> None:
         f"{check.seconds:.1f} s"
     )
     for line in lines:
-        console.print(line, markup=False, emoji=False, soft_wrap=True)
+        print_line(console, line)
 
 
 def _worst_line(each: "ParameterCheck") -> str:

@@ -16,6 +16,8 @@ from experiments.study.study import Study
 from experiments.text import listed, visible
 from experiments.trials.trial import Group, Trial, TrialStatus
 
+from .console import print_line
+
 Cell = tuple[Mapping[str, str], Mapping[TrialStatus, int]]  # its levels, and its trials by status
 COMPLETE = "complete"
 _MOST_CELLS = 40  # that `ablate status` lists
@@ -51,7 +53,7 @@ def print_plan(study: Study, groups: Sequence[Group], notes: Sequence[str], cons
     for line in _together(groups):
         console.print(f"- {line}")
     for note in notes:
-        console.print(f"- note on the data: {visible(note)}", markup=False, emoji=False, soft_wrap=True)
+        print_line(console, f"- note on the data: {visible(note)}")
 
 
 def print_status(ledger: Ledger, is_in_use: bool, console: Console) -> None:

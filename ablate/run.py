@@ -17,8 +17,9 @@ from experiments.ledger.study_folder import LEDGER, check_folder
 from experiments.study.parse import load_study
 from experiments.trials.trial import TrialStatus
 
-from .arguments import add_changes, make_console, parse_changes, study_of
+from .arguments import add_changes, parse_changes, study_of
 from .catalogue import print_index
+from .console import make_console, print_line
 from .exit_codes import ExitCode
 from .wandb import WandbOptions, add_mirror, make_mirror, print_mirrored, read_wandb_options
 
@@ -252,7 +253,7 @@ def _run_all(
 
     _check_parent(parent)
     options, console = session.options, session.console
-    tell = functools.partial(console.print, markup=False, emoji=False, highlight=False, soft_wrap=True)
+    tell = functools.partial(print_line, console)
     jobs = by_cost(job_of(entry, study, parent / study.name) for entry, study in loaded)
     make_mirror(session.wandb, jobs[0].study, jobs[0].directory, console)  # what is wrong with W&B is told once, now
     with data_folder(options.data_dir), make_runner(options, [job.study for job in jobs]) as runner:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.trials.trial import TrialStatus, count_finished
 
-from .arguments import add_study, make_console, study_of
+from .arguments import add_study, study_of
+from .console import make_console, print_line
 from .exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -135,17 +136,15 @@ def print_mirrored(mirror: "WandbSink", directory: Path, counts: Mapping[TrialSt
 
     if mirror.problem is not None:  # told when it happened, which is above the report
         line = f"W&B lacks runs of this study: `ablate wandb push {directory}` makes them"
-        console.print(line, markup=False, soft_wrap=True)
+        print_line(console, line)
         return
     where = mirror.url if mirror.place.mode == ONLINE and mirror.url else directory / "wandb"
     trials = [trial for trial in mirror.written if trial != "report"]
-    console.print(f"W&B: {_runs(len(trials))} and the report in {where}", markup=False, soft_wrap=True)
+    print_line(console, f"W&B: {_runs(len(trials))} and the report in {where}")
     before = count_finished(counts) - len(trials)
     if before > 0:
-        console.print(
-            f"{before} trials ended earlier; `ablate wandb push {directory}` makes sure that W&B has them",
-            markup=False,
-            soft_wrap=True,
+        print_line(
+            console, f"{before} trials ended earlier; `ablate wandb push {directory}` makes sure that W&B has them"
         )
 
 
@@ -160,18 +159,14 @@ def _push(arguments: argparse.Namespace) -> int:
     ended = len(pushed.written) + pushed.num_there
     where = pushed.url if place.mode == ONLINE and pushed.url else directory / "wandb"
     report = " and the report" if pushed.has_report else ""
-    console.print(
-        f"wrote {_runs(len(pushed.written))}{report}; {_runs(pushed.num_there)} there already, whole: {where}",
-        markup=False,
-        soft_wrap=True,
+    print_line(
+        console, f"wrote {_runs(len(pushed.written))}{report}; {_runs(pushed.num_there)} there already, whole: {where}"
     )
     if pushed.num_removed:
         console.print(f"removed {_runs(pushed.num_removed)} of earlier plans, which the ledger keeps")
     if ended < total:
-        console.print(
-            f"the study is not finished ({ended} of {total} trials have ended), and its report in W&B says so",
-            markup=False,
-            soft_wrap=True,
+        print_line(
+            console, f"the study is not finished ({ended} of {total} trials have ended), and its report in W&B says so"
         )
     return ExitCode.DONE
 
@@ -185,20 +180,17 @@ def _verify(arguments: argparse.Namespace) -> int:
     checked = verify(directory, place)
     differ = [run for run in checked if run.difference is not None]
     where = "on the server" if place.mode == ONLINE else f"in {directory / 'wandb'}"
-    console.print(
+    print_line(
+        console,
         f"{len(checked) - len(differ)} of {len(checked)} runs {where} agree with the ledger in rows, configuration "
         "and summary",
-        markup=False,
-        soft_wrap=True,
     )
     for run in differ[:_MOST_SHOWN]:
-        console.print(f"- {run.trial_id} ({run.name}): {run.difference}", markup=False, soft_wrap=True)
+        print_line(console, f"- {run.trial_id} ({run.name}): {run.difference}")
     if len(differ) > _MOST_SHOWN:
         console.print(f"- and {len(differ) - _MOST_SHOWN} more")
     if differ:
-        console.print(
-            f"`ablate wandb push {directory}` writes what is missing or differs", markup=False, soft_wrap=True
-        )
+        print_line(console, f"`ablate wandb push {directory}` writes what is missing or differs")
     return ExitCode.SOME_FAILED if differ else ExitCode.DONE
 
 
@@ -246,11 +238,10 @@ def _sweep(arguments: argparse.Namespace) -> int:
         sys.stdout.write(text)
         return ExitCode.DONE
     write_sweep(arguments.file, text)
-    make_console().print(
+    print_line(
+        make_console(),
         f"{arguments.file}: {len(planned.trials)} trials; `wandb sweep {arguments.file}` makes the sweep and names its "
         "agents",
-        markup=False,
-        soft_wrap=True,
     )
     return ExitCode.DONE
 

@@ -16,6 +16,9 @@ from experiments.study.study import Study
 from .ledger import Ledger
 
 LEDGER = "ledger.sqlite"
+STUDY_FILE = "study.yaml"
+LOGS = "logs"  # what workers print
+TRIALS = "trials"  # what the callbacks of trials write, a folder for each
 _SECONDS_TO_LOCK = 0.5  # `is_in_use` of another command holds the lock for a moment
 HEADER = "# Written by `ablate run`; the ledger holds the same."
 
@@ -88,7 +91,7 @@ def _acquire(lock: FileLock, directory: Path, tell: Callable[[str], None] | None
 
 def write_study_file(directory: Path, study: Study) -> None:
     """Put the study as it was asked for into the folder; a study.yaml that somebody else wrote stays as it is."""
-    path = directory / "study.yaml"
+    path = directory / STUDY_FILE
     if path.exists() and not path.read_bytes().startswith(HEADER.encode()):
         return
     text = yaml.safe_dump(study.to_dict(), sort_keys=False, allow_unicode=True, width=110)

@@ -9,8 +9,8 @@ import torch
 import yaml
 from small_study import small_study
 
-from ablate.arguments import make_console
 from ablate.commands import main
+from ablate.console import make_console
 from ablate.gradcheck import print_check
 from experiments import check_gradients, parse_study
 from experiments.config.instantiate import make_model
