@@ -1,9 +1,6 @@
 """Exit codes of the command, each with its meaning."""
 
-import os
-import sys
 from enum import IntEnum
-from typing import Any, NoReturn
 
 
 class ExitCode(IntEnum):
@@ -40,13 +37,3 @@ def exit_code_text() -> str:
     'Exit codes: 0 done; 1 some '
     """
     return f"Exit codes: {'; '.join(f'{code.value} {text}' for code, text in MEANINGS.items())}."
-
-
-def exit_interrupted(*_: Any) -> NoReturn:
-    """End the process at once, as a signal handler for the time of imports.
-
-    An exception raised within an import may become another one, and no file is open yet.
-    """
-    sys.stderr.write("ablate: interrupted\n")
-    sys.stderr.flush()
-    os._exit(ExitCode.INTERRUPTED)

@@ -11,11 +11,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from experiments.study.design import cells_of
+from experiments.study.mechanisms import GAP, MECHANISM, is_mechanism, quantity_and_layer
 from experiments.study.study import Factor, Study
 from experiments.trials.trial import TrialStatus
 
 from .analysis.cells import MISSING
-from .analysis.layer_metrics import GAP, MECHANISM, is_mechanism, quantity_and_layer
 from .report import Report
 from .wording.numbers import counts_in_words
 

@@ -12,14 +12,14 @@ from experiments.study.study import Study
 from experiments.text import choices, listed
 from experiments.trials.trial import TrialStatus
 
-from .analysis.audit import audit_table
+from .analysis.audit import audit_table, backend_counts
 from .analysis.cells import NO_VALUE, Outcomes, cell_table, missing_counts, outcomes_of
 from .analysis.claims import claim_table, notes_on_claims
 from .analysis.contrasts import contrast_table
 from .analysis.correct_examples import COLUMNS as CROSSED_COLUMNS
 from .analysis.correct_examples import correct_of, crossed_table_of
 from .analysis.divergence import outcome_rates
-from .analysis.frame import curves_of, open_ledger, plan_of, trials_of
+from .analysis.frame import curves_of, metric_names, open_ledger, plan_of, trials_of
 from .analysis.interactions import interaction_table
 from .analysis.learning_curves import band_table, threshold_table
 from .analysis.variance_shares import share_table
@@ -97,7 +97,7 @@ def build_report(directory: str | Path) -> Report:
     with open_ledger(directory) as ledger:
         study = plan_of(ledger)
         trials = trials_of(ledger, study)
-        _check(trials, study, str(ledger.path), sorted({name for _, name, _ in ledger.metrics()}))
+        _check(trials, study, str(ledger.path), metric_names(ledger))
         curves = curves_of(ledger, study, trials)
         crossed = _crossed(ledger, study, trials)
         num_unplanned = ledger.num_unplanned()
@@ -258,15 +258,14 @@ def _note_on_folds(study: Study) -> str:
 
 def _notes_on_backends(trials: pd.DataFrame) -> list[str]:
     """Whether trials that are compared were trained in different ways."""
-    counts = trials.loc[trials["status"] == TrialStatus.FINISHED, "backend"].value_counts().sort_index()
+    counts = backend_counts(trials)
     if len(counts) < 2:  # noqa: PLR2004 -- one way for all
         return []
-    ways = " and ".join(f"{count} by {backend}" for backend, count in counts.items())
     return [
         (
-            f"Trained in different ways: {ways}. They are equal up to rounding, which training amplifies in single "
-            "precision; a contrast that mixes them says a little more about luck than one that does not. "
-            "ablate run --fuse never in a new folder trains all alike."
+            f"Trained in different ways: {' and '.join(counts)}. They are equal up to rounding, which training "
+            "amplifies in single precision; a contrast that mixes them says a little more about luck than one that "
+            "does not. ablate run --fuse never in a new folder trains all alike."
         )
     ]
 

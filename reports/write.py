@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import importlib
 import secrets
 from dataclasses import replace
 from pathlib import Path
@@ -60,7 +61,8 @@ def write_report(directory: str | Path) -> Report:
 
 def import_libraries() -> None:
     """Import scipy and matplotlib, which a report otherwise imports at their first use."""
-    import scipy.special  # noqa: F401
+    for name in ("matplotlib.backends.backend_svg", "matplotlib.figure", "scipy.special"):
+        importlib.import_module(name)
 
 
 def _csv(frame: pd.DataFrame) -> str:

@@ -12,8 +12,8 @@ from experiments.text import listed
 from experiments.trials.trial import TrialStatus
 from reports.wording.numbers import counted, counts_in_words
 
-from .cells import Outcomes, missing_counts
-from .contrasts import context_pairs
+from .cells import Outcomes, grid_positions, missing_counts
+from .contrasts import context_pairs, list_contrasts
 
 _RATES = ("lr", "learning_rate")
 _MOST_NAMED = 5  # contrasts in a finding, before the rest is counted
@@ -90,15 +90,12 @@ def _controls(study: Study) -> str:
 
 def _by_trial(outcomes: Outcomes, study: Study, trials: pd.DataFrame, column: str) -> np.ndarray:
     """A column of the trials frame as (C, S), NaN where a trial has not finished."""
-    place = {cell: row for row, cell in enumerate(outcomes.cells)}
-    seeds = {seed: number for number, seed in enumerate(outcomes.seeds)}
     values = np.full(outcomes.scores.shape, np.nan)
-    cells = zip(*(trials[factor.name].tolist() for factor in study.factors), strict=True)
-    rows = np.fromiter((place[cell] for cell in cells), dtype=np.int64, count=len(trials))
-    columns = np.fromiter((seeds[seed] for seed in trials["seed"].tolist()), dtype=np.int64, count=len(trials))
     if column in trials:
         numbers = trials[column].astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan)
-        values[rows, columns] = np.where(trials["status"].to_numpy() == TrialStatus.FINISHED, numbers, np.nan)
+        values[grid_positions(study, outcomes.cells, trials)] = np.where(
+            trials["status"].to_numpy() == TrialStatus.FINISHED, numbers, np.nan
+        )
     return values
 
 
@@ -123,12 +120,14 @@ def _parity(study: Study, outcomes: Outcomes, values: np.ndarray, noun: str, plu
     if low == high:
         return f"{low:,.0f} {noun if low == 1 else plural} in every trial"
     line = f"{low:,.0f} to {high:,.0f} {plural} a trial"
-    unequal = []
-    for factor in study.factors:
-        for level in factor.level_names:
-            pairs = context_pairs(outcomes, factor.name, level, factor.reference)
-            if level != factor.reference and any(_differ(means[row], means[other]) for row, other in pairs.values()):
-                unequal.append(f"{factor.name}: {level} - {factor.reference}")
+    unequal = [
+        f"{factor}: {level} - {reference}"
+        for factor, level, reference in list_contrasts(study)
+        if any(
+            _differ(means[row], means[other])
+            for row, other in context_pairs(outcomes, factor, level, reference).values()
+        )
+    ]
     if not unequal:
         return line
     more = f" and {len(unequal) - _MOST_NAMED} more" if len(unequal) > _MOST_NAMED else ""
@@ -182,8 +181,13 @@ def _rates(node: Any, path: str = "") -> Iterable[tuple[str, Any]]:
 
 
 def _backends(trials: pd.DataFrame) -> str:
-    counts = trials.loc[trials["status"] == TrialStatus.FINISHED, "backend"].value_counts().sort_index()
-    ways = " and ".join(f"{count} by {backend}" for backend, count in counts.items())
+    counts = backend_counts(trials)
     if len(counts) > 1:
-        return f"Careful: {ways}; they are equal up to rounding, which training amplifies"
-    return ways or "nothing yet"
+        return f"Careful: {' and '.join(counts)}; they are equal up to rounding, which training amplifies"
+    return "".join(counts) or "nothing yet"
+
+
+def backend_counts(trials: pd.DataFrame) -> list[str]:
+    """How many trials each backend finished, in words."""
+    counts = trials.loc[trials["status"] == TrialStatus.FINISHED, "backend"].value_counts().sort_index()
+    return [f"{count} by {backend}" for backend, count in counts.items()]

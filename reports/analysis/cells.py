@@ -3,17 +3,19 @@
 C cells of the design, S seeds.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from experiments.study.design import cells_of
 from experiments.study.study import Study
 from experiments.trials.trial import TrialStatus
-from reports.statistics.paired import mean_interval
+from reports.statistics.paired import fold_overlap, mean_interval
 
 from .frame import metric_column
 
@@ -47,21 +49,20 @@ class Outcomes:
 
     @property
     def overlap(self) -> float:
-        """Test over training examples of a fold, 1 / (K - 1); 0 where seeds are independent."""
-        return 0.0 if self.folds is None else 1 / (self.folds - 1)
+        """See `fold_overlap`."""
+        return fold_overlap(self.folds)
+
+    @property
+    def unit(self) -> str:
+        """What a column is, as a noun."""
+        return "seed" if self.folds is None else "fold"
 
 
 def outcomes_of(study: Study, trials: pd.DataFrame) -> Outcomes:
     """The study's metric in `load_trials`' frame, on the grid of the design. The order of the rows does not matter."""
     factors = tuple(factor.name for factor in study.factors)
-    rows = list(zip(*(trials[name].tolist() for name in factors), strict=True))
     cells = tuple(tuple(cell.levels[name] for name in factors) for cell in cells_of(study))
-    place = {cell: number for number, cell in enumerate(cells)}
-    column = {seed: number for number, seed in enumerate(study.seeds)}
-    at = (
-        np.fromiter((place[row] for row in rows), dtype=np.int64, count=len(rows)),
-        np.fromiter((column[seed] for seed in trials["seed"].tolist()), dtype=np.int64, count=len(rows)),
-    )
+    at = grid_positions(study, cells, trials)
     metric = metric_column(study, study.metric.name)
     scores = np.full((len(cells), len(study.seeds)), np.nan)
     scores[at] = trials[metric].to_numpy(dtype=np.float64) if metric in trials else np.nan
@@ -71,6 +72,42 @@ def outcomes_of(study: Study, trials: pd.DataFrame) -> Outcomes:
     states[(states == TrialStatus.FINISHED) & ~np.isfinite(scores)] = NO_VALUE
     scores[states != TrialStatus.FINISHED] = np.nan
     return Outcomes(factors=factors, cells=cells, seeds=study.seeds, scores=scores, states=states, folds=study.folds)
+
+
+def grid_positions(
+    study: Study, cells: Sequence[tuple[str, ...]], frame: pd.DataFrame
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The row (its cell) and the column (its seed) of each row of a frame on the grid (C, S) of a study."""
+    sizes = [len(factor.levels) for factor in study.factors]
+    row_of = np.full(math.prod(sizes), -1)
+    for row, cell in enumerate(cells):
+        codes = [factor.level_names.index(level) for factor, level in zip(study.factors, cell, strict=True)]
+        row_of[np.ravel_multi_index(codes, sizes)] = row
+    of_frame = [
+        pd.Categorical(frame[factor.name], categories=list(factor.level_names)).codes.astype(np.int64)
+        for factor in study.factors
+    ]
+    columns = frame["seed"].map({seed: column for column, seed in enumerate(study.seeds)})
+    return row_of[np.ravel_multi_index(of_frame, sizes)], columns.to_numpy(np.int64)
+
+
+def complete_means(outcomes: Outcomes, groups: ArrayLike) -> tuple[NDArray[np.float64], int, dict[str, int]]:
+    """The mean of groups of cells in each seed that has a value in all of them, and what the other seeds miss.
+
+    Arguments:
+        outcomes: the metric on its grid.
+        groups: (G, K), rows of the grid.
+
+    Returns:
+        means (G, complete seeds); how many seeds are left out; how many of their trials are missing, by reason.
+    """
+    rows = np.array(groups, dtype=np.int64)
+    states = outcomes.states[rows.reshape(-1)]  # (G K, S)
+    if not rows.size:
+        return np.zeros((len(rows), 0)), 0, missing_counts(states)
+    is_complete = (states == TrialStatus.FINISHED).all(axis=0)  # (S,)
+    means = outcomes.scores[rows][:, :, is_complete].mean(axis=1)
+    return means, int(np.count_nonzero(~is_complete)), missing_counts(states)
 
 
 def cell_table(outcomes: Outcomes) -> pd.DataFrame:

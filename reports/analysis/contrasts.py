@@ -22,7 +22,7 @@ from reports.statistics.paired import holm, paired_difference
 from reports.wording.numbers import cell_name, counts_in_words
 from reports.wording.verdicts import Comparison, judge, sentence
 
-from .cells import Outcomes, missing_counts
+from .cells import Outcomes, complete_means
 
 EFFECT_SIZE = "d_z"  # mean difference / SD of the differences
 _NUMBERS = ("mean_difference", "ci_low", "ci_high", "p_value", "p_adjusted", "effect_size", "sd_difference")
@@ -37,6 +37,8 @@ COLUMNS = (
     *_PAIRS,
     *("mde", "more_seeds"),
 )
+
+Contrast = tuple[str, str, str]  # factor, level, reference
 
 
 def contrast_table(study: Study, outcomes: Outcomes) -> pd.DataFrame:
@@ -66,15 +68,20 @@ def contrast_table(study: Study, outcomes: Outcomes) -> pd.DataFrame:
     """
     if len(study.seeds) == 1:
         return judged([], study.metric)
-    main: list[Comparison] = []
-    simple: list[Comparison] = []
-    for factor in study.factors:
-        for level in factor.level_names:
-            if level != factor.reference:
-                mean, *single = compare(outcomes, factor.name, level, factor.reference)
-                main.append(mean)
-                simple.extend(single)
+    compared = [compare(outcomes, *contrast) for contrast in list_contrasts(study)]
+    main = [mean for mean, *_ in compared]
+    simple = [single for _, *others in compared for single in others]
     return pd.concat([judged(main, study.metric), judged(simple, study.metric)], ignore_index=True)
+
+
+def list_contrasts(study: Study) -> list[Contrast]:
+    """Every level of every factor against the factor's reference."""
+    return [
+        (factor.name, level, factor.reference)
+        for factor in study.factors
+        for level in factor.level_names
+        if level != factor.reference
+    ]
 
 
 def compare(outcomes: Outcomes, factor: str, level: str, reference: str) -> list[Comparison]:
@@ -83,7 +90,8 @@ def compare(outcomes: Outcomes, factor: str, level: str, reference: str) -> list
     groups: Mapping[str, Sequence[tuple[int, int]]] = {"": list(pairs.values())}
     if len(pairs) > 1:
         groups = {**groups, **{context: [pair] for context, pair in pairs.items()}}
-    return [_comparison(outcomes, (factor, level, reference), context, group) for context, group in groups.items()]
+    contrast = (factor, level, reference)
+    return [_comparison(outcomes, contrast, context, group) for context, group in groups.items()]
 
 
 def context_pairs(outcomes: Outcomes, factor: str, level: str, reference: str) -> dict[str, tuple[int, int]]:
@@ -123,18 +131,11 @@ def judged(comparisons: Sequence[Comparison], metric: Metric | Sequence[Metric])
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(types)
 
 
-def _comparison(
-    outcomes: Outcomes, names: tuple[str, str, str], context: str, pairs: Sequence[tuple[int, int]]
-) -> Comparison:
-    factor, level, reference = names
+def _comparison(outcomes: Outcomes, contrast: Contrast, context: str, pairs: Sequence[tuple[int, int]]) -> Comparison:
+    factor, level, reference = contrast
     at_level = [row for row, _ in pairs]
     at_reference = [row for _, row in pairs]
-    states = outcomes.states[at_level + at_reference]  # (2 K, S)
-    is_complete = (
-        (states == TrialStatus.FINISHED).all(axis=0) if pairs else np.zeros(len(outcomes.seeds), dtype=bool)
-    )  # (S,)
-    one = _mean_over_contexts(outcomes, at_level, is_complete)
-    other = _mean_over_contexts(outcomes, at_reference, is_complete)
+    (one, other), num_seeds_left_out, missing = complete_means(outcomes, [at_level, at_reference])
     return Comparison(
         factor=factor,
         level=level,
@@ -142,21 +143,15 @@ def _comparison(
         context=context,
         num_contexts=len(pairs),
         difference=paired_difference(one, other, overlap=outcomes.overlap),
-        num_seeds_left_out=int(np.count_nonzero(~is_complete)) if pairs else 0,
-        missing=missing_counts(states),
+        num_seeds_left_out=num_seeds_left_out,
+        missing=missing,
         diverged=(
             int(np.count_nonzero(outcomes.states[at_level] == TrialStatus.DIVERGED)),
             int(np.count_nonzero(outcomes.states[at_reference] == TrialStatus.DIVERGED)),
         ),
-        unit="seed" if outcomes.folds is None else "fold",
+        unit=outcomes.unit,
         pairs=pairs_of(one, other, overlap=outcomes.overlap),
     )
-
-
-def _mean_over_contexts(outcomes: Outcomes, rows: list[int], is_complete: np.ndarray) -> np.ndarray:
-    """(complete seeds,)"""
-    values = outcomes.scores[rows][:, is_complete]
-    return values.mean(axis=0) if values.size else np.zeros(0)
 
 
 def _row(comparison: Comparison, p_adjusted: float, metric: Metric, num_comparisons: int) -> dict[str, Any]:

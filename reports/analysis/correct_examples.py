@@ -23,11 +23,12 @@ from numpy.typing import NDArray
 
 from experiments.errors import InputError
 from experiments.ledger.ledger import Ledger
-from experiments.study.study import Factor, Study
+from experiments.study.study import Study
 from experiments.trials.trial import Correct
 from reports.statistics.crossed import RESAMPLES, CrossedDifference, binomial_error, crossed_bootstrap
 from reports.wording.numbers import cell_name, counted, decimals_for, number
 
+from .contrasts import Contrast, list_contrasts
 from .frame import open_ledger, plan_of, trials_of
 
 _NUMBERS = (
@@ -132,11 +133,9 @@ def crossed_table_of(
         if record["trial_id"] in row_of:
             of_cell[int(record["seed"])] = row_of[record["trial_id"]]
     rows = []
-    for position, factor in enumerate(study.factors):
-        for level in factor.level_names:
-            if level != factor.reference and len(study.seeds) > 1:
-                pairs = _contexts(places, position, level, factor.reference)
-                rows.append(_row(factor, level, table, pairs, np.random.default_rng(seed), resamples))
+    for factor, level, reference in list_contrasts(study) if len(study.seeds) > 1 else []:
+        pairs = _contexts(places, factors.index(factor), level, reference)
+        rows.append(_row((factor, level, reference), table, pairs, np.random.default_rng(seed), resamples))
     types = dict.fromkeys(_NUMBERS, "float64") | dict.fromkeys(("n_seeds", "n_examples"), "int64")
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(types)
 
@@ -183,20 +182,24 @@ def _contexts(
 
 
 def _row(
-    factor: Factor,
-    level: str,
+    contrast: Contrast,
     table: CorrectTable,
     pairs: Sequence[tuple[Mapping[int, int], Mapping[int, int]]],
     generator: np.random.Generator,
     resamples: int,
 ) -> dict[str, Any]:
     seeds = sorted(set.intersection(*(set(rows) for pair in pairs for rows in pair))) if pairs else []
-    names = {"factor": factor.name, "level": level, "reference": factor.reference, "n_seeds": len(seeds)}
-    names["n_examples"] = num_examples = table.right.shape[1]
+    factor, level, reference = contrast
+    num_examples = table.right.shape[1]
+    names = {
+        "factor": factor,
+        "level": level,
+        "reference": reference,
+        "n_seeds": len(seeds),
+        "n_examples": num_examples,
+    }
     if min(len(seeds), num_examples) < 2:  # noqa: PLR2004 -- a spread needs two of each
-        why = (
-            f"{level} - {factor.reference}: {counted(len(seeds), 'seed')} with all trials tested; an interval needs two"
-        )
+        why = f"{level} - {reference}: {counted(len(seeds), 'seed')} with all trials tested; an interval needs two"
         return {**names, **dict.fromkeys(_NUMBERS, np.nan), "sentence": why}
     at_level, at_reference = (
         np.mean([table.right[[pair[side][seed] for seed in seeds]] for pair in pairs], axis=0) for side in (0, 1)
@@ -214,7 +217,7 @@ def _row(
         "bootstrap_low": found.bootstrap_low,
         "bootstrap_high": found.bootstrap_high,
         "binomial_error": binomial_error(float(at_reference.mean()), num_examples),
-        "sentence": _sentence(f"{level} - {factor.reference}", found),
+        "sentence": _sentence(f"{level} - {reference}", found),
     }
 
 

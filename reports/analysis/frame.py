@@ -79,6 +79,11 @@ def plan_of(ledger: Ledger) -> Study:
     return parse_study(ledger.study_content(), source=str(ledger.path))
 
 
+def metric_names(ledger: Ledger) -> list[str]:
+    """The names of all final metrics, in alphabetical order."""
+    return sorted({name for _, name, _ in ledger.metrics()})
+
+
 def metric_column(study: Study, metric: str) -> str:
     """The column of a metric in the frames: its name, unless another column has it."""
     taken = {*_FIRST, *_LAST, *(factor.name for factor in study.factors)}
@@ -125,8 +130,7 @@ def curves_of(ledger: Ledger, study: Study, trials: pd.DataFrame) -> pd.DataFram
     known = ["trial_id", *(factor.name for factor in study.factors), "seed"]
     columns: dict[str, Any] = {name: trials[name].array.take(place) for name in known}
     columns["epoch"] = epoch
-    ordered = {name: names[name] for name in in_order(names, ledger.metric_orders())}
-    columns |= _wide(study, ordered, (len(keys), len(names)), (rows, values["name"]), values["value"])
+    columns |= _wide(ledger, study, names, (len(keys), len(names)), (rows, values["name"]), values["value"])
     return pd.DataFrame(columns)
 
 
@@ -140,18 +144,18 @@ def _metrics(ledger: Ledger, study: Study, places: Mapping[str, int]) -> dict[st
         ),
         dtype=[("place", np.int64), ("name", np.int32), ("value", np.float64)],
     )
-    ordered = {name: names[name] for name in in_order(names, ledger.metric_orders())}
-    return _wide(study, ordered, (len(places), len(names)), (values["place"], values["name"]), values["value"])
+    return _wide(ledger, study, names, (len(places), len(names)), (values["place"], values["name"]), values["value"])
 
 
 def _wide(
+    ledger: Ledger,
     study: Study,
     names: Mapping[str, int],
     shape: tuple[int, int],
     at: tuple[np.ndarray, np.ndarray],
     values: np.ndarray,
 ) -> dict[str, np.ndarray]:
-    """Values in long form as one column a metric, in the order of the names; NaN where there is none."""
+    """Values in long form as one column a metric, in the order of `in_order`; NaN where there is none."""
     wide = np.full(shape, np.nan)
     wide[at] = values
-    return {metric_column(study, name): wide[:, place] for name, place in names.items()}
+    return {metric_column(study, name): wide[:, names[name]] for name in in_order(names, ledger.metric_orders())}

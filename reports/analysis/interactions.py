@@ -11,30 +11,27 @@ An interaction is of a scale: accuracies near 1 are squeezed, so levels that dif
 K contexts, S seeds.
 """
 
+from itertools import combinations, product
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from experiments.study.study import Study
-from experiments.trials.trial import TrialStatus
-from reports.statistics.paired import holm, paired_difference
+from reports.statistics.paired import paired_difference
 from reports.wording.numbers import cell_name
-from reports.wording.verdicts import EQUIVALENT, HARMS, IMPROVES, UNDECIDED, Comparison, judge, sentence
+from reports.wording.verdicts import EQUIVALENT, HARMS, IMPROVES, UNDECIDED, Comparison
 
-from .cells import Outcomes, missing_counts
+from .cells import Outcomes, complete_means
+from .contrasts import Contrast, judged, list_contrasts
 
 HELPS_MORE, HELPS_LESS = "helps more", "helps less"
 WORDS = {IMPROVES: HELPS_MORE, HARMS: HELPS_LESS, EQUIVALENT: EQUIVALENT, UNDECIDED: UNDECIDED}
-_NUMBERS = ("mean_difference", "ci_low", "ci_high", "p_value", "p_adjusted", "sd_difference", "mde")
-_NAMES = ("factor_a", "factor_b", "level_a", "reference_a", "level_b", "reference_b")
 COLUMNS = (
-    *(*_NAMES, "metric", "n"),
+    *("factor_a", "factor_b", "level_a", "reference_a", "level_b", "reference_b", "metric", "n"),
     *("mean_difference", "ci_low", "ci_high", "p_value", "p_adjusted", "verdict", "sentence"),
     *("sd_difference", "mde", "num_seeds_left_out", "num_contexts", "num_comparisons"),
 )
-
-Pair = tuple[str, str, str]  # factor, level, reference
 
 
 def interaction_table(study: Study, outcomes: Outcomes) -> pd.DataFrame:
@@ -52,50 +49,18 @@ def interaction_table(study: Study, outcomes: Outcomes) -> pd.DataFrame:
         sentence: the verdict in plain words.
         sd_difference, mde, num_seeds_left_out, num_contexts, num_comparisons: as in `contrast_table`.
     """
-    names: list[tuple[Pair, Pair]] = []
+    pairs: list[tuple[Contrast, Contrast]] = []
     if study.design == "full" and len(study.seeds) > 1:
-        others = [
-            [(f.name, level, f.reference) for level in f.level_names if level != f.reference] for f in study.factors
-        ]
-        names = [
-            (one, other)
-            for place, ones in enumerate(others)
-            for following in others[place + 1 :]
-            for one in ones
-            for other in following
-        ]
+        contrasts = list_contrasts(study)
+        of_factor = [[contrast for contrast in contrasts if contrast[0] == factor.name] for factor in study.factors]
+        pairs = [pair for first, second in combinations(of_factor, 2) for pair in product(first, second)]
     grid = _Grid(outcomes)
-    comparisons = [interaction(outcomes, one, other, grid) for one, other in names]
-    adjusted = holm([comparison.difference.p_value for comparison in comparisons])
-    num_comparisons = int(np.count_nonzero(~np.isnan(adjusted)))
-    rows: list[dict[str, Any]] = []
-    for pair, comparison, p_adjusted in zip(names, comparisons, adjusted, strict=True):
-        difference = comparison.difference
-        verdict = judge(difference, float(p_adjusted), study.metric, num_comparisons)
-        (factor_a, level_a, reference_a), (factor_b, level_b, reference_b) = pair
-        texts = (factor_a, factor_b, level_a, reference_a, level_b, reference_b)
-        rows.append(
-            {
-                **dict(zip(_NAMES, texts, strict=True)),
-                "metric": study.metric.name,
-                "n": difference.n,
-                "mean_difference": difference.mean,
-                "ci_low": difference.ci_low,
-                "ci_high": difference.ci_high,
-                "p_value": difference.p_value,
-                "p_adjusted": float(p_adjusted),
-                "verdict": WORDS[verdict.word],
-                "sentence": sentence(comparison, verdict, study.metric),
-                "sd_difference": difference.sd,
-                "mde": verdict.outlook.mde,
-                "num_seeds_left_out": comparison.num_seeds_left_out,
-                "num_contexts": comparison.num_contexts,
-                "num_comparisons": num_comparisons,
-            }
-        )
-    types = dict.fromkeys(_NUMBERS, "float64")
-    types |= dict.fromkeys(("n", "num_seeds_left_out", "num_contexts", "num_comparisons"), "int64")
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(types)
+    table = judged([interaction(outcomes, one, other, grid) for one, other in pairs], study.metric)
+    table["verdict"] = table["verdict"].map(WORDS)
+    for side, name in enumerate("ab"):
+        for part, column in enumerate(("factor", "level", "reference")):
+            table[f"{column}_{name}"] = pd.Series([pair[side][part] for pair in pairs], dtype="str")
+    return table[list(COLUMNS)]
 
 
 class _Grid:
@@ -121,7 +86,7 @@ class _Grid:
         return np.asarray(self.rows[tuple(index)]).reshape(-1)
 
 
-def interaction(outcomes: Outcomes, one: Pair, other: Pair, grid: _Grid | None = None) -> Comparison:
+def interaction(outcomes: Outcomes, one: Contrast, other: Contrast, grid: _Grid | None = None) -> Comparison:
     """One interaction: how much more level - reference of `one` is under the level of `other` than under its reference.
 
     Arguments:
@@ -143,22 +108,17 @@ def interaction(outcomes: Outcomes, one: Pair, other: Pair, grid: _Grid | None =
         ]
     )
     rows = rows[:, (rows >= 0).all(axis=0)]  # (4, K)
-    num_contexts = rows.shape[1]
-    states = outcomes.states[rows.reshape(-1)]  # (4 K, S)
-    is_complete = (
-        (states == TrialStatus.FINISHED).all(axis=0) if num_contexts else np.zeros(len(outcomes.seeds), dtype=bool)
-    )
-    means = outcomes.scores[rows][:, :, is_complete].mean(axis=1) if num_contexts else np.zeros((4, 0))
+    means, num_seeds_left_out, missing = complete_means(outcomes, rows)
     return Comparison(
         factor=f"{factor_a} × {factor_b}",
         level=level_a,
         reference=reference_a,
         context="",
-        num_contexts=num_contexts,
+        num_contexts=rows.shape[1],
         # As two sums, so that what rounding alone explains is told by the size of the values.
         difference=paired_difference(means[0] + means[1], means[2] + means[3], overlap=outcomes.overlap),
-        num_seeds_left_out=int(np.count_nonzero(~is_complete)) if num_contexts else 0,
-        missing=missing_counts(states),
-        unit="seed" if outcomes.folds is None else "fold",
+        num_seeds_left_out=num_seeds_left_out,
+        missing=missing,
+        unit=outcomes.unit,
         under=(cell_name({factor_b: level_b}), cell_name({factor_b: reference_b})),
     )

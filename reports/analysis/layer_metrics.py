@@ -8,9 +8,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from experiments.study.mechanisms import GAP, MECHANISM, is_mechanism, quantity_and_layer
-
-__all__ = ["GAP", "MECHANISM", "in_order", "is_mechanism", "quantity_and_layer"]
+from experiments.study.mechanisms import MECHANISM, quantity_and_layer
 
 
 def in_order(metrics: Iterable[str], told: Sequence[Sequence[str]]) -> list[str]:

@@ -15,8 +15,8 @@ from experiments.trials.trial import TrialStatus
 from reports.statistics.paired import CONFIDENCE
 from reports.wording.method import VALIDATION
 
-from .cells import Outcomes
-from .contrasts import context_pairs
+from .cells import Outcomes, grid_positions
+from .contrasts import context_pairs, list_contrasts
 from .divergence import factor_columns
 from .frame import metric_column
 
@@ -59,18 +59,14 @@ def band_table(study: Study, outcomes: Outcomes, curves: pd.DataFrame) -> pd.Dat
     for metric, _ in curve_metrics(study, curves) if len(study.seeds) > 1 else []:
         values = _dense(study, outcomes, curves, metric)
         values[outcomes.states != TrialStatus.FINISHED] = np.nan
-        for factor in study.factors:
-            for level in factor.level_names:
-                pairs = context_pairs(outcomes, factor.name, level, factor.reference)
-                if level == factor.reference or not pairs:
-                    continue
-                at_level, at_reference = (list(rows) for rows in zip(*pairs.values(), strict=True))
-                band = _band(values[at_level].mean(axis=0) - values[at_reference].mean(axis=0), outcomes.overlap)
-                band.insert(0, "metric", metric)
-                for name, text in (("reference", factor.reference), ("level", level), ("factor", factor.name)):
-                    band.insert(0, name, text)
-                frames.append(band)
-    return pd.concat(frames, ignore_index=True) if frames else _empty(BAND_COLUMNS, 4)
+        for factor, level, reference in list_contrasts(study):
+            pairs = context_pairs(outcomes, factor, level, reference)
+            if not pairs:
+                continue
+            at_level, at_reference = (list(rows) for rows in zip(*pairs.values(), strict=True))
+            band = _band(values[at_level].mean(axis=0) - values[at_reference].mean(axis=0), outcomes.overlap)
+            frames.append(band.assign(factor=factor, level=level, reference=reference, metric=metric))
+    return pd.concat(frames, ignore_index=True)[list(BAND_COLUMNS)] if frames else _empty(BAND_COLUMNS, 4)
 
 
 def threshold_table(study: Study, outcomes: Outcomes, curves: pd.DataFrame) -> pd.DataFrame:
@@ -113,18 +109,7 @@ def threshold_table(study: Study, outcomes: Outcomes, curves: pd.DataFrame) -> p
 
 def _dense(study: Study, outcomes: Outcomes, curves: pd.DataFrame, metric: str) -> NDArray[np.float64]:
     """A metric's curves as (C, S, E), NaN where nothing finite was logged."""
-    codes = [
-        pd.Categorical(curves[factor.name], categories=list(factor.level_names)).codes.astype(np.int64)
-        for factor in study.factors
-    ]
-    sizes = [len(factor.levels) for factor in study.factors]
-    lookup = np.full(math.prod(sizes), -1)
-    for row, cell in enumerate(outcomes.cells):
-        index = [factor.level_names.index(level) for factor, level in zip(study.factors, cell, strict=True)]
-        lookup[np.ravel_multi_index(index, sizes)] = row
-    cells = lookup[np.ravel_multi_index(codes, sizes)]
-    column = {seed: number for number, seed in enumerate(outcomes.seeds)}
-    seeds = curves["seed"].map(column).to_numpy(dtype=np.int64)
+    cells, seeds = grid_positions(study, outcomes.cells, curves)
     epochs = curves["epoch"].to_numpy(dtype=np.int64)
     values = np.full((len(outcomes.cells), len(outcomes.seeds), int(epochs.max(initial=-1)) + 1), np.nan)
     values[cells, seeds, epochs] = curves[metric_column(study, metric)].to_numpy(dtype=np.float64)

@@ -5,18 +5,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from experiments.errors import InputError
 from experiments.study.design import cells_of
 from experiments.study.study import Study
 from experiments.text import choices
+from reports.statistics.paired import fold_overlap
 from reports.statistics.power import minimum_detectable_effect, pairs_for_difference, pairs_for_equivalence
 from reports.wording.numbers import counted, decimals_for, number
 from reports.wording.sensitivity import ALPHA
 
 from .cells import outcomes_of
 from .contrasts import contrast_table
-from .frame import load_plan, load_trials, metric_column
+from .frame import metric_names, open_ledger, plan_of, trials_of
 
 
 def planning_lines(study: Study, pilot: str | Path | None = None) -> list[str]:
@@ -33,7 +35,7 @@ def planning_lines(study: Study, pilot: str | Path | None = None) -> list[str]:
     """
     num_tests = _num_main_effects(study)
     alpha = ALPHA / max(num_tests, 1)
-    overlap = 0.0 if study.folds is None else 1 / (study.folds - 1)
+    overlap = fold_overlap(study.folds)
     num_pairs, unit = len(study.seeds), study.unit
     family = f"5 %, Holm over {num_tests} main effects" if num_tests > 1 else "5 %"
     mde = minimum_detectable_effect(num_pairs, alpha, overlap=overlap)
@@ -48,15 +50,18 @@ def planning_lines(study: Study, pilot: str | Path | None = None) -> list[str]:
         lines.append(line)
     if pilot is None:
         return lines
-    low, sd, high, num_contrasts, fewest = _spread(study, Path(pilot))
+    found, spreads, fewest = _pilot_spreads(study, pilot)
+    sd = float(np.sqrt(np.mean(spreads**2)))  # pooled
     decimals = decimals_for([sd], sd)
     spread = f"pilot {pilot}: the SD of paired differences is {number(sd, decimals)}"
-    if num_contrasts > 1:
-        spread += f" ({number(low, decimals)} to {number(high, decimals)} over {num_contrasts} contrasts)"
+    if len(spreads) > 1:
+        low, high = number(spreads.min(), decimals), number(spreads.max(), decimals)
+        spread += f" ({low} to {high} over {len(spreads)} contrasts)"
     factors = [math.sqrt((fewest - 1) / quantile) for quantile in _chi_square_quantiles(fewest - 1)]
-    lines += _pilot_lines(study, Path(pilot))
-    seen = counted(fewest, load_plan(pilot).unit)
-    lines.append(f"{spread}; of {seen}, it may be {factors[1]:.1f} to {factors[0]:.1f} times that")
+    lines.append(_pilot_line(study, found, pilot))
+    lines.append(
+        f"{spread}; of {counted(fewest, found.unit)}, it may be {factors[1]:.1f} to {factors[0]:.1f} times that"
+    )
     if num_pairs > 1:
         lines.append(
             f"at that SD, {counted(num_pairs, unit)} find a true difference of "
@@ -76,9 +81,8 @@ def planning_lines(study: Study, pilot: str | Path | None = None) -> list[str]:
     ]
 
 
-def _pilot_lines(study: Study, pilot: Path) -> list[str]:
+def _pilot_line(study: Study, found: Study, pilot: str | Path) -> str:
     """What the pilot is, and how it differs in kind from what is planned."""
-    found = load_plan(pilot)
     factors = ", ".join(factor.name for factor in found.factors)
     differs = [
         what
@@ -91,7 +95,7 @@ def _pilot_lines(study: Study, pilot: Path) -> list[str]:
         if is_other
     ]
     careful = f". Careful: it has {', '.join(differs)}, so its spread may be another" if differs else ""
-    return [f"the pilot {pilot} is {found.name} ({factors}; {counted(len(found.seeds), found.unit)}){careful}"]
+    return f"the pilot {pilot} is {found.name} ({factors}; {counted(len(found.seeds), found.unit)}){careful}"
 
 
 def _num_main_effects(study: Study) -> int:
@@ -100,14 +104,14 @@ def _num_main_effects(study: Study) -> int:
     return sum(len({cell.levels[factor.name] for cell in cells}) - 1 for factor in study.factors)
 
 
-def _spread(study: Study, pilot: Path) -> tuple[float, float, float, int, int]:
-    """The smallest, pooled (root mean square) and largest SD of the pilot's main effects, how many, fewest seeds."""
-    trials = load_trials(pilot)
-    found = replace(load_plan(pilot), metric=study.metric)
+def _pilot_spreads(study: Study, pilot: str | Path) -> tuple[Study, NDArray[np.float64], int]:
+    """The pilot's study, the SD of each of its main effects in the metric of `study`, and the fewest seeds of one."""
+    with open_ledger(pilot) as ledger:
+        found = replace(plan_of(ledger), metric=study.metric)
+        trials = trials_of(ledger, found)
+        logged = metric_names(ledger)
     name = study.metric.name
-    if metric_column(found, name) not in trials:
-        known = {"seed", "status", "backend", "seconds", "trial_id", "num_parameters", "diverged_epoch", "attempts"}
-        logged = [column for column in trials if column not in {*known, *(f.name for f in found.factors)}]
+    if name not in logged:
         raise InputError(f"--pilot {pilot}: no trial logged {name!r}{choices(name, logged, 'logged')}")
     contrasts = contrast_table(found, outcomes_of(found, trials))
     usable = contrasts[(contrasts["context"] == "") & (contrasts["sd_difference"] > 0)]
@@ -116,9 +120,7 @@ def _spread(study: Study, pilot: Path) -> tuple[float, float, float, int, int]:
             f"--pilot {pilot}: no contrast has two complete seeds that differ in {name}, so there is no spread to plan "
             "with"
         )
-    spreads = usable["sd_difference"].to_numpy(dtype=np.float64)
-    pooled = float(np.sqrt(np.mean(spreads**2)))
-    return float(spreads.min()), pooled, float(spreads.max()), len(spreads), int(usable["n"].min())
+    return found, usable["sd_difference"].to_numpy(dtype=np.float64), int(usable["n"].min())
 
 
 def _chi_square_quantiles(freedom: int) -> tuple[float, float]:

@@ -154,7 +154,7 @@ def _table(outcomes: Outcomes, axes: list[NDArray[np.int64]], terms: list[Term],
 def _source(outcomes: Outcomes, term: Term) -> str:
     if term:
         return " × ".join(outcomes.factors[axis] for axis in term)
-    return SEED if outcomes.folds is None else "fold"
+    return outcomes.unit
 
 
 def _jackknife(

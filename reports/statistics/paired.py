@@ -35,9 +35,9 @@ class MeanInterval:
 
     n: int
     mean: float
-    sd: float
-    ci_low: float
-    ci_high: float
+    sd: float = math.nan
+    ci_low: float = math.nan
+    ci_high: float = math.nan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,12 +54,12 @@ class PairedDifference:
     """
 
     n: int
-    mean: float
-    sd: float
-    ci_low: float
-    ci_high: float
-    p_value: float
-    d_z: float
+    mean: float = math.nan
+    sd: float = math.nan
+    ci_low: float = math.nan
+    ci_high: float = math.nan
+    p_value: float = math.nan
+    d_z: float = math.nan
     is_constant: bool = False
     overlap: float = 0.0
 
@@ -71,6 +71,11 @@ class Equivalence:
     holds: bool
     ci_low: float
     ci_high: float
+
+
+def fold_overlap(folds: int | None) -> float:
+    """Test over training examples of a fold of K, 1 / (K - 1); 0 without folds, where seeds are independent."""
+    return 0.0 if folds is None else 1 / (folds - 1)
 
 
 def mean_interval(values: ArrayLike, confidence: float = CONFIDENCE, overlap: float = 0.0) -> MeanInterval:
@@ -90,7 +95,7 @@ def mean_interval(values: ArrayLike, confidence: float = CONFIDENCE, overlap: fl
     with np.errstate(over="ignore", invalid="ignore"):
         mean = float(array.mean()) if n else math.nan
     if n < 2:  # noqa: PLR2004 -- a spread needs two values
-        return MeanInterval(n=n, mean=mean, sd=math.nan, ci_low=math.nan, ci_high=math.nan)
+        return MeanInterval(n=n, mean=mean)
     sd = _spread(array)
     low, high = _t_interval(mean, sd, n, confidence, overlap)
     return MeanInterval(n=n, mean=mean, sd=sd, ci_low=low, ci_high=high)
@@ -123,18 +128,8 @@ def paired_difference(
     if one.shape != other.shape:
         raise ValueError(f"paired values have one length; found {len(one)} and {len(other)}")
     n = len(one)
-    nothing = math.nan
     if n < 2:  # noqa: PLR2004 -- a spread needs two pairs
-        return PairedDifference(
-            n=n,
-            mean=nothing,
-            sd=nothing,
-            ci_low=nothing,
-            ci_high=nothing,
-            p_value=nothing,
-            d_z=nothing,
-            overlap=overlap,
-        )
+        return PairedDifference(n=n, overlap=overlap)
     with np.errstate(over="ignore", invalid="ignore"):
         differences = differences_of(one, other)
         mean = float(differences.mean())
@@ -144,7 +139,7 @@ def paired_difference(
     is_constant = sd == 0
     low, high = _t_interval(mean, sd, n, confidence, overlap)
     if is_constant:
-        p_value, d_z = (1.0, 0.0) if mean == 0 else (nothing, nothing)
+        p_value, d_z = (1.0, 0.0) if mean == 0 else (math.nan, math.nan)
     else:
         p_value, d_z = _two_sided_p(mean / sd / math.sqrt(1 / n + overlap), n - 1), mean / sd
     return PairedDifference(

@@ -5,9 +5,9 @@ import pytest
 from make_ledger import make_ledger, make_result, make_study, one_factor
 from mechanism_ledger import depth_study, epoch_of, inside_ledger, measure
 
+from experiments.study.mechanisms import is_mechanism
 from experiments.trials.trial import TrialStatus
 from reports import build_report, figures_of, to_document, to_html, to_latex, to_markdown
-from reports.analysis.layer_metrics import is_mechanism
 from reports.mechanism_maps import chosen_cells, counts_of, layer_maps, scalars_of
 
 GRADIENT = "mechanism/weight_gradient/"

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from experiments.study.mechanisms import MECHANISM, is_mechanism, quantity_and_layer
 from experiments.study.study import Factor
 from reports.analysis.frame import metric_column
-from reports.analysis.layer_metrics import MECHANISM, is_mechanism, quantity_and_layer
 from reports.mechanism_maps import LOG, QUANTITIES, is_ratio, scalars_of
 from reports.report import Report
 from reports.wandb.destination import Place

@@ -3,8 +3,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mechanism_ledger import depth_study, inside_ledger
 
+from experiments.study.mechanisms import quantity_and_layer
 from reports import load_curves, load_trials
-from reports.analysis.layer_metrics import in_order, quantity_and_layer
+from reports.analysis.layer_metrics import in_order
 
 DEAD = "mechanism/dead/"
 
