@@ -61,8 +61,8 @@ ALLOWED = {
     " | child_process errors ledger trials",
     "reports.wandb": "wandb.compare wandb.destination wandb.live wandb.run_content",
     "reports.wandb.sweep": "wandb.destination wandb.run_content | errors study text trials",
-    "reports.wandb.dashboard": "analysis formats mechanism_maps page report wandb.destination wandb.run_content wording"
-    " | errors study text",
+    "reports.wandb.dashboard": "analysis formats mechanism_maps page report wandb.destination wandb.live"
+    " wandb.run_content wording | child_process errors study",
     "ablate": "| errors execution gradients ledger planning study text trials"
     " | ablation_suite reports reports.index reports.wandb reports.wandb.dashboard reports.wandb.sweep",
 }
@@ -173,9 +173,12 @@ def test_which_rooms_import_torch_or_pandas():
         ("multiprocessing", {"experiments/runners/local.py", "experiments/runners/worker.py"}),
         (
             "wandb",
-            {f"reports/wandb/{name}.py" for name in ("live/client", "compare/offline_files", "dashboard/save")},
+            {f"reports/wandb/{name}.py" for name in ("live/client", "dashboard/save")},
         ),
-        ("wandb_workspaces", {"reports/wandb/dashboard/save.py", "reports/wandb/dashboard/to_wandb.py"}),
+        (
+            "wandb_workspaces",
+            {f"reports/wandb/dashboard/{name}.py" for name in ("panels", "views", "wandb_report", "workspace")},
+        ),
         ("ray", {"experiments/runners/ray_process.py"}),
         ("torch.func", {"experiments/fusing/fit/step.py"}),
         (

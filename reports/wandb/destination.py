@@ -12,6 +12,7 @@ from experiments.errors import DirectoryError, InputError
 
 OFFLINE, ONLINE = "offline", "online"
 FILE = "wandb.json"
+FOLDER = "wandb"  # in a study's folder, where W&B keeps its files
 DEFAULT_PROJECT = "ablation-suite"
 LONGEST_NAME = 128  # characters that W&B takes for a project, a group and a run's name
 _REFUSED = re.compile(r"[/\\#?%:\x00-\x1f]")  # in the name of a project

@@ -9,7 +9,7 @@ a trial diverged or failed, and what is known of the trial under `trial/`.
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from experiments.trials.trial import TrialStatus
@@ -38,6 +38,32 @@ class RunContent:
     summary: Mapping[str, Any]
     exit_code: int = 0
     attempt: int = 1
+
+
+@dataclass(slots=True, kw_only=True)
+class WrittenRun:
+    """A run as W&B holds it.
+
+    config, rows, summary: without W&B's own keys.
+    exit_code: None for a run that was never ended.
+    unreadable: why it, or the rest of it, cannot be read; None where it can.
+    """
+
+    run_id: str = ""
+    name: str = ""
+    group: str = ""
+    job_type: str = ""
+    project: str = ""
+    config: dict[str, Any] = field(default_factory=dict)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    summary: dict[str, Any] = field(default_factory=dict)
+    exit_code: int | None = None
+    unreadable: str | None = None
+
+    @property
+    def trial_id(self) -> str:
+        """The trial that it is of, by its configuration, else by its id; something else for a run of no trial."""
+        return str(self.config.get("trial") or self.run_id.partition("-")[0]).strip("'")
 
 
 def run_of(trial: Mapping[str, Any], study_name: str, place: Place) -> RunContent:

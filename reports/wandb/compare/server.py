@@ -9,8 +9,7 @@ from experiments.child_process import ParentChannel, ask
 from experiments.errors import InputError
 from reports.wandb.destination import Place
 from reports.wandb.live.sink import PATIENCE_SECONDS
-
-from .offline_files import WrittenRun, is_own_key
+from reports.wandb.run_content import WrittenRun
 
 _READERS = 8  # runs that are read at a time
 _STATES = {"finished": 0, "failed": 1}  # exit codes
@@ -34,11 +33,11 @@ def runs_on_server(place: Place) -> list[WrittenRun]:
 
 def main(channel: ParentChannel) -> None:
     """Send every run of the group."""
-    from reports.wandb.live.client import check_login, first_line, group_of, is_wandb_error
+    from reports.wandb.live.client import WITHOUT_KEY, check_login, first_line, group_of, is_wandb_error
 
     (place,) = channel.receive() or ()
     try:
-        check_login()
+        check_login(WITHOUT_KEY)
         with ThreadPoolExecutor(_READERS) as pool:
             for run in pool.map(_read, group_of(place)):
                 channel.send("run", run)
@@ -49,6 +48,11 @@ def main(channel: ParentChannel) -> None:
             raise
         channel.send("refused", f"W&B: the runs of {place.project} cannot be read: {first_line(error)}")
     os._exit(0)  # without W&B's own end, which waits for a server
+
+
+def is_own_key(key: str) -> bool:
+    """Whether W&B adds this key of a configuration, row or summary by itself."""
+    return key in {"_wandb", "_step", "_runtime", "_timestamp"} or key.startswith("_wandb.")
 
 
 def _read(run: Any) -> WrittenRun:

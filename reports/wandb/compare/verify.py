@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from experiments.ledger.ledger import Ledger
+from experiments.ledger.study_folder import LEDGER
 from experiments.trials.trial import TrialStatus
-from reports.wandb.destination import ONLINE, Place
-from reports.wandb.run_content import RunContent, run_of
+from reports.wandb.destination import FOLDER, ONLINE, Place
+from reports.wandb.live.receipt import read_receipt
+from reports.wandb.run_content import RunContent, WrittenRun, run_of
 
-from .offline_files import WrittenRun, read_run
 from .server import runs_on_server
 
 MISSING = "is missing"
@@ -41,8 +42,8 @@ def verify(directory: Path, place: Place) -> list[Checked]:
     """Every planned trial that has ended, in the order of the plan, checked against what W&B holds; and what W&B holds
     of trials that the ledger keeps from earlier plans.
 
-    Offline, that is the files in DIR/wandb; online, what the server answers. A run is found by the trial that its
-    configuration names.
+    Offline, that is the receipts of the files in DIR/wandb; online, what the server answers. A run is found by the
+    trial that its configuration names.
 
     Arguments:
         directory: the study's folder.
@@ -55,7 +56,7 @@ def verify(directory: Path, place: Place) -> list[Checked]:
     found: dict[str, list[WrittenRun]] = {}
     for run in runs_on_server(place) if place.mode == ONLINE else _in_files(directory):
         found.setdefault(run.trial_id, []).append(run)
-    with Ledger(directory / "ledger.sqlite", writable=False) as ledger:
+    with Ledger(directory / LEDGER, writable=False) as ledger:
         study_name = ledger.study_name() or place.group
         rows = [row for row in ledger.trials() if TrialStatus(row["status"]).is_finished]
         trials = [ledger.trial(row["trial_id"]) for row in rows]
@@ -124,13 +125,7 @@ def _unquoted(config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _in_files(directory: Path) -> list[WrittenRun]:
-    runs = []
-    for folder in sorted((directory / "wandb").glob("offline-run-*-*")):
-        if folder.is_dir():
-            run = read_run(folder)
-            run.run_id = run.run_id or folder.name.split("-", 3)[-1]  # of a run of which nothing reached the disk
-            runs.append(run)
-    return runs
+    return [read_receipt(folder) for folder in sorted((directory / FOLDER).glob("offline-run-*-*")) if folder.is_dir()]
 
 
 def _first_difference(wanted: Any, found: Any) -> str | None:

@@ -1,23 +1,14 @@
 """`ablate wandb dashboard`: a study's workspace and its report in W&B, made from the ledger."""
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
 from reports.report import Report
 from reports.wandb.destination import Place
 
-from .to_wandb import require_workspaces, spec_of, story_view, workspace_view
-from .wandb_report import story_of
-from .workspace import workspace_of
+from .views import check_version, stored_report, stored_workspace
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dashboard:
-    """The two views as wandb-workspaces has them, each of which W&B stores under a name."""
-
-    workspace: Any
-    report: Any
+Dashboard = dict[str, dict[str, Any]]  # "workspace" and "report", each as W&B stores it
 
 
 def dashboard_of(report: Report, place: Place) -> Dashboard:
@@ -26,32 +17,17 @@ def dashboard_of(report: Report, place: Place) -> Dashboard:
     Raises:
         InputError: when wandb-workspaces is absent, or a version that this was not made for.
     """
-    require_workspaces()
-    names = {kind: f"{kind} {place.project}/{place.group}" for kind in ("workspace", "report")}
-    return Dashboard(
-        workspace=workspace_view(workspace_of(report, place), names["workspace"], place.project, place.entity),
-        report=story_view(story_of(report, place), names["report"], place.project, place.entity),
-    )
+    check_version()
+    from .wandb_report import wandb_report_of
+    from .workspace import workspace_of
+
+    name = f"{place.project}/{place.group}"
+    return {
+        "workspace": stored_workspace(workspace_of(report, place), f"workspace {name}"),
+        "report": stored_report(wandb_report_of(report, place), f"report {name}"),
+    }
 
 
 def to_json(dashboard: Dashboard) -> str:
     """Both views as one JSON document, with what W&B is told of them."""
-    workspace, report = dashboard.workspace, dashboard.report
-    content = {
-        "workspace": {
-            "entityName": workspace.entity or None,
-            "projectName": workspace.project,
-            "name": workspace.name,
-            "displayName": workspace.display_name,
-            "spec": spec_of(workspace),
-        },
-        "report": {
-            "entityName": report.project.entity_name or None,
-            "projectName": report.project.name,
-            "name": report.name,
-            "displayName": report.display_name,
-            "description": report.description,
-            "spec": spec_of(report),
-        },
-    }
-    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(dashboard, indent=1, ensure_ascii=False) + "\n"

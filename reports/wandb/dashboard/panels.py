@@ -1,7 +1,10 @@
 """Which panels show a study: for every factor, for its cells, and for what happens inside the networks."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import wandb_workspaces.reports.v2 as wr
 
 from experiments.study.mechanisms import MECHANISM, is_mechanism, quantity_and_layer
 from experiments.study.study import Factor
@@ -12,12 +15,10 @@ from reports.wandb.destination import Place
 from reports.wandb.run_content import AGGREGATE, TRAIN, factor_keys, metric_key
 from reports.wording.method import VALIDATION
 
-from .model import GROUP, JOB_TYPE, SEED, Key, Plot, Runs, factor_key
-
 EPOCH = "epoch"
-STATUS, SECONDS = ("summary", "trial/status"), ("summary", "trial/seconds")
 _SPLITS = {"train", "training", "test", *VALIDATION}
 _MOST_SCALARS, _MOST_QUANTITIES = 4, 4  # of mechanisms, the latter with three panels each
+_IN_FACTORS = tuple(f"{MECHANISM}{quantity.name}/" for quantity in QUANTITIES if quantity.kind == LOG)
 _FEWEST_RUNS, _MOST_RUNS = 10, 1000  # W&B's default, and what it draws of a panel
 
 
@@ -78,9 +79,9 @@ def _main_mechanisms(report: Report) -> Iterator[str]:
         yield from dict.fromkeys(layers[place] for place in (0, len(layers) // 2, -1) if layers)
 
 
-def key_of(report: Report, factor: Factor) -> Key:
-    """Where W&B keeps the levels of a factor of the study."""
-    return factor_key(factor_keys(other.name for other in report.study.factors)[factor.name])
+def factor_key(report: Report, factor: Factor) -> str:
+    """Where W&B keeps the levels of a factor: each top-level key of a config has its content under `value`."""
+    return f"factors.value.{factor_keys(other.name for other in report.study.factors)[factor.name]}"
 
 
 def is_averaged_by_level(report: Report) -> bool:
@@ -88,56 +89,61 @@ def is_averaged_by_level(report: Report) -> bool:
     return report.study.design == "full" or len(report.study.factors) == 1
 
 
-def training_runs(report: Report, place: Place, *, with_tables: bool = False) -> Runs:
-    """All trials of the study, grouped by all factors, so that a group is a cell and its runs are the seeds.
-
-    Arguments:
-        report: of the study.
-        place: where its runs are.
-        with_tables: with the run that holds the tables, for a view that has one run set.
-    """
-    keys = tuple(key_of(report, factor) for factor in report.study.factors)
-    metric, goal = metric_key(report.study.metric.name), report.study.metric.goal
-    return Runs(
+def training_runs(report: Report, place: Place) -> Any:
+    """The run set of all trials, grouped by all factors, so that a group is a cell and its runs are the seeds."""
+    keys = [factor_key(report, factor) for factor in report.study.factors]
+    metric = metric_key(report.study.metric.name)
+    return wr.Runset(
         name="Trials",
-        where=((GROUP, (place.group,)), (JOB_TYPE, (TRAIN, AGGREGATE) if with_tables else (TRAIN,))),
-        grouping=keys,
-        columns=(*keys, SEED, ("summary", metric), STATUS, SECONDS),
-        order=(("summary", metric), goal == "min"),
+        filters=filters_of(place, [TRAIN]),
+        groupby=[f"config.{key}" for key in keys],
+        order=[wr.OrderBy(wr.SummaryMetric(metric), ascending=report.study.metric.goal == "min")],
+        visible_columns=[
+            *(f"config:{key}" for key in keys),
+            *("config:seed.value", f"summary:{metric}", "summary:trial/status", "summary:trial/seconds"),
+        ],
     )
 
 
-def factor_runs(report: Report, place: Place, factor: Factor) -> Runs:
-    """The trials that tell of one factor, grouped by it: all, or those that have every other factor at its reference.
-
-    Arguments:
-        report: of the study.
-        place: where its runs are.
-        factor: one of the study's.
-    """
+def factor_runs(report: Report, place: Place, factor: Factor) -> Any:
+    """The run set of one factor, grouped by it: all trials, or those that have every other factor at its reference."""
+    others = {
+        factor_key(report, other): other.reference
+        for other in report.study.factors
+        if other.name != factor.name and not is_averaged_by_level(report)
+    }
     runs = training_runs(report, place)
-    others = tuple(
-        (key_of(report, other), (other.reference,)) for other in report.study.factors if other.name != factor.name
-    )
-    return Runs(
-        name=factor.name,
-        where=runs.where if is_averaged_by_level(report) else runs.where + others,
-        grouping=(key_of(report, factor),),
-        columns=runs.columns,
-        order=runs.order,
-    )
+    runs.name, runs.groupby = factor.name, [f"config.{factor_key(report, factor)}"]
+    runs.filters = filters_of(place, [TRAIN], others)
+    return runs
 
 
-def table_runs(place: Place) -> Runs:
-    """The one run that holds the study's tables and its page."""
-    return Runs(
-        name="Tables",
-        where=((GROUP, (place.group,)), (JOB_TYPE, (AGGREGATE,))),
-        order=(("run", "createdAt"), False),
-    )
+def table_runs(place: Place) -> Any:
+    """The run set of the one run that holds the study's tables and its page."""
+    return wr.Runset(name="Tables", filters=filters_of(place, [AGGREGATE]))
 
 
-def factor_plots(report: Report, factor: Factor, metrics: Iterable[str], *, final: str | None = None) -> list[Plot]:
+def filters_of(place: Place, job_types: Sequence[str], levels: Mapping[str, str] = {}) -> str:
+    """Which runs of a study a run set has, as an expression of wandb-workspaces.
+
+    Args:
+        place: where the runs are.
+        job_types: that they may have.
+        levels: the level that they have under each of these keys of their config.
+    """
+    parts = [f"Metric('Group') == {_literal(place.group)}"]
+    jobs = [_literal(job_type) for job_type in job_types]
+    parts.append(f"Metric('JobType') == {jobs[0]}" if len(jobs) == 1 else f"Metric('JobType') in [{', '.join(jobs)}]")
+    parts += [f"Config({_literal(key)}) == {_literal(level)}" for key, level in levels.items()]
+    return " and ".join(parts)
+
+
+def _literal(text: str) -> str:
+    """A string literal without signs, since W&B replaces = and < before it parses an expression."""
+    return "'" + "".join(char if char.isalnum() else f"\\U{ord(char):08x}" for char in text) + "'"
+
+
+def factor_plots(report: Report, factor: Factor, metrics: Iterable[str], *, final: str | None = None) -> list[Any]:
     """A bar of the final metric and a curve of each other metric, a group for each level of a factor.
 
     Arguments:
@@ -152,34 +158,43 @@ def factor_plots(report: Report, factor: Factor, metrics: Iterable[str], *, fina
             trials = trials[trials[other.name] == other.reference]
     sizes = trials[factor.name].value_counts()
     runs = f"{_span(sizes[sizes > 0])} runs a level"
-    return _plots(report, f"by {factor.name}", runs, key_of(report, factor), metrics, final)
+    return _plots(report, f"by {factor.name}", runs, factor_key(report, factor), metrics, final)
 
 
-def mechanism_plots(report: Report, metrics: Iterable[str]) -> list[Plot]:
-    """A curve of each metric with a group for each cell, since networks that differ are not averaged."""
-    in_factors = {f"{MECHANISM}{quantity.name}/" for quantity in QUANTITIES if quantity.kind == LOG}
-    return [
-        replace(plot, is_log=is_ratio(plot.metric) or plot.metric.startswith(tuple(in_factors)))
-        for plot in cell_plots(report, metrics)
-    ]
-
-
-def cell_plots(report: Report, metrics: Iterable[str], *, final: str | None = None) -> list[Plot]:
+def cell_plots(report: Report, metrics: Iterable[str], *, final: str | None = None) -> list[Any]:
     """The same with a group for each cell, so that the band is over seeds alone."""
     runs = f"{len(report.study.seeds)} {report.study.unit}s a cell"
     return _plots(report, "by cell", runs, None, metrics, final)
 
 
+def most_runs(report: Report) -> int:
+    """How many runs a panel has to show; W&B shows ten where nobody says more."""
+    return min(max(_FEWEST_RUNS, len(report.trials)), _MOST_RUNS)
+
+
 def _plots(
-    report: Report, by_what: str, runs: str, by: Key | None, metrics: Iterable[str], final: str | None
-) -> list[Plot]:
-    most = min(max(_FEWEST_RUNS, len(report.trials)), _MOST_RUNS)
+    report: Report, by_what: str, runs: str, key: str | None, metrics: Iterable[str], final: str | None
+) -> list[Any]:
+    """Panels of a mean with a band of one standard deviation for each group: by a key, or as the run set has them."""
+
+    def options(metric: str) -> dict[str, Any]:
+        return {
+            "title": f"{metric} {by_what}: mean and SD, {runs}",
+            "groupby": None if key is None else wr.Config(key),
+            "groupby_aggfunc": "mean",
+            "groupby_rangefunc": "stddev",
+            "max_runs_to_show": most_runs(report),
+        }
+
+    def is_log(metric: str) -> bool:
+        return is_ratio(metric) or metric.startswith(_IN_FACTORS)
+
     bars = [
-        Plot(title=f"final {metric} {by_what}: mean and SD, {runs}", metric=metric, over=None, by=by, most_runs=most)
+        wr.BarPlot(metrics=[metric], max_bars_to_show=most_runs(report), **options(f"final {metric}"))
         for metric in ([] if final is None else [final])
     ]
     return bars + [
-        Plot(title=f"{metric} {by_what}: mean and SD, {runs}", metric=metric, over=EPOCH, by=by, most_runs=most)
+        wr.LinePlot(x=EPOCH, y=[metric], title_x=EPOCH, log_y=is_log(metric) or None, **options(metric))
         for metric in metrics
     ]
 

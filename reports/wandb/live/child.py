@@ -23,13 +23,13 @@ from filelock import FileLock, Timeout
 from experiments.child_process import ParentChannel
 from experiments.errors import InputError
 from experiments.ledger.ledger import Ledger
-from reports.wandb.destination import ONLINE, Place
+from experiments.ledger.study_folder import LEDGER
+from reports.wandb.destination import FOLDER, ONLINE, Place
 from reports.wandb.run_content import RunContent, row_of, run_of
 
 if TYPE_CHECKING:
     from .client import OpenRun
 
-LEDGER = "ledger.sqlite"
 REPORT = "report"
 _LANES = {True: 8, False: 1}  # online, most of the time is waiting for a server; offline it is computing
 _INTERRUPTED = {"trial/status": "interrupted"}
@@ -208,11 +208,11 @@ def main(channel: ParentChannel) -> None:
         return
     _, directory, place = message
     try:
-        from .client import check_login, check_settings
+        from .client import WITHOUT_KEY, check_login, check_settings
 
         check_settings()
         if place.mode == ONLINE:
-            check_login()
+            check_login(WITHOUT_KEY)
     except InputError as error:
         channel.send("refused", str(error))
         return
@@ -232,7 +232,7 @@ def _follow(channel: ParentChannel, directory: Path, place: Place) -> bool:
                 lock_name, agents_run = arguments
                 continue
             if mirror is None:
-                why_not = _why_not_held(directory / "wandb" / f"{lock_name}.lock", stack)
+                why_not = _why_not_held(directory / FOLDER / f"{lock_name}.lock", stack)
                 if why_not is not None:
                     channel.send("problem", why_not)
                     return True

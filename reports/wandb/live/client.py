@@ -15,11 +15,13 @@ from typing import Any
 import wandb
 
 from experiments.errors import InputError
-from reports.wandb.destination import ONLINE, Place
-from reports.wandb.run_content import TRAIN, RunContent
+from reports.wandb.destination import FOLDER, ONLINE, Place
+from reports.wandb.run_content import TRAIN, RunContent, WrittenRun
 
-FOLDER = "wandb"  # in a study's folder, where W&B keeps its files
+from .receipt import write_receipt
+
 INIT_SECONDS = 30.0  # until a server that does not answer is given up
+WITHOUT_KEY = "--wandb offline needs none, and `ablate wandb push DIR` sends the runs once you are logged in"
 FINISH_SECONDS = 60.0  # until what a run has not uploaded is left to `ablate wandb push`
 
 
@@ -35,24 +37,24 @@ def check_settings() -> None:
         raise InputError(f"--wandb: a variable WANDB_... is not as it must be: {first_line(error)}") from error
 
 
-def check_login() -> None:
+def check_login(alternative: str) -> None:
     """Make sure that there is a key for W&B's server, without asking the server whether it is good.
+
+    Args:
+        alternative: what needs no key, for the message.
 
     Raises:
         InputError: when there is none, or one that cannot be right.
     """
-    how = "`wandb login` stores one, the variable WANDB_API_KEY gives one; or use --wandb offline, and `ablate wandb "
-    how += "push DIR` once you are logged in"
+    how = f"`wandb login` stores one, the variable WANDB_API_KEY gives one; {alternative}"
     try:
-        known = wandb.login(verify=False)
+        is_known = wandb.login(verify=False)
     except wandb.errors.AuthenticationError as error:
-        raise InputError(
-            f"--wandb online: the API key for Weights & Biases cannot be right ({error}); {how}"
-        ) from error
-    except wandb.errors.UsageError as error:
-        raise InputError(f"--wandb online: there is no API key for Weights & Biases; {how}") from error
-    if not known:
-        raise InputError(f"--wandb online: there is no API key for Weights & Biases; {how}")
+        raise InputError(f"the API key for Weights & Biases cannot be right ({error}); {how}") from error
+    except wandb.errors.UsageError:
+        is_known = False
+    if not is_known:
+        raise InputError(f"there is no API key for Weights & Biases; {how}")
 
 
 def folders_of(directory: Path, run_id: str) -> list[Path]:
@@ -103,6 +105,9 @@ class OpenRun:
     def __init__(self, directory: Path, place: Place, content: RunContent, run_id: str) -> None:
         self.run_id = run_id
         self.rows: list[str] = []
+        self._directory = directory
+        self._place = place
+        self._content = content
         _discard(directory, run_id)
         self._run = wandb.init(
             mode="online" if place.mode == ONLINE else "offline",
@@ -129,7 +134,6 @@ class OpenRun:
                 finish_timeout_raises=True,
             ),
         )
-        self._is_trial = content.job_type == TRAIN
         self._defined: set[str] = set()
 
     @property
@@ -139,7 +143,7 @@ class OpenRun:
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Write one row of the history."""
-        for name in row.keys() - self._defined if self._is_trial else ():
+        for name in row.keys() - self._defined if self._content.job_type == TRAIN else ():
             # One by one: the pattern * now and then misses a name with a dot in it, which has to be escaped.
             axis = None if name == "epoch" else "epoch"
             self._run.define_metric(name.replace(".", "\\."), step_metric=axis, summary="none")
@@ -176,6 +180,21 @@ class OpenRun:
         """
         self._run.summary.update(dict(summary))
         self._run.finish(exit_code=exit_code)
+        if self._place.mode == ONLINE:
+            return
+        written = WrittenRun(
+            run_id=self.run_id,
+            name=self._content.name,
+            group=self._place.group,
+            job_type=self._content.job_type,
+            project=self._place.project,
+            config=dict(self._content.config),
+            rows=[json.loads(row) for row in self.rows],
+            summary=dict(summary),
+            exit_code=exit_code,
+        )
+        (folder,) = folders_of(self._directory, self.run_id)
+        write_receipt(folder, written)
 
 
 def group_of(place: Place) -> Iterator[Any]:
@@ -199,6 +218,8 @@ def first_line(error: BaseException) -> str:
     """What an error of W&B's says, in one line, with how to mend a key that is refused."""
     lines = (str(error).strip() or type(error).__name__).splitlines()
     text = " ".join(map(str.strip, lines[:3])) if "validation error" in lines[0] else lines[0]
+    if "did not respond in time" in text:  # of the client's own process, which tries for that long
+        text = "no answer in time"
     is_refused = any(word in text for word in ("401", "403", "permission denied", "not logged in"))
     return f"{text.rstrip(';.')}; `wandb login --relogin` stores another key" if is_refused else text.rstrip(";.")
 

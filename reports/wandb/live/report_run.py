@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.ledger.ledger import Ledger
+from experiments.ledger.study_folder import LEDGER
 from experiments.trials.trial import count_finished
 from reports.wandb.destination import Place
 from reports.wandb.run_content import AGGREGATE, RunContent
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 TABLES = ("cells", "contrasts", "claims", "interactions", "shares")  # of report.json, those with rows
 FILES = ("index.html", "report.md", "tables.tex", "trials.csv", "contrasts.csv", "report.json")
 _LONGEST_NAME = 100  # of what a group gives to the name of an artifact, which has up to 128 characters
+PAGE = "report"  # the key of the HTML page
 _MOST_ROWS = 10_000  # of a table that W&B shows
 
 
@@ -26,7 +28,7 @@ def report_run(directory: Path, place: Place) -> RunContent:
     Raises:
         LedgerError: when there is no ledger, or it cannot be read.
     """
-    with Ledger(directory / "ledger.sqlite", writable=False) as ledger:
+    with Ledger(directory / LEDGER, writable=False) as ledger:
         counts, study, name = ledger.counts(), ledger.study_content(), ledger.study_name()
     total = sum(counts.values())
     ended = count_finished(counts)
@@ -48,8 +50,17 @@ def report_run(directory: Path, place: Place) -> RunContent:
 
 def log_report(run: "OpenRun", directory: Path, place: Place) -> None:
     """Write the tables of DIR/report/ and its files into an open run."""
-    tables = {f"tables/{name}": table for name, table in report_tables(directory).items()}
+    tables = {table_key(name): table for name, table in report_tables(directory).items()}
     run.log_report(tables, [directory / "report" / name for name in FILES], artifact_name(place))
+
+
+def table_key(name: str) -> str:
+    """The key of a table in the run that holds them.
+
+    >>> table_key("cells")
+    'tables/cells'
+    """
+    return f"tables/{name}"
 
 
 def report_tables(directory: Path) -> dict[str, tuple[list[str], list[list[Any]]]]:

@@ -21,7 +21,7 @@ from experiments.errors import InputError
 from experiments.execution.sinks import Sink
 from experiments.ledger.study_folder import writing
 from experiments.trials.trial import EpochEnded, Group, Result, Trial, TrialStatus
-from reports.wandb.destination import Place, place_of, remember
+from reports.wandb.destination import FOLDER, Place, place_of, remember
 
 SMALLEST = "0.28.1"  # earlier releases deadlock after a fork
 WAIT_SECONDS = 60.0  # for others who share the folder, and hold its lock for less than a second each
@@ -69,7 +69,7 @@ class WandbSink(Sink):
         self._is_one_of_many = is_one_of_many
         self._agents_run = agents_run_id() if is_one_of_many else None
         left_out = _NOT_OURS if self._agents_run else (*_NOT_OURS, *_OF_AN_AGENT)
-        folder = directory.absolute() / "wandb"  # copies of artifacts until they are uploaded, and W&B's own logs
+        folder = directory.absolute() / FOLDER  # copies of artifacts until they are uploaded, and W&B's own logs
         own = {"WANDB_DATA_DIR": str(folder), "WANDB_CACHE_DIR": str(folder / "cache")}
         self._environment = own | {name: value for name, value in os.environ.items() if name not in left_out}
         self._refused: str | None = None

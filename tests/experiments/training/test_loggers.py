@@ -5,9 +5,9 @@ from collections import Counter
 
 import pandas as pd
 import pytest
+from wandb_files import read_run
 
 from experiments import InputError, Ledger, RunOptions, parse_study, run
-from reports.wandb.compare.offline_files import read_run
 
 WANDB = "lightning.pytorch.loggers.WandbLogger"
 CSV = "lightning.pytorch.loggers.CSVLogger"

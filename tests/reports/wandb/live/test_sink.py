@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 from make_ledger import make_ledger, make_result, make_study, make_trials, one_factor
 from rich.console import Console
+from wandb_files import read_run
 
 from experiments import EpochEnded, InputError, Ledger, Trial
 from experiments.trials.trial import TrialStatus
 from reports.wandb import OFFLINE, Place, WandbSink, check_installed, place_of, verify
-from reports.wandb.compare.offline_files import read_run
 from reports.wandb.live.client import folders_of
+from reports.wandb.live.receipt import read_receipt
 
 PLACE = Place(group="activations", mode=OFFLINE)
 EPOCHS = ({"val/acc": 0.25}, {"val/acc": 0.5, "val/loss": float("nan")}, {"val/acc": 0.75})
@@ -91,6 +92,7 @@ def test_runs_are_ended_when_the_command_is_killed(directory):
 import os, signal, sys, time
 from pathlib import Path
 from rich.console import Console
+from wandb_files import read_run
 from experiments import EpochEnded
 from reports.wandb import Place, WandbSink
 from make_ledger import make_trials, one_factor
@@ -113,7 +115,7 @@ with WandbSink(Path(sys.argv[1]), place, Console()) as sink:
     until = time.monotonic() + 600
     while time.monotonic() < until:
         folders = folders_of(directory, PLACE.run_id(trial.trial_id))
-        if folders and read_run(folders[0]).exit_code is not None:
+        if folders and read_receipt(folders[0]).exit_code is not None:
             break
         time.sleep(0.1)
     run = run_of_file(directory, trial)
