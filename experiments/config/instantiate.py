@@ -1,7 +1,8 @@
-"""Configuration <-> objects, through jsonargparse: the one place that knows it.
+"""Conversion of configurations to objects and back, through jsonargparse, which no other file imports.
 
-A configuration has LightningCLI's sections model, data and trainer. `section_problems` says everything that the classes
-it names would not accept; `resolved` fills in every default; `make_data`, `make_model` and `make_trainer` build.
+A configuration has LightningCLI's sections model, data and trainer. `find_problems` returns everything that the classes
+named there do not accept, `resolve` fills in all defaults, and `make_data`, `make_model` and `make_trainer_arguments`
+build objects.
 """
 
 import difflib
@@ -23,53 +24,57 @@ from ablation_suite.names import NameClashError, find_hidden
 from experiments.errors import Problem
 from experiments.text import choices
 
-from .parse_cache import Substitution
+from .parse_cache import ParseCache, Section
 
 LINKED = ("input_shape", "num_classes", "num_outputs", "vocabulary_size")
 """Taken from the data module where the model's configuration leaves them null."""
 
 _BASES: dict[str, type] = {"model": LightningModule, "data": LightningDataModule}
+_EMPTY = tuple(Section.of(kind, None) for kind in _BASES)
 
 
-def section_problems(section: str, value: Any) -> list[Problem]:
-    """What is wrong with one section of a configuration; `where` is the key path from the section on.
-
-    Arguments:
-        section: model, data or trainer.
-        value: what the configuration has there; None where it has nothing.
-    """
-    if section == "trainer":
+@functools.cache
+def find_problems(section: Section) -> tuple[Problem, ...]:
+    """Return what is wrong with one section; `where` is the key path that begins with the section's kind."""
+    kind, value = section.kind, section.content
+    if kind == "trainer":
         if value is not None and not isinstance(value, dict):
-            return [Problem(where="trainer", what=f"is {value!r}; a mapping of Trainer arguments is expected")]
+            return (Problem(where="trainer", what=f"is {value!r}; a mapping of Trainer arguments is expected"),)
         problems = _argument_problems("trainer", Trainer, "the Trainer", value or {})
         problems += _folder_problems(value or {})
         problems += _num_nodes_problems(value or {})
     elif value is None:
-        if section == "data":
-            return []  # a LightningModule may bring its own dataloaders
-        return [Problem(where=section, what="is missing; {class_path, init_args} of a LightningModule is expected")]
+        if kind == "data":
+            return ()  # a LightningModule may bring its own dataloaders
+        return (Problem(where=kind, what="is missing; {class_path, init_args} of a LightningModule is expected"),)
     else:
-        problems = _class_problems(section, value, _BASES[section])
+        problems = _class_problems(kind, value, _BASES[kind])
     if not problems:
         try:
-            _parsed(section, value or {})
+            _cache.parse(section)
         except ArgumentError as error:
-            problems = [Problem(where=section, what=_essence(error))]
-    return problems
+            problems = [Problem(where=kind, what=_essence(error))]
+    return tuple(problems)
 
 
-def resolved(section: str, value: Any) -> Any:
-    """The section with every default filled in, as plain data. It must have no `section_problems`."""
-    if value is None and section != "trainer":
-        return None
-    return _plain(_parsed(section, value or {}))[section]
+@functools.cache
+def resolve(section: Section) -> Any:
+    """Return a section without problems as plain data, with every default filled in. Callers share it."""
+    return None if section in _EMPTY else _plain(_cache.parse(section))[section.kind]
+
+
+def clear_caches() -> None:
+    """Forget all sections: their classes may have been defined anew."""
+    _cache.clear()
+    for function in (find_problems, resolve, _value_problem_of_text):
+        function.cache_clear()
 
 
 def make_data(config: Mapping[str, Any]) -> LightningDataModule | None:
-    """The data module of a resolved configuration; None where the model brings its own dataloaders."""
+    """Build the data module of a resolved configuration; return None where the model brings its own dataloaders."""
     if config.get("data") is None:
         return None
-    data = _instantiated("data", config["data"])
+    data = _instantiate("data", config["data"])
     if not isinstance(data, LightningDataModule):
         raise TypeError(f"data: {type(data).__name__} is not a LightningDataModule")
     return data
@@ -82,7 +87,7 @@ def make_model(config: Mapping[str, Any], data: LightningDataModule | None) -> L
     for name in LINKED:
         if name in init_args and init_args[name] is None and (found := getattr(data, name, None)) is not None:
             init_args[name] = list(found) if isinstance(found, tuple) else found
-    model = _instantiated("model", {**spec, "init_args": init_args})
+    model = _instantiate("model", {**spec, "init_args": init_args})
     if not isinstance(model, LightningModule):
         raise TypeError(f"model: {type(model).__name__} is not a LightningModule")
     return model
@@ -90,13 +95,18 @@ def make_model(config: Mapping[str, Any], data: LightningDataModule | None) -> L
 
 def trainer_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
     """The keyword arguments for Trainer, with callbacks, loggers and plugins built."""
-    return dict(vars(_instantiated("trainer", config.get("trainer") or {})))
+    return dict(vars(_instantiate("trainer", config.get("trainer") or {})))
 
 
-def _instantiated(section: str, value: Any) -> Any:
-    namespace = _parsed(section, value)
+def _instantiate(kind: str, content: Any) -> Any:
     try:
-        return _parser(section).instantiate(namespace)[section]
+        section = Section.of(kind, content)
+    except TypeError:  # not plain data, such as a NumPy integer that a data module gives
+        namespace = _parse(kind, content)
+    else:
+        namespace = _cache.parse(section)
+    try:
+        return _parser(kind).instantiate(namespace)[kind]
     except ValueError as error:
         own = error.__cause__ or error.__context__
         if own is None:
@@ -104,17 +114,12 @@ def _instantiated(section: str, value: Any) -> Any:
         raise own from None  # the class's own words, without jsonargparse's page around them
 
 
-def _parse(section: str, value: Any) -> Namespace:
-    parsed: Namespace = _parser(section).parse_object({section: value})
+def _parse(kind: str, content: Any) -> Namespace:
+    parsed: Namespace = _parser(kind).parse_object({kind: {} if content is None else content})
     return parsed
 
 
-_parsed = Substitution(_parse, Namespace)
-
-
-def forget_parsed() -> None:
-    """Let go of everything parsed so far, as before a study whose classes may have been defined anew."""
-    _parsed.forget()
+_cache = ParseCache(_parse, Namespace)
 
 
 def _plain(value: Any) -> Any:
@@ -133,12 +138,12 @@ def _plain(value: Any) -> Any:
 
 
 @functools.cache
-def _parser(section: str) -> ArgumentParser:
+def _parser(kind: str) -> ArgumentParser:
     parser = LightningArgumentParser(exit_on_error=False)
-    if section == "trainer":
+    if kind == "trainer":
         parser.add_lightning_class_args(Trainer, "trainer")
     else:
-        parser.add_lightning_class_args(_BASES[section], section, subclass_mode=True, required=True)
+        parser.add_lightning_class_args(_BASES[kind], kind, subclass_mode=True, required=True)
     return parser
 
 

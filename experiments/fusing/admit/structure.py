@@ -19,7 +19,8 @@ from lightning.pytorch import LightningDataModule, LightningModule
 from torch import nn
 from torch.optim import Optimizer
 
-from experiments.config.instantiate import resolved
+from experiments.config.instantiate import resolve
+from experiments.config.parse_cache import Section
 from experiments.fusing.fit.pretraining import has_pretraining
 from experiments.fusing.fit.stopping import mechanisms_of, patience_of
 from experiments.fusing.fit.trainer_stub import TrainerStandIn
@@ -103,7 +104,7 @@ def _check_trainer(trainer: Mapping[str, Any]) -> None:
         raise NotFusable("trainer.logger is set, and a logger is told of one trial at a time")
     if num_devices(trainer.get("devices")) > 1:
         raise NotFusable(f"trainer.devices is {trainer['devices']!r}: one trial on several devices is Lightning's own")
-    defaults = resolved("trainer", {})
+    defaults = resolve(Section.of("trainer", {}))
     for key, value in trainer.items():
         if key in _TRAINER_SHARED or key in TRAINER_PLACEMENT or value == defaults.get(key):
             continue

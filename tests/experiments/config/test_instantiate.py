@@ -2,12 +2,13 @@ import pytest
 import torch
 from small_data import TinyTexts
 
-from experiments.config.instantiate import LINKED, make_model, resolved, section_problems
+from experiments.config.instantiate import LINKED, find_problems, make_model, resolve
+from experiments.config.parse_cache import Section
 from experiments.training.named_draws import NamedDraws
 
 
 def built(class_path, data, **init_args):
-    config = {"model": resolved("model", {"class_path": class_path, "init_args": init_args})}
+    config = {"model": resolve(Section.of("model", {"class_path": class_path, "init_args": init_args}))}
     return NamedDraws(0).build(lambda: make_model(config, data))
 
 
@@ -62,6 +63,6 @@ def test_networks_for_tokens_are_paired_by_parameter(init):
 )
 def test_a_wrong_value_is_told_with_what_is_accepted(argument, value, message):
     spec = {"class_path": "lit_models.MLP", "init_args": {argument: value}}
-    (problem,) = section_problems("model", spec)
+    (problem,) = find_problems(Section.of("model", spec))
     assert problem.where == f"model.init_args.{argument}"
     assert problem.what.startswith(message)

@@ -10,8 +10,8 @@ from jsonargparse import Namespace
 from slow import slow_but
 
 from experiments import cells_of, load_study, shipped_studies
-from experiments.config.instantiate import _parse, make_model, resolved
-from experiments.config.parse_cache import Substitution
+from experiments.config.instantiate import _parse, make_model, resolve
+from experiments.config.parse_cache import ParseCache, Section
 
 
 class Parser:
@@ -29,6 +29,11 @@ class Parser:
         return Namespace({section: Namespace(class_path=content["class_path"], init_args=arguments)})
 
 
+def parser_with_cache(parser):
+    cache = ParseCache(parser, Namespace)
+    return lambda kind, content: cache.parse(Section.of(kind, content))
+
+
 def model(**arguments):
     return {"class_path": "M", "init_args": arguments}
 
@@ -38,7 +43,7 @@ GRID = [dict(zip("abc", values, strict=True)) for values in itertools.product(ra
 
 def test_a_grid_costs_a_parse_for_each_value_and_not_for_each_mixture():
     parser, whole = Parser(), Parser()
-    parse = Substitution(parser, Namespace)
+    parse = parser_with_cache(parser)
     for arguments in GRID:
         assert parse("model", model(**arguments)) == whole("model", model(**arguments))
         assert parse("trainer", arguments) == whole("trainer", arguments)
@@ -47,7 +52,7 @@ def test_a_grid_costs_a_parse_for_each_value_and_not_for_each_mixture():
 
 def test_another_class_and_other_argument_names_are_parsed_by_themselves():
     parser = Parser()
-    parse = Substitution(parser, Namespace)
+    parse = parser_with_cache(parser)
     contents = [model(a=1), model(a=1, b=1), model(), {"class_path": "N", "init_args": {"a": 1}}]
     for content in [*contents, *contents]:
         parse("model", content)
@@ -58,7 +63,7 @@ def test_arguments_that_depend_on_each_other_are_parsed_whole():
     def read(arguments):
         return {"a": arguments["a"], "b": arguments["b"], "c": arguments["a"] * arguments["b"]}
 
-    parse = Substitution(Parser(read), Namespace)
+    parse = parser_with_cache(Parser(read))
     for arguments in GRID:
         assert parse("model", model(**arguments)) == Parser(read)("model", model(**arguments))
 
@@ -70,7 +75,7 @@ def test_what_the_parser_raises_comes_through_and_costs_no_other_value():
         return dict(arguments)
 
     parser = Parser(read)
-    parse = Substitution(parser, Namespace)
+    parse = parser_with_cache(parser)
     for a, b in itertools.product([1, 3, 4], [5, 6]):
         if a == 3:
             with pytest.raises(ValueError, match=f"3 is wrong beside {b}"):
@@ -84,27 +89,43 @@ def test_what_the_parser_raises_comes_through_and_costs_no_other_value():
 @pytest.mark.parametrize("make", [lambda value: {value}, lambda value: ([value],), torch.tensor])
 def test_values_that_could_be_changed_are_parsed_each_time(make):
     parser = Parser(lambda arguments: {name: make(value) for name, value in arguments.items()})
-    parse = Substitution(parser, Namespace)
+    parse = parser_with_cache(parser)
     assert parse("model", model(a=1)).model.init_args.a is not parse("model", model(a=1)).model.init_args.a
 
 
 def test_what_was_parsed_can_be_forgotten():
     parser = Parser()
-    parse = Substitution(parser, Namespace)
-    parse("model", model(a=1))
-    parse.forget()
-    parse("model", model(a=1))
+    cache = ParseCache(parser, Namespace)
+    for _ in range(2):
+        cache.parse(Section.of("model", model(a=1)))
+        cache.clear()
     assert len(parser.seen) == 2
+
+
+@pytest.mark.parametrize(
+    "content",
+    [None, "M", 3, {}, {"class_path": "M"}, model(), model(b=[1], a=None), {"class_path": "M", "init_args": 3}],
+)
+def test_a_section_gives_its_content_back_and_equals_a_section_of_equal_content(content):
+    section = Section.of("model", content)
+    assert section.content == content
+    assert {section: 1}[Section.of("model", copy.deepcopy(content))] == 1
+    assert section != Section.of("data", content)
+    assert section != Section.of("model", model(a=1, b=[1]))
+
+
+def test_sections_do_not_depend_on_the_order_of_their_keys():
+    assert Section.of("model", model(a=1, b={"c": 1, "d": 2})) == Section.of("model", model(b={"d": 2, "c": 1}, a=1))
 
 
 @pytest.mark.parametrize("name", slow_but(shipped_studies(), "quickstart", "batch_size"))
 def test_every_cell_of_the_shipped_studies_is_parsed_as_it_is_whole(name):
-    parse = Substitution(_parse, Namespace)
+    parse = parser_with_cache(_parse)
     for cell in cells_of(load_study(name)):
         for section in ("model", "data", "trainer"):
             content = cell.config[section]
             assert parse(section, content) == _parse(section, content)
-            filled = resolved(section, content)
+            filled = resolve(Section.of(section, content))
             assert parse(section, filled) == _parse(section, filled)
 
 

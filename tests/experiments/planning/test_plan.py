@@ -6,7 +6,8 @@ import torch
 from small_study import small_study
 
 from experiments import StudyError, parse_study
-from experiments.config.instantiate import make_data, make_model, resolved
+from experiments.config.instantiate import make_data, make_model, resolve
+from experiments.config.parse_cache import Section
 from experiments.planning.plan import plan_study, plan_trials
 from experiments.training.named_draws import NamedDraws
 
@@ -76,11 +77,11 @@ def test_shapes_come_from_the_data_module_and_later_layers_leave_the_first_ones_
 
 @pytest.mark.parametrize("ingredient", [{"batch_norm": True}, {"dropout": 0.5}, {"activation": "prelu"}])
 def test_switching_an_ingredient_leaves_initial_values_alone(ingredient):
-    resolved_ = [resolved("model", mlp(hidden=[8, 8], init="he", **change)) for change in ({}, ingredient)]
+    sections = [Section.of("model", mlp(hidden=[8, 8], init="he", **change)) for change in ({}, ingredient)]
     data = make_data({"data": {"class_path": "datamodules.Digits"}})
     plain, changed = (
         dict(NamedDraws(0).build(lambda model=model: make_model({"model": model}, data)).named_parameters())
-        for model in resolved_
+        for model in map(resolve, sections)
     )
     assert plain.keys() <= changed.keys()
     assert all(torch.equal(plain[name], changed[name]) for name in plain)
