@@ -123,8 +123,7 @@ def _trial(arguments: argparse.Namespace) -> int:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    from experiments.ledger.ledger import Ledger
-    from experiments.ledger.study_folder import LEDGER, is_in_use
+    from experiments.ledger.study_folder import is_in_use, open_ledger
 
     from .output import print_status
 
@@ -133,17 +132,17 @@ def _status(arguments: argparse.Namespace) -> int:
 
         watch(arguments.directory, make_console())
         return ExitCode.DONE
-    with Ledger(arguments.directory / LEDGER, writable=False) as ledger:
+    with open_ledger(arguments.directory) as ledger:
         print_status(ledger, is_in_use(arguments.directory), make_console())
     return ExitCode.DONE
 
 
 def _retry(arguments: argparse.Namespace) -> int:
-    from experiments.ledger.ledger import Ledger
-    from experiments.ledger.study_folder import LEDGER, writing
+    from experiments.ledger.study_folder import open_ledger, writing
 
-    Ledger(arguments.directory / LEDGER, writable=False).__exit__(None, None, None)  # before a lock file is made
-    with writing(arguments.directory), Ledger(arguments.directory / LEDGER, writable=True) as ledger:
+    with open_ledger(arguments.directory):
+        pass  # raises before a lock file is made
+    with writing(arguments.directory), open_ledger(arguments.directory, writable=True) as ledger:
         count = ledger.retry()
     again = "; `ablate run` trains them" if count else ""
     make_console().print(f"{count} failed trials are pending again{again}")
@@ -151,12 +150,11 @@ def _retry(arguments: argparse.Namespace) -> int:
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    from experiments.ledger.ledger import Ledger
-    from experiments.ledger.study_folder import LEDGER
+    from experiments.ledger.study_folder import open_ledger
 
     from .output import trial_text
 
-    with Ledger(arguments.directory / LEDGER, writable=False) as ledger:
+    with open_ledger(arguments.directory) as ledger:
         sys.stdout.write(trial_text(ledger.trial(_trial_id(ledger, arguments.trial))))
     return ExitCode.DONE
 

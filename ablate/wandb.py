@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiments.ledger.study_folder import open_ledger
 from experiments.trials.trial import TrialStatus, count_finished
 
 from .arguments import add_study, study_of
@@ -247,10 +248,8 @@ def _sweep(arguments: argparse.Namespace) -> int:
 
 
 def _study_name(directory: Path) -> str:
-    from experiments.ledger.ledger import Ledger
-    from experiments.ledger.study_folder import LEDGER
 
-    with Ledger(directory / LEDGER, writable=False) as ledger:
+    with open_ledger(directory) as ledger:
         return ledger.study_name() or directory.name
 
 

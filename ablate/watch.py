@@ -9,8 +9,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from experiments.ledger.ledger import Ledger
-from experiments.ledger.study_folder import LEDGER, is_in_use
+from experiments.ledger.study_folder import is_in_use, open_ledger
 from experiments.trials.trial import TrialStatus
 
 from .output import print_status, status_line
@@ -47,7 +46,7 @@ def _watch_lines(directory: Path, console: Console) -> None:
     last = ""
     while True:
         is_running = is_in_use(directory)
-        with Ledger(directory / LEDGER, writable=False) as ledger:
+        with open_ledger(directory) as ledger:
             counts = ledger.counts()
         line = status_line(counts) + ("" if is_running else "; no command is running")
         if line != last:
@@ -62,7 +61,7 @@ def _status(directory: Path, width: int) -> tuple[Text, bool]:
     """What `ablate status` prints now, and whether it will not change any more."""
     is_running = is_in_use(directory)
     printed = Console(file=io.StringIO(), force_terminal=True, width=width, highlight=False)
-    with Ledger(directory / LEDGER, writable=False) as ledger:
+    with open_ledger(directory) as ledger:
         print_status(ledger, is_running, printed)
         counts = ledger.counts()
     if not is_running and counts[TrialStatus.PENDING] + counts[TrialStatus.RUNNING]:

@@ -7,6 +7,7 @@ import pandas as pd
 
 from experiments.errors import InputError
 from experiments.ledger.ledger import Ledger
+from experiments.ledger.study_folder import open_ledger
 from experiments.study.mechanisms import GAP, MECHANISM
 from experiments.study.study import Study
 from experiments.text import choices, listed
@@ -19,7 +20,7 @@ from .analysis.contrasts import contrast_table
 from .analysis.correct_examples import COLUMNS as CROSSED_COLUMNS
 from .analysis.correct_examples import correct_of, crossed_table_of
 from .analysis.divergence import outcome_rates
-from .analysis.frame import curves_of, metric_names, open_ledger, plan_of, trials_of
+from .analysis.frame import curves_of, metric_names, plan_of, trials_of
 from .analysis.interactions import interaction_table
 from .analysis.learning_curves import band_table, threshold_table
 from .analysis.variance_shares import share_table

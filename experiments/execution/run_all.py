@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.errors import InputError, LedgerError, RunnerError, StudyError
-from experiments.ledger.ledger import Ledger
-from experiments.ledger.study_folder import LEDGER
+from experiments.ledger.study_folder import open_ledger
 from experiments.study.catalogue import Entry
 from experiments.study.study import Study
 from experiments.text import duration
@@ -171,7 +170,7 @@ def _num_ended(directory: Path, study: Study) -> int:
     """How many planned trials of a folder have ended; 0 where there is no ledger that can be read, or another plan."""
     wanted = study.to_dict()
     try:
-        with Ledger(directory / LEDGER, writable=False) as ledger:
+        with open_ledger(directory) as ledger:
             counts, planned = ledger.counts(), ledger.study_content()
             if any(planned.get(key) != wanted.get(key) for key in _OF_CELLS):
                 return 0

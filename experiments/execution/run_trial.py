@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.errors import DirectoryError, InputError
-from experiments.ledger.ledger import Ledger
-from experiments.ledger.study_folder import LEDGER, check_folder, write_study_file, writing
+from experiments.ledger.study_folder import LEDGER, TRIALS, check_folder, open_ledger, write_study_file, writing
 from experiments.runners import Done, Event, Raised, Said, Started, Task
 from experiments.study.parse import load_study
 from experiments.study.study import Study
@@ -189,7 +188,7 @@ def _unquoted(text: str) -> str:
 def _is_of_folder(prefix: str, directory: Path) -> bool:
     if not (directory / LEDGER).exists():
         return False
-    with contextlib.suppress(InputError), Ledger(directory / LEDGER, writable=False) as ledger:
+    with contextlib.suppress(InputError), open_ledger(directory) as ledger:
         ledger.trial(prefix)
         return True
     return False
@@ -205,7 +204,7 @@ class _Begun:
 
 
 def _begin(study: Study, planned: Plan, trial: Trial, directory: Path, wait_seconds: float) -> _Begun:
-    with writing(directory, wait_seconds=wait_seconds), Ledger(directory / LEDGER, writable=True) as ledger:
+    with writing(directory, wait_seconds=wait_seconds), open_ledger(directory, writable=True) as ledger:
         ledger.check_study(study.name)
         check_data(ledger, planned, directory)
         before = ledger.planned_ids()
@@ -242,7 +241,7 @@ def _trained(trial: Trial, directory: Path, runner: Any, sinks: Sequence[Sink]) 
         else:
             outcome.append(event)
 
-    argument = (Group(trials=(trial,)), directory.absolute() / "trials")
+    argument = (Group(trials=(trial,)), directory.absolute() / TRIALS)
     runner.run([Task(key=trial.trial_id, function=train_group, argument=argument)], handle)
     (event,) = outcome
     if isinstance(event, Done):
@@ -257,7 +256,7 @@ def _record(
     try:
         with (
             writing(directory, wait_seconds=_MORE_FOR_RESULT * wait_seconds),
-            Ledger(directory / LEDGER, writable=True) as ledger,
+            open_ledger(directory, writable=True) as ledger,
         ):
             is_counted = ledger.record_attempt(trial.trial_id, attempt, result)
             return is_counted, ledger.trial(trial.trial_id)
@@ -270,6 +269,6 @@ def _release(trial: Trial, attempt: int, directory: Path) -> None:
     with (
         contextlib.suppress(InputError),
         writing(directory, wait_seconds=_LEAVING_SECONDS),
-        Ledger(directory / LEDGER, writable=True) as ledger,
+        open_ledger(directory, writable=True) as ledger,
     ):
         ledger.release(trial.trial_id, attempt)

@@ -19,8 +19,18 @@ LEDGER = "ledger.sqlite"
 STUDY_FILE = "study.yaml"
 LOGS = "logs"  # what workers print
 TRIALS = "trials"  # what the callbacks of trials write, a folder for each
+_LOCK, _LOCK_HOLDER = "run.lock", "run.lock.json"
 _SECONDS_TO_LOCK = 0.5  # `is_in_use` of another command holds the lock for a moment
 HEADER = "# Written by `ablate run`; the ledger holds the same."
+
+
+def open_ledger(directory: str | Path, *, writable: bool = False) -> Ledger:
+    """Open the ledger of a study's folder.
+
+    Raises:
+        LedgerError: when it cannot be opened, or there is none to read.
+    """
+    return Ledger(Path(directory) / LEDGER, writable=writable)
 
 
 def check_folder(directory: Path, study: Study) -> None:
@@ -32,11 +42,10 @@ def check_folder(directory: Path, study: Study) -> None:
     """
     if directory.exists() and not directory.is_dir():
         raise DirectoryError(f"{directory}: is a file; a study needs a folder")
-    ledger_path = directory / LEDGER
-    if not ledger_path.exists():
+    if not (directory / LEDGER).exists():
         return
     try:
-        with Ledger(ledger_path, writable=False) as ledger:
+        with open_ledger(directory) as ledger:
             ledger.check_study(study.name)
     except EmptyLedgerError:
         return
@@ -56,10 +65,10 @@ def writing(
     Raises:
         DirectoryError: when the folder cannot be written, or another command holds it; the message says which.
     """
-    holder_path = directory / "run.lock.json"
+    holder_path = directory / _LOCK_HOLDER
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(directory / "run.lock")
+        lock = FileLock(directory / _LOCK)
         _acquire(lock, directory, tell, wait_seconds)
     except OSError as error:
         raise DirectoryError(f"{directory}: cannot be written: {error.strerror or error}") from error
@@ -77,7 +86,7 @@ def _acquire(lock: FileLock, directory: Path, tell: Callable[[str], None] | None
         try:
             lock.acquire(timeout=_SECONDS_TO_LOCK if tell else wait_seconds, poll_interval=0.05)
         except Timeout:
-            holder = _holder(directory / "run.lock.json")
+            holder = _holder(directory / _LOCK_HOLDER)
             if tell is None:
                 raise DirectoryError(
                     f"{directory}: is in use by {holder}; wait for it (`ablate run --wait` does) or stop it"
@@ -102,7 +111,7 @@ def write_study_file(directory: Path, study: Study) -> None:
 
 def is_in_use(directory: Path) -> bool:
     """Whether a command is writing to this folder right now."""
-    lock_path = directory / "run.lock"
+    lock_path = directory / _LOCK
     if not lock_path.exists():
         return False
     try:

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 
 from experiments.ledger.ledger import Ledger
+from experiments.ledger.study_folder import open_ledger
 from experiments.study.parse import parse_study
 from experiments.study.study import Study
 
 from .layer_metrics import in_order
 
-LEDGER = "ledger.sqlite"
 _FIRST = (
     "trial_id",
     "seed",
@@ -67,11 +67,6 @@ def load_plan(directory: str | Path) -> Study:
     """
     with open_ledger(directory) as ledger:
         return plan_of(ledger)
-
-
-def open_ledger(directory: str | Path) -> Ledger:
-    """The ledger of a study's folder, for reading; LedgerError when there is none."""
-    return Ledger(Path(directory) / LEDGER, writable=False)
 
 
 def plan_of(ledger: Ledger) -> Study:

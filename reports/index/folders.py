@@ -8,11 +8,12 @@ from pathlib import Path
 import pandas as pd
 
 from experiments.errors import DirectoryError, InputError
+from experiments.ledger.study_folder import LEDGER, open_ledger
 from experiments.study.study import Study
 from experiments.trials.trial import TrialStatus, count_finished
 from reports.analysis.cells import outcomes_of
 from reports.analysis.claims import claim_table
-from reports.analysis.frame import LEDGER, open_ledger, plan_of, trials_of
+from reports.analysis.frame import plan_of, trials_of
 from reports.write import FOLDER, PAGE
 
 

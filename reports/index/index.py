@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from experiments.ledger.study_folder import HEADER
+from experiments.ledger.study_folder import HEADER, STUDY_FILE
 from experiments.study.catalogue import NO_CHAPTER, chapter_place
 from experiments.study.design import num_cells
 from experiments.study.parse import parse_study, parse_yaml, shipped_studies
@@ -257,7 +257,7 @@ def _short(value: Any) -> str:
 def _command(folder: StudyFolder, shipped: Mapping[str, Study]) -> str:
     """What trains the rest of a folder's study; nothing where the command's own study.yaml is not there."""
     assert folder.study is not None
-    name, path, own = folder.study.name, folder.path, folder.path / "study.yaml"
+    name, path, own = folder.study.name, folder.path, folder.path / STUDY_FILE
     retry = f"ablate retry {shlex.quote(str(path))} && " if folder.counts[TrialStatus.FAILED] else ""
     if name in shipped and not _differences(folder.study, shipped[name]):
         return f"{retry}ablate run {shlex.quote(name)}{_out(path, Path('runs') / name)}"

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.errors import InputError
-from experiments.ledger.ledger import Ledger
-from experiments.ledger.study_folder import LEDGER
+from experiments.ledger.study_folder import open_ledger
 from experiments.trials.trial import TrialStatus
 from reports.wandb.destination import OFFLINE, Place, remember
 from reports.wandb.live.sink import WandbSink
@@ -47,7 +46,7 @@ def push(directory: Path, place: Place) -> Pushed:
         LedgerError: when there is no ledger, or it cannot be read.
         InputError: when W&B does not take a run; what it had taken stays, and the same call goes on.
     """
-    with Ledger(directory / LEDGER, writable=False) as ledger:
+    with open_ledger(directory) as ledger:
         counts = ledger.counts()
     with WandbSink(directory, place, console=None) as sink:
         sink.wait_until_ready()

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.ledger.ledger import Ledger
-from experiments.ledger.study_folder import LEDGER
+from experiments.ledger.study_folder import open_ledger
 from experiments.trials.trial import TrialStatus
 from reports.wandb.destination import FOLDER, ONLINE, Place
 from reports.wandb.live.receipt import read_receipt
@@ -56,7 +55,7 @@ def verify(directory: Path, place: Place) -> list[Checked]:
     found: dict[str, list[WrittenRun]] = {}
     for run in runs_on_server(place) if place.mode == ONLINE else _in_files(directory):
         found.setdefault(run.trial_id, []).append(run)
-    with Ledger(directory / LEDGER, writable=False) as ledger:
+    with open_ledger(directory) as ledger:
         study_name = ledger.study_name() or place.group
         rows = [row for row in ledger.trials() if TrialStatus(row["status"]).is_finished]
         trials = [ledger.trial(row["trial_id"]) for row in rows]

@@ -22,8 +22,7 @@ from filelock import FileLock, Timeout
 
 from experiments.child_process import ParentChannel
 from experiments.errors import InputError
-from experiments.ledger.ledger import Ledger
-from experiments.ledger.study_folder import LEDGER
+from experiments.ledger.study_folder import open_ledger
 from reports.wandb.destination import FOLDER, ONLINE, Place
 from reports.wandb.run_content import RunContent, row_of, run_of
 
@@ -169,7 +168,7 @@ class Mirror:
         self._channel.send("written", REPORT)
 
     def _content(self, trial_id: str) -> RunContent:
-        with Ledger(self._directory / LEDGER, writable=False) as ledger:
+        with open_ledger(self._directory) as ledger:
             name = ledger.study_name() or self._place.group
             return run_of(ledger.trial(trial_id), name, self._place)
 

@@ -6,8 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.ledger.ledger import Ledger
-from experiments.ledger.study_folder import LEDGER
+from experiments.ledger.study_folder import open_ledger
 from experiments.trials.trial import count_finished
 from reports.wandb.destination import Place
 from reports.wandb.run_content import AGGREGATE, RunContent
@@ -28,7 +27,7 @@ def report_run(directory: Path, place: Place) -> RunContent:
     Raises:
         LedgerError: when there is no ledger, or it cannot be read.
     """
-    with Ledger(directory / LEDGER, writable=False) as ledger:
+    with open_ledger(directory) as ledger:
         counts, study, name = ledger.counts(), ledger.study_content(), ledger.study_name()
     total = sum(counts.values())
     ended = count_finished(counts)
