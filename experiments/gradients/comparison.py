@@ -1,6 +1,5 @@
 """The comparison itself, on a copy of the module in double precision."""
 
-import copy
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,11 +11,10 @@ from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
 from experiments.errors import InputError
-from experiments.fusing.fit.step_capture import default_dtype
-from experiments.fusing.fit.trainer_stub import TrainerStandIn
-from experiments.fusing.reasons import NotFusable
-from experiments.training.seeding import GeneratorStates, derive, seed_global_generators
-from experiments.training.steps import call_step
+from experiments.training.module_clone import clone_module
+from experiments.training.seeding import derive, kept_generators, seed_global_generators
+from experiments.training.step_harness import call_step, default_dtype, find_loss, replace_log
+from experiments.training.trainer_stub import NeedsTrainer, TrainerStub
 
 from .central_differences import (
     EQUAL,
@@ -46,8 +44,7 @@ def checked(module: LightningModule, batch: Any, *, num_entries: int, tolerance:
             f"tolerance is {tolerance:g}: a number from {SMALLEST_TOLERANCE:g}, which is as near as differences come, "
             "to below 1 is needed"
         )
-    states = GeneratorStates.now()
-    try:
+    with kept_generators():
         losses = Losses(module, batch, seed)
         gradients, loss = losses.gradients()
         generator = torch.Generator().manual_seed(derive(seed, "entries"))
@@ -55,8 +52,6 @@ def checked(module: LightningModule, batch: Any, *, num_entries: int, tolerance:
             _parameter(losses, name, gradient, loss, num_entries, tolerance, generator)
             for name, gradient in gradients.items()
         )
-    finally:
-        states.restore()
     return GradientCheck(
         module=type(module).__name__,
         loss=loss,
@@ -86,18 +81,15 @@ class Losses:
             )
         self.num_evaluations = 0
         self._seed = seed
+        trainer = TrainerStub(1, 1) if vars(module)["_trainer"] is None else module.trainer
         try:
-            self._module = copy.deepcopy(module).cpu().double()
+            self._module = clone_module(module, trainer).cpu().double()
         except Exception as error:
             raise InputError(
                 f"{self.name} cannot be copied, and a copy is what is checked: {type(error).__name__}: {error}"
             ) from error
         _hook_alike(module, self._module)
-        try:
-            self._module.trainer = module.trainer
-        except RuntimeError:  # it has none
-            self._module.trainer = TrainerStandIn(1, 1)  # type: ignore[assignment]
-        self._module.__dict__["log"] = _ignore
+        replace_log(self._module, lambda _: True)  # what a step logs goes nowhere
         self._batch = apply_to_collection(batch, Tensor, _in_double)
         self._buffers = {name: buffer.clone() for name, buffer in self._module.named_buffers()}
         self.parameters = {
@@ -152,10 +144,9 @@ class Losses:
                     buffer.copy_(self._buffers[name])
         seed_global_generators(self._seed)
         output = self._run("training_step", lambda: call_step(self._module, "training_step", self._batch, 0))
-        loss = output.get("loss") if isinstance(output, dict) else output
-        if not isinstance(loss, Tensor) or loss.numel() != 1:
-            found = "None" if loss is None else f"a {type(loss).__name__}"
-            found = f"{loss.numel()} numbers" if isinstance(loss, Tensor) else found
+        loss = find_loss(output)
+        if loss is None or loss.numel() != 1:
+            found = "no loss" if loss is None else f"a loss of {loss.numel()} numbers"
             raise InputError(
                 f"{self.name}: training_step returns {found} for the first batch; a loss of one number, or a "
                 "dictionary with it as `loss`, is needed"
@@ -166,7 +157,7 @@ class Losses:
         try:
             with default_dtype(torch.float64):
                 return work()
-        except NotFusable as finding:  # of the Trainer that stands in
+        except NeedsTrainer as finding:
             raise InputError(f"{self.name}: {finding} in {what}, and no Trainer is at work here") from finding
         except InputError:
             raise
@@ -242,10 +233,6 @@ def _parameter(
 def _in_double(x: Tensor) -> Tensor:
     x = x.detach().cpu()
     return x.double() if x.is_floating_point() else x.clone()
-
-
-def _ignore(*_: Any, **__: Any) -> None:
-    """What a step logs is nobody's business here."""
 
 
 def _hook_alike(module: LightningModule, copied: LightningModule) -> None:

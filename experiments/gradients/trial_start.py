@@ -8,9 +8,8 @@ from lightning.pytorch import LightningDataModule, LightningModule
 
 from experiments.config.instantiate import make_data, make_model
 from experiments.errors import InputError
-from experiments.fusing.fit.trainer_stub import TrainerStandIn
-from experiments.fusing.reasons import NotFusable
 from experiments.training.streams import TrialStreams
+from experiments.training.trainer_stub import NeedsTrainer, TrainerStub
 from experiments.trials.trial import Trial
 
 
@@ -25,7 +24,7 @@ def start_of(trial: Trial) -> tuple[LightningModule, Any]:
     streams.data()
     data = make_data(trial.config)
     model = streams.model(partial(make_model, trial.config, data))
-    model.trainer = TrainerStandIn(trial.config["trainer"].get("max_epochs") or 1, 1)  # type: ignore[assignment]
+    model.trainer = TrainerStub(trial.config["trainer"].get("max_epochs") or 1, 1)  # type: ignore[assignment]
     if data is not None:
         streams.split()
         data.prepare_data()
@@ -34,7 +33,7 @@ def start_of(trial: Trial) -> tuple[LightningModule, Any]:
     try:
         model.setup("fit")
         model.configure_model()
-    except NotFusable as finding:
+    except NeedsTrainer as finding:
         raise InputError(f"{trial}: {finding} before its first batch, and no Trainer is at work here") from finding
     try:
         loader = (model if data is None else data).train_dataloader()

@@ -13,12 +13,15 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor
 
 from experiments.study.mechanisms import DEFAULT_EXAMPLES, examples_problem, in_order
+from experiments.training.module_clone import clone_module
+from experiments.training.seeding import kept_generators, seed_global_generators
+from experiments.training.step_harness import find_loss
+from experiments.training.trainer_stub import QuietTrainer
 
 from .activation_drift import Drift
 from .generalisation_gap import gaps
 from .layer_outputs import weights_of
-from .measure import evaluated, has_loss, probed
-from .module_copy import twin_of, undisturbed
+from .measure import evaluated, probed
 from .probe import GAP_BATCH, GAP_EXAMPLES, FirstExamples, num_of_gap, num_wanted, size_of
 from .probe_metrics import Metrics
 from .quantities import norm, ratio
@@ -90,7 +93,7 @@ class Mechanisms(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Compare the weights with those before the step, if it was one: without a loss there is none."""
-        if self._before and has_loss(outputs):
+        if self._before and find_loss(outputs) is not None:
             self._updates = update_ratios(self._before, dict(pl_module.named_parameters()))
         self._before = {}
 
@@ -121,7 +124,8 @@ class Mechanisms(Callback):
         """Measure and tell."""
         self._is_collecting = False
         metrics: Metrics = {}
-        with torch.enable_grad(), undisturbed():
+        with torch.enable_grad(), kept_generators():
+            seed_global_generators(0)  # so that a step draws the same numbers in each epoch
             if "gap" in self.measure and self._has_validated and not {"gap", "probe"} & self._cannot:
                 metrics |= self._attempted("gap", self._gaps, trainer, pl_module)
             if {*self.measure} - {"gap"} and "probe" not in self._cannot:
@@ -144,14 +148,14 @@ class Mechanisms(Callback):
         if not self._probe:
             self._probe = self._sample.batches(self.examples, self.examples)[:1]
         context = trainer.precision_plugin.train_step_context()
-        twin = twin_of(module, trainer) if self._twin is None else self._twin
+        twin = clone_module(module, QuietTrainer(trainer)) if self._twin is None else self._twin
         found = probed(twin, self._probe[0], self.measure, self._updates, context)
         return found | self._drift.of(found)
 
     def _gaps(self, trainer: Trainer, module: LightningModule) -> Metrics:
         if not self._of_training:
             self._of_training = self._sample.batches(GAP_BATCH, num_of_gap(self._num_validated))
-        twin = twin_of(module, trainer)
+        twin = clone_module(module, QuietTrainer(trainer))
         train = evaluated(twin, self._of_training, trainer.precision_plugin.val_step_context())
         self._twin = twin  # to be probed too, since to make another takes as long as a pass
         return gaps(train, {name: float(value) for name, value in trainer.callback_metrics.items() if name in train})

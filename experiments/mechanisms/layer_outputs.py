@@ -140,6 +140,13 @@ def without_dropout(module: nn.Module) -> None:
             part.dropout = 0.0
 
 
+def without_inplace(module: nn.Module) -> None:
+    """Let no layer of a module overwrite its input, which is what the layer before it put out."""
+    for part in module.modules():
+        if "inplace" in vars(part):
+            vars(part)["inplace"] = False
+
+
 def _told(name: str, tell: Callable[[str, Tensor], Tensor], *called: Any) -> Any:
     *_, output = called  # after the module and its inputs
     if isinstance(output, Tensor):

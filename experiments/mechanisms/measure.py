@@ -8,10 +8,10 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 from torchmetrics import Metric
 
-from experiments.training.steps import call_step, has_epoch_metrics, measured, of_examples
+from experiments.training.epoch_metrics import compute_epoch_metrics, example_outputs, has_epoch_metrics
+from experiments.training.step_harness import LogCall, call_step, eval_mode, find_loss, replace_log
 
-from .layer_outputs import Recorder, hooked, in_flow, kind_of, watched, weights_of, without_dropout
-from .module_copy import Heard
+from .layer_outputs import Recorder, hooked, in_flow, kind_of, watched, weights_of, without_dropout, without_inplace
 from .probe import size_of
 from .probe_metrics import Metrics, Seen, metrics_of
 
@@ -32,7 +32,8 @@ def probed(
         ValueError: when the step has no loss to differentiate.
     """
     without_dropout(twin)
-    Heard(twin)
+    without_inplace(twin)
+    replace_log(twin, lambda _: True)
     modules = watched(twin)
     recorder = Recorder(modules)
     recorded: dict[str, list[Tensor]] = {}
@@ -44,7 +45,9 @@ def probed(
 
     has_gradients = "gradients" in measure
     with context, torch.set_grad_enabled(has_gradients), hooked(modules, tell):
-        loss = loss_of(call_step(twin, "training_step", probe, 0))
+        loss = find_loss(call_step(twin, "training_step", probe, 0))
+    if loss is None:
+        raise ValueError("its training_step returns no loss")
     owners = weights_of(twin)
     weights = {name: weight for name, weight in twin.named_parameters() if name in owners}
     of_weights: dict[str, Tensor] = {}
@@ -98,23 +101,6 @@ def _dense(gradient: Tensor) -> Tensor:
     return gradient.to_dense() if gradient.is_sparse else gradient
 
 
-def has_loss(output: Any) -> bool:
-    """Whether there is a loss in what a training step returned, so that a step of the optimizer follows."""
-    return isinstance(output.get("loss") if isinstance(output, Mapping) else output, Tensor)
-
-
-def loss_of(output: Any) -> Tensor:
-    """The loss in what a training step returned.
-
-    Raises:
-        ValueError: when there is none.
-    """
-    if not has_loss(output):
-        raise ValueError("its training_step returns no loss")
-    loss: Tensor = output["loss"] if isinstance(output, Mapping) else output
-    return loss
-
-
 def evaluated(twin: LightningModule, batches: Sequence[Any], context: Any) -> dict[str, float]:
     """What the validation step of a copy, in evaluation mode, logs on some batches, as a validation of them would.
 
@@ -126,17 +112,45 @@ def evaluated(twin: LightningModule, batches: Sequence[Any], context: Any) -> di
     for part in twin.modules():
         if isinstance(part, Metric):
             part.reset()
-    modes = {part: part.training for part in twin.modules()}
-    twin.eval()
-    heard = Heard(twin)
+    logged = _LoggedMeans()
+    replace_log(twin, logged.take)
     outputs: list[dict[str, Tensor]] = []
-    with context, torch.no_grad():
+    with context, eval_mode(twin), torch.no_grad():
         for number, batch in enumerate(batches):
-            heard.num_examples = size_of(batch)
+            logged.start_batch(size_of(batch))
             output = call_step(twin, "validation_step", batch, number)
-            outputs.append(of_examples(output, batch) if has_epoch_metrics(twin) else {})
+            outputs.append(example_outputs(output, batch) if has_epoch_metrics(twin) else {})
         whole = {name: torch.cat([of_batch[name] for of_batch in outputs]) for name in outputs[0]}
-        of_epoch = measured(twin, "val", whole)
-    for part, is_training in modes.items():
-        part.training = is_training
-    return heard.means() | {name: float(value) for name, value in of_epoch.items()}
+        of_epoch = compute_epoch_metrics(twin, "val", whole)
+    return logged.means() | {name: float(value) for name, value in of_epoch.items()}
+
+
+class _LoggedMeans:
+    """Means over steps of the values that a module logs."""
+
+    def __init__(self) -> None:
+        self._num_examples = 1
+        self._sums: dict[str, tuple[Tensor, int]] = {}
+        self._metrics: dict[str, Metric] = {}
+
+    def start_batch(self, num_examples: int) -> None:
+        """Set the weight of the next step, which holds where the module gives no batch size."""
+        self._num_examples = num_examples
+
+    def take(self, call: LogCall) -> bool:
+        """Add a value that is averaged; other values are dropped."""
+        if isinstance(call.value, Metric):
+            self._metrics[call.name] = call.value
+        elif call.is_mean and isinstance(call.value, Tensor | int | float):
+            value = torch.as_tensor(call.value).detach()
+            if value.numel() == 1:
+                weight = call.batch_size or self._num_examples
+                total, weights = self._sums.get(call.name, (0.0, 0))
+                self._sums[call.name] = (total + value.double().cpu() * weight, weights + weight)
+        return True
+
+    def means(self) -> dict[str, float]:
+        """Return the mean of every value, and every torchmetrics value that is one number."""
+        means = {name: float(total) / weight for name, (total, weight) in self._sums.items()}
+        computed = {name: metric.compute() for name, metric in self._metrics.items()}
+        return means | {name: float(value) for name, value in computed.items() if value.numel() == 1}

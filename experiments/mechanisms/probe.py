@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiments.training.steps import first_size
+from experiments.training.step_harness import first_size
 
 GAP_EXAMPLES = 1000
 """Examples of training that are compared with validation, at most; see `num_of_gap`."""

@@ -15,38 +15,28 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from .multi_device import reads_whole
-
-_DEFAULTS = {
-    "reduce_fx": "mean",
-    "enable_graph": False,
-    "sync_dist": False,
-    "sync_dist_group": None,
-    "add_dataloader_idx": True,
-    "metric_attribute": None,
-    "rank_zero_only": False,
-}
+from .step_harness import LogCall, replace_log
 
 
 class EpochMeans(Callback):
     """Put it first among the callbacks, so that the others find the means."""
 
     def __init__(self) -> None:
-        self._log: Callable[..., None] | None = None
+        self._restore_log: Callable[[], None] | None = None
         self._in_step = False
         self._is_training = False
         self._sums: dict[tuple[str, str], tuple[torch.Tensor, int]] = {}  # (train or eval, name) -> sum, weight
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Listen to the module's `log`."""
-        if self._log is None:
-            self._log = pl_module.log
-            pl_module.log = self._note  # type: ignore[method-assign]
+        """Replace the module's `log`."""
+        if self._restore_log is None:
+            self._restore_log = replace_log(pl_module, self._take)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Leave the module as it was."""
-        if self._log is not None:
-            del pl_module.log
-            self._log = None
+        if self._restore_log is not None:
+            self._restore_log()
+            self._restore_log = None
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """From here on, `log` is called by `training_step`."""
@@ -96,46 +86,34 @@ class EpochMeans(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the means of the training steps."""
-        self._publish(trainer, "train", is_whole=False)
+        self._publish(trainer, pl_module, "train", is_whole=False)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the means of the validation steps."""
-        self._publish(trainer, "eval", is_whole=reads_whole(trainer.val_dataloaders))
+        self._publish(trainer, pl_module, "eval", is_whole=reads_whole(trainer.val_dataloaders))
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the means of the test steps."""
-        self._publish(trainer, "eval", is_whole=reads_whole(trainer.test_dataloaders))
+        self._publish(trainer, pl_module, "eval", is_whole=reads_whole(trainer.test_dataloaders))
 
-    def _note(
-        self,
-        name: str,
-        value: Any,
-        prog_bar: bool = False,
-        logger: bool | None = None,
-        on_step: bool | None = None,
-        on_epoch: bool | None = None,
-        *args: Any,
-        batch_size: int | None = None,
-        **others: Any,
-    ) -> None:
-        """Stands in for `LightningModule.log` while the Trainer runs."""
-        if self._is_training:
-            wants_mean = on_epoch is True and on_step is False
-        else:
-            wants_mean = on_epoch is not False and not on_step
-        is_plain = not args and not prog_bar and logger is not False and _are_defaults(others)
-        if not (self._in_step and wants_mean and is_plain and batch_size and _is_scalar(value)):
-            if self._log is None:
-                raise RuntimeError("EpochMeans listens to no module")
-            self._log(name, value, prog_bar, logger, on_step, on_epoch, *args, batch_size=batch_size, **others)
-            return
-        value = value.detach().squeeze() if isinstance(value, torch.Tensor) else torch.tensor(float(value))
-        weighted = (value if value.is_floating_point() else value.float()) * batch_size
-        key = ("train" if self._is_training else "eval", name)
+    def _take(self, call: LogCall) -> bool:
+        """Add a value to its sum, if only the mean of the epoch is logged."""
+        is_training = self._is_training
+        is_mean = (
+            call.is_mean and call.logs_epoch(is_training=is_training) and not call.logs_steps(is_training=is_training)
+        )
+        is_plain = not call.prog_bar and call.logger is not False and not call.has_others
+        if not (self._in_step and is_mean and is_plain and call.batch_size and _is_scalar(call.value)):
+            return False
+        value = call.value.detach() if isinstance(call.value, torch.Tensor) else torch.tensor(float(call.value))
+        value = value.squeeze() if value.dim() else value
+        weighted = (value if value.is_floating_point() else value.float()) * call.batch_size
+        key = ("train" if is_training else "eval", call.name)
         total, weight = self._sums.get(key, (None, 0))
-        self._sums[key] = (weighted if total is None else total + weighted, weight + batch_size)
+        self._sums[key] = (weighted if total is None else total + weighted, weight + call.batch_size)
+        return True
 
-    def _publish(self, trainer: Trainer, split: str, *, is_whole: bool) -> None:
+    def _publish(self, trainer: Trainer, module: LightningModule, split: str, *, is_whole: bool) -> None:
         """Hand the means on and start afresh."""
         names = [name for of_split, name in self._sums if of_split == split]
         sums = [self._sums.pop((split, name)) for name in names]
@@ -143,8 +121,7 @@ class EpochMeans(Callback):
         if trainer.world_size > 1 and names:
             means = _means_of_ranks(trainer, sums, means, is_whole=is_whole)
         for name, mean in zip(names, means, strict=True):
-            if self._log is not None:
-                self._log(name, mean, on_step=False, on_epoch=True, batch_size=1)
+            module.log(name, mean, on_step=False, on_epoch=True, batch_size=1)
 
 
 def _means_of_ranks(
@@ -157,10 +134,6 @@ def _means_of_ranks(
     rows = torch.stack([torch.stack([total.double(), total.double().new_tensor(weight)]) for total, weight in sums])
     rows = trainer.strategy.reduce(rows.to(trainer.strategy.root_device), reduce_op="sum")
     return [(row[0] / row[1]).to(mean.dtype) for row, mean in zip(rows, means, strict=True)]
-
-
-def _are_defaults(arguments: dict[str, Any]) -> bool:
-    return all(name in _DEFAULTS and _DEFAULTS[name] == value for name, value in arguments.items())
 
 
 def _is_scalar(value: Any) -> bool:

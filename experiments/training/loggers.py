@@ -34,15 +34,19 @@ def with_own_folders(trial: Trial) -> Mapping[str, Any]:
 
 
 class OwnRuns:
-    """In a `with` block around a trial: the runs of W&B that it opened are ended, and none that was open before it.
-
-    loggers: those of the trial, when they are known.
-    has_failed: whether the trial did, as it seems so far; W&B shows its run as failed then.
-    """
+    """In a `with` block around a trial: the runs of W&B that it opened are ended, and none that was open before it."""
 
     def __init__(self) -> None:
-        self.loggers: Sequence[Logger] = ()
-        self.has_failed = True
+        self._loggers: Sequence[Logger] = ()
+        self._has_failed = True
+
+    def watch(self, loggers: Sequence[Logger]) -> None:
+        """Set the loggers of the trial, once they are known."""
+        self._loggers = loggers
+
+    def end_trial(self, *, has_failed: bool) -> None:
+        """Record how the trial ended; without it, W&B shows the trial's runs as failed."""
+        self._has_failed = has_failed
 
     def __enter__(self) -> Self:
         self._before = _open_run()
@@ -64,14 +68,14 @@ class OwnRuns:
         kind = sys.modules["wandb"].Run
         held = [
             getattr(logger, "experiment", None)
-            for logger in self.loggers
+            for logger in self._loggers
             if _is_of_wandb(logger) and logger.version is not None
         ]
         return [run for run in held if isinstance(run, kind)]
 
     def _end(self, run: Any) -> None:
         try:
-            run.finish(exit_code=1 if self.has_failed else 0)
+            run.finish(exit_code=1 if self._has_failed else 0)
         except Exception as error:  # noqa: BLE001 -- the trial has its result, whatever its own logger does
             warnings.warn(f"the run {run.id} of W&B could not be ended: {error}", stacklevel=2)
 

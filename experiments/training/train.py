@@ -34,6 +34,7 @@ from .epoch_means import EpochMeans
 from .loggers import OwnRuns, with_own_folders
 from .multi_device import RankLostError, is_rank, share_loaders, train_in_ranks
 from .paired_streams import PairedStreams
+from .step_harness import find_loss
 from .streams import TrialStreams
 
 Emit = Callable[[EpochEnded], None]
@@ -72,7 +73,7 @@ def train_trial(training: Training, emit: Emit) -> Result:
 def _train_with_own_loggers(training: Training, emit: Emit) -> Result:
     with OwnRuns() as runs:
         result = _train(training, emit, runs)
-        runs.has_failed = result.status == TrialStatus.FAILED
+        runs.end_trial(has_failed=result.status == TrialStatus.FAILED)
     return result
 
 
@@ -91,7 +92,7 @@ def _train(training: Training, emit: Emit, runs: OwnRuns) -> Result:
     if is_rank():
         share_loaders(model if data is None else data)
     trainer = _trainer(trial, training.directory, [EpochMeans(), paired, watch, examples], recorder)
-    runs.loggers = trainer.loggers
+    runs.watch(trainer.loggers)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PossibleUserWarning)  # advice on num_workers and the like
         warnings.filterwarnings("ignore", message="Total length of .* across ranks is zero")  # a split of size 0
@@ -105,16 +106,17 @@ def _train(training: Training, emit: Emit, runs: OwnRuns) -> Result:
             trainer.test(model, datamodule=data, verbose=False)
             unlogged |= trainer.callback_metrics
     metrics = {name: float(value) for name, value in unlogged.items()} | recorder.final()
-    if watch.diverged_epoch is None and any(is_bad_loss(name, value) for name, value in metrics.items()):
-        watch.diverged_epoch = max(len(recorder.epochs) - 1, 0)
-    diverged = watch.diverged_epoch is not None
+    diverged_epoch = watch.diverged_epoch
+    if diverged_epoch is None and any(is_bad_loss(name, value) for name, value in metrics.items()):
+        diverged_epoch = max(len(recorder.epochs) - 1, 0)
+    diverged = diverged_epoch is not None
     return Result(
         status=TrialStatus.DIVERGED if diverged else TrialStatus.FINISHED,
         metrics={} if diverged else metrics,
         epochs=tuple(recorder.epochs),
         device=_device(trainer),
         num_parameters=sum(parameter.numel() for parameter in model.parameters()),
-        diverged_epoch=watch.diverged_epoch,
+        diverged_epoch=diverged_epoch,
         correct=None if diverged else examples.correct,
     )
 
@@ -286,8 +288,8 @@ class _Watch(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Adding on the device costs no synchronisation."""
-        loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
-        if isinstance(loss, torch.Tensor):
+        loss = find_loss(outputs)
+        if loss is not None:
             loss = loss.detach().float()  # a sum of half-precision losses would overflow by itself
             self._sum = loss if self._sum is None else self._sum + loss
 

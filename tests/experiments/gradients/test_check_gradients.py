@@ -204,15 +204,15 @@ REFUSED = [
     (
         modules.ReturnsNone,
         (
-            "ReturnsNone: training_step returns None for the first batch; a loss of one number, or a dictionary with "
-            "it as `loss`, is needed"
+            "ReturnsNone: training_step returns no loss for the first batch; a loss of one number, or a dictionary "
+            "with it as `loss`, is needed"
         ),
     ),
     (
         modules.ReturnsMany,
         (
-            "ReturnsMany: training_step returns 12 numbers for the first batch; a loss of one number, or a dictionary "
-            "with it as `loss`, is needed"
+            "ReturnsMany: training_step returns a loss of 12 numbers for the first batch; a loss of one number, or a "
+            "dictionary with it as `loss`, is needed"
         ),
     ),
     (modules.NotFinite, "NotFinite: the loss of the batch is "),
