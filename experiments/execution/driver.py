@@ -189,9 +189,9 @@ def train_group(argument: tuple[Group, Path], emit: Any) -> list[tuple[str, Resu
 
 def _trained(group: Group, directory: Path, emit: Any) -> list[tuple[str, Result]] | NotFused | PartLost:
     if group.is_fused:
-        from experiments.fusing import train_together
+        from experiments.fusing import train_fused
 
-        return train_together(group.trials, emit)
+        return train_fused(group.trials, emit)
     from experiments.training.multi_device import RankLostError
     from experiments.training.train import Training, train_trial
 

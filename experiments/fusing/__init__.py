@@ -1,6 +1,6 @@
 """Many trials in one training loop: which can share it, and the loop itself. The only vmap of the suite."""
 
-from .groups import group_trials, train_together
-from .trainer import train_group
+from .groups import group_trials, train_fused
+from .trainer import train_in_one_loop
 
-__all__ = ["group_trials", "train_group", "train_together"]
+__all__ = ["group_trials", "train_fused", "train_in_one_loop"]

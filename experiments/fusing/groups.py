@@ -12,7 +12,7 @@ from experiments.trials.trial import Group, NotFused, Result, Trial
 
 from .admit.structure import has_convolutions, structure, why_alone
 from .reasons import NotFusable, OtherShapes
-from .trainer import train_group
+from .trainer import train_in_one_loop
 
 MOST_TOGETHER = 64
 """Beyond this a trial gets no cheaper on a CPU, and more is lost when a group is interrupted."""
@@ -53,14 +53,14 @@ def group_trials(trials: Sequence[Trial], num_slots: int, *, only_where_faster: 
     return [*fused, *alone]
 
 
-def train_together(trials: Sequence[Trial], emit: Any) -> list[tuple[str, Result]] | NotFused:
+def train_fused(trials: Sequence[Trial], emit: Any) -> list[tuple[str, Result]] | NotFused:
     """Results of a group by trial id, or why it is to be trained alone after all.
 
     Out of memory halves the group and tries again, and tensors of different shapes part it. Whatever else goes
     wrong, in the user's code too, may be the doing of one trial, so each is then trained alone and has its own outcome.
     """
     try:
-        return list(train_group(trials, emit).items())
+        return list(train_in_one_loop(trials, emit).items())
     except NotFusable as finding:
         return NotFused(reason=str(finding))
     except OtherShapes as finding:
@@ -87,7 +87,7 @@ def _in_parts(parts: Sequence[Sequence[Trial]], emit: Any) -> list[tuple[str, Re
     """Results of all parts, or why one of them cannot be trained together."""
     results: list[tuple[str, Result]] = []
     for part in parts:
-        of_part = train_together(part, emit)
+        of_part = train_fused(part, emit)
         if isinstance(of_part, NotFused):
             return of_part
         results += of_part

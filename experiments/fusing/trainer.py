@@ -1,223 +1,217 @@
-"""One training loop for many trials: what `train_trial` does for one, with a trial axis.
+"""Training loop of a fused group: what `train_trial` does for one trial, with a trial axis.
 
-T trials in rows of one seed. Every trial keeps its own initial values, data order, dropout masks, optimizer, metrics
-and end.
+T trials in rows. Every trial keeps its own initial values, data order, dropout masks, optimizer, metrics and end.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Sequence
 from operator import itemgetter
 from typing import Any
 
 import torch
-from lightning.fabric import Fabric
-from lightning.pytorch import LightningDataModule, LightningModule
 from torch import Tensor
 
-from experiments.config.instantiate import make_data, make_model
-from experiments.mechanisms.probe_metrics import Metrics
-from experiments.training.steps import first_size, measured
+from experiments.training.epoch_metrics import compute_epoch_metrics
+from experiments.training.step_harness import default_dtype, first_size
 from experiments.training.streams import TrialStreams
-from experiments.trials.trial import Correct, EpochEnded, Result, Trial, TrialStatus, is_bad_loss
+from experiments.training.trainer_stub import NeedsTrainer
+from experiments.trials.trial import EpochEnded, Result, Trial
 
-from .admit.memory import Need, budget_of
-from .admit.proof import EVALUATIONS, STEPS, Clipping, Proof, peeked
-from .fit.batches import NoTurns, RowBatches, Turns, batch_sizes, length_of
+from .admit.proof import ProvenGroup, prove
+from .admit.shapes import check_batch_sizes
+from .fit.batches import NoSeedGenerators, SeedGenerators, read_first
 from .fit.correct_examples import CollectedTogether
 from .fit.epoch_outputs import Outputs
-from .fit.fused_mechanisms import Probing, num_examples_of, with_examples
-from .fit.means import Means
+from .fit.fused_mechanisms import Probing
+from .fit.group_data import set_up_data
+from .fit.means import Means, Metrics
 from .fit.nested_tensors import mapped
-from .fit.pretraining import BatchesBefore, has_pretraining
-from .fit.rows import in_rows
-from .fit.step import StackedModels
-from .fit.step_capture import copied, default_dtype
-from .fit.stopping import Patience, mechanisms_of, patience_of
-from .fit.trainer_stub import TrainerStandIn
-from .fit.updates import Updates, clip, settings_of
-from .reasons import NotFusable, OtherShapes
+from .fit.setup import set_up_group
+from .fit.step import EVALUATION_STEPS
+from .fit.stopping import Patience
+from .fit.trial_progress import TrialProgress
+from .fit.updates import Updates
+from .reasons import NotFusable
 
-BACKEND = "fused"
-LOG_EVERY_N_STEPS = 50
-"""The Trainer's default."""
-DOUBLE = {"64-true", "64", 64}
+Generators = SeedGenerators | NoSeedGenerators
 
 
-def train_group(trials: Sequence[Trial], emit: Callable[[EpochEnded], None]) -> dict[str, Result]:
-    """Train trials of one `structure` together, and return their results by id.
+def train_in_one_loop(trials: Sequence[Trial], emit: Callable[[EpochEnded], None]) -> dict[str, Result]:
+    """Train trials of one `structure` in one loop, and return their results by id.
 
     Raises:
-        NotFusable: when the group's first steps are not those of its trials, when something cannot be stacked, or when
-            a later step draws random numbers; there are no results then, and the trials can be trained alone.
-        OtherShapes: when its trials have parameters or batches of different shapes; those of equal ones can be trained.
-        MemoryError: when the group would take more than its share; a smaller one can be trained.
+        NotFusable: the group's first steps differ from those of its trials, something cannot be stacked, or a later
+            step draws random numbers. There are no results then, and the trials can be trained unfused.
+        OtherShapes: trials have parameters or batches of different shapes; those of equal ones can be trained.
+        MemoryError: the group would take more than its share; a smaller one can be trained.
     """
     started = time.perf_counter()
     torch.set_num_threads(1)
-    group = Together(trials)
-    group.fit(emit)
-    seconds = (time.perf_counter() - started) / len(trials)
-    return {trial.trial_id: group.result(place, seconds) for place, trial in enumerate(group.trials)}
+    try:
+        trainer = FusedTrainer(prove_group(trials))
+        trainer.fit(emit)
+    except NeedsTrainer as finding:
+        raise NotFusable(str(finding)) from finding
+    return trainer.results(time.perf_counter() - started)
 
 
-class Together:
-    """T trials in training, proven to step as each would alone."""
+def prove_group(trials: Sequence[Trial]) -> ProvenGroup:
+    """Set up a group and compare its first steps; raises as `train_in_one_loop`."""
+    data = set_up_data(trials)
+    check_batch_sizes(trials, data)
+    return prove(set_up_group(trials, data))
 
-    def __init__(self, trials: Sequence[Trial]) -> None:
-        self.trainer: Mapping[str, Any] = trials[0].config["trainer"]
-        self.fabric = Fabric(accelerator=self.trainer.get("accelerator") or "auto", devices=1)
-        self.dtype = torch.float64 if self.trainer.get("precision") in DOUBLE else None
-        self.clipping = Clipping(
-            self.trainer.get("gradient_clip_val"), str(self.trainer.get("gradient_clip_algorithm") or "norm")
-        )
-        self.seeds = sorted({trial.seed for trial in trials})
-        self.data = [_data_of(trials[0].config, seed) for seed in self.seeds]
-        loaders = self._loaders("train")
-        self._check_batches(trials)
-        self.stand_in = TrainerStandIn(self.trainer["max_epochs"], length_of(loaders[0]))
-        of_trials = self._models_of(trials)
-        _check_shapes(of_trials)
-        settings = {trial_id: settings_of(model) for trial_id, model in of_trials.items()}
-        kinds = {id(trial.config): repr(settings[trial.trial_id].optimizer) for trial in reversed(trials)}
-        self.rows = in_rows(trials, lambda trial: kinds[id(trial.config)])
-        self.trials = self.rows.trials
-        self.models = [of_trials[trial.trial_id] for trial in self.trials]
-        self.num_parameters = [sum(parameter.numel() for parameter in model.parameters()) for model in self.models]
-        self.batches = {"train": self._in_rows(loaders)}
-        self.turns = self._turns(0)
-        options = mechanisms_of(self.trainer.get("callbacks"))
-        first, self.first_epoch = with_examples(
-            self.batches["train"].epoch(0, self.turns), STEPS, 0 if options is None else num_examples_of(options)
-        )
-        self.budget = budget_of(self.fabric.device)
-        self.need = Need(copied(self.models[0]), mapped(itemgetter(0), first[0]))
-        if (needed := self.need.bytes_of(len(trials))) > self.budget and len(trials) > 1:
-            raise MemoryError(f"{len(trials)} trials need {needed} of {self.budget} bytes")
-        self.stacked = StackedModels(self.models, self.rows.shape)
-        self.proof = Proof(self.stacked, self.models, self.rows, self.clipping)
-        self.proof.training(first[:STEPS])
-        self.probing = None
-        if options is not None:
-            self.probing = Probing(options, self.stacked, self.models, first, self._rows_at_once)
-        own = [settings[trial.trial_id] for trial in self.trials]
-        self.updates = Updates(self.models, own, self.stacked.parameters)
-        patience = patience_of(self.trainer.get("callbacks"))
-        self.patience = None if patience is None else [Patience(patience) for _ in self.trials]
-        self.epochs: list[list[Metrics]] = [[] for _ in self.trials]
-        self.last: list[Metrics] = [{} for _ in self.trials]
-        self.tests: list[Metrics] = [{} for _ in self.trials]
-        self.correct: dict[int, Correct | None] = {}  # by place
-        self.diverged: list[int | None] = [None for _ in self.trials]
-        self.has_ended = [False for _ in self.trials]
+
+class FusedTrainer:
+    """Trainer of a proven group.
+
+    progress: (T,), of each trial.
+
+    Args:
+        group: its first epoch is not trained yet.
+    """
+
+    def __init__(self, group: ProvenGroup) -> None:
+        setup = group.setup
+        self.progress = [
+            TrialProgress(trial=trial, patience=None if setup.stopping is None else Patience(setup.stopping))
+            for trial in setup.rows.trials
+        ]
+        self._group, self._setup, self._stacked = group, setup, group.stacked
+        self._device = setup.data.device
+        self._batches = {"train": group.batches}
+        self._probing = None
+        if setup.mechanisms is not None:
+            self._probing = Probing(
+                setup.mechanisms, group.stacked, setup.models, group.first_batches, self._rows_at_once
+            )
+        self._updates = Updates(setup.models, setup.settings, group.stacked.parameters)
 
     def fit(self, emit: Callable[[EpochEnded], None]) -> None:
         """Train every trial to its end, and test it there."""
-        for epoch in range(self.trainer["max_epochs"]):
-            self.stand_in.current_epoch = epoch
-            batches = self.first_epoch
+        generators, batches = self._group.generators, self._group.first_epoch
+        for epoch in range(self._setup.max_epochs):
+            self._setup.trainer_stub.start_epoch(epoch)
             if epoch > 0:
-                self.turns = self._turns(epoch)
-                batches = self.batches["train"].epoch(epoch, self.turns)
-            losses, means = self._train_epoch(epoch, batches)
-            num_validated = 0
-            if self._has("val"):
-                going = [place for place, has_ended in enumerate(self.has_ended) if not has_ended]
-                num_validated = self._evaluate("val", means, self.turns, going)
-            self.updates.end_epoch()
-            mechanisms = self._mechanisms(means, num_validated)
+                generators = self._setup.data.start_generators(epoch)
+                batches = self._batches["train"].epoch(epoch, generators)
+            losses, means = self.train_epoch(epoch, batches)
+            num_validated = self._validate(means, generators)
+            self._updates.end_epoch()
+            mechanisms = self._measure_mechanisms(means, num_validated)
             ended = self._end_epoch(epoch, torch.isfinite(losses).tolist(), means, mechanisms, emit)
-            if self._has("test") and any(self.diverged[place] is None for place in ended):
-                tests = Means(len(self.trials))
-                self.stand_in.current_epoch = epoch + 1
-                self._evaluate("test", tests, self._turns("test"), ended)
-                found = tests.of_trials()
-                for place in ended:
-                    self.tests[place] = found[place].recorded
-            if all(self.has_ended):
+            self._test(epoch, ended)
+            if all(trial.has_ended for trial in self.progress):
                 return
 
-    def result(self, place: int, seconds: float) -> Result:
-        """What the trial at a place came to."""
-        final = dict(self.last[place])
-        for metrics in [*self.epochs[place], self.tests[place]]:
-            final.update(metrics)
-        diverged = self.diverged[place]
-        if diverged is None and any(is_bad_loss(name, value) for name, value in final.items()):
-            diverged = len(self.epochs[place]) - 1
-        return Result(
-            status=TrialStatus.FINISHED if diverged is None else TrialStatus.DIVERGED,
-            metrics=final if diverged is None else {},
-            epochs=tuple(self.epochs[place]),
-            seconds=seconds,
-            backend=BACKEND,
-            device=str(self.fabric.device),
-            num_parameters=self.num_parameters[place],
-            diverged_epoch=diverged,
-            correct=self.correct.get(place) if diverged is None else None,
-        )
+    def train_epoch(self, epoch: int, batches: Iterable[Any]) -> tuple[Tensor, Means]:
+        """Train one epoch. Return each trial's sum of losses (T,), and the means of what steps logged.
 
-    def _train_epoch(self, epoch: int, batches: Iterable[Any]) -> tuple[Tensor, Means]:
-        """The sum of each trial's losses (T,), not finite as soon as one of them is not, and what was logged."""
-        seeds = [TrialStreams(trial.seed).dropout_seed(epoch) for trial in self.trials]
-        self.stacked.noise.restart(seeds, self.fabric.device)
-        every = self.trainer.get("log_every_n_steps")
-        first_step = epoch * len(self.batches["train"])
-        means = Means(len(self.trials), LOG_EVERY_N_STEPS if every is None else every, first_step)
-        losses = torch.zeros(len(self.trials), device=self.fabric.device)
-        last = len(self.batches["train"]) - 1
+        A sum is not finite as soon as one of the losses is not.
+        """
+        setup, stacked = self._setup, self._stacked
+        seeds = [TrialStreams(trial.seed).dropout_seed(epoch) for trial in setup.rows.trials]
+        stacked.noise.restart(seeds, self._device)
+        num_batches = len(self._batches["train"])
+        means = Means(len(self.progress), setup.log_every_n_steps, first_step=epoch * num_batches)
+        losses = torch.zeros(len(self.progress), device=self._device)
         for batch_idx, batch in enumerate(batches):
-            loss, logged = self.stacked.train_step(batch, batch_idx)
+            loss, logged = stacked.train_step(batch, batch_idx)
             torch.autograd.backward(loss.sum())
-            if self.clipping.value:
-                clip(self.stacked.parameters.values(), self.clipping.value, self.clipping.algorithm)
-            if self.probing is not None and batch_idx == last:
-                self.probing.before_last_step()
-                self.updates.step()
-                self.probing.after_last_step()
+            setup.clipping.clip_fused(stacked.parameters.values())
+            if self._probing is not None and batch_idx == num_batches - 1:
+                self._probing.before_last_step()
+                self._updates.step()
+                self._probing.after_last_step()
             else:
-                self.updates.step()
-            self.stand_in.global_step += 1
+                self._updates.step()
+            setup.trainer_stub.advance_step()
             losses += loss.detach().float()
             means.add(logged)
         return losses, means
 
-    def _evaluate(self, split: str, means: Means, turns: Turns | NoTurns, places: Sequence[int]) -> int:
-        """One validation or test, of how many examples; the metrics of an epoch only for the trials at these places."""
-        is_first = split not in self.batches
-        if is_first:
-            self.batches[split] = self._in_rows(self._loaders(split))
-        batches: Iterable[Any] = self.batches[split].epoch(0, turns)
-        if is_first:
-            first, batches = peeked(batches, 1)
-            for batch in first:
-                self.proof.evaluation(split, batch)
-        outputs = Outputs(len(self.batches[split]), self.budget)
-        tested = CollectedTogether(self.rows, places if split == "test" else [])
+    def results(self, seconds: float) -> dict[str, Result]:
+        """Return the result of every trial by id. seconds: of the whole group."""
+        return {
+            progress.trial.trial_id: progress.result(
+                seconds=seconds / len(self.progress),
+                device=str(self._device),
+                num_parameters=sum(parameter.numel() for parameter in model.parameters()),
+            )
+            for progress, model in zip(self.progress, self._setup.models, strict=True)
+        }
+
+    def _validate(self, means: Means, generators: Generators) -> int:
+        """Validate the trials in training, if there is a validation. Return the number of examples."""
+        if not self._setup.has_split("val"):
+            return 0
+        indices = [index for index, trial in enumerate(self.progress) if not trial.has_ended]
+        return self._evaluate("val", means, generators, CollectedTogether(self._setup.rows, []), indices)
+
+    def _test(self, epoch: int, indices: Sequence[int]) -> None:
+        """Test the trials that ended with an epoch, unless all of them diverged."""
+        if not self._setup.has_split("test") or all(
+            self.progress[index].diverged_epoch is not None for index in indices
+        ):
+            return
+        means, correct = Means(len(self.progress)), CollectedTogether(self._setup.rows, indices)
+        self._setup.trainer_stub.start_epoch(epoch + 1)
+        self._evaluate("test", means, self._setup.data.start_generators("test"), correct, indices)
+        metrics, bits = means.of_trials(), correct.correct()
+        for index in indices:
+            self.progress[index].end_test(metrics[index].recorded, bits[index])
+
+    def _evaluate(
+        self, split: str, means: Means, generators: Generators, correct: CollectedTogether, indices: Sequence[int]
+    ) -> int:
+        """Run one validation or test.
+
+        Args:
+            split: "val" or "test".
+            means: get what its steps log.
+            generators: of reading its batches.
+            correct: gets which examples are right.
+            indices: of the trials whose metrics of the epoch are computed.
+
+        Returns:
+            The number of examples.
+        """
+        batches = self._read(split, generators)
+        outputs = Outputs(len(self._batches[split]), self._group.memory.budget)
         num_examples = 0
         for batch_idx, batch in enumerate(batches):
             size = first_size(mapped(itemgetter(0), batch))
             num_examples += size
-            rows_at_once = self._rows_at_once(size)
-            found = self.stacked.eval_step(EVALUATIONS[split], batch, batch_idx, rows_at_once)
+            found = self._stacked.eval_step(EVALUATION_STEPS[split], batch, batch_idx, self._rows_at_once(size))
             means.add(found.logged)
             outputs.add(found.outputs)
-            tested.add(found.correct, batch)
-        self.correct |= tested.correct()
-        for place in places:
-            with default_dtype(self.dtype or torch.get_default_dtype()):
-                means.add_epoch(place, measured(self.models[place], split, outputs.of_trial(place)))
+            correct.add(found.correct, batch)
+        for index in indices:
+            with default_dtype(self._setup.dtype):
+                metrics = compute_epoch_metrics(self._setup.models[index], split, outputs.of_trial(index))
+                means.add_epoch(index, metrics)
         return num_examples
 
-    def _mechanisms(self, means: Means, num_validated: int) -> Sequence[Metrics]:
-        """What the study asks for of the inside of each trial; means: of the epoch that ends, validation included."""
-        if self.probing is None:
-            return [{} for _ in self.trials]
-        validation = [seen.recorded for seen in means.of_trials()] if self._has("val") else None
-        return self.probing.metrics(validation, num_validated, self.dtype or torch.get_default_dtype())
+    def _read(self, split: str, generators: Generators) -> Iterable[Any]:
+        """Read the batches of an evaluation; the first time, its first batch is proven."""
+        if split in self._batches:
+            return self._batches[split].epoch(0, generators)
+        data = self._setup.data
+        self._batches[split] = data.read_in_rows(data.make_loaders(split), self._setup.rows)
+        first, batches = read_first(self._batches[split].epoch(0, generators), 1)
+        for batch in first:
+            self._group.proof.evaluation(split, batch)
+        return batches
+
+    def _measure_mechanisms(self, means: Means, num_validated: int) -> Sequence[Metrics]:
+        """Measure the inside of each trial's network. means: of the epoch that ends, validation included."""
+        if self._probing is None:
+            return [{} for _ in self.progress]
+        validation = [seen.recorded for seen in means.of_trials()] if self._setup.has_split("val") else None
+        return self._probing.metrics(validation, num_validated, self._setup.dtype)
 
     def _rows_at_once(self, num_examples: int) -> int:
-        return self.need.rows_at_once(self.rows.num_columns, num_examples, self.budget)
+        return self._group.memory.rows_at_once(self._setup.rows.num_columns, num_examples)
 
     def _end_epoch(
         self,
@@ -227,108 +221,17 @@ class Together:
         mechanisms: Sequence[Metrics],
         emit: Callable[[EpochEnded], None],
     ) -> list[int]:
-        """Note the epoch of each trial that is still in training; the places of those for which it was the last.
+        """Record an epoch of the trials in training. Return the indices of those for which it was the last.
 
-        A trial that has ended goes on in the stack, where it changes nothing for the others, and nobody looks at it.
+        A trial that has ended stays in the stack, where it changes nothing for the others.
         """
-        ended = []
-        for place, seen in enumerate(means.of_trials()):
-            if self.has_ended[place]:
+        ended: list[int] = []
+        is_last = epoch + 1 == self._setup.max_epochs
+        for index, (progress, seen) in enumerate(zip(self.progress, means.of_trials(), strict=True)):
+            if progress.has_ended:
                 continue
-            metrics = seen.recorded | mechanisms[place]
-            self.last[place] |= seen.last
-            self.epochs[place].append(metrics)
-            if not is_finite[place] or any(is_bad_loss(name, value) for name, value in metrics.items()):
-                self.diverged[place] = epoch
-            emit(EpochEnded(trial_id=self.trials[place].trial_id, epoch=epoch, metrics=metrics))
-            stops = self.patience is not None and self.patience[place].stops(metrics | seen.last)
-            if stops or self.diverged[place] is not None or epoch + 1 == self.trainer["max_epochs"]:
-                self.has_ended[place] = True
-                ended.append(place)
+            metrics = seen.recorded | mechanisms[index]
+            emit(progress.end_epoch(metrics, seen.last, is_finite=is_finite[index], is_last=is_last))
+            if progress.has_ended:
+                ended.append(index)
         return ended
-
-    def _models_of(self, trials: Sequence[Trial]) -> dict[str, LightningModule]:
-        """By trial id, from where training starts; a seed's trials after one another, since what they read is kept."""
-        found: dict[str, LightningModule] = {}
-        for seed, data in zip(self.seeds, self.data, strict=True):
-            before = BatchesBefore(data, TrialStreams(seed), self.fabric.device)
-            found |= {trial.trial_id: self._model_of(trial, data, before) for trial in trials if trial.seed == seed}
-        return found
-
-    def _model_of(self, trial: Trial, data: LightningDataModule, before: BatchesBefore) -> LightningModule:
-        streams = TrialStreams(trial.seed)
-        model = streams.model(partial(make_model, trial.config, data))
-        model.trainer = self.stand_in  # type: ignore[assignment]
-        streams.late()
-        with default_dtype(self.dtype or torch.get_default_dtype()):
-            model.configure_model()
-        model = model.to(device=self.fabric.device, dtype=self.dtype)
-        if has_pretraining(model):
-            model.pretrain(before)  # type: ignore[operator]
-        return model
-
-    def _turns(self, epoch: int | str) -> Turns | NoTurns:
-        """The data's generators, each seed's in its own state, at the start of an epoch or of the test."""
-        if not getattr(self.data[0], "uses_global_generators", True):
-            return NoTurns()
-        return Turns(lambda place: TrialStreams(self.seeds[place]).order(epoch), len(self.seeds))
-
-    def _loaders(self, split: str) -> list[Any]:
-        """One a seed."""
-        loaders = []
-        for data, seed in zip(self.data, self.seeds, strict=True):
-            TrialStreams(seed).late()
-            loaders.append(getattr(data, f"{split}_dataloader")())
-        if any(isinstance(loader, list | tuple | dict) for loader in loaders):
-            raise NotFusable(f"{split}_dataloader returns a {type(loaders[0]).__name__} of loaders")
-        return loaders
-
-    def _check_batches(self, trials: Sequence[Trial]) -> None:
-        """Raise OtherShapes where batches differ in size between seeds, as far as that is known beforehand."""
-        if getattr(self.data[0], "uses_global_generators", True):
-            return
-        splits = [split for split in ("train", "val", "test") if split == "train" or self._has_loader(split)]
-        sizes = [[batch_sizes(loader) for loader in self._loaders(split)] for split in splits]
-        of_seeds = {seed: str(of_seed) for seed, *of_seed in zip(self.seeds, *sizes, strict=True)}
-        if len(set(of_seeds.values())) > 1:
-            raise OtherShapes("batches differ in size", {trial.trial_id: of_seeds[trial.seed] for trial in trials})
-
-    def _in_rows(self, loaders: Sequence[Any]) -> RowBatches:
-        places = [self.seeds.index(seed) for seed in self.rows.seeds]
-        return RowBatches(loaders, places, self.fabric.device, self.dtype)
-
-    def _has(self, split: str) -> bool:
-        step = EVALUATIONS[split]
-        return self._has_loader(split) and getattr(type(self.models[0]), step) is not getattr(LightningModule, step)
-
-    def _has_loader(self, split: str) -> bool:
-        loader = f"{split}_dataloader"
-        return getattr(type(self.data[0]), loader) is not getattr(LightningDataModule, loader)
-
-
-def _check_shapes(of_trials: Mapping[str, LightningModule]) -> None:
-    """Raise OtherShapes where a parameter or buffer is of several shapes among the trials that have it."""
-    shapes: dict[str, dict[str, tuple[int, ...]]] = {}
-    for trial_id, model in of_trials.items():
-        for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-            shapes.setdefault(name, {})[trial_id] = tuple(tensor.shape)
-    varying = [of_name for of_name in shapes.values() if len(set(of_name.values())) > 1]
-    if varying:
-        raise OtherShapes(
-            "networks have parameters of different shapes",
-            {trial_id: str([of_name.get(trial_id) for of_name in varying]) for trial_id in of_trials},
-        )
-
-
-def _data_of(config: Mapping[str, Any], seed: int) -> LightningDataModule:
-    """The data module of a seed, set up in the streams that it has when trained alone."""
-    streams = TrialStreams(seed)
-    streams.data()
-    data = make_data(config)
-    if data is None:
-        raise NotFusable("the model brings its own dataloaders")
-    for stage in ("fit", "test"):
-        streams.split()
-        data.prepare_data()
-        data.setup(stage)
-    return data

@@ -7,7 +7,7 @@ from small_study import small_study
 from experiments import parse_study
 from experiments.config.instantiate import make_model
 from experiments.fusing import group_trials
-from experiments.fusing.trainer import Together
+from experiments.fusing.trainer import FusedTrainer, prove_group
 from experiments.planning.plan import plan_trials
 from experiments.training.train import Training, train_trial
 
@@ -46,13 +46,15 @@ def assert_equal(trials, tmp_path, tolerance=1e-9):
 
     A trial that stopped early goes on in the stack, so its parameters are others there.
     """
-    (group,) = group_trials(trials, num_slots=1)
-    assert group.reason_not_fusable is None
-    together = Together(group.trials)
-    together.fit(lambda event: None)
-    longest = max(len(epochs) for epochs in together.epochs)
-    for place, trial in enumerate(together.trials):
-        (one, model), fused = unfused_with_model(trial, tmp_path), together.result(place, 0)
+    (group,) = group_trials(trials, num_places=1)
+    assert group.why_alone is None
+    proven = prove_group(group.trials)
+    trainer = FusedTrainer(proven)
+    trainer.fit(lambda event: None)
+    results = trainer.results(seconds=0)
+    longest = max(len(result.epochs) for result in results.values())
+    for index, trial in enumerate(proven.setup.rows.trials):
+        (one, model), fused = unfused_with_model(trial, tmp_path), results[trial.trial_id]
         assert one.error is None
         assert (one.status, one.num_parameters, one.diverged_epoch) == (
             fused.status,
@@ -65,6 +67,6 @@ def assert_equal(trials, tmp_path, tolerance=1e-9):
             assert mine == pytest.approx(theirs, rel=tolerance, abs=tolerance, nan_ok=True)
         assert fused.backend == "fused"
         if len(fused.epochs) == longest:
-            stacked = together.stacked.parameters | together.stacked.buffers
+            stacked = proven.stacked.parameters | proven.stacked.buffers
             for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-                torch.testing.assert_close(stacked[name][place], tensor, rtol=tolerance, atol=tolerance)
+                torch.testing.assert_close(stacked[name][index], tensor, rtol=tolerance, atol=tolerance)

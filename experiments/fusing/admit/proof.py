@@ -5,31 +5,35 @@ hyperparameter does, and on copies: training starts as if there had been no proo
 may differ from the others of its cell in what a seed makes of it, with dropout on, since the masks are its own.
 """
 
-import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
-from torch import Tensor, nn
+from torch import Tensor
 
+from experiments.fusing.fit.batches import NoSeedGenerators, RowBatches, SeedGenerators, read_first
+from experiments.fusing.fit.fused_mechanisms import num_examples_of
+from experiments.fusing.fit.memory import MemoryEstimate, budget_of
 from experiments.fusing.fit.nested_tensors import mapped
-from experiments.fusing.fit.rows import Rows
-from experiments.fusing.fit.step import StackedModels
-from experiments.fusing.fit.step_capture import CapturedLog, copied, default_dtype, loss_of
-from experiments.fusing.fit.updates import Updates, clip, settings_of
+from experiments.fusing.fit.setup import GroupSetup
+from experiments.fusing.fit.step import EVALUATION_STEPS, StackedModels
+from experiments.fusing.fit.step_capture import CapturedLog, run_unfused_step
+from experiments.fusing.fit.updates import Updates, settings_of
 from experiments.fusing.reasons import NotFusable
+from experiments.training.epoch_metrics import compute_epoch_metrics
+from experiments.training.module_clone import clone_module
 from experiments.training.seeding import seed_global_generators
-from experiments.training.steps import call_step, first_size, measured
+from experiments.training.step_harness import call_step, default_dtype, first_size
 from experiments.training.streams import TrialStreams
+
+from .shapes import check_shapes
 
 STEPS = 2
 """Training steps that are compared; the second sees what the first left behind."""
-
-EVALUATIONS = {"val": "validation_step", "test": "test_step"}
-"""The step of each split that is not trained on."""
 
 EXAMPLES = 32
 """Of the first batch of validation and test that are compared."""
@@ -42,28 +46,70 @@ LEAST = 1e-3
 """An element below this is compared as if it were as large."""
 
 
-@dataclass(frozen=True, slots=True)
-class Clipping:
-    """The Trainer's gradient_clip_val and gradient_clip_algorithm."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProvenGroup:
+    """A group that may be trained fused.
 
-    value: float | None
-    algorithm: str
+    proof: to be continued with the first batches of validation and test.
+    batches: of training; first_batches: those that were read; first_epoch: all of epoch 0, these included.
+    generators: what reading epoch 0 draws from.
+    """
+
+    setup: GroupSetup
+    stacked: StackedModels
+    proof: "Proof"
+    memory: MemoryEstimate
+    batches: RowBatches
+    first_batches: list[Any]
+    first_epoch: Iterator[Any]
+    generators: SeedGenerators | NoSeedGenerators
+
+
+def prove(setup: GroupSetup) -> ProvenGroup:
+    """Stack the models of a group and compare its first training steps with the unfused ones.
+
+    Raises:
+        OtherShapes: trials have parameters of different shapes; those of equal ones can be trained.
+        MemoryError: the group would take more than its budget; a smaller one can be trained.
+        NotFusable: batches or models cannot be stacked, or a step differs.
+    """
+    check_shapes(setup)
+    batches = setup.data.read_in_rows(setup.loaders, setup.rows)
+    generators = setup.data.start_generators(0)
+    num_examples = 0 if setup.mechanisms is None else num_examples_of(setup.mechanisms)
+    first_batches, first_epoch = read_first(batches.epoch(0, generators), STEPS, num_examples)
+    model = clone_module(setup.models[0], setup.trainer_stub)
+    memory = MemoryEstimate(model, mapped(itemgetter(0), first_batches[0]), budget_of(setup.data.device))
+    num_trials = len(setup.models)
+    if (needed := memory.bytes_of(num_trials)) > memory.budget and num_trials > 1:
+        raise MemoryError(f"{num_trials} trials need {needed} of {memory.budget} bytes")
+    stacked = StackedModels(setup.models, setup.rows.shape)
+    proof = Proof(setup, stacked)
+    proof.training(first_batches[:STEPS])
+    return ProvenGroup(
+        setup=setup,
+        stacked=stacked,
+        proof=proof,
+        memory=memory,
+        batches=batches,
+        first_batches=first_batches,
+        first_epoch=first_epoch,
+        generators=generators,
+    )
 
 
 class Proof:
-    """Compares T trials together with each alone.
+    """Comparison of T fused trials with each unfused model.
 
-    Arguments:
-        stacked: the trials together.
-        models: (T,), in the state from which training starts.
-        rows: how the trials stand.
-        clipping: of gradients.
+    Args:
+        setup: the models are in the state from which training starts.
+        stacked: the fused trials.
     """
 
-    def __init__(
-        self, stacked: StackedModels, models: Sequence[LightningModule], rows: Rows, clipping: Clipping
-    ) -> None:
-        self._stacked, self._models, self._rows, self._clipping = stacked, models, rows, clipping
+    def __init__(self, setup: GroupSetup, stacked: StackedModels) -> None:
+        self._stacked = stacked
+        self._models, self._rows, self._clipping = setup.models, setup.rows, setup.clipping
+        self._trainer_stub = setup.trainer_stub
 
     def training(self, batches: Sequence[Any]) -> None:
         """Compare the first steps of the first epoch. batches: one a step, tensors (R, B, ...).
@@ -109,50 +155,47 @@ class Proof:
                 named = [*model.named_parameters(), *model.named_buffers()]
                 pairs += [(f"{name} after {STEPS} steps", own.detach(), state[name][place]) for name, own in named]
             self._compare(place, pairs, dtype)
+        self._trainer_stub.reset_steps()
 
     def _steps_together(self, batches: Sequence[Any], seeds: Sequence[int]) -> dict[str, Tensor]:
         stacked = self._stacked
+        self._trainer_stub.reset_steps()
         updates = Updates(self._models, [settings_of(model) for model in self._models], stacked.parameters)
         stacked.noise.restart(seeds, next(iter(stacked.parameters.values())).device)
         found: dict[str, Tensor] = {}
         for number, batch in enumerate(batches):
-            self._is_at(number)
             loss, logged = stacked.train_step(batch, number)
             torch.autograd.backward(loss.sum())
-            if self._clipping.value:
-                clip(stacked.parameters.values(), self._clipping.value, self._clipping.algorithm)
+            self._clipping.clip_fused(stacked.parameters.values())
             updates.step()
+            self._trainer_stub.advance_step()
             found |= {f"the loss of step {number}": loss.detach()}
             found |= {f"{name} of step {number}": entry.value for name, entry in logged.items()}
-        self._is_at(0)
         return found
 
     def _steps_alone(self, model: LightningModule, batches: Sequence[Any], seed: int) -> dict[str, Tensor]:
         settings = settings_of(model)
         seed_global_generators(seed)
+        self._trainer_stub.reset_steps()
         found: dict[str, Tensor] = {}
         for number, batch in enumerate(batches):
-            self._is_at(number)
             settings.optimizer.zero_grad()
-            loss, logged = step_alone(model, batch, number)
+            loss, logged = run_unfused_step(model, batch, number)
             parameters = [parameter for group in settings.optimizer.param_groups for parameter in group["params"]]
-            if self._clipping.value and self._clipping.algorithm == "value":
-                nn.utils.clip_grad_value_(parameters, self._clipping.value)
-            elif self._clipping.value:
-                nn.utils.clip_grad_norm_(parameters, self._clipping.value)
+            self._clipping.clip_unfused(parameters)
             settings.optimizer.step()
             if settings.scheduler is not None and settings.interval == "step":
                 settings.scheduler.step()
+            self._trainer_stub.advance_step()
             found |= {f"the loss of step {number}": loss}
             found |= {f"{name} of step {number}": value for name, value in logged.items()}
-        self._is_at(0)
         return found
 
     def _evaluation(self, split: str, batch: Any, dtype: torch.dtype) -> None:
         batch = mapped(partial(_cast, dtype=dtype), batch)
         trained = self._stacked.parameters | self._stacked.buffers
         with self._stacked.on_copies(dtype):
-            found = self._stacked.eval_step(EVALUATIONS[split], batch, 0, self._stacked.shape[0])
+            found = self._stacked.eval_step(EVALUATION_STEPS[split], batch, 0, self._stacked.shape[0])
         together = {name: entry.value for name, entry in found.logged.items()}
         for place in range(len(self._models)):
             model = self._copy(place, dtype)
@@ -162,15 +205,16 @@ class Proof:
                 model.eval()
                 alone = _evaluated_alone(model, split, self._of_row(batch, self._rows.row(place)))
                 of_trial = {name: value[place] for name, value in found.outputs.items()}
-                of_epoch = measured(copied(self._models[place]), split, of_trial) if of_trial else {}
+                of_epoch = (
+                    compute_epoch_metrics(clone_module(self._models[place], self._trainer_stub), split, of_trial)
+                    if of_trial
+                    else {}
+                )
             values = {name: value[place] for name, value in together.items()} | of_epoch
             self._compare(place, _pairs(alone, values), dtype)
 
     def _copy(self, place: int, dtype: torch.dtype) -> LightningModule:
-        return copied(self._models[place]).to(dtype)
-
-    def _is_at(self, step: int) -> None:
-        self._models[0].trainer.global_step = step  # type: ignore[misc]
+        return clone_module(self._models[place], self._trainer_stub).to(dtype)
 
     @staticmethod
     def _of_row(batch: Any, row: int) -> Any:
@@ -182,14 +226,6 @@ class Proof:
                 raise NotFusable(
                     f"{self._rows.trials[place]}: {what} differs by {difference:.1e} from what it is alone"
                 )
-
-
-def step_alone(model: LightningModule, batch: Any, number: int = 0) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss and what was logged of one training step, backward included."""
-    with CapturedLog(model, batch, is_training=True) as log:
-        loss = loss_of(call_step(model, "training_step", batch, number))
-    torch.autograd.backward(loss)
-    return loss.detach(), log.values
 
 
 def _cast(x: Tensor, dtype: torch.dtype) -> Tensor:
@@ -204,10 +240,10 @@ def _pairs(alone: Mapping[str, Tensor], together: Mapping[str, Tensor]) -> list[
 
 def _evaluated_alone(model: LightningModule, split: str, batch: Any) -> dict[str, Tensor]:
     """What an epoch of one batch logs, hooks included."""
-    stage = EVALUATIONS[split].removesuffix("_step")
+    stage = EVALUATION_STEPS[split].removesuffix("_step")
     with CapturedLog(model, batch, is_training=False) as log:
         getattr(model, f"on_{stage}_epoch_start")()
-        output = call_step(model, EVALUATIONS[split], batch, 0)
+        output = call_step(model, EVALUATION_STEPS[split], batch, 0)
         getattr(model, f"on_{stage}_batch_end")(output, batch, 0)
         getattr(model, f"on_{stage}_epoch_end")()
     return log.values
@@ -227,10 +263,3 @@ def _difference(own: Tensor, together: Tensor, tolerance: float) -> float:
     largest = max(float(own.abs().max()), LEAST)
     difference = float((own - together).abs().max())
     return difference if difference > tolerance * largest else 0.0
-
-
-def peeked(batches: Any, number: int) -> tuple[list[Any], Any]:
-    """The first batches of an iterator, and an iterator that still has them."""
-    iterator = iter(batches)
-    first = list(itertools.islice(iterator, number))
-    return first, itertools.chain(first, iterator)

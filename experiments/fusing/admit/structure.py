@@ -23,11 +23,11 @@ from experiments.config.instantiate import resolve
 from experiments.config.parse_cache import Section
 from experiments.fusing.fit.pretraining import has_pretraining
 from experiments.fusing.fit.stopping import mechanisms_of, patience_of
-from experiments.fusing.fit.trainer_stub import TrainerStandIn
 from experiments.fusing.fit.updates import settings_of
 from experiments.fusing.layers.known_layers import is_activation
 from experiments.fusing.reasons import NotFusable
-from experiments.training.steps import has_epoch_metrics
+from experiments.training.epoch_metrics import has_epoch_metrics
+from experiments.training.trainer_stub import NeedsTrainer, TrainerStub
 from experiments.trials.identity import TRAINER_PLACEMENT, num_devices
 
 _OWN_LOOPS = ("backward", "optimizer_step", "optimizer_zero_grad", "lr_scheduler_step", "configure_gradient_clipping")
@@ -43,7 +43,7 @@ _TRAINER_SHARED = {
 _HOOKS_OF_EPOCH_METRICS = {
     f"on_{stage}_{moment}" for stage in ("validation", "test") for moment in ("epoch_start", "batch_end", "epoch_end")
 }
-"""What a module with `epoch_metrics` may override; see steps.py."""
+"""What a module with `epoch_metrics` may override; see epoch_metrics.py."""
 _PRECISIONS = (None, "32-true", "32", 32, "64-true", "64", 64)
 _SLOW_UNDER_VMAP = (nn.RNNBase, nn.EmbeddingBag)
 SOME_BATCHES = 1000
@@ -65,11 +65,11 @@ def why_alone(config: Mapping[str, Any], model: LightningModule, data: Lightning
         _check_trainer(config.get("trainer") or {})
         _check_module(model)
         _check_data(data)
-        model.trainer = TrainerStandIn(config["trainer"]["max_epochs"], SOME_BATCHES)  # type: ignore[assignment]
+        model.trainer = TrainerStub(config["trainer"]["max_epochs"], SOME_BATCHES)  # type: ignore[assignment]
         model.configure_model()
         settings = settings_of(model)
         _check_parameters(model, settings.optimizer, is_clipped=bool(config["trainer"].get("gradient_clip_val")))
-    except NotFusable as finding:
+    except (NotFusable, NeedsTrainer) as finding:
         return str(finding)
     except Exception as error:  # noqa: BLE001 -- a user's configure_optimizers may raise anything
         return f"without a Trainer it raises {type(error).__name__}: {error}"

@@ -5,8 +5,10 @@ and one look-up a batch serves all rows, on the group's device. Any other loader
 """
 
 import copy
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -15,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset, default
 
 from experiments.fusing.reasons import NotFusable
 from experiments.training.seeding import GeneratorStates
+from experiments.training.step_harness import first_size
 
 from .nested_tensors import mapped, stacked
 
@@ -48,7 +51,7 @@ class RowBatches:
     def __len__(self) -> int:
         return self._length
 
-    def epoch(self, epoch: int, turns: "Turns | NoTurns") -> Iterator[Any]:
+    def epoch(self, epoch: int, generators: "SeedGenerators | NoSeedGenerators") -> Iterator[Any]:
         """The batches of one epoch, each tensor (R, B, ...)."""
         iterators = []
         for place, loader in enumerate(self._loaders):
@@ -56,9 +59,9 @@ class RowBatches:
                 set_epoch = getattr(getattr(loader, name, None), "set_epoch", None)
                 if callable(set_epoch):
                     set_epoch(epoch)
-            iterators.append(turns.take(place, partial(iter, loader)))
+            iterators.append(generators.run(place, partial(iter, loader)))
         for _ in range(self._length):
-            of_seeds = [turns.take(place, partial(next, iterator)) for place, iterator in enumerate(iterators)]
+            of_seeds = [generators.run(place, partial(next, iterator)) for place, iterator in enumerate(iterators)]
             of_rows = [of_seeds[seed] for seed in self._seed_of_row]
             yield mapped(self._place, stacked(of_rows)) if self._tables is None else self._looked_up(of_rows)
 
@@ -71,34 +74,52 @@ class RowBatches:
         return found if self._collates else tuple(found)
 
 
-class Turns:
-    """Gives each seed's data the global generators in the state where its own draws left them, as when trained alone.
+class SeedGenerators:
+    """States of the global generators for each seed's data, as its own draws left them.
 
-    Arguments:
-        start: restarts the global generators for a seed's place; called once for each place.
-        num_places: the number of seeds.
+    Args:
+        start: restarts the global generators for the seed of an index; called once for each.
+        num_seeds: S.
     """
 
-    def __init__(self, start: Callable[[int], None], num_places: int) -> None:
+    def __init__(self, start: Callable[[int], None], num_seeds: int) -> None:
         self._states: list[GeneratorStates] = []
-        for place in range(num_places):
-            start(place)
+        for index in range(num_seeds):
+            start(index)
             self._states.append(GeneratorStates.now())
 
-    def take(self, place: int, work: Callable[[], Any]) -> Any:
-        """Do some work with this place's generators."""
-        self._states[place].restore()
+    def run(self, index: int, work: Callable[[], Any]) -> Any:
+        """Call a function that may draw from the generators of the seed of this index."""
+        self._states[index].restore()
         result = work()
-        self._states[place] = GeneratorStates.now()
+        self._states[index] = GeneratorStates.now()
         return result
 
 
-class NoTurns:
-    """For loaders that never draw from the global generators."""
+class NoSeedGenerators:
+    """Stand-in for data that never draw from the global generators."""
 
-    def take(self, place: int, work: Callable[[], Any]) -> Any:
-        """Do some work."""
+    def run(self, index: int, work: Callable[[], Any]) -> Any:
+        """Call a function."""
         return work()
+
+
+def read_first(batches: Iterator[Any], min_batches: int, min_examples: int = 0) -> tuple[list[Any], Iterator[Any]]:
+    """Read the first batches of an epoch. Return them, and an iterator over all batches of the epoch.
+
+    Args:
+        batches: tensors (R, B, ...).
+        min_batches: to be read.
+        min_examples: in a row of the batches that are read.
+    """
+    first: list[Any] = []
+    num_examples = 0
+    for batch in batches:
+        first.append(batch)
+        num_examples += first_size(mapped(itemgetter(0), batch))
+        if len(first) >= min_batches and num_examples >= min_examples:
+            break
+    return first, itertools.chain(first, batches)
 
 
 def length_of(loader: Any) -> int:

@@ -5,8 +5,7 @@ the stacked parameters and buffers; what layers put out is caught where all tria
 of autograd has the gradients of all.
 """
 
-import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -31,12 +30,12 @@ from experiments.mechanisms.measure import gradients_of
 from experiments.mechanisms.probe import GAP_BATCH, num_of_gap, num_wanted, rebatched, size_of
 from experiments.mechanisms.probe_metrics import Metrics, Seen, metrics_of
 from experiments.study.mechanisms import Options
-from experiments.training.steps import measured
+from experiments.training.epoch_metrics import compute_epoch_metrics
+from experiments.training.step_harness import default_dtype
 
 from .means import Means
 from .nested_tensors import mapped, stacked
 from .step import StackedModels
-from .step_capture import default_dtype
 
 RowsAtOnce = Callable[[int], int]
 """From the number of examples in a batch to that of rows that the memory holds at once."""
@@ -134,12 +133,9 @@ class Probing:
             return x
 
         has_gradients = "gradients" in self._measure
-        together.listener = listen
-        try:
-            with torch.set_grad_enabled(has_gradients), hooked(modules, partial(_overheard, together)):
-                loss, _ = together.train_step(batch, 0)
-        finally:
-            together.listener = None
+        hooks = hooked(modules, partial(_overheard, together))
+        with torch.set_grad_enabled(has_gradients), together.listening(listen), hooks:
+            loss, _ = together.train_step(batch, 0)
         weights = self._weights()
         of_weights: dict[str, Tensor] = {}
         of_outputs: dict[str, list[Tensor]] = {}
@@ -175,29 +171,13 @@ class Probing:
         for place, model in enumerate(self._models):
             whole = {name: torch.cat([of_batch[name][place] for of_batch in outputs]) for name in outputs[0]}
             with default_dtype(dtype):
-                means.add_epoch(place, measured(model, "val", whole))
+                means.add_epoch(place, compute_epoch_metrics(model, "val", whole))
         return [seen.recorded for seen in means.of_trials()]
 
 
 def num_examples_of(options: Options) -> int:
     """How many examples of training are kept."""
     return num_wanted(options.examples, with_gap="gap" in options.measure)
-
-
-def with_examples(batches: Iterator[Any], least: int, num_examples: int) -> tuple[list[Any], Iterator[Any]]:
-    """The first batches of an epoch, at least so many and with so many examples, and all of them as an iterator.
-
-    batches: tensors (R, B, ...).
-    """
-    iterator = iter(batches)
-    first: list[Any] = []
-    num = 0
-    for batch in iterator:
-        first.append(batch)
-        num += size_of(mapped(_first, batch))
-        if len(first) >= least and num >= num_examples:
-            break
-    return first, itertools.chain(first, iterator)
 
 
 def _rebatched(batches: Sequence[Any], size: int, most: int) -> list[Any]:

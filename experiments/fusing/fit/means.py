@@ -43,21 +43,21 @@ class Means:
         """Take in one step."""
         self._step += 1
         for name, entry in logged.items():
-            if entry.asked.on_step:
-                step_name = f"{name}_step" if entry.asked.on_epoch else name
+            if entry.options.on_step:
+                step_name = f"{name}_step" if entry.options.on_epoch else name
                 self._last[step_name] = entry.value
                 if self._every and self._step % self._every == 0:
                     self._recorded[step_name] = entry.value
-            if not entry.asked.on_epoch:
+            if not entry.options.on_epoch:
                 continue
-            if entry.asked.on_step:
+            if entry.options.on_step:
                 self._both.add(name)
-            weighted = entry.value * entry.asked.batch_size
+            weighted = entry.value * entry.options.batch_size
             if name in self._sums:
                 total, weight = self._sums[name]
-                self._sums[name] = (total + weighted, weight + entry.asked.batch_size)
+                self._sums[name] = (total + weighted, weight + entry.options.batch_size)
             else:
-                self._sums[name] = (weighted, entry.asked.batch_size)
+                self._sums[name] = (weighted, entry.options.batch_size)
 
     def add_epoch(self, place: int, metrics: Mapping[str, Tensor]) -> None:
         """Take in what is measured over the epoch of one trial."""

@@ -39,7 +39,7 @@ def has_pretraining(model: LightningModule) -> bool:
     return callable(getattr(model, "pretrain", None)) and own["pretrain"] <= own["on_fit_start"]
 
 
-class BatchesBefore:
+class PretrainingBatches:
     """The batches of one epoch on a device, read when they are first asked for, in the data's own streams of a seed.
 
     Arguments:

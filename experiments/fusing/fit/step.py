@@ -24,10 +24,15 @@ from experiments.fusing.layers.dropout import TrialNoise
 from experiments.fusing.layers.known_layers import Listener, install
 from experiments.fusing.reasons import NotFusable
 from experiments.training.correct_examples import correct_of
-from experiments.training.steps import call_step, has_epoch_metrics, of_examples
+from experiments.training.epoch_metrics import example_outputs, has_epoch_metrics
+from experiments.training.module_clone import clone_module
+from experiments.training.step_harness import call_step, default_dtype, eval_mode
 
 from .nested_tensors import mapped
-from .step_capture import Asked, CapturedLog, copied, default_dtype, loss_of
+from .step_capture import CapturedLog, LogOptions, require_loss
+
+EVALUATION_STEPS = {"val": "validation_step", "test": "test_step"}
+"""The step of each split that is not trained on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +40,7 @@ class Logged:
     """One value that a step logged, of all trials: (T,)."""
 
     value: Tensor
-    asked: Asked
+    options: LogOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +81,8 @@ class StackedModels:
         self.buffers = {
             name: values for name, (values, _) in _stacked([dict(model.named_buffers()) for model in models]).items()
         }
-        self.template = copied(max(models, key=lambda model: len([*model.modules()])))
+        largest = max(models, key=lambda model: len([*model.modules()]))
+        self.template = clone_module(largest, largest.trainer)
         self._has_epoch_metrics = has_epoch_metrics(self.template)
         self.noise = TrialNoise()
         self.place: Tensor | None = None
@@ -109,14 +115,8 @@ class StackedModels:
 
     def eval_step(self, name: str, batch: Any, batch_idx: int, rows_at_once: int) -> Evaluated:
         """A validation_step or test_step. batch as in `train_step`; few rows at once take less memory."""
-        modes = {module: module.training for module in self.template.modules()}
-        self.template.eval()
-        try:
-            with torch.no_grad():
-                parts = [self._run(name, of_rows, batch_idx) for of_rows in self.parts(batch, rows_at_once)]
-        finally:
-            for module, is_training in modes.items():  # some may be in eval mode in training too
-                module.training = is_training
+        with eval_mode(self.template), torch.no_grad():
+            parts = [self._run(name, of_rows, batch_idx) for of_rows in self.parts(batch, rows_at_once)]
         (returned, logged), *_ = parts
         of_kind = {
             kind: {key: torch.cat([part[kind][key] for part, _ in parts]) for key in returned[kind]}
@@ -148,6 +148,15 @@ class StackedModels:
         return torch.float64 if is_double else torch.float32
 
     @contextlib.contextmanager
+    def listening(self, listener: Listener) -> Iterator[None]:
+        """Pass what layers put out to a function within the block."""
+        self.listener = listener
+        try:
+            yield
+        finally:
+            self.listener = None
+
+    @contextlib.contextmanager
     def on_copies(self, dtype: torch.dtype | None = None) -> Iterator[None]:
         """Steps work on copies meanwhile, of this precision if one is given; afterwards all is as it was."""
         kept = self.parameters, self.buffers
@@ -174,18 +183,18 @@ class StackedModels:
 
     def _run(self, name: str, batch: Any, batch_idx: int) -> tuple[Any, dict[str, Logged]]:
         """The loss (T,) of a training step or what is kept of another's outputs (T, B, ...), and what was logged."""
-        asked: dict[str, Asked] = {}
+        options: dict[str, LogOptions] = {}
         is_training = name == "training_step"
 
         def one(state: Mapping[str, Tensor], place: Tensor, batch: Any) -> Any:
             self.place = place
             with CapturedLog(self.template, batch, is_training=is_training) as log:
                 output, assigned = functional_call(self._step, state, (name, batch, batch_idx))  # type: ignore[arg-type]
-            asked.update(log.asked)
+            options.update(log.options)
             if is_training:
-                return loss_of(output), log.values, assigned
+                return require_loss(output), log.values, assigned
             kept = {
-                "outputs": of_examples(output, batch) if self._has_epoch_metrics else {},
+                "outputs": example_outputs(output, batch) if self._has_epoch_metrics else {},
                 "correct": correct_of(output, batch) if name == "test_step" else {},
             }
             return kept, log.values, assigned
@@ -200,7 +209,7 @@ class StackedModels:
             self.place = None
         for key, value in assigned.items():
             self.of(key).copy_(value.detach().flatten(0, 1))
-        logged = {key: Logged(value=value.flatten(), asked=asked[key]) for key, value in values.items()}
+        logged = {key: Logged(value=value.flatten(), options=options[key]) for key, value in values.items()}
         return mapped(lambda value: value.flatten(0, 1), returned), logged
 
 

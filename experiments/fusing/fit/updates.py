@@ -6,7 +6,7 @@ the matching slices of the stacked gradients. Torch's optimizers work element by
 updated as each would be alone. Trials whose optimizers are set alike share one slice and one step.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -179,24 +179,3 @@ def _names_of_groups(model: LightningModule, settings: Settings) -> list[list[st
 
 def _numbers(group: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in group.items() if key != "params"}
-
-
-def clip(parameters: Iterable[nn.Parameter], value: float, algorithm: str) -> None:
-    """Clip the gradients of each trial by itself, as Lightning does for one. parameters: (T, *shape) each.
-
-    norm: the trial's total norm is scaled to at most `value` (Pascanu et al. 2013; torch.nn.utils.clip_grad_norm_).
-    value: each element is brought into [-value, value].
-
-    Gradients are replaced and not changed in place: two may lie in the same memory, as those of two biases that are
-    only ever added do, and would be scaled twice.
-    """
-    reached = [parameter for parameter in parameters if parameter.grad is not None]
-    gradients = [parameter.grad for parameter in reached if parameter.grad is not None]
-    if algorithm == "value":
-        clipped = [gradient.clamp(-value, value) for gradient in gradients]
-    else:
-        norms = torch.stack([gradient.flatten(1).norm(dim=1) for gradient in gradients]).norm(dim=0)
-        scales = (value / (norms + 1e-6)).clamp(max=1.0)
-        clipped = [gradient * scales.view(-1, *[1] * (gradient.dim() - 1)) for gradient in gradients]
-    for parameter, gradient in zip(reached, clipped, strict=True):
-        parameter.grad = gradient

@@ -6,7 +6,7 @@ import pytest
 import torch
 from fused_and_alone import LR, assert_equal, trials_of, unfused
 
-from experiments.fusing import group_trials, train_group, train_together
+from experiments.fusing import group_trials, train_fused, train_in_one_loop
 from experiments.fusing.fit.epoch_outputs import Outputs
 from experiments.trials.trial import NotFused
 
@@ -20,7 +20,7 @@ def text(name, **init_args):
 def test_f1_and_auroc_of_a_classifier_are_the_same_alone_and_together(tmp_path):
     trials = trials_of(text("Bag"), [0.003, 0.05], key=LR, data=SENTENCES, max_epochs=4)
     assert_equal(trials, tmp_path)
-    for result in train_group(trials, lambda event: None).values():
+    for result in train_in_one_loop(trials, lambda event: None).values():
         assert result.metrics.keys() == {
             f"{split}/{name}" for split in ("train", "val", "test") for name in ("loss", "acc", "f1", "auroc")
         } - {"train/f1", "train/auroc"}
@@ -37,7 +37,7 @@ def test_each_trial_stops_early_by_a_metric_of_its_epochs(tmp_path):
     }
     trials = trials_of(text("Bag"), [0.003, 0.1], key=LR, data=SENTENCES, max_epochs=12, callbacks=[stopping])
     assert_equal(trials, tmp_path)
-    fused = train_group(trials, lambda event: None)
+    fused = train_in_one_loop(trials, lambda event: None)
     assert len({len(result.epochs) for result in fused.values()}) > 1
 
 
@@ -45,7 +45,7 @@ def test_a_metric_that_is_not_defined_is_no_value_and_no_divergence(tmp_path):
     data = SENTENCES | {"init_args": {"is_one_sided": True}}
     trials = trials_of(text("Bag"), [0.003, 0.1], key=LR, data=data)
     assert_equal(trials, tmp_path)
-    for result in train_group(trials, lambda event: None).values():
+    for result in train_in_one_loop(trials, lambda event: None).values():
         assert result.status == "finished"
         assert math.isnan(result.metrics["test/auroc"])
         assert math.isfinite(result.metrics["test/f1"])
@@ -58,7 +58,7 @@ def test_a_users_own_metrics_of_an_epoch(tmp_path):
 def test_each_trial_measures_by_its_own_hyperparameters(tmp_path):
     trials = trials_of(text("Measured"), [0.0, 0.2, -9.0], key="model.init_args.threshold", data=SENTENCES)
     assert_equal(trials, tmp_path)
-    recalls = {result.metrics["val_recall"] for result in train_group(trials, lambda event: None).values()}
+    recalls = {result.metrics["val_recall"] for result in train_in_one_loop(trials, lambda event: None).values()}
     assert 1.0 in recalls
     assert len(recalls) > 1
 
@@ -68,7 +68,7 @@ def test_outputs_without_metrics_of_an_epoch_are_left_alone(tmp_path):
 
 
 def test_more_examples_at_once_than_memory_holds_are_evaluated_in_parts(monkeypatch, tmp_path):
-    monkeypatch.setattr("experiments.fusing.admit.memory.Need.rows_at_once", lambda *_: 1)
+    monkeypatch.setattr("experiments.fusing.fit.memory.MemoryEstimate.rows_at_once", lambda *_: 1)
     assert_equal(trials_of(text("Bag"), [0.003, 0.05], key=LR, data=SENTENCES, seeds=3), tmp_path)
 
 
@@ -96,7 +96,7 @@ def test_other_hooks_keep_a_trial_alone(name, reason):
     ],
 )
 def test_hooks_that_do_more_than_they_promise_are_found(name, reason):
-    found = train_together(trials_of(text(name), [0.03, 0.1], key=LR, data=SENTENCES), lambda event: None)
+    found = train_fused(trials_of(text(name), [0.03, 0.1], key=LR, data=SENTENCES), lambda event: None)
     assert isinstance(found, NotFused)
     assert found.reason.startswith(reason), found.reason
 

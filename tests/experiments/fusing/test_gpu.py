@@ -5,8 +5,8 @@ import torch
 from small_study import small_study
 
 from experiments import parse_study
-from experiments.fusing import train_group
-from experiments.fusing.trainer import Together
+from experiments.fusing import train_in_one_loop
+from experiments.fusing.trainer import FusedTrainer, prove_group
 from experiments.planning.plan import plan_trials
 
 pytestmark = [
@@ -39,18 +39,18 @@ WORDS = {
 
 @pytest.mark.parametrize("what", [{}, WORDS], ids=["digits", "words"])
 def test_a_gpu_gives_what_a_cpu_gives(what):
-    on_cpu = train_group(trials_on("cpu", **what, precision="64-true"), lambda event: None)
-    on_gpu = train_group(trials_on("gpu", **what, precision="64-true"), lambda event: None)
+    on_cpu = train_in_one_loop(trials_on("cpu", **what, precision="64-true"), lambda event: None)
+    on_gpu = train_in_one_loop(trials_on("gpu", **what, precision="64-true"), lambda event: None)
     for trial_id, result in on_gpu.items():  # where a trial is trained is no part of its identity
         assert result.device.startswith("cuda")
         assert result.metrics == pytest.approx(on_cpu[trial_id].metrics, rel=1e-9, abs=1e-9)
 
 
 def test_a_step_never_waits_for_the_device():
-    together = Together(trials_on("gpu"))
-    batches = list(together.first_epoch)
+    group = prove_group(trials_on("gpu"))
+    trainer, batches = FusedTrainer(group), list(group.first_epoch)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        together._train_epoch(0, batches)
+        trainer.train_epoch(0, batches)
     finally:
         torch.cuda.set_sync_debug_mode("default")

@@ -4,7 +4,7 @@ import pytest
 from fused_and_alone import assert_equal, trials_of
 from slow import slow, slow_but
 
-from experiments.fusing import group_trials, train_group
+from experiments.fusing import group_trials, train_in_one_loop
 
 LR = "model.init_args.optimizer.init_args.lr"
 LOSSES = ["cross_entropy", "nll", "mse", "l1", "bce"]
@@ -54,7 +54,7 @@ def test_regression(loss, tmp_path):
     model = {"class_path": "lit_models.MLPRegressor", "init_args": {"hidden": [8], "dropout": 0.2, "loss": loss}}
     trials = trials_of(model, [0.003, 0.01], key=LR, data=DIABETES)
     assert_equal(trials, tmp_path)
-    for result in train_group(trials, lambda event: None).values():
+    for result in train_in_one_loop(trials, lambda event: None).values():
         of_split = {"loss", "mae", "rmse", "r2"}
         assert result.metrics.keys() == {
             "train/loss",

@@ -5,7 +5,7 @@ import torch
 from fused_and_alone import assert_equal, trials_of, unfused
 from slow import slow
 
-from experiments.fusing import group_trials, train_group
+from experiments.fusing import group_trials, train_in_one_loop
 from lit_models import MLP
 
 DIGITS = {
@@ -30,13 +30,13 @@ def test_pretrained_trials_fuse_and_are_what_each_is_alone(data, tmp_path):
 def test_how_it_is_pretrained_may_differ_in_a_group(tmp_path):
     trials = trials_of(mlp(), [1, 3], key="model.init_args.pretraining_epochs", max_epochs=1)
     assert_equal(trials, tmp_path)
-    found = train_group(trials, lambda event: None)
+    found = train_in_one_loop(trials, lambda event: None)
     assert len({result.metrics["pretraining/reconstruction1"] for result in found.values()}) == len(trials)
 
 
 def test_in_single_precision_too_the_start_is_bit_for_bit_that_of_the_trial_alone(tmp_path):
     trials = trials_of(mlp(), [1, 3], key="model.init_args.pretraining_epochs", max_epochs=1, precision=None)
-    together = train_group(trials, lambda event: None)
+    together = train_in_one_loop(trials, lambda event: None)
     for trial in trials:
         alone = unfused(trial, tmp_path)
         assert alone.error is None
@@ -78,7 +78,7 @@ def test_pretraining_of_ones_own_fuses(tmp_path):
 
 def test_pretraining_that_comes_to_nothing_is_the_divergence_that_it_is_alone(tmp_path):
     trials = trials_of(mlp(), [1e30, 0.1], key="model.init_args.pretraining_lr", max_epochs=1, precision=None, seeds=1)
-    together = train_group(trials, lambda event: None)
+    together = train_in_one_loop(trials, lambda event: None)
     statuses = [together[trial.trial_id].status for trial in trials]
     assert statuses == [unfused(trial, tmp_path).status for trial in trials] == ["diverged", "finished"]
 

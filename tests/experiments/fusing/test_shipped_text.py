@@ -4,7 +4,7 @@ import pytest
 from fused_and_alone import assert_equal, trials_of, unfused
 from slow import slow_but
 
-from experiments.fusing import group_trials, train_group, train_together
+from experiments.fusing import group_trials, train_fused, train_in_one_loop
 from experiments.fusing.groups import CONVOLUTIONS
 from experiments.fusing.reasons import OtherShapes
 from experiments.trials.trial import NotFused
@@ -71,8 +71,8 @@ def test_without_a_vocabulary_size_the_levels_of_a_seed_share_a_loop(tmp_path):
     of_all = trials("perceptron", data={"vocabulary_size": None}, seeds=3)
     (group,) = group_trials(of_all, num_slots=1)
     with pytest.raises(OtherShapes, match="the seeds' networks have parameters of different shapes"):
-        train_group(group.trials, lambda event: None)
-    together = dict(train_together(group.trials, lambda event: None))
+        train_in_one_loop(group.trials, lambda event: None)
+    together = dict(train_fused(group.trials, lambda event: None))
     for trial in of_all:
         alone, fused = unfused(trial, tmp_path), together[trial.trial_id]
         assert (fused.backend, alone.backend) == ("fused", "lightning")
@@ -81,7 +81,7 @@ def test_without_a_vocabulary_size_the_levels_of_a_seed_share_a_loop(tmp_path):
 
 def test_seeds_of_one_level_with_vocabularies_of_their_own_train_alone_and_say_why():
     of_level = [trial for trial in trials("perceptron", data={"vocabulary_size": None}) if trial.levels["f"] == "0.01"]
-    found = train_together(of_level, lambda event: None)
+    found = train_fused(of_level, lambda event: None)
     assert found == NotFused(
         reason="the seeds' networks have parameters of different shapes; if that is each seed's own vocabulary, a "
         "vocabulary_size in the data gives all seeds one shape"
@@ -93,9 +93,9 @@ def test_folds_that_differ_by_an_example_part_a_group(tmp_path):
     of_all = trials("mean embedding", seeds=3, data={"num_reviews": 122, "folds": 3, "batch_size": 20})
     (group,) = group_trials(of_all, num_slots=1)
     with pytest.raises(OtherShapes, match="the seeds' batches differ in size") as raised:
-        train_group(group.trials, lambda event: None)
+        train_in_one_loop(group.trials, lambda event: None)
     assert len(set(raised.value.of_trials.values())) == 2
-    together = dict(train_together(group.trials, lambda event: None))
+    together = dict(train_fused(group.trials, lambda event: None))
     for trial in of_all:
         assert together[trial.trial_id].backend == "fused"
         assert together[trial.trial_id].metrics == pytest.approx(unfused(trial, tmp_path).metrics, rel=1e-9)

@@ -6,7 +6,7 @@ from fused_and_alone import LR, assert_equal, trials_of, unfused
 from slow import slow, slow_but
 from torch.nn import functional
 
-from experiments.fusing import group_trials, train_together
+from experiments.fusing import group_trials, train_fused
 from experiments.fusing.layers.embedding_lookup import look_up
 from experiments.trials.trial import NotFused
 
@@ -37,7 +37,7 @@ def test_what_people_write_for_words_fuses(name, seeds, tmp_path):
     ],
 )
 def test_look_ups_that_would_differ_are_trained_alone(name, reason):
-    found = train_together(trials_of(text(name), [0.03, 0.1], key=LR, data=SENTENCES), lambda event: None)
+    found = train_fused(trials_of(text(name), [0.03, 0.1], key=LR, data=SENTENCES), lambda event: None)
     assert isinstance(found, NotFused)
     assert found.reason.startswith(reason), found.reason
 
@@ -45,7 +45,7 @@ def test_look_ups_that_would_differ_are_trained_alone(name, reason):
 def test_a_word_that_is_in_no_table_is_an_error_and_no_word_of_the_next_trial(tmp_path):
     data = SENTENCES | {"init_args": {"late_word": 30}}  # in the last batch, which the proof does not see
     trials = trials_of(text("Reader"), [0.03, 0.1], key=LR, data=data)
-    found = train_together(trials, lambda event: None)
+    found = train_fused(trials, lambda event: None)
     assert found == NotFused(reason="together they raise IndexError: index out of range in self")
     assert "IndexError: index out of range in self" in unfused(trials[0], tmp_path).error
 

@@ -9,8 +9,8 @@ from fused_and_alone import LR, assert_equal, trials_of, unfused
 from slow import slow, slow_but
 
 from experiments.config.instantiate import make_data, make_model
-from experiments.fusing import group_trials, train_group, train_together
-from experiments.fusing.fit.updates import clip
+from experiments.fusing import group_trials, train_fused, train_in_one_loop
+from experiments.fusing.fit.clipping import Clipping
 from experiments.trials.trial import NotFused
 
 OPTIMIZERS = {
@@ -78,7 +78,7 @@ ACTIVATIONS = ["relu", "sigmoid", "tanh", "leaky_relu", "prelu", "gelu", "identi
 def test_activations_share_a_group_and_prelu_its_slope_with_nobody(name, tmp_path):
     trials = trials_of(MODELS[name], ACTIVATIONS, key="model.init_args.activation", seeds=1)
     assert_equal(trials, tmp_path)
-    counts = {result.num_parameters for result in train_group(trials, lambda event: None).values()}
+    counts = {result.num_parameters for result in train_in_one_loop(trials, lambda event: None).values()}
     assert len(counts) == 2
 
 
@@ -116,7 +116,7 @@ def clipped(gradients, value, algorithm):
     parameters = [torch.nn.Parameter(torch.zeros_like(gradient)) for gradient in gradients]
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = gradient
-    clip(parameters, value, algorithm)
+    Clipping(value=value, algorithm=algorithm).clip_fused(parameters)
     return [parameter.grad for parameter in parameters]
 
 
@@ -129,7 +129,7 @@ def test_each_trial_stops_early_by_itself(tmp_path):
     key = "model.init_args.optimizer.init_args.lr"
     trials = trials_of(mlp(), [0.3, 0.001], key=key, max_epochs=12, callbacks=[stopping])
     assert_equal(trials, tmp_path)
-    fused = train_group(trials, lambda event: None)
+    fused = train_in_one_loop(trials, lambda event: None)
     assert len({len(result.epochs) for result in fused.values()}) > 1
 
 
@@ -178,14 +178,14 @@ NOT_FUSED = [
 
 @pytest.mark.parametrize(("name", "reason"), NOT_FUSED)
 def test_what_would_differ_is_found_and_trained_alone(name, reason):
-    found = train_together(trials_of(odd(name), [0.05, 0.1], key=LR, data=LOADED), lambda event: None)
+    found = train_fused(trials_of(odd(name), [0.05, 0.1], key=LR, data=LOADED), lambda event: None)
     assert isinstance(found, NotFused)
     assert found.reason.startswith(reason), found.reason
 
 
 def test_dropout_in_another_place_is_found():
     trials = trials_of(odd("DropoutSomewhere"), ["a", "b"], key="model.init_args.kind", data=LOADED)
-    found = train_together(trials, lambda event: None)
+    found = train_fused(trials, lambda event: None)
     assert isinstance(found, NotFused)
     assert found.reason.startswith("f=b, seed=0: the loss of step 0 differs by "), found.reason
 
@@ -199,7 +199,7 @@ def test_a_hyperparameter_is_found_wherever_a_step_reads_it(name):
 def test_a_trial_that_diverges_leaves_the_others_bit_identical(tmp_path):
     def trained(rate):
         trials = trials_of(user(), [0.1, rate], key="model.init_args.lr", data=POINTS, max_epochs=3)
-        return trials, train_group(trials, lambda event: None)
+        return trials, train_in_one_loop(trials, lambda event: None)
 
     trials, together = trained(1e200)
     others, without = trained(0.2)
@@ -216,15 +216,15 @@ def test_a_trial_that_diverges_leaves_the_others_bit_identical(tmp_path):
 
 def test_results_do_not_depend_on_the_group():
     trials = trials_of(mlp(dropout=0.3), ["he", "xavier"], seeds=3)
-    whole = train_group(trials, lambda event: None)
-    parts = {**train_group(trials[:2], lambda event: None), **train_group(trials[2:], lambda event: None)}
+    whole = train_in_one_loop(trials, lambda event: None)
+    parts = {**train_in_one_loop(trials[:2], lambda event: None), **train_in_one_loop(trials[2:], lambda event: None)}
     for trial in trials:
         assert whole[trial.trial_id].metrics == pytest.approx(parts[trial.trial_id].metrics, rel=1e-9, abs=1e-9)
 
 
 def test_in_single_precision_the_first_epochs_agree_within_rounding(tmp_path):
     trials = trials_of(mlp(), ["he", "xavier"], precision="32-true", max_epochs=1)
-    fused = train_group(trials, lambda event: None)
+    fused = train_in_one_loop(trials, lambda event: None)
     for trial in trials:
         assert fused[trial.trial_id].metrics == pytest.approx(unfused(trial, tmp_path).metrics, abs=0.01)
 
@@ -232,7 +232,7 @@ def test_in_single_precision_the_first_epochs_agree_within_rounding(tmp_path):
 def test_epochs_are_told_as_they_end():
     trials = trials_of(mlp(), ["he", "xavier"], seeds=1)
     events = []
-    fused = train_group(trials, events.append)
+    fused = train_in_one_loop(trials, events.append)
     assert [(event.trial_id, event.epoch) for event in events] == [
         (trial.trial_id, epoch) for epoch in (0, 1) for trial in trials
     ]
@@ -281,7 +281,7 @@ FOUND_BY_THE_FIRST_STEP = [
 @pytest.mark.parametrize(("name", "reason"), FOUND_BY_THE_FIRST_STEP)
 def test_what_only_a_step_shows_is_found_before_anything_is_trained(name, reason):
     events = []
-    found = train_together(trials_of(user(name), [0.1, 0.2], key=LR, data=POINTS), events.append)
+    found = train_fused(trials_of(user(name), [0.1, 0.2], key=LR, data=POINTS), events.append)
     assert isinstance(found, NotFused)
     assert found.reason.startswith(reason), found.reason
     assert events == []
@@ -318,10 +318,10 @@ def test_one_seed_for_many_slots_is_split_by_cells():
 
 def test_too_little_memory_halves_the_group_before_it_is_built(monkeypatch):
     trials = trials_of(mlp(), ["he", "xavier"], seeds=2, max_epochs=1)
-    whole = train_together(trials, lambda event: None)
-    monkeypatch.setattr("experiments.fusing.trainer.budget_of", lambda device: 30_000)
-    monkeypatch.setattr("experiments.fusing.groups.train_group", noted := Noted(train_group))
-    alone = dict(train_together(trials, lambda event: None))
+    whole = train_fused(trials, lambda event: None)
+    monkeypatch.setattr("experiments.fusing.admit.proof.budget_of", lambda device: 30_000)
+    monkeypatch.setattr("experiments.fusing.groups.train_in_one_loop", noted := Noted(train_in_one_loop))
+    alone = dict(train_fused(trials, lambda event: None))
     assert noted.sizes == [4, 2, 1, 1, 2, 1, 1]
     for trial_id, result in whole:
         assert result.metrics == pytest.approx(alone[trial_id].metrics, rel=1e-9, abs=1e-9)
@@ -345,10 +345,10 @@ def test_out_of_memory_halves_the_group(monkeypatch):
         sizes.append(len(part))
         if len(part) > 1:
             raise RuntimeError("CUDA out of memory. Tried to allocate")
-        return train_group(part, emit)
+        return train_in_one_loop(part, emit)
 
-    monkeypatch.setattr("experiments.fusing.groups.train_group", limited)
-    found = train_together(trials, lambda event: None)
+    monkeypatch.setattr("experiments.fusing.groups.train_in_one_loop", limited)
+    found = train_fused(trials, lambda event: None)
     assert sizes == [4, 2, 1, 1, 2, 1, 1]
     assert {trial_id for trial_id, _ in found} == {trial.trial_id for trial in trials}
 
@@ -360,7 +360,7 @@ def test_an_error_of_the_users_code_while_together_is_a_reason_and_no_result(mon
         raise ZeroDivisionError("mine")
 
     monkeypatch.setattr("fusable_module.Fusable.validation_step", broken)
-    found = train_together(trials, lambda event: None)
+    found = train_fused(trials, lambda event: None)
     assert found == NotFused(reason="together they raise ZeroDivisionError: mine")
 
 

@@ -3,7 +3,7 @@ import torch
 from fused_and_alone import assert_equal, trials_of, unfused
 from slow import slow, slow_but
 
-from experiments.fusing import group_trials, train_group
+from experiments.fusing import group_trials, train_in_one_loop
 from experiments.study.mechanisms import is_mechanism
 
 LR = "model.init_args.lr"
@@ -19,9 +19,9 @@ def mlp(**init_args):
 
 
 def together(trials):
-    (group,) = group_trials(trials, num_slots=1)
-    assert group.reason_not_fusable is None
-    return train_group(group.trials, lambda event: None)
+    (group,) = group_trials(trials, num_places=1)
+    assert group.why_alone is None
+    return train_in_one_loop(group.trials, lambda event: None)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_as_many_examples_are_compared_with_validation_as_there_are_alone(tmp_pa
 
 @pytest.mark.slow
 def test_a_part_of_the_rows_at_once_is_all_of_them(tmp_path, monkeypatch):
-    monkeypatch.setattr("experiments.fusing.admit.memory.Need.rows_at_once", lambda *arguments: 2)
+    monkeypatch.setattr("experiments.fusing.fit.memory.MemoryEstimate.rows_at_once", lambda *arguments: 2)
     trials = trials_of(mlp(batch_norm=True), ["relu", "tanh"], "model.init_args.activation", 3, callbacks=[spec()])
     assert_equal(trials, tmp_path)
 

@@ -9,7 +9,7 @@ from fused_and_alone import LR, assert_equal, trials_of, unfused
 from slow import slow, slow_but
 from torch.utils.data import DataLoader, TensorDataset
 
-from experiments.fusing import train_group
+from experiments.fusing import train_in_one_loop
 from experiments.training.correct_examples import Collected, Fingerprint, correct_of
 from experiments.trials.trial import Correct
 
@@ -40,7 +40,7 @@ def bits_of(correct):
 def test_every_way_to_say_it_gives_the_logged_accuracy_alone_and_together(how, tmp_path):
     trials = trials_that_say(how)
     assert_equal(trials, tmp_path)
-    for result in train_group(trials, lambda event: None).values():
+    for result in train_in_one_loop(trials, lambda event: None).values():
         assert result.correct.num_examples == 23
         assert bits_of(result.correct).mean() == pytest.approx(result.metrics["acc"])
         assert (result.correct.targets is None) == (how == "correct")
@@ -57,7 +57,7 @@ def test_every_way_says_the_same(tmp_path):
 def test_other_outputs_have_no_bits_and_are_no_error(how, tmp_path):
     trials = trials_that_say(how, seeds=1)
     assert_equal(trials, tmp_path)
-    for result in [*train_group(trials, lambda event: None).values(), unfused(trials[0], tmp_path)]:
+    for result in [*train_in_one_loop(trials, lambda event: None).values(), unfused(trials[0], tmp_path)]:
         assert (result.status, result.correct) == ("finished", None)
 
 
@@ -70,7 +70,7 @@ def test_bits_follow_the_test_loader_however_it_batches(tmp_path):
     found = [
         result.correct
         for size in (1, 7, 8, 23, 50)
-        for result in train_group(trials_that_say("logits", seeds=1, size=size), lambda event: None).values()
+        for result in train_in_one_loop(trials_that_say("logits", seeds=1, size=size), lambda event: None).values()
     ]
     assert found[::2] == [found[0]] * 5
     assert found[1::2] == [found[1]] * 5
@@ -136,7 +136,7 @@ def test_the_bits_are_numpys_and_counted():
 def test_a_classifier_says_it_of_any_number_of_classes(tmp_path, data, precision):
     model = {"class_path": "lit_models.MLP", "init_args": {"hidden": [8]}}
     trials = trials_of(model, ["xavier_normal", "he_normal"], data=data, precision=precision)
-    together = train_group(trials, lambda event: None)
+    together = train_in_one_loop(trials, lambda event: None)
     for trial in trials:
         for result in (together[trial.trial_id], unfused(trial, tmp_path)):
             assert result.correct.num_examples == 270
@@ -162,7 +162,7 @@ def test_trials_that_stop_at_different_epochs_keep_the_bits_of_their_end(tmp_pat
         callbacks=[stopping],
     )
     assert_equal(trials, tmp_path)
-    found = train_group(trials, lambda event: None).values()
+    found = train_in_one_loop(trials, lambda event: None).values()
     assert len({len(result.epochs) for result in found}) > 1
     assert {result.correct.num_examples for result in found} == {270}
     assert len({result.correct.examples for result in found}) == 1
@@ -174,5 +174,5 @@ def test_a_trial_that_diverged_has_no_bits(tmp_path):
     trials = trials_of(says("logits"), [0.1, math.inf], key=LR, data=points())
     alone = [unfused(trial, tmp_path) for trial in trials]
     assert {(result.status, result.correct is None) for result in alone} == {("finished", False), ("diverged", True)}
-    together = train_group(trials_of(says("logits"), [0.1, math.inf], key=LR, data=points()), lambda event: None)
+    together = train_in_one_loop(trials_of(says("logits"), [0.1, math.inf], key=LR, data=points()), lambda event: None)
     assert sorted(result.correct is None for result in together.values()) == [False, False, True, True]

@@ -4,7 +4,7 @@ import pytest
 from fused_and_alone import unfused
 
 from experiments import StudyError, load_study, parse_study
-from experiments.fusing import group_trials, train_group
+from experiments.fusing import group_trials, train_in_one_loop
 from experiments.planning.plan import plan_trials
 
 STUDY = """
@@ -73,7 +73,7 @@ def test_nine_optimizers_are_levels_of_one_factor_and_share_a_loop_for_each_batc
     assert sorted(len(group.trials) for group in groups) == [2, 2, 14]
     assert {group.reason_not_fusable for group in groups} == {None}
     for group in groups:
-        together = train_group(group.trials, lambda event: None)
+        together = train_in_one_loop(group.trials, lambda event: None)
         for trial in group.trials:
             alone = unfused(trial, tmp_path)
             assert alone.error is None
