@@ -90,15 +90,6 @@ class Classifier(Network):
             sizes={"input_shape": input_shape, "num_classes": num_classes, **sizes},
         )
 
-    def check_data(self, data: object) -> None:
-        """As `Network.check_data`; data with `num_outputs` and no `num_classes` have numbers for targets."""
-        if hasattr(data, "num_outputs") and not hasattr(data, "num_classes"):
-            raise ValueError(
-                f"{type(self).__name__} tells classes apart, and the targets of {type(data).__name__} are numbers; "
-                "lit_models.MLPRegressor predicts numbers"
-            )
-        super().check_data(data)
-
     def forward(self, inputs: Tensor) -> Tensor:
         """The logits. inputs: (B, *input_shape) -> (B, C).
 
@@ -108,17 +99,6 @@ class Classifier(Network):
         """
         logits = super().forward(inputs)
         return logits if self.head == "softmax" else nn.functional.pad(logits, (1, 0))
-
-    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor | Outputs:  # Lightning's signature
-        """As `training_step`; logs val/loss and val/acc. Of two classes, what `epoch_metrics` needs is returned too."""
-        return self._evaluate(batch, "val")
-
-    def test_step(self, batch: Batch, batch_idx: int) -> Tensor | Outputs:  # Lightning's signature
-        """As `validation_step`, with test/loss and test/acc. Returned is also which examples are right, in some form.
-
-        Of two classes that is logits (B, 2) and target (B,), otherwise correct (B,), bool, and target (B,).
-        """
-        return self._evaluate(batch, "test")
 
     def epoch_metrics(self, split: Literal["val", "test"], outputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """What is measured over an epoch as a whole: of two classes, F1 and the area under the ROC curve.
@@ -132,7 +112,7 @@ class Classifier(Network):
         logits, target = outputs["logits"], outputs["target"]
         return {f"{split}/f1": f1(logits, target), f"{split}/auroc": auroc(logits, target)}
 
-    def measure(self, batch: Batch, split: Split) -> tuple[Tensor, Tensor]:
+    def shared_step(self, batch: Batch, split: Split) -> tuple[Tensor, Tensor]:
         """The loss, a scalar, and the logits (B, C). batch: inputs (B, *input_shape) and target (B,), int64."""
         inputs, target = batch
         logits = self(inputs)
@@ -153,8 +133,12 @@ class Classifier(Network):
             )
         return 1
 
-    def _evaluate(self, batch: Batch, split: Literal["val", "test"]) -> Tensor | Outputs:
-        loss, logits = self.measure(batch, split)
+    def shared_eval_step(self, batch: Batch, split: Literal["val", "test"]) -> Tensor | Outputs:
+        """Log loss and accuracy of a batch. Return loss and, by example, logits (B, 2) and target (B,) of two classes.
+
+        Of more classes, test returns correct (B,), bool, and target (B,), and validation the loss only.
+        """
+        loss, logits = self.shared_step(batch, split)
         target = batch[1]
         if logits.shape[1] == 2:  # noqa: PLR2004
             return {"loss": loss, "logits": logits, "target": target}

@@ -88,9 +88,9 @@ class Network(LightningModule):
         """Return the layers: (B, *input_shape) -> (B, num_outputs). Further sizes are in `self.hparams` by then."""
         raise NotImplementedError(f"{type(self).__name__}: write make_layers(self, input_shape, num_outputs)")
 
-    def measure(self, batch: Batch, split: Split) -> tuple[Tensor, Tensor]:
-        """The loss, a scalar, and the network's outputs (B, ...), after what is measured of them is logged."""
-        raise NotImplementedError(f"{type(self).__name__}: write measure(self, batch, split)")
+    def shared_step(self, batch: Batch, split: Split) -> tuple[Tensor, Tensor]:
+        """Log the metrics of a batch, and return its loss, a scalar, and the network's outputs (B, ...)."""
+        raise NotImplementedError(f"{type(self).__name__}: write shared_step(self, batch, split)")
 
     def epoch_metrics(self, split: Literal["val", "test"], outputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """What is measured over an epoch as a whole.
@@ -120,8 +120,8 @@ class Network(LightningModule):
             data: a data module; `vocabulary_size`, where it has one, is None for numbers.
 
         Raises:
-            ValueError: numbers for token ids, token ids for numbers, more ids than the network has, or batch norm over
-                batches of one example.
+            ValueError: numbers for token ids or classes, token ids or classes for numbers, more ids than the network
+                has, or batch norm over batches of one example.
         """
         owner, source = type(self).__name__, type(data).__name__
         if getattr(data, "batch_size", None) == 1 and any(isinstance(each, nn.BatchNorm1d) for each in self.modules()):
@@ -129,6 +129,12 @@ class Network(LightningModule):
                 f"{owner}: batch_norm compares the examples of a batch, and {source} has batch_size 1; "
                 "accepted: batches of at least 2, or batch_norm false"
             )
+        for size, (kind, example) in _TARGETS.items():
+            if hasattr(data, size) and not hasattr(data, self._sizes[1]):
+                raise ValueError(
+                    f"{owner} predicts {_TARGETS[self._sizes[1]][0]}, and the targets of {source} are {kind}; "
+                    f"lit_models.{example} predicts {kind}"
+                )
         if not hasattr(data, "vocabulary_size"):
             return
         size = data.vocabulary_size
@@ -165,12 +171,24 @@ class Network(LightningModule):
 
         batch: inputs (B, *input_shape) and target (B, ...).
         """
-        loss, _ = self.measure(batch, "train")
+        loss, _ = self.shared_step(batch, "train")
         if self.penalties is None:
             return loss
         penalty = self._penalty(self.penalties.to(loss.dtype))
         self.log_dict({"train/penalty": penalty}, on_step=False, on_epoch=True, batch_size=len(batch[1]))
         return loss + penalty
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor | Outputs:  # Lightning's signature
+        """Return `shared_eval_step` of a validation batch."""
+        return self.shared_eval_step(batch, "val")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> Tensor | Outputs:  # Lightning's signature
+        """Return `shared_eval_step` of a test batch."""
+        return self.shared_eval_step(batch, "test")
+
+    def shared_eval_step(self, batch: Batch, split: Literal["val", "test"]) -> Tensor | Outputs:
+        """Log the metrics of a batch and return its loss, with the tensors (B, ...) that `epoch_metrics` needs."""
+        return self.shared_step(batch, split)[0]
 
     def on_validation_epoch_start(self) -> None:
         """Forget what an interrupted validation left."""
@@ -261,6 +279,9 @@ class Network(LightningModule):
         """Return the number of outputs of the layers. size: num_classes or num_outputs."""
         return size
 
+
+_TARGETS = {"num_classes": ("classes", "MLP"), "num_outputs": ("numbers", "MLPRegressor")}
+"""Size -> the targets of a data module that has it, and a network that predicts them."""
 
 _ADVICE = {
     "input_shape": "add the attribute, such as `input_shape = (1, 28, 28)`",

@@ -66,23 +66,6 @@ class Regressor(Network):
             sizes={"input_shape": input_shape, "num_outputs": num_outputs},
         )
 
-    def check_data(self, data: object) -> None:
-        """As `Network.check_data`; data with `num_classes` and no `num_outputs` have classes for targets."""
-        if hasattr(data, "num_classes") and not hasattr(data, "num_outputs"):
-            raise ValueError(
-                f"{type(self).__name__} predicts numbers, and the targets of {type(data).__name__} are classes; "
-                "lit_models.MLP and the other classifiers tell classes apart"
-            )
-        super().check_data(data)
-
-    def validation_step(self, batch: Batch, batch_idx: int) -> Outputs:  # Lightning's signature
-        """As `training_step`; logs val/loss and val/mae. What `epoch_metrics` needs is returned too."""
-        return self._evaluate(batch, "val")
-
-    def test_step(self, batch: Batch, batch_idx: int) -> Outputs:  # Lightning's signature
-        """As `validation_step`, with test/loss and test/mae."""
-        return self._evaluate(batch, "test")
-
     def epoch_metrics(self, split: Literal["val", "test"], outputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """What is measured over an epoch as a whole: rmse and r2.
 
@@ -95,7 +78,7 @@ class Regressor(Network):
         predictions, target = outputs["predictions"], outputs["target"]
         return {f"{split}/rmse": rmse(predictions, target), f"{split}/r2": r2(predictions, target)}
 
-    def measure(self, batch: Batch, split: Split) -> tuple[Tensor, Tensor]:
+    def shared_step(self, batch: Batch, split: Split) -> tuple[Tensor, Tensor]:
         """The loss, a scalar, and the predictions (B, K).
 
         batch: inputs (B, *input_shape) and target (B, K), or (B,) where K is 1.
@@ -111,8 +94,9 @@ class Regressor(Network):
         self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=len(target))
         return loss, predictions
 
-    def _evaluate(self, batch: Batch, split: Literal["val", "test"]) -> Outputs:
-        loss, predictions = self.measure(batch, split)
+    def shared_eval_step(self, batch: Batch, split: Literal["val", "test"]) -> Outputs:
+        """Log loss and mean absolute error of a batch. Return the loss, and predictions and target (B, K)."""
+        loss, predictions = self.shared_step(batch, split)
         return {"loss": loss, "predictions": predictions, "target": self._as_predictions(batch[1], predictions)}
 
     def _as_predictions(self, target: Tensor, predictions: Tensor) -> Tensor:

@@ -123,17 +123,17 @@ def test_batch_norm_over_the_pixels_of_one_image_is_not():
         (
             MLP(),
             Diabetes(seed=1),
-            "MLP tells classes apart, and the targets of Diabetes are numbers; lit_models.MLPRegressor predicts num",
+            "MLP predicts classes, and the targets of Diabetes are numbers; lit_models.MLPRegressor predicts numbers",
         ),
         (
             MLPRegressor(num_outputs=1),
             Digits(seed=1),
-            "MLPRegressor predicts numbers, and the targets of Digits are classes; lit_models.MLP and the other clas",
+            "MLPRegressor predicts numbers, and the targets of Digits are classes; lit_models.MLP predicts classes",
         ),
     ],
 )
 def test_targets_of_another_kind_are_told_before_training(model, data, message):
-    with pytest.raises(ValueError, match=f"^{message}"):
+    with pytest.raises(ValueError, match=f"^{message}$"):
         model.check_data(data)
 
 
