@@ -1,17 +1,14 @@
 """Photographs of 32x32 pixels."""
 
-import os
-from contextlib import redirect_stderr, redirect_stdout
 from functools import cache
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock
 from torch import Tensor
 
+from datamodules.downloads import download, find_data_dir
 from datamodules.images import ImageDataModule
 from datamodules.in_memory import BatchSize
 from datamodules.splits import Size
@@ -55,7 +52,7 @@ class CIFAR10(ImageDataModule):
         **options: Any,
     ) -> None:
         super().__init__(batch_size=batch_size, val_size=val_size, **options)
-        self.data_dir = Path(data_dir or os.environ.get("ABLATE_DATA_DIR") or "data").expanduser()
+        self.data_dir = find_data_dir(data_dir)
 
     def prepare_data(self) -> None:
         """Download the files unless they are there and whole.
@@ -92,24 +89,14 @@ def _lacks(data_dir: Path) -> str:
 
 @cache
 def _prepare(data_dir: Path) -> None:
-    from torchvision import datasets
-
     try:
         _parts(data_dir)
     except (RuntimeError, OSError):
-        noise = StringIO()  # torchvision prints, and draws progress bars
-        try:
-            data_dir.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(data_dir / ".cifar10.lock")  # one of several workers that start at once
-            with lock, redirect_stderr(noise), redirect_stdout(noise):
-                datasets.CIFAR10(data_dir, download=True)
-        except (RuntimeError, OSError) as error:
-            reason = (str(error).strip() or repr(error)).splitlines()[-1]
-            raise FileNotFoundError(
-                f"{_lacks(data_dir)}; downloading failed ({reason}); put the unpacked cifar-10-python.tar.gz there, or "
-                "set ABLATE_DATA_DIR or data_dir to the folder that holds cifar-10-batches-py; datamodules.Shapes has "
-                "images of this size and needs no download"
-            ) from error
+        advice = (
+            "put the unpacked cifar-10-python.tar.gz there, or set ABLATE_DATA_DIR or data_dir to the folder that "
+            "holds cifar-10-batches-py; datamodules.Shapes has images of this size and needs no download"
+        )
+        download("CIFAR10", data_dir, problem=_lacks(data_dir), advice=advice)
 
 
 @cache

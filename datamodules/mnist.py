@@ -1,18 +1,15 @@
 """Handwritten digits of 28x28 pixels."""
 
-import os
-from contextlib import redirect_stderr
 from functools import cache, partial
 from hashlib import file_digest, md5
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock
 from torch import Tensor
 
+from datamodules.downloads import download, find_data_dir
 from datamodules.images import ImageDataModule
 from datamodules.in_memory import BatchSize
 from datamodules.splits import Size
@@ -66,7 +63,7 @@ class MNIST(ImageDataModule):
         **options: Any,
     ) -> None:
         super().__init__(batch_size=batch_size, val_size=val_size, **options)
-        self.data_dir = Path(data_dir or os.environ.get("ABLATE_DATA_DIR") or "data").expanduser()
+        self.data_dir = find_data_dir(data_dir)
 
     def prepare_data(self) -> None:
         """Download the files that are absent, and check all of them, once a process.
@@ -76,8 +73,12 @@ class MNIST(ImageDataModule):
             OSError: the folder cannot be read.
             ValueError: a file is not the one of MNIST.
         """
-        if _missing(self._folder):
-            _download(self.data_dir)
+        if missing := _missing(self._folder):
+            advice = (
+                f"put {', '.join(MD5)} there, or set ABLATE_DATA_DIR or data_dir to the folder that holds MNIST/raw"
+            )
+            problem = f"MNIST: {self._folder} lacks {', '.join(missing)}"
+            download("MNIST", self.data_dir, problem=problem, advice=advice)
         _check_files(self._folder)
         super().prepare_data()
 
@@ -113,27 +114,6 @@ def _missing(folder: Path) -> list[str]:
             "mend that, or set ABLATE_DATA_DIR or data_dir to the folder that holds MNIST/raw"
         ) from error
     return [name for name in MD5 if name not in found]
-
-
-def _download(data_dir: Path) -> None:
-    from torchvision import datasets
-
-    folder = data_dir / "MNIST" / "raw"
-    progress = StringIO()  # torchvision draws progress bars, which no argument turns off
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".lock"), redirect_stderr(progress):  # one of several workers that start at once
-            datasets.MNIST(data_dir, download=True)
-    except (RuntimeError, OSError) as error:
-        raise FileNotFoundError(
-            f"MNIST: {folder} lacks {', '.join(_missing(folder))}; downloading failed ({_reason(error)}); "
-            f"put {', '.join(MD5)} there, or set ABLATE_DATA_DIR or data_dir to the folder that holds MNIST/raw"
-        ) from error
-
-
-def _reason(error: Exception) -> str:
-    """The last line of a message: torchvision's lists the mirrors and ends with what the last one answered."""
-    return (str(error).strip() or repr(error)).splitlines()[-1]
 
 
 def _check_files(folder: Path) -> None:

@@ -1,12 +1,12 @@
 """Sentiment, and any other labelled text that a user has."""
 
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 from ablation_suite.argument_checks import check_choice
+from datamodules.downloads import find_data_dir
 from datamodules.hub_texts import Named, read_named
 from datamodules.labelled_texts import LabelledTexts
 from datamodules.text_files import Column, Format, Table, check_table, files_of, read_files
@@ -86,7 +86,7 @@ class Sentiment(TextDataModule):
             encoding=encoding,
         )
         check_table(owner, self._table)
-        self.data_dir = Path(data_dir or os.environ.get("ABLATE_DATA_DIR") or "data").expanduser()
+        self.data_dir = find_data_dir(data_dir)
 
     def read_texts(self) -> LabelledTexts:
         """What the files hold.
