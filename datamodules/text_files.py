@@ -1,7 +1,8 @@
 """Labelled texts from files: tables with a column of texts and one of labels, or one text a line and a file a class.
 
-A file is decoded as a whole and split at line feeds alone: Python's own `splitlines` also splits at a form feed, at
-U+0085 and others, which stand in the middle of real reviews.
+A file is decoded as a whole and split at line feeds only: `str.splitlines` also splits at form feeds, U+0085 and
+others, which occur within real reviews. pandas does not, but it fills a short row with empty columns and ends a line at
+a lone carriage return (3.1.1, QUOTE_NONE), so a table without quotes is split here.
 """
 
 import csv
@@ -268,7 +269,7 @@ def _quoted(file: File, table: Table, delimiter: str) -> Iterator[tuple[int, lis
 
 
 def _columns(file: File, table: Table, records: Iterator[tuple[int, list[str]]]) -> Iterator[Row]:
-    wanted = {"text": table.text} if file.label is not None else {"text": table.text, "label": table.label}
+    wanted = _wanted_columns(file, table)
     has_header = table.header
     if has_header is None:
         has_header = any(isinstance(column, str) for column in wanted.values())
@@ -290,6 +291,10 @@ def _columns(file: File, table: Table, records: Iterator[tuple[int, list[str]]])
             raise ValueError(f"{where}: {_counted(len(record))}, where the first line has {len(names)}{_hint(record)}")
         label = _label_of(file) if "label" not in places else record[places["label"]]
         yield Row(text=record[places["text"]], label=label, where=where)
+
+
+def _wanted_columns(file: File, table: Table) -> dict[str, Column]:
+    return {"text": table.text} if file.label is not None else {"text": table.text, "label": table.label}
 
 
 def _hint(record: Sequence[str]) -> str:
@@ -348,7 +353,7 @@ def _records(file: File, table: Table) -> Iterator[Row]:
     except (pyarrow.ArrowInvalid, OSError) as error:
         raise ValueError(f"{file.name}: cannot be read as Parquet ({str(error).splitlines()[0]})") from None
     names = content.schema_arrow.names
-    wanted = {"text": table.text} if file.label is not None else {"text": table.text, "label": table.label}
+    wanted = _wanted_columns(file, table)
     for name, column in wanted.items():
         _place(file.name, name, str(column), names, is_header=True)
     records = content.read([str(column) for column in wanted.values()]).to_pylist()
@@ -358,11 +363,8 @@ def _records(file: File, table: Table) -> Iterator[Row]:
 
 def _row(file: File, table: Table, record: Mapping[str, Any], where: str) -> Row:
     """A record with named fields."""
-    values = {}
-    for name, column in {"text": table.text, "label": table.label}.items():
-        if name == "label" and file.label is not None:
-            values[name] = file.label
-            continue
+    values = {"label": file.label or ""}
+    for name, column in _wanted_columns(file, table).items():
         if column not in record:
             shown = ", ".join(map(repr, record))
             raise ValueError(

@@ -49,7 +49,7 @@ ALLOWED = {
     "reports.mechanism_maps": "analysis report wording | study trials",
     "reports.figures": "analysis mechanism_maps report statistics wording | study text trials",
     "reports.formats": "analysis mechanism_maps report wording | study text",
-    "reports.page": "analysis figures formats mechanism_maps report wording | study text trials",
+    "reports.page": "analysis figures formats mechanism_maps report wording | text trials",
     "reports.write": "formats page report | errors",
     "reports.compare": "analysis report wording | errors text",
     "reports": "analysis compare figures formats page report statistics write || ablation_suite",

@@ -1,5 +1,7 @@
 """Labelled texts from files of every form, and what is wrong with those that cannot be read."""
 
+import csv
+import io
 import json
 import sys
 from pathlib import Path
@@ -137,6 +139,20 @@ def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path):
 def test_only_line_feeds_end_lines(tmp_path, inside):
     rows = [f"so{inside}good\t1", "bad\t0"]
     assert list(read(tsv(tmp_path, rows)).texts) == [f"so{inside}good", "bad"]
+
+
+def test_pandas_reads_short_rows_and_carriage_returns_differently(tmp_path):
+    def by_pandas(content):
+        content = io.StringIO(content, newline="")
+        return pd.read_csv(content, sep="\t", quoting=csv.QUOTE_NONE, dtype=str, na_filter=False).to_numpy().tolist()
+
+    header = "text\tlabel\n"
+    assert by_pandas(f"{header}so\x85go\x0cod\t1\n") == [["so\x85go\x0cod", "1"]]
+    assert by_pandas(f"{header}so\rgood\t1\n") == [["so", ""], ["good", "1"]]
+    assert by_pandas(f"{header}so good\nbad\t0\n") == [["so good", ""], ["bad", "0"]]
+    assert message(read, tsv(tmp_path, ["so good", "bad\t0"])) == (
+        "reviews.tsv, line 2: 1 column, where the first line has 2"
+    )
 
 
 def test_windows_line_ends_are_no_part_of_labels(tmp_path):
