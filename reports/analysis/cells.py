@@ -79,7 +79,7 @@ def grid_positions(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The row (its cell) and the column (its seed) of each row of a frame on the grid (C, S) of a study."""
     sizes = [len(factor.levels) for factor in study.factors]
-    row_of = np.full(math.prod(sizes), -1)
+    row_of = np.full(math.prod(sizes), -1, dtype=np.int64)
     for row, cell in enumerate(cells):
         codes = [factor.level_names.index(level) for factor, level in zip(study.factors, cell, strict=True)]
         row_of[np.ravel_multi_index(codes, sizes)] = row
@@ -88,7 +88,7 @@ def grid_positions(
         for factor in study.factors
     ]
     columns = frame["seed"].map({seed: column for column, seed in enumerate(study.seeds)})
-    return row_of[np.ravel_multi_index(of_frame, sizes)], columns.to_numpy(np.int64)
+    return row_of[np.ravel_multi_index(of_frame, sizes)], columns.to_numpy().astype(np.int64)
 
 
 def complete_means(outcomes: Outcomes, groups: ArrayLike) -> tuple[NDArray[np.float64], int, dict[str, int]]:

@@ -23,13 +23,14 @@ from numpy.typing import NDArray
 
 from experiments.errors import InputError
 from experiments.ledger.ledger import Ledger
+from experiments.ledger.study_folder import open_ledger
 from experiments.study.study import Study
 from experiments.trials.trial import Correct
 from reports.statistics.crossed import RESAMPLES, CrossedDifference, binomial_error, crossed_bootstrap
 from reports.wording.numbers import cell_name, counted, decimals_for, number
 
 from .contrasts import Contrast, list_contrasts
-from .frame import open_ledger, plan_of, trials_of
+from .frame import plan_of, trials_of
 
 _NUMBERS = (
     *("mean_difference", "ci_low", "ci_high", "sd_seeds", "sd_examples"),

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.errors import InputError
+from experiments.ledger.study_folder import open_ledger
 from experiments.study.design import cells_of
 from experiments.study.study import Study
 from experiments.text import choices
@@ -18,7 +19,7 @@ from reports.wording.sensitivity import ALPHA
 
 from .cells import outcomes_of
 from .contrasts import contrast_table
-from .frame import metric_names, open_ledger, plan_of, trials_of
+from .frame import metric_names, plan_of, trials_of
 
 
 def planning_lines(study: Study, pilot: str | Path | None = None) -> list[str]:
