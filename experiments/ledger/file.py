@@ -111,6 +111,10 @@ class LedgerFile:
         with self._errors_named():
             return self._db.execute(query, parameters).fetchone()[0]
 
+    def _rows(self, query: str, parameters: Sequence[Any] = ()) -> list[sqlite3.Row]:
+        with self._errors_named():
+            return self._db.execute(query, parameters).fetchall()
+
     def _values(self, query: str) -> Iterator[Any]:
         with self._errors_named():
             cursor = self._db.cursor()

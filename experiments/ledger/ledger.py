@@ -88,7 +88,7 @@ class Ledger(LedgerReader):
                 (_now(), versions, trial_id),
             )
             newest = "SELECT count(*) FROM attempts WHERE trial = (SELECT id FROM trials WHERE trial_id = ?)"
-            return int(self._db.execute(newest, (trial_id,)).fetchone()[0])
+            return int(self._scalar(newest, (trial_id,)))
 
     def record(self, results: Mapping[str, Result]) -> None:
         """Write the results of trials that were trained together, or of one, by id; when this returns all are on disk.
@@ -190,9 +190,8 @@ class Ledger(LedgerReader):
             found = "unknown" if row is None else row["status"]
             raise ValueError(f"{self.path}: trial {trial_id} is {found}; only a running one takes a result")
         newest = "SELECT coalesce(max(number), 0) FROM attempts WHERE trial = ?"
-        attempt = int(self._db.execute(newest, (row["id"],)).fetchone()[0])
         self._write(row["id"], result)
-        self._end_attempt(row["id"], attempt, result.status, result.error)
+        self._end_attempt(row["id"], int(self._scalar(newest, (row["id"],))), result.status, result.error)
 
     def _end_attempt(self, trial: int, attempt: int, status: str, error: str | None) -> None:
         self._db.execute(

@@ -21,33 +21,27 @@ class LedgerReader(LedgerFile):
 
     def study_name(self) -> str | None:
         """The name of the study this ledger belongs to; None when nothing was ever planned."""
-        with self._errors_named():
-            row = self._db.execute("SELECT name FROM study").fetchone()
-        return None if row is None else str(row["name"])
+        return next((str(row["name"]) for row in self._rows("SELECT name FROM study")), None)
 
     def study_content(self) -> dict[str, Any]:
         """The study as it was planned last, as plain data for `parse_study`."""
-        with self._errors_named():
-            row = self._db.execute("SELECT content FROM study").fetchone()
-        if row is None:
+        rows = self._rows("SELECT content FROM study")
+        if not rows:
             raise LedgerError(f"{self.path}: holds no study yet; `ablate run` plans one")
-        content: dict[str, Any] = json.loads(row["content"])
+        content: dict[str, Any] = json.loads(rows[0]["content"])
         return content
 
     def notes(self) -> list[str]:
         """What the data modules said of their data when the study was planned last; nothing in an older ledger."""
         if self._version < FIRST_WITH_NOTES:
             return []
-        with self._errors_named():
-            row = self._db.execute("SELECT notes FROM study").fetchone()
-        return [] if row is None else [str(note) for note in json.loads(row["notes"])]
+        return [str(note) for row in self._rows("SELECT notes FROM study") for note in json.loads(row["notes"])]
 
     def fingerprints(self) -> dict[str, str]:
         """What the data of all plans came from, and a hash of its content; nothing in an older ledger."""
         if self._version < FIRST_WITH_FINGERPRINTS:
             return {}
-        with self._errors_named():
-            return {row["source"]: row["hash"] for row in self._db.execute("SELECT source, hash FROM fingerprints")}
+        return {row["source"]: row["hash"] for row in self._rows("SELECT source, hash FROM fingerprints")}
 
     def pending(self) -> list[Trial]:
         """The planned trials that still have to be trained, seed by seed, so that early results are complete pairs."""
@@ -58,12 +52,11 @@ class LedgerReader(LedgerFile):
         return self._planned("true ORDER BY position, seed")
 
     def _planned(self, condition_and_order: str, parameters: Sequence[Any] = ()) -> list[Trial]:
-        with self._errors_named():
-            rows = self._db.execute(
-                "SELECT trial_id, config_id, levels, seed, config FROM trials JOIN cells ON cells.id = cell "  # noqa: S608
-                f"WHERE planned AND {condition_and_order}",
-                parameters,
-            ).fetchall()
+        rows = self._rows(
+            "SELECT trial_id, config_id, levels, seed, config FROM trials JOIN cells ON cells.id = cell "  # noqa: S608
+            f"WHERE planned AND {condition_and_order}",
+            parameters,
+        )
         texts = {row["config_id"]: row["config"] for row in rows}  # once for each cell
         configs = {config_id: json.loads(text) for config_id, text in texts.items()}
         return [
@@ -73,20 +66,17 @@ class LedgerReader(LedgerFile):
 
     def expected_seconds(self) -> dict[str, float]:
         """Trial id -> the mean seconds of its cell's finished trials; for planned trials that have not ended."""
-        with self._errors_named():
-            rows = self._db.execute(
-                "SELECT trial_id, mean FROM trials JOIN (SELECT cell AS of, avg(seconds) AS mean FROM trials "
-                "WHERE status = ? GROUP BY cell) ON cell = of WHERE planned AND status IN (?, ?)",
-                (TrialStatus.FINISHED, *_UNFINISHED),
-            ).fetchall()
+        rows = self._rows(
+            "SELECT trial_id, mean FROM trials JOIN (SELECT cell AS of, avg(seconds) AS mean FROM trials "
+            "WHERE status = ? GROUP BY cell) ON cell = of WHERE planned AND status IN (?, ?)",
+            (TrialStatus.FINISHED, *_UNFINISHED),
+        )
         return {trial_id: float(mean) for trial_id, mean in rows}
 
     def counts(self) -> dict[TrialStatus, int]:
         """Planned trials by status; every status is a key."""
-        with self._errors_named():
-            rows = self._db.execute("SELECT status, count(*) FROM trials WHERE planned GROUP BY status").fetchall()
-        found = {status: int(count) for status, count in rows}
-        return {status: found.get(status, 0) for status in TrialStatus}
+        rows = self._rows("SELECT status, count(*) FROM trials WHERE planned GROUP BY status")
+        return dict.fromkeys(TrialStatus, 0) | {TrialStatus(status): int(count) for status, count in rows}
 
     def has_results(self) -> bool:
         """Whether any trial has ended, planned or not."""
@@ -98,12 +88,11 @@ class LedgerReader(LedgerFile):
 
         Counted by SQLite: reading 100,000 trials takes a second, this 0.03.
         """
-        with self._errors_named():
-            rows = self._db.execute(
-                "SELECT cells.id, levels, status, number FROM cells JOIN "
-                "(SELECT cell, status, count(*) AS number FROM trials WHERE planned GROUP BY cell, status) "
-                "ON cell = cells.id ORDER BY position"
-            ).fetchall()
+        rows = self._rows(
+            "SELECT cells.id, levels, status, number FROM cells JOIN "
+            "(SELECT cell, status, count(*) AS number FROM trials WHERE planned GROUP BY cell, status) "
+            "ON cell = cells.id ORDER BY position"
+        )
         found: dict[int, tuple[dict[str, str], dict[TrialStatus, int]]] = {}
         for cell, levels, status, number in rows:
             if cell not in found:
@@ -113,13 +102,11 @@ class LedgerReader(LedgerFile):
 
     def planned_ids(self) -> set[str]:
         """The ids of the planned trials."""
-        with self._errors_named():
-            return {row["trial_id"] for row in self._db.execute("SELECT trial_id FROM trials WHERE planned")}
+        return {row["trial_id"] for row in self._rows("SELECT trial_id FROM trials WHERE planned")}
 
     def unplanned_ids(self) -> set[str]:
         """The trials of earlier plans."""
-        with self._errors_named():
-            return {row["trial_id"] for row in self._db.execute("SELECT trial_id FROM trials WHERE NOT planned")}
+        return {row["trial_id"] for row in self._rows("SELECT trial_id FROM trials WHERE NOT planned")}
 
     def num_unplanned(self) -> int:
         """How many trials of earlier plans are kept in the file without being part of the present one."""
@@ -139,12 +126,11 @@ class LedgerReader(LedgerFile):
         Keys: trial_id, levels (factor -> level), seed, status, backend, device, seconds, num_parameters,
         diverged_epoch, error, why_alone, attempts.
         """
-        with self._errors_named():
-            rows = self._db.execute(
-                "SELECT trial_id, levels, seed, status, backend, device, seconds, num_parameters, diverged_epoch, "
-                "error, why_alone, (SELECT count(*) FROM attempts WHERE trial = trials.id) AS attempts "
-                "FROM trials JOIN cells ON cells.id = cell WHERE planned ORDER BY position, seed"
-            ).fetchall()
+        rows = self._rows(
+            "SELECT trial_id, levels, seed, status, backend, device, seconds, num_parameters, diverged_epoch, "
+            "error, why_alone, (SELECT count(*) FROM attempts WHERE trial = trials.id) AS attempts "
+            "FROM trials JOIN cells ON cells.id = cell WHERE planned ORDER BY position, seed"
+        )
         return [{**dict(row), "levels": json.loads(row["levels"])} for row in rows]
 
     def metrics(self) -> Iterator[tuple[str, str, float]]:
@@ -162,10 +148,9 @@ class LedgerReader(LedgerFile):
         """
         if self._version < FIRST_WITH_ORDERS:
             return []
-        with self._errors_named():
-            rows = self._db.execute(
-                "SELECT names FROM orders JOIN cells ON cells.id = cell WHERE position IS NOT NULL ORDER BY position"
-            ).fetchall()
+        rows = self._rows(
+            "SELECT names FROM orders JOIN cells ON cells.id = cell WHERE position IS NOT NULL ORDER BY position"
+        )
         return [[str(name) for name in json.loads(names)] for names in dict.fromkeys(row["names"] for row in rows)]
 
     def correct(self) -> Iterator[tuple[str, Correct]]:
@@ -187,27 +172,20 @@ class LedgerReader(LedgerFile):
         Raises:
             LedgerError: when no trial or more than one begins so.
         """
-        with self._errors_named():
-            rows = self._db.execute(
-                "SELECT trials.*, levels, config FROM trials JOIN cells ON cells.id = cell "
-                "WHERE trial_id >= ? AND trial_id < ? LIMIT 3",  # a stretch of the index
-                (prefix, f"{prefix}{chr(sys.maxunicode)}"),
-            ).fetchall()
-            if len(rows) != 1 or not prefix:
-                found = "no trial" if not rows else "more than one trial"
-                raise LedgerError(f"{self.path}: {found} has an id that begins with {prefix!r}; trials.csv lists them")
-            row = dict(rows[0])
-            key = (row["id"],)
-            metrics = self._db.execute("SELECT name, value FROM metrics WHERE trial = ? ORDER BY name", key).fetchall()
-            epochs = self._db.execute(
-                "SELECT epoch, name, value FROM epochs WHERE trial = ? ORDER BY epoch, name", key
-            ).fetchall()
-            history = self._db.execute(
-                "SELECT number, started_at, ended_at, status, error, versions FROM attempts WHERE trial = ?", key
-            ).fetchall()
-            tested = None
-            if self._version >= FIRST_WITH_TESTED:
-                tested = self._db.execute("SELECT * FROM tested WHERE trial = ?", key).fetchone()
+        rows = self._rows(
+            "SELECT trials.*, levels, config FROM trials JOIN cells ON cells.id = cell "
+            "WHERE trial_id >= ? AND trial_id < ? LIMIT 2",  # a range of the index
+            (prefix, f"{prefix}{chr(sys.maxunicode)}"),
+        )
+        if len(rows) != 1 or not prefix:
+            found = "no trial" if not rows else "more than one trial"
+            raise LedgerError(f"{self.path}: {found} has an id that begins with {prefix!r}; trials.csv lists them")
+        row, key = dict(rows[0]), (rows[0]["id"],)
+        metrics = self._rows("SELECT name, value FROM metrics WHERE trial = ? ORDER BY name", key)
+        epochs = self._rows("SELECT epoch, name, value FROM epochs WHERE trial = ? ORDER BY epoch, name", key)
+        attempts = "SELECT number, started_at, ended_at, status, error, versions FROM attempts WHERE trial = ?"
+        has_tested = self._version >= FIRST_WITH_TESTED
+        tested = self._rows("SELECT * FROM tested WHERE trial = ?", key) if has_tested else []
         by_epoch: dict[int, dict[str, float]] = {}
         for epoch, name, value in epochs:
             by_epoch.setdefault(epoch, {})[name] = math.nan if value is None else value
@@ -217,8 +195,8 @@ class LedgerReader(LedgerFile):
             "config": json.loads(row["config"]),
             "metrics": {name: math.nan if value is None else value for name, value in metrics},
             "epochs": [by_epoch.get(epoch, {}) for epoch in range(max(by_epoch, default=-1) + 1)],
-            "correct": None if tested is None else _correct(tested),
-            "history": [dict(attempt) for attempt in history],
+            "correct": _correct(tested[0]) if tested else None,
+            "history": [dict(attempt) for attempt in self._rows(attempts, key)],
         }
 
 

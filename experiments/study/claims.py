@@ -27,14 +27,12 @@ def read_claims(
         design: of the study, as the file gives it.
         metric: of the study, as far as it could be read.
     """
-    if not isinstance(value, dict):
-        reader.wrong("claims", f"is {value!r}; a mapping of name to {{factor, better, than, says}} is expected")
+    if not reader.is_a("claims", value, dict, "a mapping of name to {factor, better, than, says}"):
         return ()
     claims = []
     for name, entry in value.items():
         where = f"claims.{name}"
-        if not isinstance(entry, dict):
-            reader.wrong(where, f"is {entry!r}; {{factor, better, than, says}} is expected")
+        if not reader.is_a(where, entry, dict, "{factor, better, than, says}"):
             continue
         reader.only_keys(where, entry, (*_NEEDED, *_EQUAL, *_INTERACTION_KEYS, "where", "metric", "scale"))
         is_equality = any(key in entry for key in _EQUAL)

@@ -176,8 +176,7 @@ class _Parser(StudyReader):
         return chapter
 
     def base(self, value: Any, changes: Mapping[str, Any]) -> dict[str, Any]:
-        if not isinstance(value, dict):
-            self.wrong("base", f"is {value!r}; a LightningCLI configuration with {listed(SECTIONS)} is expected")
+        if not self.is_a("base", value, dict, f"a LightningCLI configuration with {listed(SECTIONS)}"):
             return {}
         if "seed_everything" in value:
             self.wrong("base.seed_everything", "is set by the suite; give the seeds under `seeds`")
@@ -188,7 +187,7 @@ class _Parser(StudyReader):
             return with_changes(value, changes.items())
         except KeyPathError as error:
             self.wrong("--set", str(error))
-            return value
+            return dict(value)
 
     def config_key(self, where: str, key: Any) -> None:
         sections = [f"{section}." for section in SECTIONS]
@@ -206,10 +205,8 @@ class _Parser(StudyReader):
                 self.wrong(where, f"{name!r} is not a name; put it in quotes")
             elif name in _REPORT_COLUMNS:
                 self.wrong(where, f"{name!r} is a column of every report; choose another name")
-            if isinstance(entry, dict):
+            if self.is_a(where, entry, dict, "{key, levels, reference}"):
                 factors.append(self.factor(where, str(name), entry))
-            else:
-                self.wrong(where, f"is {entry!r}; {{key, levels, reference}} is expected")
         return tuple(factors)
 
     def factor(self, where: str, name: str, entry: dict[str, Any]) -> Factor:
@@ -328,8 +325,7 @@ class _Parser(StudyReader):
         return tuple(value)
 
     def exclude(self, value: Any, factors: Sequence[Factor]) -> tuple[Mapping[str, tuple[str, ...]], ...]:
-        if not isinstance(value, list):
-            self.wrong("exclude", f"is {value!r}; a list of {{factor: level}} is expected")
+        if not self.is_a("exclude", value, list, "a list of {factor: level}"):
             return ()
         rules = []
         for position, entry in enumerate(value):

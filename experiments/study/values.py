@@ -20,6 +20,12 @@ class StudyReader:
         """Note a problem of a key path."""
         self.problems.append(Problem(where=where, what=what))
 
+    def is_a(self, where: str, value: Any, kind: type, expected: str) -> bool:
+        """Return whether a value is of a type. Record a problem if it is not; `expected` is for the message."""
+        if not isinstance(value, kind):
+            self.wrong(where, f"is {value!r}; {expected} is expected")
+        return isinstance(value, kind)
+
     def only_keys(self, where: str, mapping: Mapping[Any, Any], accepted: Sequence[str]) -> None:
         """Keys that are not accepted are problems."""
         for key in mapping:
@@ -29,10 +35,7 @@ class StudyReader:
 
     def text(self, where: str, value: Any) -> str:
         """A text, on one line."""
-        if isinstance(value, str):
-            return " ".join(value.split())
-        self.wrong(where, f"is {value!r}; a text is expected")
-        return ""
+        return " ".join(value.split()) if self.is_a(where, value, str, "a text") else ""
 
     def one_of(self, where: str, value: Any, accepted: Sequence[str]) -> str:
         """One of the accepted words."""
@@ -53,8 +56,7 @@ class StudyReader:
 
     def metric(self, value: Any, where: str = "metric") -> Metric:
         """The metric of a study, or of one of its claims."""
-        if not isinstance(value, dict):
-            self.wrong(where, f"is {value!r}; {{name, goal, margin}} is expected")
+        if not self.is_a(where, value, dict, "{name, goal, margin}"):
             return Metric(name="")
         self.only_keys(where, value, ("name", "goal", "margin"))
         if "name" not in value:
