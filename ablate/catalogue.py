@@ -48,12 +48,12 @@ def _list(arguments: argparse.Namespace) -> int:
 
     from rich.text import Text
 
-    from experiments.study.catalogue import by_chapter, catalogue, in_chapter
+    from experiments.study.catalogue import group_by_chapter, load_catalogue, select_chapter
     from experiments.text import duration
 
     console = make_console()
-    entries = in_chapter(catalogue(), arguments.chapter)
-    for chapter, studies in by_chapter(entries).items():
+    entries = select_chapter(load_catalogue(), arguments.chapter)
+    for chapter, studies in group_by_chapter(entries).items():
         console.print(Text(chapter, style="bold underline"))
         for entry in studies:
             console.print(Text.assemble("  ", (entry.name, "bold"), f"  {_size(entry)}"), soft_wrap=True)

@@ -138,11 +138,11 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _retry(arguments: argparse.Namespace) -> int:
-    from experiments.ledger.study_folder import open_ledger, writing
+    from experiments.ledger.study_folder import lock_folder, open_ledger
 
     with open_ledger(arguments.directory):
         pass  # raises before a lock file is made
-    with writing(arguments.directory), open_ledger(arguments.directory, writable=True) as ledger:
+    with lock_folder(arguments.directory), open_ledger(arguments.directory, writable=True) as ledger:
         count = ledger.retry()
     again = "; `ablate run` trains them" if count else ""
     make_console().print(f"{count} failed trials are pending again{again}")

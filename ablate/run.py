@@ -228,10 +228,10 @@ def _load_all(
     Raises:
         StudyError: none of them can.
     """
-    from experiments.study.catalogue import catalogue, in_chapter
+    from experiments.study.catalogue import load_catalogue, select_chapter
 
     loaded, refused, errors = [], [], []
-    for entry in in_chapter(catalogue(), chapter):
+    for entry in select_chapter(load_catalogue(), chapter):
         try:
             loaded.append((entry, load_study(entry.name, seeds=seeds, changes=changes)))
         except StudyError as error:

@@ -217,7 +217,7 @@ def _dashboard(arguments: argparse.Namespace) -> int:
 def _sweep(arguments: argparse.Namespace) -> int:
     from experiments.execution.options import RunOptions
     from experiments.execution.run import data_folder, make_runner, plan
-    from experiments.ledger.study_folder import check_folder, writing
+    from experiments.ledger.study_folder import check_folder, lock_folder
     from reports.wandb import remember
     from reports.wandb.sweep import agent_command, sweep_text, write_sweep
 
@@ -233,7 +233,7 @@ def _sweep(arguments: argparse.Namespace) -> int:
     )
     text = sweep_text(study, planned.trials, place, command)
     if arguments.wandb_project or arguments.wandb_entity or arguments.wandb_group:
-        with writing(directory):  # for the agents, whose command names a folder and no place
+        with lock_folder(directory):  # for the agents, whose command names a folder and no place
             remember(directory, place)
     if arguments.file is None:
         sys.stdout.write(text)

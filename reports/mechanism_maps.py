@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from experiments.study.design import cells_of
-from experiments.study.mechanisms import GAP, MECHANISM, is_mechanism, quantity_and_layer
+from experiments.study.mechanisms import GAP, MECHANISM, is_mechanism, split_metric
 from experiments.study.study import Factor, Study
 from experiments.trials.trial import TrialStatus
 
@@ -123,7 +123,7 @@ def scalars_of(report: Report) -> list[str]:
     found = [
         name
         for name in map(str, report.curves.columns)
-        if name.startswith(GAP) or (name.startswith(MECHANISM) and quantity_and_layer(name) is None)
+        if name.startswith(GAP) or (name.startswith(MECHANISM) and split_metric(name) is None)
     ]
     return sorted(found, key=lambda name: first.index(name) if name in first else len(first))
 
@@ -186,7 +186,7 @@ def layer_maps(report: Report, chosen: Chosen) -> list[LayerMap]:
     """
     columns: dict[str, dict[str, str]] = {}  # quantity -> layer -> column
     for column in map(str, report.curves.columns):
-        if found := quantity_and_layer(column):
+        if found := split_metric(column):
             columns.setdefault(found[0], {})[found[1]] = column
     parts = [_by_trial(report, levels, columns) for levels in chosen.cells.values()]
     known = {quantity.name: quantity for quantity in QUANTITIES}

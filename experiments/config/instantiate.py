@@ -93,7 +93,7 @@ def make_model(config: Mapping[str, Any], data: LightningDataModule | None) -> L
     return model
 
 
-def trainer_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
+def make_trainer_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
     """The keyword arguments for Trainer, with callbacks, loggers and plugins built."""
     return dict(vars(_instantiate("trainer", config.get("trainer") or {})))
 

@@ -50,7 +50,7 @@ class Driver:
 
     def train(self, groups: Sequence[Group], runner: Runner) -> None:
         """Return when every trial has ended; when it raises, what has ended is on disk and the rest is pending."""
-        self._ledger.separate(
+        self._ledger.record_unfused(
             {group.trials[0].trial_id: group.reason_not_fusable for group in groups if group.reason_not_fusable}
         )
         for sink in self._sinks:
@@ -135,7 +135,7 @@ class Driver:
         self._num_tries[ids] += 1
         if self._num_tries[ids] > self._options.num_retries:
             return False
-        self._ledger.again(ids, status, reason)
+        self._ledger.requeue(ids, status, reason)
         self._waiting.put(group)
         for trial in group.trials:
             for sink in self._sinks:
@@ -171,7 +171,7 @@ class Driver:
     def _separate(self, group: Group, reason: str) -> None:
         if self._options.fuse == "always":
             raise InputError(f"--fuse always: {len(group.trials)} trials cannot be trained together\n{reason}")
-        self._ledger.separate({trial.trial_id: reason for trial in group.trials})
+        self._ledger.record_unfused({trial.trial_id: reason for trial in group.trials})
         for trial in group.trials:
             self._waiting.put(Group(trials=(trial,), reason_not_fusable=reason))
             for sink in self._sinks:

@@ -13,7 +13,7 @@ from typing import Any
 from ablation_suite.names import find_clash
 from experiments.errors import InputError
 from experiments.ledger.ledger import Ledger
-from experiments.ledger.study_folder import LOGS, TRIALS, check_folder, open_ledger, write_study_file, writing
+from experiments.ledger.study_folder import LOGS, TRIALS, check_folder, lock_folder, open_ledger, write_study_file
 from experiments.runners import (
     Done,
     Event,
@@ -88,7 +88,7 @@ def run_on(runner: Runner, study: Study, directory: Path, options: RunOptions, s
             sink.on_waiting(message)
 
     wait = send_waiting if options.wait_for_folder else None
-    with writing(directory, wait), open_ledger(directory, writable=True) as ledger:
+    with lock_folder(directory, wait), open_ledger(directory, writable=True) as ledger:
         ledger.check_study(study.name)
         check_data(ledger, planned, directory)
         ledger.plan(study.name, study.to_dict(), planned.trials, planned.notes, planned.fingerprints)

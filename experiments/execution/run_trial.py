@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.errors import DirectoryError, InputError
-from experiments.ledger.study_folder import LEDGER, TRIALS, check_folder, open_ledger, write_study_file, writing
+from experiments.ledger.study_folder import LEDGER, TRIALS, check_folder, lock_folder, open_ledger, write_study_file
 from experiments.runners import Done, Event, Raised, Said, Started, Task
 from experiments.study.parse import load_study
 from experiments.study.study import Study
@@ -204,7 +204,7 @@ class _Begun:
 
 
 def _begin(study: Study, planned: Plan, trial: Trial, directory: Path, wait_seconds: float) -> _Begun:
-    with writing(directory, wait_seconds=wait_seconds), open_ledger(directory, writable=True) as ledger:
+    with lock_folder(directory, wait_seconds=wait_seconds), open_ledger(directory, writable=True) as ledger:
         ledger.check_study(study.name)
         check_data(ledger, planned, directory)
         before = ledger.planned_ids()
@@ -255,7 +255,7 @@ def _record(
 ) -> tuple[bool, dict[str, Any]]:
     try:
         with (
-            writing(directory, wait_seconds=_MORE_FOR_RESULT * wait_seconds),
+            lock_folder(directory, wait_seconds=_MORE_FOR_RESULT * wait_seconds),
             open_ledger(directory, writable=True) as ledger,
         ):
             is_counted = ledger.record_attempt(trial.trial_id, attempt, result)
@@ -268,7 +268,7 @@ def _release(trial: Trial, attempt: int, directory: Path) -> None:
     """Best effort: what is not released looks like a trial that was cut off, which any call trains."""
     with (
         contextlib.suppress(InputError),
-        writing(directory, wait_seconds=_LEAVING_SECONDS),
+        lock_folder(directory, wait_seconds=_LEAVING_SECONDS),
         open_ledger(directory, writable=True) as ledger,
     ):
         ledger.release(trial.trial_id, attempt)

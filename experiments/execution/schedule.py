@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Self
 
-from experiments.trials.identity import num_devices
+from experiments.trials.identity import count_devices
 from experiments.trials.trial import Group, Trial
 
 _CLOSE = 2  # a group that takes this share of what is left for each slot, or more, is not put off any longer
@@ -96,7 +96,7 @@ class Waiting:
 
 def num_slots_of(group: Group) -> int:
     """How many slots a group takes: as many as its trials have devices each."""
-    return num_devices((group.trials[0].config.get("trainer") or {}).get("devices"))
+    return count_devices((group.trials[0].config.get("trainer") or {}).get("devices"))
 
 
 def _key(group: Group) -> str:

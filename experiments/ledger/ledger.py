@@ -137,7 +137,7 @@ class Ledger(LedgerReader):
             )
             return changed.rowcount
 
-    def separate(self, reasons: Mapping[str, str]) -> None:
+    def record_unfused(self, reasons: Mapping[str, str]) -> None:
         """Note why trials are trained alone though fusing was asked for; those that were running are pending again.
 
         Arguments:
@@ -145,19 +145,19 @@ class Ledger(LedgerReader):
         """
         with self._transaction():
             for trial_id, reason in reasons.items():
-                self._put_back(trial_id, "not fused", reason)
+                self._requeue(trial_id, "not fused", reason)
                 self._db.execute(
                     "UPDATE trials SET why_alone = ? WHERE trial_id = ? AND status = ?",
                     (reason, trial_id, TrialStatus.PENDING),
                 )
 
-    def again(self, trial_ids: Sequence[str], status: str, reason: str) -> None:
+    def requeue(self, trial_ids: Sequence[str], status: str, reason: str) -> None:
         """Put running trials back to pending; the attempts end with this status, such as "lost", and this reason."""
         with self._transaction():
             for trial_id in trial_ids:
-                self._put_back(trial_id, status, reason)
+                self._requeue(trial_id, status, reason)
 
-    def _put_back(self, trial_id: str, status: str, reason: str) -> None:
+    def _requeue(self, trial_id: str, status: str, reason: str) -> None:
         """End the attempt at a trial, which is pending then, where it is running."""
         self._db.execute(
             "UPDATE attempts SET ended_at = ?, status = ?, error = ? WHERE ended_at IS NULL AND "

@@ -52,7 +52,7 @@ def check_folder(directory: Path, study: Study) -> None:
 
 
 @contextmanager
-def writing(
+def lock_folder(
     directory: Path, tell: Callable[[str], None] | None = None, *, wait_seconds: float = _SECONDS_TO_LOCK
 ) -> Iterator[None]:
     """Hold the folder's lock, making the folder where it is missing; a killed command's lock is free at once.

@@ -12,7 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor
 
-from experiments.study.mechanisms import DEFAULT_EXAMPLES, examples_problem, in_order
+from experiments.study.mechanisms import DEFAULT_EXAMPLES, find_examples_problem, sort_quantities
 from experiments.training.module_clone import clone_module
 from experiments.training.seeding import kept_generators, seed_global_generators
 from experiments.training.step_harness import find_loss
@@ -48,10 +48,10 @@ class Mechanisms(Callback):
 
     def __init__(self, measure: list[str] | str = "all", examples: int = DEFAULT_EXAMPLES) -> None:
         try:
-            self.measure = in_order(measure)
+            self.measure = sort_quantities(measure)
         except ValueError as error:
             raise ValueError(f"Mechanisms: measure: {error}") from None
-        if (what := examples_problem(examples)) is not None:
+        if (what := find_examples_problem(examples)) is not None:
             raise ValueError(f"Mechanisms: examples {what}")
         self.examples = examples
         self._start()

@@ -11,7 +11,7 @@ from torch.nn.parameter import is_lazy
 
 from experiments.errors import Problem
 from experiments.study.design import Cell
-from experiments.study.mechanisms import callbacks_of, is_callback, metric_problem, quantity_and_layer
+from experiments.study.mechanisms import find_metric_problem, get_callbacks, is_callback, split_metric
 from experiments.study.study import Claim, Study
 from experiments.text import choices
 
@@ -62,11 +62,11 @@ def _called(names: Iterable[str]) -> dict[str, str]:
 def metric_problems(study: Study, cells: Sequence[Cell]) -> list[Problem]:
     """The metrics of the study and its claims that begin with mechanism/ and that no trial would have."""
     measured = () if study.mechanisms is None else study.mechanisms.measure
-    has_callback = any(is_callback(spec) for cell in cells for spec in callbacks_of(cell.config))
+    has_callback = any(is_callback(spec) for cell in cells for spec in get_callbacks(cell.config))
     known = None if study.mechanisms is None and has_callback else measured
     named = [("metric.name", study.metric)]
     named += [(f"claims.{claim.name}.metric.name", claim.metric) for claim in study.claims if claim.metric]
-    found = [(where, metric.name, metric_problem(metric.name, known)) for where, metric in named]
+    found = [(where, metric.name, find_metric_problem(metric.name, known)) for where, metric in named]
     return [Problem(where=where, what=f"{name} {what}") for where, name, what in found if what is not None]
 
 
@@ -81,7 +81,7 @@ def claim_problems(study: Study, cells: Sequence[Cell], ask: Callable[[Cell], La
     problems = []
     for claim in study.claims:
         metric = claim.metric or study.metric
-        found = quantity_and_layer(metric.name)
+        found = split_metric(metric.name)
         if found is None:
             continue
         quantity, layer = found

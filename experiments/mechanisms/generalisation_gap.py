@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from experiments.study.study import goal_of
+from experiments.study.study import infer_goal
 
 _PREFIXES = ("validation", "valid", "val")
 
@@ -21,7 +21,7 @@ def gaps(train: Mapping[str, float], validation: Mapping[str, float]) -> dict[st
     for name, on_train in train.items():
         if name in validation:
             difference = validation[name] - on_train
-            found[gap_name(name)] = difference if goal_of(name) == "min" else -difference
+            found[gap_name(name)] = difference if infer_goal(name) == "min" else -difference
     return found
 
 

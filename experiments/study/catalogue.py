@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from experiments.errors import InputError, StudyError
 from experiments.text import choices
 
-from .design import num_cells
+from .design import count_cells
 from .parse import parse_study, parse_yaml, shipped_studies
 from .study import Study
 
@@ -46,7 +46,7 @@ class Entry:
         return self.num_cells * self.num_seeds
 
 
-def catalogue(texts: Mapping[str, str] | None = None) -> tuple[Entry, ...]:
+def load_catalogue(texts: Mapping[str, str] | None = None) -> tuple[Entry, ...]:
     """The studies in the order of the course: by chapter, and within one by cost and then by name.
 
     Arguments:
@@ -57,13 +57,13 @@ def catalogue(texts: Mapping[str, str] | None = None) -> tuple[Entry, ...]:
     """
     texts = shipped_studies() if texts is None else texts
     entries = [_entry(name, text) for name, text in texts.items()]
-    return tuple(sorted(entries, key=lambda entry: (chapter_place(entry.chapter), _cost(entry), entry.name)))
+    return tuple(sorted(entries, key=lambda entry: (chapter_order(entry.chapter), _cost(entry), entry.name)))
 
 
-def chapter_place(chapter: str | None) -> tuple[int, str]:
+def chapter_order(chapter: str | None) -> tuple[int, str]:
     """What chapters are sorted by: the order of the course, then other chapters, then none.
 
-    >>> sorted([None, "Zoology", "Text", "Activations"], key=chapter_place)
+    >>> sorted([None, "Zoology", "Text", "Activations"], key=chapter_order)
     ['Activations', 'Text', 'Zoology', None]
     """
     if chapter is None:
@@ -71,15 +71,15 @@ def chapter_place(chapter: str | None) -> tuple[int, str]:
     return (CHAPTERS.index(chapter), "") if chapter in CHAPTERS else (len(CHAPTERS), chapter)
 
 
-def by_chapter(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
+def group_by_chapter(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
     """The studies of each chapter that has some, in the order of the course, and last those without one."""
     found: dict[str, list[Entry]] = {}
-    for entry in sorted(entries, key=lambda entry: chapter_place(entry.chapter)):  # stable
+    for entry in sorted(entries, key=lambda entry: chapter_order(entry.chapter)):  # stable
         found.setdefault(entry.chapter or NO_CHAPTER, []).append(entry)
     return found
 
 
-def in_chapter(entries: Sequence[Entry], chapter: str | None) -> tuple[Entry, ...]:
+def select_chapter(entries: Sequence[Entry], chapter: str | None) -> tuple[Entry, ...]:
     """The studies of a chapter, whose name is taken in any case and by its beginning where only one begins so.
 
     Raises:
@@ -87,7 +87,7 @@ def in_chapter(entries: Sequence[Entry], chapter: str | None) -> tuple[Entry, ..
     """
     if chapter is None:
         return tuple(entries)
-    names = list(by_chapter(entries))
+    names = list(group_by_chapter(entries))
     wanted = " ".join(chapter.split()).casefold()
     exact = [name for name in names if name.casefold() == wanted]
     found = exact or [name for name in names if wanted and name.casefold().startswith(wanted)]
@@ -108,7 +108,7 @@ def _entry(name: str, text: str) -> Entry:
         question=study.question,
         chapter=study.chapter,
         minutes=study.minutes,
-        num_cells=num_cells(study),
+        num_cells=count_cells(study),
         num_seeds=len(study.seeds),
         unit=study.unit,
     )

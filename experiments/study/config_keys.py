@@ -38,10 +38,10 @@ def set_key(config: dict[str, Any], key: str, value: Any) -> None:
         _item(node, last, ".".join(way))
 
 
-def with_changes(config: Mapping[str, Any], changes: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+def apply_changes(config: Mapping[str, Any], changes: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     """A copy of a configuration with dotted keys set, shorter keys first, so that a whole model can be replaced.
 
-    >>> with_changes({"model": 1}, [("model.a.b", 2), ("model", {"a": {}})])
+    >>> apply_changes({"model": 1}, [("model.a.b", 2), ("model", {"a": {}})])
     {'model': {'a': {'b': 2}}}
     """
     changed = copy.deepcopy(dict(config))

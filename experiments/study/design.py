@@ -7,8 +7,8 @@ from typing import Any
 
 from experiments.errors import Problem, StudyError
 
-from .config_keys import with_changes
-from .mechanisms import with_callback
+from .config_keys import apply_changes
+from .mechanisms import add_callback
 from .study import Study
 
 
@@ -56,7 +56,7 @@ def cells_of(study: Study) -> list[Cell]:
     return cells
 
 
-def num_cells(study: Study) -> int:
+def count_cells(study: Study) -> int:
     """How many cells a study has, without putting their configurations together; 0 where it excludes all."""
     return len(_kept(study, _combinations(study)))
 
@@ -97,9 +97,9 @@ def _matches(rule: Mapping[str, tuple[str, ...]], levels: Mapping[str, str]) -> 
 
 def _config(study: Study, levels: Mapping[str, str]) -> dict[str, Any]:
     changes = [change for factor in study.factors for change in factor.level(levels[factor.name]).changes.items()]
-    config = with_changes(study.base, changes)
+    config = apply_changes(study.base, changes)
     if study.mechanisms is not None:
-        config = with_callback(config, study.mechanisms)
+        config = add_callback(config, study.mechanisms)
     return config if study.folds is None else _with_folds(config, study.folds)
 
 
@@ -110,7 +110,7 @@ def _with_folds(config: dict[str, Any], folds: int) -> dict[str, Any]:
         data = {"class_path": data}
     if not isinstance(data, dict) or not isinstance(data.get("init_args") or {}, dict):
         return config
-    return with_changes({**config, "data": data}, [("data.init_args.folds", folds)])
+    return apply_changes({**config, "data": data}, [("data.init_args.folds", folds)])
 
 
 def _cells_without_data(study: Study, cells: Sequence[Cell]) -> list[Problem]:

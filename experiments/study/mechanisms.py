@@ -80,13 +80,13 @@ def read_options(value: Any, wrong: Callable[[str, str], None]) -> Options | Non
     where = "mechanisms.measure" if isinstance(value, Mapping) else "mechanisms"
     measure = _measure(where, given.get("measure", "all"), wrong)
     examples = given.get("examples", DEFAULT_EXAMPLES)
-    if (what := examples_problem(examples)) is not None:
+    if (what := find_examples_problem(examples)) is not None:
         wrong("mechanisms.examples", what)
         return None
     return None if measure is None else Options(measure=measure, examples=examples)
 
 
-def in_order(names: Any) -> tuple[str, ...]:
+def sort_quantities(names: Any) -> tuple[str, ...]:
     """These quantities in the order of `QUANTITIES`, each once; all of them for "all".
 
     Raises:
@@ -104,28 +104,28 @@ def in_order(names: Any) -> tuple[str, ...]:
     return tuple(name for name in QUANTITIES if name in names)
 
 
-def examples_problem(value: Any) -> str | None:
+def find_examples_problem(value: Any) -> str | None:
     """What is wrong with a number of examples."""
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return None
     return f"is {value!r}; a number of examples, at least 1, is expected"
 
 
-def metric_problem(metric: str, measured: Iterable[str] | None) -> str | None:
+def find_metric_problem(metric: str, measured: Iterable[str] | None) -> str | None:
     """Why a study never has a metric of this name; None where it may, and for those of other kinds.
 
     Arguments:
         metric: a name.
         measured: the quantities that the study asks for; None where that is not known.
 
-    >>> metric_problem("mechanism/weight_gradient_ratio", ["dead"])
+    >>> find_metric_problem("mechanism/weight_gradient_ratio", ["dead"])
     "is not measured: `mechanisms` lacks 'gradients'"
-    >>> metric_problem("mechanism/dead/activation1", ["dead"]), metric_problem("val/loss", [])
+    >>> find_metric_problem("mechanism/dead/activation1", ["dead"]), find_metric_problem("val/loss", [])
     (None, None)
     """
     if not metric.startswith(MECHANISM):
         return None
-    kind, layer = quantity_and_layer(metric) or (metric.removeprefix(MECHANISM), "")
+    kind, layer = split_metric(metric) or (metric.removeprefix(MECHANISM), "")
     quantity = METRICS.get(kind) if layer else RATIOS.get(kind)
     if quantity is None and kind in METRICS:
         return f"is measured of each layer; mechanism/{kind}/<layer> is expected"
@@ -139,25 +139,25 @@ def metric_problem(metric: str, measured: Iterable[str] | None) -> str | None:
     return f"is not measured: {lacks}"
 
 
-def quantity_and_layer(metric: str) -> tuple[str, str] | None:
+def split_metric(metric: str) -> tuple[str, str] | None:
     """What is measured and of which layer; None for a metric that is of no layer.
 
-    >>> quantity_and_layer("mechanism/dead/features.relu1"), quantity_and_layer("mechanism/weight_gradient_ratio")
+    >>> split_metric("mechanism/dead/features.relu1"), split_metric("mechanism/weight_gradient_ratio")
     (('dead', 'features.relu1'), None)
     """
     quantity, slash, layer = metric.removeprefix(MECHANISM).partition("/")
     return (quantity, layer) if slash and quantity and layer and metric.startswith(MECHANISM) else None
 
 
-def specs_of(callbacks: Any) -> list[Any]:
+def list_callbacks(callbacks: Any) -> list[Any]:
     """The callbacks of a trainer section as a list, whatever form they are given in."""
     return list(callbacks) if isinstance(callbacks, list | tuple) else [] if callbacks is None else [callbacks]
 
 
-def callbacks_of(config: Mapping[str, Any]) -> list[Any]:
+def get_callbacks(config: Mapping[str, Any]) -> list[Any]:
     """The callbacks in the trainer section of a configuration, as far as it is one."""
     trainer = config.get("trainer")
-    return specs_of(trainer.get("callbacks")) if isinstance(trainer, Mapping) else []
+    return list_callbacks(trainer.get("callbacks")) if isinstance(trainer, Mapping) else []
 
 
 def is_callback(spec: Any) -> bool:
@@ -166,27 +166,29 @@ def is_callback(spec: Any) -> bool:
     return isinstance(path, str) and path.startswith("experiments.mechanisms.") and path.endswith(".Mechanisms")
 
 
-def with_callback(config: Mapping[str, Any], options: Options) -> dict[str, Any]:
+def add_callback(config: Mapping[str, Any], options: Options) -> dict[str, Any]:
     """A cell's configuration with the callback, before its others: a callback that stops training may watch it."""
     trainer = config.get("trainer") or {}
     if not isinstance(trainer, Mapping):  # which is a problem of its own
         return dict(config)
     spec = {"class_path": CLASS_PATH, "init_args": options.to_dict()}
-    return {**config, "trainer": {**trainer, "callbacks": [spec, *specs_of(trainer.get("callbacks"))]}}
+    return {**config, "trainer": {**trainer, "callbacks": [spec, *list_callbacks(trainer.get("callbacks"))]}}
 
 
-def callback_problems(configs: Mapping[str, Iterable[Mapping[str, Any]]], wrong: Callable[[str, str], None]) -> None:
+def report_double_callbacks(
+    configs: Mapping[str, Iterable[Mapping[str, Any]]], wrong: Callable[[str, str], None]
+) -> None:
     """Tell which of these configurations, by where they stand, have the callback that the study's key adds."""
     for where, of_place in configs.items():
-        if any(is_callback(spec) for config in of_place for spec in callbacks_of(config)):
+        if any(is_callback(spec) for config in of_place for spec in get_callbacks(config)):
             wrong(where, f"has {CLASS_PATH}, which the study's `mechanisms` adds to every cell; remove one of the two")
 
 
-def options_of(spec: Mapping[str, Any]) -> Options:
+def read_callback(spec: Mapping[str, Any]) -> Options:
     """What a callback in a resolved configuration is asked for."""
     arguments = spec.get("init_args") or {}
     return Options(
-        measure=in_order(arguments.get("measure", "all")), examples=arguments.get("examples", DEFAULT_EXAMPLES)
+        measure=sort_quantities(arguments.get("measure", "all")), examples=arguments.get("examples", DEFAULT_EXAMPLES)
     )
 
 
@@ -201,7 +203,7 @@ def is_mechanism(metric: str) -> bool:
 
 def _measure(where: str, value: Any, wrong: Callable[[str, str], None]) -> tuple[str, ...] | None:
     try:
-        return in_order(value)
+        return sort_quantities(value)
     except ValueError as error:
         wrong(where, str(error))
         return None

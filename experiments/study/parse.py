@@ -16,10 +16,10 @@ from experiments.errors import InputError, Problem, StudyError
 from experiments.text import choices, listed
 
 from .claims import read_claims
-from .config_keys import KeyPathError, with_changes
-from .mechanisms import Options, callback_problems, read_options
-from .plain_data import not_plain_section
-from .study import DESIGNS, LARGEST_SEED, SECTIONS, Factor, Level, Study, value_name
+from .config_keys import KeyPathError, apply_changes
+from .mechanisms import Options, read_options, report_double_callbacks
+from .plain_data import find_non_plain
+from .study import DESIGNS, LARGEST_SEED, SECTIONS, Factor, Level, Study, format_value
 from .values import StudyReader
 
 DEFAULT_SEEDS = 5
@@ -132,7 +132,7 @@ class _Parser(StudyReader):
         for key in ("question", "base", "factors", "metric"):
             if key not in content:
                 self.wrong(key, "is missing")
-        odd = {key: not_plain_section(key, content.get(key)) for key in ("base", "factors")}
+        odd = {key: find_non_plain(key, content.get(key)) for key in ("base", "factors")}
         for key, what in odd.items():
             if what is not None:
                 self.wrong(key, f"holds {what}")
@@ -184,7 +184,7 @@ class _Parser(StudyReader):
         for key in changes:
             self.config_key(f"--set {key}", key)
         try:
-            return with_changes(value, changes.items())
+            return apply_changes(value, changes.items())
         except KeyPathError as error:
             self.wrong("--set", str(error))
             return dict(value)
@@ -222,7 +222,7 @@ class _Parser(StudyReader):
             same = [other.name for other in levels[:position] if _equal(other.changes, level.changes)]
             if same and same[0] != level.name:
                 self.wrong(f"{where}.levels", f"{level.name!r} and {same[0]!r} are the same level")
-        reference = value_name(entry["reference"]) if "reference" in entry else (names[0] if names else "")
+        reference = format_value(entry["reference"]) if "reference" in entry else (names[0] if names else "")
         if names and reference not in names:
             self.wrong(f"{where}.reference", f"{reference!r} is not a level{choices(reference, names, 'levels')}")
         return Factor(name=name, levels=levels, reference=reference)
@@ -235,14 +235,14 @@ class _Parser(StudyReader):
         if len(value) < 2:  # noqa: PLR2004 -- one level cannot be compared with anything
             self.wrong(where, "has one level; a factor needs at least two")
         if isinstance(value, dict):
-            return tuple(self.named_level(where, key, value_name(name), content) for name, content in value.items())
+            return tuple(self.named_level(where, key, format_value(name), content) for name, content in value.items())
         if key is None:
             self.wrong(where, "is a list, so the factor needs a `key` that the values are for")
             return ()
         for item in value:
             if isinstance(item, dict):
                 self.wrong(where, f"{item!r} needs a name: write levels as a mapping of name to value")
-        return tuple(Level(name=value_name(item), changes={str(key): item}) for item in value)
+        return tuple(Level(name=format_value(item), changes={str(key): item}) for item in value)
 
     def named_level(self, where: str, key: Any, name: str, content: Any) -> Level:
         if key is not None:
@@ -273,7 +273,7 @@ class _Parser(StudyReader):
         for factor in factors:
             for level in factor.levels:
                 try:
-                    with_changes(base, level.changes.items())
+                    apply_changes(base, level.changes.items())
                 except KeyPathError as error:
                     self.wrong(f"factors.{factor.name}.{level.name}", str(error))
 
@@ -303,7 +303,7 @@ class _Parser(StudyReader):
         options = read_options(value, self.wrong)
         levels = {f"factors.{factor.name}": [_set_alone(level) for level in factor.levels] for factor in factors}
         if options is not None:
-            callback_problems({"base.trainer.callbacks": [base], **levels}, self.wrong)
+            report_double_callbacks({"base.trainer.callbacks": [base], **levels}, self.wrong)
         return options
 
     def seeds(self, value: Any) -> tuple[int, ...]:
@@ -344,7 +344,7 @@ class _Parser(StudyReader):
 def _set_alone(level: Level) -> Mapping[str, Any]:
     """A configuration of nothing but what a level sets."""
     try:
-        return with_changes({}, level.changes.items())
+        return apply_changes({}, level.changes.items())
     except KeyPathError:  # told by keys_that_lead_nowhere
         return {}
 

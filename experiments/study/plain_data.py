@@ -9,7 +9,7 @@ from typing import Any
 DEEPEST = 50  # deeper than this, an alias holds itself
 
 
-def not_plain_section(key: str, value: Any) -> str | None:
+def find_non_plain(key: str, value: Any) -> str | None:
     """What in the base or the factors of a study is not plain, as the end of a sentence; None when nothing is.
 
     The names of factors and levels may be numbers and the like: they become texts.

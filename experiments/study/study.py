@@ -52,10 +52,10 @@ _LARGER_IS_BETTER = {"acc", "accuracy", "top1", "top5", "f1", "auc", "auroc", "a
 _LARGER_IS_BETTER |= {"precision", "recall", "specificity", "sensitivity", "score", "bleu", "psnr", "ssim"}
 
 
-def goal_of(name: str) -> str | None:
+def infer_goal(name: str) -> str | None:
     """Whether more or less of a metric is better, by a word in the last part of its name; None where that says nothing.
 
-    >>> [goal_of(name) for name in ("val/loss", "val_top1_error", "loss/acc", "val/closs")]
+    >>> [infer_goal(name) for name in ("val/loss", "val_top1_error", "loss/acc", "val/closs")]
     ['min', 'min', 'max', None]
     """
     words = set(name.rpartition("/")[2].lower().split("_"))
@@ -201,10 +201,10 @@ class Study:
         return plain
 
 
-def value_name(value: Any) -> str:
+def format_value(value: Any) -> str:
     """How a level's value is written in reports: as YAML would.
 
-    >>> [value_name(value) for value in (0.5, True, None, [128, 64], "relu")]
+    >>> [format_value(value) for value in (0.5, True, None, [128, 64], "relu")]
     ['0.5', 'true', 'null', '[128, 64]', 'relu']
     """
     if value is None:
@@ -212,5 +212,5 @@ def value_name(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):
-        return "[" + ", ".join(value_name(item) for item in value) + "]"
+        return "[" + ", ".join(format_value(item) for item in value) + "]"
     return str(value)

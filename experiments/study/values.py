@@ -7,7 +7,7 @@ from typing import Any
 from experiments.errors import Problem
 from experiments.text import choices
 
-from .study import GOALS, Factor, Metric, goal_of, value_name
+from .study import GOALS, Factor, Metric, format_value, infer_goal
 
 
 class StudyReader:
@@ -62,7 +62,7 @@ class StudyReader:
         if "name" not in value:
             self.wrong(f"{where}.name", "is missing; a metric that the model logs, such as test/acc")
         name = self.text(f"{where}.name", value.get("name", ""))
-        goal = goal_of(name)
+        goal = infer_goal(name)
         if "goal" in value:
             goal = self.one_of(f"{where}.goal", value["goal"], GOALS)
         elif goal is None and name:
@@ -77,9 +77,9 @@ class StudyReader:
             problem = f"{factor_name!r} is not a factor{choices(factor_name, names, 'factors')}"
             if not any(known.what == problem for known in self.problems):
                 self.wrong(where, problem)
-            return value_name(level)
+            return format_value(level)
         accepted = factors[names.index(factor_name)].level_names
-        if value_name(level) not in accepted:
+        if format_value(level) not in accepted:
             known = choices(level, accepted, "levels")
-            self.wrong(where, f"{value_name(level)!r} is not a level of {factor_name}{known}")
-        return value_name(level)
+            self.wrong(where, f"{format_value(level)!r} is not a level of {factor_name}{known}")
+        return format_value(level)

@@ -29,7 +29,7 @@ from torch import distributed, multiprocessing
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, start_processes
 from torch.utils.data import DataLoader, DistributedSampler, IterableDataset
 
-from experiments.trials.identity import num_devices
+from experiments.trials.identity import count_devices
 from experiments.trials.trial import Result, Trial, TrialStatus
 
 from .streams import TrialStreams
@@ -74,7 +74,7 @@ def train_in_ranks(train: Callable[[Any, Any], Result], argument: Any, trial: Tr
     Raises:
         RankLostError: a process is gone.
     """
-    num_ranks = num_devices(trial.config["trainer"]["devices"])
+    num_ranks = count_devices(trial.config["trainer"]["devices"])
     method = "spawn" if _cannot_fork() else "fork"
     pipes = [multiprocessing.get_context(method).Pipe(duplex=False) for _ in range(num_ranks)]
     writers = [writer for _, writer in pipes]

@@ -24,9 +24,9 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from experiments.config.instantiate import make_data, make_model, trainer_arguments
+from experiments.config.instantiate import make_data, make_model, make_trainer_arguments
 from experiments.text import writable
-from experiments.trials.identity import num_devices
+from experiments.trials.identity import count_devices
 from experiments.trials.trial import EpochEnded, Result, Trial, TrialStatus, is_bad_loss
 
 from .correct_examples import CorrectExamples
@@ -57,7 +57,7 @@ def train_trial(training: Training, emit: Emit) -> Result:
     """
     started = time.perf_counter()
     try:
-        if num_devices(training.trial.config["trainer"]["devices"]) > 1:
+        if count_devices(training.trial.config["trainer"]["devices"]) > 1:
             result = train_in_ranks(_train_with_own_loggers, training, training.trial, emit)
         else:
             result = _train_with_own_loggers(training, emit)
@@ -123,7 +123,7 @@ def _train(training: Training, emit: Emit, runs: OwnRuns) -> Result:
 
 def _trainer(trial: Trial, directory: Path, callbacks: list[Callback], recorder: Logger) -> Trainer:
     """The study's Trainer. Where it says nothing, nothing is drawn, written or checked that a trial does not need."""
-    arguments = trainer_arguments(with_own_folders(trial))
+    arguments = make_trainer_arguments(with_own_folders(trial))
     own = arguments["callbacks"] or []
     own = own if isinstance(own, list) else [own]
     logger = arguments["logger"]
@@ -150,7 +150,7 @@ def _devices(devices: Any) -> Any:
     """How many of the devices that this process sees; the very ones where all of them are seen."""
     if isinstance(devices, list) and all(isinstance(number, int) for number in devices):
         return devices if max(devices, default=0) < torch.cuda.device_count() else len(devices)
-    return num_devices(devices)
+    return count_devices(devices)
 
 
 def _with_environment(plugins: Any) -> list[Any]:

@@ -27,18 +27,18 @@ TRAINER_PLACEMENT = {
 _DATA_PLACEMENT = {"num_workers", "persistent_workers", "pin_memory", "prefetch_factor"}
 
 
-def config_id(config: Mapping[str, Any]) -> str:
+def compute_config_id(config: Mapping[str, Any]) -> str:
     """16 hexadecimal digits for a resolved configuration: its model, data and trainer sections.
 
     >>> one = {"model": {"class_path": "M"}, "data": {"class_path": "D", "init_args": {"num_workers": 2}}}
     >>> two = {"model": {"class_path": "M"}, "data": {"class_path": "D", "init_args": {"num_workers": 8}}}
-    >>> config_id(one) == config_id(two)
+    >>> compute_config_id(one) == compute_config_id(two)
     True
     """
     plain = copy.deepcopy(dict(config))
     trainer = {key: value for key, value in (plain.get("trainer") or {}).items() if key not in TRAINER_PLACEMENT}
     if "devices" in trainer:
-        trainer["devices"] = num_devices(trainer["devices"])
+        trainer["devices"] = count_devices(trainer["devices"])
     plain["trainer"] = trainer
     data = plain.get("data") or {}
     data["init_args"] = {
@@ -49,19 +49,19 @@ def config_id(config: Mapping[str, Any]) -> str:
     return _digest({"version": VERSION, "config": plain})
 
 
-def trial_id(config_id: str, seed: int) -> str:
+def compute_trial_id(config_id: str, seed: int) -> str:
     """16 hexadecimal digits for a configuration with a seed.
 
-    >>> trial_id("0" * 16, 3)
+    >>> compute_trial_id("0" * 16, 3)
     '52c5d6a0cd826b15'
     """
     return _digest({"config": config_id, "seed": seed})
 
 
-def num_devices(devices: Any) -> int:
+def count_devices(devices: Any) -> int:
     """How many devices share one trial, which changes its arithmetic; which ones they are does not.
 
-    >>> [num_devices(devices) for devices in (2, [0, 3], "2", "0, 1", "auto", -1, None)]
+    >>> [count_devices(devices) for devices in (2, [0, 3], "2", "0, 1", "auto", -1, None)]
     [2, 2, 2, 2, 1, 1, 1]
     """
     if isinstance(devices, str) and "," in devices:

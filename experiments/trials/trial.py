@@ -8,7 +8,7 @@ from typing import Any
 
 from experiments.study.mechanisms import is_mechanism
 
-from .identity import config_id, trial_id
+from .identity import compute_config_id, compute_trial_id
 
 
 class TrialStatus(StrEnum):
@@ -54,9 +54,9 @@ class Trial:
 
 def create_trials(config: Mapping[str, Any], levels: Mapping[str, str], seeds: Iterable[int]) -> list[Trial]:
     """Return the trials of one cell, a trial for each seed, and compute their identities."""
-    identity = config_id(config)
+    identity = compute_config_id(config)
     return [
-        Trial(trial_id=trial_id(identity, seed), config_id=identity, levels=levels, seed=seed, config=config)
+        Trial(trial_id=compute_trial_id(identity, seed), config_id=identity, levels=levels, seed=seed, config=config)
         for seed in seeds
     ]
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.study.config_keys import with_changes
-from experiments.study.study import Study, value_name
+from experiments.study.config_keys import apply_changes
+from experiments.study.study import Study, format_value
 from experiments.text import listed
 from experiments.trials.trial import TrialStatus
 from reports.wording.numbers import counted, counts_in_words
@@ -152,7 +152,7 @@ def _learning_rate(study: Study) -> str:
     varied: list[str] = []
     replaced: list[str] = []
     for factor in study.factors:
-        by_level = [dict(_rates(with_changes(study.base, level.changes.items()))) for level in factor.levels]
+        by_level = [dict(_rates(apply_changes(study.base, level.changes.items()))) for level in factor.levels]
         if any(rates != by_level[0] for rates in by_level[1:]):
             own = any(key.rpartition(".")[2] in _RATES for level in factor.levels for key in level.changes)
             (varied if own else replaced).append(factor.name)
@@ -162,7 +162,7 @@ def _learning_rate(study: Study) -> str:
         return f"Careful: differs between the levels of {listed(replaced)}, so these differ by more than their name"
     if not base:
         return "not set by the study: each model's own default"
-    rates = listed(f"{key} = {value_name(value)}" for key, value in base.items())
+    rates = listed(f"{key} = {format_value(value)}" for key, value in base.items())
     return (
         f"shared by all cells, not tuned for each: {rates}. A level may do better with another one; a factor of "
         "learning rates shows whether"

@@ -8,7 +8,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from experiments.study.mechanisms import MECHANISM, quantity_and_layer
+from experiments.study.mechanisms import MECHANISM, split_metric
 
 
 def in_order(metrics: Iterable[str], told: Sequence[Sequence[str]]) -> list[str]:
@@ -30,14 +30,14 @@ def in_order(metrics: Iterable[str], told: Sequence[Sequence[str]]) -> list[str]
     for network in told:
         layers: dict[str, list[str]] = defaultdict(list)
         for name in network:
-            if found := quantity_and_layer(name):
+            if found := split_metric(name):
                 layers[found[0]].append(found[1])
         for quantity, order in layers.items():
             orders[quantity].append(order)
     places = {quantity: _places(order) for quantity, order in orders.items()}
 
     def key(name: str) -> tuple[str, float, list[tuple[int, str]], str]:
-        found = quantity_and_layer(name)
+        found = split_metric(name)
         if found is None:
             return name, 0, [], name
         quantity, layer = found

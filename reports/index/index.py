@@ -11,8 +11,8 @@ from urllib.parse import quote
 import pandas as pd
 
 from experiments.ledger.study_folder import HEADER, STUDY_FILE
-from experiments.study.catalogue import NO_CHAPTER, chapter_place
-from experiments.study.design import num_cells
+from experiments.study.catalogue import NO_CHAPTER, chapter_order
+from experiments.study.design import count_cells
 from experiments.study.parse import parse_study, parse_yaml, shipped_studies
 from experiments.study.study import Study
 from experiments.trials.trial import TrialStatus
@@ -82,7 +82,7 @@ def build_catalogue(parent: str | Path) -> Catalogue:
         for folder in folders
     ]
     rows += [(_absent_row(study, parent), []) for name, study in shipped.items() if name not in there]
-    rows.sort(key=lambda row: (chapter_place(row[0]["chapter"] or None), _minutes(row[0]), row[0]["study"]))
+    rows.sort(key=lambda row: (chapter_order(row[0]["chapter"] or None), _minutes(row[0]), row[0]["study"]))
     studies = pd.DataFrame([study for study, _ in rows], columns=list(STUDY_COLUMNS))
     claims = pd.DataFrame([claim for _, own in rows for claim in own], columns=list(CLAIM_COLUMNS))
     claims = with_catalogue_p(claims)
@@ -156,7 +156,7 @@ def _row(study: Study | None, name: str, state: str, note: str, command: str) ->
         "question": "" if study is None else study.question,
         "state": state,
         "note": note,
-        "num_trials": 0 if study is None else num_cells(study) * len(study.seeds),
+        "num_trials": 0 if study is None else count_cells(study) * len(study.seeds),
         "num_ended": 0,
         "num_failed": 0,
         "num_claims": 0 if study is None else len(study.claims),

@@ -16,7 +16,7 @@ from tiny_catalogue import arguments_of, write_catalogue
 
 from ablate.commands import main
 from experiments import Ledger
-from experiments.ledger.study_folder import writing
+from experiments.ledger.study_folder import lock_folder
 from experiments.study import parse as study_file
 
 USERS = {
@@ -194,7 +194,7 @@ def test_options_of_one_study_hold_for_all_and_one_that_cannot_take_them_is_told
 @pytest.mark.slow
 def test_a_study_that_another_command_holds_is_told_and_the_others_run(capsys, monkeypatch):
     shipped(monkeypatch, held={"minutes": 1}, free={"minutes": 2})
-    with writing(Path("runs/held")):
+    with lock_folder(Path("runs/held")):
         code, out, _ = ablate(capsys, "run", "--all", "--runner", "inline")
     assert code == 1
     assert f"- held (could not be finished): runs/held: is in use by process {os.getpid()}" in out

@@ -17,7 +17,7 @@ from small_study import small_study
 
 from ablate.watch import watch
 from experiments import Ledger, RunOptions, Sink, parse_study, run
-from experiments.ledger.study_folder import writing
+from experiments.ledger.study_folder import lock_folder
 
 
 class Slowly(Sink):
@@ -91,14 +91,14 @@ def test_a_watcher_never_keeps_a_command_from_starting(tmp_path):
         while not over.is_set():
             is_in_use(tmp_path / "s")
 
-    with writing(tmp_path / "s"):
+    with lock_folder(tmp_path / "s"):
         pass
     threads = [threading.Thread(target=look) for _ in range(2)]
     for thread in threads:
         thread.start()
     try:
         for _ in range(20):
-            with writing(tmp_path / "s"):
+            with lock_folder(tmp_path / "s"):
                 pass
     finally:
         over.set()
@@ -111,7 +111,7 @@ def test_a_second_run_that_waits_says_for_whom_and_goes_on_when_the_folder_is_fr
     holding, may_go = threading.Event(), threading.Event()
 
     def hold():
-        with writing(tmp_path / "s"):
+        with lock_folder(tmp_path / "s"):
             holding.set()
             may_go.wait(600)
 

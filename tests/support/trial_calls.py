@@ -5,7 +5,7 @@ import time
 
 from ablate.commands import main
 from experiments import load_study, run_trial
-from experiments.ledger.study_folder import writing
+from experiments.ledger.study_folder import lock_folder
 
 
 def train_one(study_path, trial, directory, answers):
@@ -21,7 +21,7 @@ def ablate(*arguments):
 
 def hold(directory, path, seconds):
     """Hold a folder's lock, and leave a file as long as that lasts."""
-    with writing(directory):
+    with lock_folder(directory):
         path.touch()
         time.sleep(seconds)
         path.unlink()

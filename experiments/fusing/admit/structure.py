@@ -28,7 +28,7 @@ from experiments.fusing.layers.known_layers import is_activation
 from experiments.fusing.reasons import NotFusable
 from experiments.training.epoch_metrics import has_epoch_metrics
 from experiments.training.trainer_stub import NeedsTrainer, TrainerStub
-from experiments.trials.identity import TRAINER_PLACEMENT, num_devices
+from experiments.trials.identity import TRAINER_PLACEMENT, count_devices
 
 _OWN_LOOPS = ("backward", "optimizer_step", "optimizer_zero_grad", "lr_scheduler_step", "configure_gradient_clipping")
 _TRAINER_SHARED = {
@@ -102,7 +102,7 @@ def has_convolutions(model: LightningModule) -> bool:
 def _check_trainer(trainer: Mapping[str, Any]) -> None:
     if trainer.get("logger"):
         raise NotFusable("trainer.logger is set, and a logger is told of one trial at a time")
-    if num_devices(trainer.get("devices")) > 1:
+    if count_devices(trainer.get("devices")) > 1:
         raise NotFusable(f"trainer.devices is {trainer['devices']!r}: one trial on several devices is Lightning's own")
     defaults = resolve(Section.of("trainer", {}))
     for key, value in trainer.items():

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from experiments.fusing.reasons import NotFusable
-from experiments.study.mechanisms import Options, is_callback, options_of, specs_of
+from experiments.study.mechanisms import Options, is_callback, list_callbacks, read_callback
 
 CLASS_PATHS = (
     "lightning.pytorch.callbacks.EarlyStopping",
@@ -57,7 +57,7 @@ def patience_of(callbacks: Any) -> Mapping[str, Any] | None:
     Raises:
         NotFusable: for any other callback, but for the one that measures mechanisms.
     """
-    specs = [spec for spec in specs_of(callbacks) if not is_callback(spec)]
+    specs = [spec for spec in list_callbacks(callbacks) if not is_callback(spec)]
     others = [spec["class_path"].rpartition(".")[2] for spec in specs if spec.get("class_path") not in CLASS_PATHS]
     if others:
         raise NotFusable(f"the callback {others[0]} asks for a Trainer of its own")
@@ -75,7 +75,7 @@ def mechanisms_of(callbacks: Any) -> Options | None:
     Raises:
         NotFusable: when there are several.
     """
-    specs = [spec for spec in specs_of(callbacks) if is_callback(spec)]
+    specs = [spec for spec in list_callbacks(callbacks) if is_callback(spec)]
     if len(specs) > 1:
         raise NotFusable("it has several callbacks that measure mechanisms")
-    return options_of(specs[0]) if specs else None
+    return read_callback(specs[0]) if specs else None

@@ -6,7 +6,7 @@ from typing import Any
 
 import wandb_workspaces.reports.v2 as wr
 
-from experiments.study.mechanisms import MECHANISM, is_mechanism, quantity_and_layer
+from experiments.study.mechanisms import MECHANISM, is_mechanism, split_metric
 from experiments.study.study import Factor
 from reports.analysis.frame import metric_column
 from reports.mechanism_maps import LOG, QUANTITIES, is_ratio, scalars_of
@@ -73,9 +73,9 @@ def is_inside(metric: str) -> bool:
 
 def _main_mechanisms(report: Report) -> Iterator[str]:
     yield from scalars_of(report)[:_MOST_SCALARS]
-    logged = [name for name in map(str, report.curves.columns) if quantity_and_layer(name)]
+    logged = [name for name in map(str, report.curves.columns) if split_metric(name)]
     for quantity in QUANTITIES[:_MOST_QUANTITIES]:
-        layers = [name for name in logged if (quantity_and_layer(name) or ("",))[0] == quantity.name]
+        layers = [name for name in logged if (split_metric(name) or ("",))[0] == quantity.name]
         yield from dict.fromkeys(layers[place] for place in (0, len(layers) // 2, -1) if layers)
 
 

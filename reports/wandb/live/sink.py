@@ -19,7 +19,7 @@ from rich.console import Console
 from experiments.child_process import ChildProcess
 from experiments.errors import InputError
 from experiments.execution.sinks import Sink
-from experiments.ledger.study_folder import writing
+from experiments.ledger.study_folder import lock_folder
 from experiments.trials.trial import EpochEnded, Group, Result, Trial, TrialStatus
 from reports.wandb.destination import FOLDER, Place, place_of, remember
 
@@ -129,7 +129,7 @@ class WandbSink(Sink):
         self._send("alone", trial.trial_id, self._agents_run)
         try:
             if place_of(self._directory, self.place.group) != self.place:
-                with writing(self._directory, wait_seconds=WAIT_SECONDS):
+                with lock_folder(self._directory, wait_seconds=WAIT_SECONDS):
                     remember(self._directory, self.place)
         except InputError as error:
             self._warn(str(error))

@@ -19,7 +19,7 @@ from experiments import (
     parse_study,
     run,
 )
-from experiments.ledger.study_folder import writing
+from experiments.ledger.study_folder import lock_folder
 from reports import build_report
 
 
@@ -334,7 +334,7 @@ def test_a_corrupt_ledger_is_left_alone(tmp_path):
 
 def test_a_folder_in_use_names_who_uses_it(tmp_path):
     with (
-        writing(tmp_path / "s"),
+        lock_folder(tmp_path / "s"),
         pytest.raises(
             DirectoryError,
             match=r"s: is in use by process \d+ on .*; wait for it .`ablate run --wait` does. or stop it",

@@ -28,7 +28,7 @@ from experiments import (
     run,
     run_trial,
 )
-from experiments.ledger.study_folder import writing
+from experiments.ledger.study_folder import lock_folder
 from experiments.planning.plan import plan_trials
 
 PROCESSES = multiprocessing.get_context("forkserver")  # which has imported torch; see conftest.py
@@ -310,7 +310,10 @@ def test_a_trial_of_the_folders_plan_but_not_of_this_is_told(study_path):
 
 
 def test_while_another_command_holds_the_folder_nothing_is_trained(study_path, tmp_path):
-    with writing(Path("out")), pytest.raises(DirectoryError, match=r"out: is in use by process \d+ on .*; wait for it"):
+    with (
+        lock_folder(Path("out")),
+        pytest.raises(DirectoryError, match=r"out: is in use by process \d+ on .*; wait for it"),
+    ):
         run_trial(study_path, "width=4,seed=0", "out", wait_seconds=0.1)
     assert num_begun(tmp_path) == 0
     assert not Path("out/ledger.sqlite").exists()
@@ -341,7 +344,7 @@ class DoesMeanwhile(Sink):
 
 def test_a_result_that_another_recorded_first_stays(study_path):
     def record(trial):
-        with writing(Path("out")), Ledger(Path("out/ledger.sqlite"), writable=True) as ledger:
+        with lock_folder(Path("out")), Ledger(Path("out/ledger.sqlite"), writable=True) as ledger:
             assert ledger.start(trial.trial_id, "{}") == 2
             result = Result(status=TrialStatus.FINISHED, metrics={"test/loss": 7.0})
             assert ledger.record_attempt(trial.trial_id, 2, result)
@@ -367,7 +370,7 @@ def test_run_may_train_the_trial_at_the_same_time(study_path):
 @pytest.mark.slow
 def test_a_result_that_cannot_be_recorded_is_told_and_the_trial_is_free(study_path):
     held = contextlib.ExitStack()
-    watcher = DoesMeanwhile(lambda _: held.enter_context(writing(Path("out"))))
+    watcher = DoesMeanwhile(lambda _: held.enter_context(lock_folder(Path("out"))))
     message = r"[0-9a-f]{16} ended as finished but is not recorded: out: is in use by"
     with held, pytest.raises(DirectoryError, match=message):
         run_trial(study_path, "width=4,seed=0", "out", sinks=[watcher], wait_seconds=0.05)

@@ -425,7 +425,7 @@ def test_a_lost_trial_is_pending_again_and_its_attempt_stays(ledger):
     planned(ledger, one, other)
     for trial in (one, other):
         ledger.start(trial.trial_id, "{}")
-    ledger.again([one.trial_id, other.trial_id], "lost", "the worker process was ended by SIGKILL")
+    ledger.requeue([one.trial_id, other.trial_id], "lost", "the worker process was ended by SIGKILL")
     assert ledger.counts()["pending"] == 2
     ledger.start(one.trial_id, "{}")
     ledger.record({one.trial_id: finished()})
@@ -442,7 +442,7 @@ def test_putting_back_what_has_ended_or_never_began_changes_nothing(ledger):
     planned(ledger, one, other)
     ledger.start(one.trial_id, "{}")
     ledger.record({one.trial_id: finished()})
-    ledger.again([one.trial_id, other.trial_id], "lost", "no")
+    ledger.requeue([one.trial_id, other.trial_id], "lost", "no")
     assert (ledger.counts()["finished"], ledger.counts()["pending"]) == (1, 1)
     assert [attempt["status"] for attempt in ledger.trial(one.trial_id)["history"]] == ["finished"]
     assert ledger.trial(other.trial_id)["history"] == []
@@ -452,7 +452,7 @@ def test_trials_are_separated_at_once_and_those_that_ran_are_pending(ledger):
     one, other = make_trial("relu"), make_trial("tanh")
     planned(ledger, one, other)
     ledger.start(one.trial_id, "{}")
-    ledger.separate({one.trial_id: "it draws", other.trial_id: "it is alone"})
+    ledger.record_unfused({one.trial_id: "it draws", other.trial_id: "it is alone"})
     assert {row["trial_id"]: row["why_alone"] for row in ledger.trials()} == {
         one.trial_id: "it draws",
         other.trial_id: "it is alone",

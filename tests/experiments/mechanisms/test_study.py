@@ -9,7 +9,7 @@ from small_study import small_study
 from ablate.commands import main
 from experiments import Ledger, RunOptions, StudyError, parse_study, run
 from experiments.planning.plan import plan_trials
-from experiments.study.mechanisms import MECHANISM, METRICS, RATIOS, is_mechanism, quantity_and_layer
+from experiments.study.mechanisms import MECHANISM, METRICS, RATIOS, is_mechanism, split_metric
 
 
 def ledger_of(directory):
@@ -156,6 +156,6 @@ def test_metrics_that_may_be_claimed_are_those_that_are_measured(tmp_path):
 
     run(parse_study(content), tmp_path / "s", RunOptions(num_slots=1))
     told = {name for trial in trials_of(tmp_path / "s") for name in trial["metrics"] if name.startswith(MECHANISM)}
-    layered = {found[0] for name in told if (found := quantity_and_layer(name))}
+    layered = {found[0] for name in told if (found := split_metric(name))}
     assert layered == set(METRICS)
-    assert {name for name in told if not quantity_and_layer(name)} == {f"{MECHANISM}{name}" for name in RATIOS}
+    assert {name for name in told if not split_metric(name)} == {f"{MECHANISM}{name}" for name in RATIOS}

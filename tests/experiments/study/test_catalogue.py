@@ -3,7 +3,7 @@ from tiny_catalogue import write_catalogue
 
 from experiments import InputError, StudyError, cells_of, load_study, shipped_studies
 from experiments.study import parse as study_file
-from experiments.study.catalogue import CHAPTERS, NO_CHAPTER, by_chapter, catalogue, in_chapter
+from experiments.study.catalogue import CHAPTERS, NO_CHAPTER, group_by_chapter, load_catalogue, select_chapter
 
 FACTOR = {"activation": {"key": "model.init_args.activation", "levels": ["tanh", "relu", "elu"]}}
 
@@ -24,9 +24,9 @@ def tiny(tmp_path, monkeypatch):
 
 
 def test_studies_come_by_chapter_of_the_course_then_by_cost(tiny):
-    entries = catalogue()
+    entries = load_catalogue()
     assert [entry.name for entry in entries] == ["cheap", "dear", "unknown", "late", "other", "none"]
-    assert list(by_chapter(reversed(entries))) == ["Activations", "Text", "Zoology", NO_CHAPTER]
+    assert list(group_by_chapter(reversed(entries))) == ["Activations", "Text", "Zoology", NO_CHAPTER]
     sizes = {entry.name: (entry.num_cells, entry.num_seeds, entry.num_trials, entry.unit) for entry in entries}
     assert sizes["dear"] == (2, 2, 4, "seed")
     assert sizes["cheap"] == (2, 3, 6, "fold")
@@ -35,7 +35,7 @@ def test_studies_come_by_chapter_of_the_course_then_by_cost(tiny):
 
 @pytest.mark.parametrize(("asked", "found"), [("text", ["late"]), (" ACTIV", ["cheap", "dear", "unknown"])])
 def test_a_chapter_is_found_in_any_case_and_by_its_beginning(tiny, asked, found):
-    assert [entry.name for entry in in_chapter(catalogue(), asked)] == found
+    assert [entry.name for entry in select_chapter(load_catalogue(), asked)] == found
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_a_chapter_is_found_in_any_case_and_by_its_beginning(tiny, asked, found)
 )
 def test_an_unknown_chapter_names_the_nearest(tiny, asked, message):
     with pytest.raises(InputError) as raised:
-        in_chapter(catalogue(), asked)
+        select_chapter(load_catalogue(), asked)
     assert str(raised.value).startswith(message)
 
 
@@ -55,7 +55,7 @@ def test_a_beginning_of_two_chapters_names_both(tmp_path, monkeypatch):
     folder = write_catalogue(tmp_path / "s", a={"chapter": "Recurrence"}, b={"chapter": "Regression"})
     monkeypatch.setattr(study_file, "SHIPPED", folder)
     with pytest.raises(InputError, match="--chapter 're': more than one begins so; chapters: Recurrence, Regression"):
-        in_chapter(catalogue(), "re")
+        select_chapter(load_catalogue(), "re")
 
 
 ODD = {
@@ -74,20 +74,20 @@ ODD = {
 
 @pytest.mark.parametrize("text", ODD.values(), ids=ODD)
 def test_a_list_reads_a_file_as_it_is_read_whole_however_it_is_written(text):
-    (entry,) = catalogue({"odd": text})
+    (entry,) = load_catalogue({"odd": text})
     assert (entry.question, entry.num_cells, entry.num_seeds) == ("Q?", 1 if "exclude" in text else 2, 5)
 
 
 def test_a_file_with_problems_is_told(tiny):
     (tiny / "bad.yaml").write_text("question: Q?\nseeds: 0\n")
     with pytest.raises(StudyError, match=r"studies/bad.yaml has 4 problems"):
-        catalogue()
+        load_catalogue()
     with pytest.raises(StudyError, match=r"studies/bad.yaml: is empty; a study is a mapping with"):
-        catalogue({"bad": "# nothing\n"})
+        load_catalogue({"bad": "# nothing\n"})
 
 
 def test_the_list_says_of_the_shipped_studies_what_their_files_say():
-    entries = {entry.name: entry for entry in catalogue()}
+    entries = {entry.name: entry for entry in load_catalogue()}
     assert entries.keys() == shipped_studies().keys()
     for name, entry in entries.items():
         study = load_study(name)

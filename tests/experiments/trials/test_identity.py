@@ -1,4 +1,4 @@
-from experiments.trials.identity import config_id, trial_id
+from experiments.trials.identity import compute_config_id, compute_trial_id
 
 CONFIG = {
     "model": {"class_path": "M", "init_args": {"lr": 0.1}},
@@ -17,8 +17,8 @@ def changed(section, **arguments):
 
 
 def test_the_ids_of_version_1_stay_what_they_are():
-    assert config_id(CONFIG) == "32e190efaeec9d67"
-    assert trial_id(config_id(CONFIG), 7) == "746e055c031f6d3b"
+    assert compute_config_id(CONFIG) == "32e190efaeec9d67"
+    assert compute_trial_id(compute_config_id(CONFIG), 7) == "746e055c031f6d3b"
 
 
 def test_where_and_how_a_trial_runs_is_not_who_it_is():
@@ -28,8 +28,8 @@ def test_where_and_how_a_trial_runs_is_not_who_it_is():
         changed("trainer", devices=1, enable_progress_bar=False),
         {**CONFIG, "seed_everything": 3},
     ]
-    assert {config_id(config) for config in same} | {config_id(changed("trainer", devices=1))} == {
-        config_id(changed("trainer", devices=1))
+    assert {compute_config_id(config) for config in same} | {compute_config_id(changed("trainer", devices=1))} == {
+        compute_config_id(changed("trainer", devices=1))
     }
 
 
@@ -42,8 +42,8 @@ def test_what_changes_the_result_is_who_it_is():
         changed("trainer", precision="16-mixed"),
         changed("trainer", devices=2),
     ]
-    assert len({config_id(config) for config in [CONFIG, *others]}) == 7
+    assert len({compute_config_id(config) for config in [CONFIG, *others]}) == 7
 
 
 def test_a_seed_is_part_of_the_trial_and_not_of_the_configuration():
-    assert trial_id(config_id(CONFIG), 0) != trial_id(config_id(CONFIG), 1)
+    assert compute_trial_id(compute_config_id(CONFIG), 0) != compute_trial_id(compute_config_id(CONFIG), 1)

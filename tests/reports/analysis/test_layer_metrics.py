@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mechanism_ledger import depth_study, inside_ledger
 
-from experiments.study.mechanisms import quantity_and_layer
+from experiments.study.mechanisms import split_metric
 from reports import load_curves, load_trials
 from reports.analysis.layer_metrics import in_order
 
@@ -27,7 +27,7 @@ def dead(*layers):
     ],
 )
 def test_a_metric_of_a_layer_names_quantity_and_layer(metric, found):
-    assert quantity_and_layer(metric) == found
+    assert split_metric(metric) == found
 
 
 def test_layers_of_networks_of_several_depths_stand_as_data_flow():
