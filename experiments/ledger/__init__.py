@@ -1,1 +1,1 @@
-"""The ledger of a study in SQLite, and the folder that holds it. The only SQL."""
+"""Ledger of a study in SQLite, and the folder that holds it. No other package has SQL."""

@@ -1,10 +1,10 @@
-"""The ledger: one SQLite file that holds a study, its trials and everything they measured. The only SQL of the suite.
+"""Ledger of one study, in SQLite: the study, its trials and all their results.
 
-One process writes at a time, the one that holds the folder's lock; any number may read. The results of trials that were
-trained together are one transaction, on disk before `record` returns. Nothing is ever deleted: trials that left the
-study's plan stay, marked as not planned; every attempt at a trial stays, with its traceback where it failed.
+One process writes at a time, the one that holds the folder's lock; any number may read. The results of a fused group
+are one transaction, on disk when `record` returns. Nothing is deleted: a trial that is no longer in the study's plan
+stays, marked as not planned, and each attempt at a trial stays, with the traceback of its error.
 
-The tables are in schema.py, the readings in reader.py, opening and closing in file.py.
+The tables are in schema.py, the queries in reader.py, opening and closing in file.py.
 """
 
 import json
@@ -20,10 +20,10 @@ from .reader import LedgerReader
 
 
 class Ledger(LedgerReader):
-    """An open ledger: `Ledger(path, writable=...)`. Use it in a `with` block.
+    """Open ledger: `with Ledger(path, writable=...) as ledger`.
 
     Raises:
-        LedgerError: from every method, with the file's name, when the file is corrupt, full, locked or not a ledger.
+        LedgerError: from every method, with the file's path, when the file is damaged, full, locked or not a ledger.
     """
 
     def plan(
@@ -36,11 +36,11 @@ class Ledger(LedgerReader):
         *,
         keep_running: bool = False,
     ) -> int:
-        """Make these trials the study's plan, and return how many of them are new.
+        """Replace the study's plan by these trials, and return the number of new ones.
 
-        Trials that are there keep their results; trials that left the plan stay, marked as not planned. A trial that
-        was running when an earlier command was killed is pending again, unless `keep_running` says that others may be
-        training it. The notes on the data replace earlier ones; fingerprints of other data stay.
+        Known trials keep their results. Trials that are no longer planned stay, marked so. Running trials become
+        pending, as after a killed command, unless `keep_running`, for when other processes may be training them. Notes
+        on the data replace earlier notes; fingerprints of other data stay.
         """
         positions: dict[str, int] = {}
         with self._transaction():
@@ -76,11 +76,15 @@ class Ledger(LedgerReader):
             return int(self._scalar("SELECT count(*) FROM trials")) - int(before)
 
     def start(self, trial_id: str, versions: str) -> int:
-        """Note that a trial is being trained, as a new attempt with the versions of what trains it; its number.
+        """Mark a trial as running and return the number of the new attempt, from 1.
 
-        Unlike a result it may be lost when the machine loses power, so that no disk is waited for.
+        Unlike a result, this may be lost in a power failure: it does not wait for the disk.
+
+        Args:
+            trial_id: the trial.
+            versions: of the packages that train it, as JSON.
         """
-        with self._not_waiting_for_the_disk(), self._transaction():
+        with self._without_fsync(), self._transaction():
             self._db.execute("UPDATE trials SET status = ? WHERE trial_id = ?", (TrialStatus.RUNNING, trial_id))
             self._db.execute(
                 "INSERT INTO attempts (trial, number, started_at, versions) SELECT t.id, "
@@ -91,29 +95,29 @@ class Ledger(LedgerReader):
             return int(self._scalar(newest, (trial_id,)))
 
     def record(self, results: Mapping[str, Result]) -> None:
-        """Write the results of trials that were trained together, or of one, by id; when this returns all are on disk.
+        """Write the results of a group, by trial id, in one transaction that is on disk when this returns.
 
-        All or none: a killed command leaves no group half recorded, so the same group is trained when it continues.
+        A killed command leaves no group half recorded, so it trains the same group when it continues.
 
         Raises:
-            ValueError: when a trial is unknown or already has a result: nothing is counted twice.
+            ValueError: when a trial is unknown or has a result: nothing is counted twice.
         """
         with self._transaction():
             for trial_id, result in results.items():
                 self._record(trial_id, result)
 
     def record_attempt(self, trial_id: str, attempt: int, result: Result) -> bool:
-        """Write the result of one attempt at a trial that several processes may be training at the same time.
+        """Write the result of one attempt at a trial that several processes may be training.
 
-        The first result stays. Where there is one already, nothing but the end of this attempt is written.
+        The first result counts. After it, only the end of this attempt is written.
 
-        Arguments:
+        Args:
             trial_id: the trial.
-            attempt: what `start` returned.
+            attempt: number that `start` returned.
             result: of this attempt.
 
         Returns:
-            Whether this result is the trial's.
+            True when this result became the trial's.
         """
         with self._transaction():
             row = self._db.execute("SELECT id, status FROM trials WHERE trial_id = ?", (trial_id,)).fetchone()
@@ -125,7 +129,7 @@ class Ledger(LedgerReader):
         return is_first
 
     def retry(self) -> int:
-        """Put the planned failed trials back to pending, and return how many; their tracebacks stay as attempts."""
+        """Make the planned failed trials pending, and return their number; attempts keep the tracebacks."""
         failed = "SELECT id FROM trials WHERE planned AND status = ?"
         with self._transaction():
             for table in ("metrics", "epochs", "tested"):
@@ -138,9 +142,9 @@ class Ledger(LedgerReader):
             return changed.rowcount
 
     def record_unfused(self, reasons: Mapping[str, str]) -> None:
-        """Note why trials are trained alone though fusing was asked for; those that were running are pending again.
+        """Record why trials are not fused although fusing was requested. Running ones become pending.
 
-        Arguments:
+        Args:
             reasons: by trial id.
         """
         with self._transaction():
@@ -152,13 +156,13 @@ class Ledger(LedgerReader):
                 )
 
     def requeue(self, trial_ids: Sequence[str], status: str, reason: str) -> None:
-        """Put running trials back to pending; the attempts end with this status, such as "lost", and this reason."""
+        """Make running trials pending and end their attempts with this status, such as "lost", and this reason."""
         with self._transaction():
             for trial_id in trial_ids:
                 self._requeue(trial_id, status, reason)
 
     def _requeue(self, trial_id: str, status: str, reason: str) -> None:
-        """End the attempt at a trial, which is pending then, where it is running."""
+        """End the attempt at a running trial and make it pending; leave a trial that is not running unchanged."""
         self._db.execute(
             "UPDATE attempts SET ended_at = ?, status = ?, error = ? WHERE ended_at IS NULL AND "
             "trial = (SELECT id FROM trials WHERE trial_id = ? AND status = ?) AND number = "
@@ -171,11 +175,11 @@ class Ledger(LedgerReader):
         )
 
     def release(self, trial_id: str | None = None, attempt: int | None = None) -> None:
-        """Put running trials back to pending: what a command does that is interrupted.
+        """Make running trials pending, as an interrupted command does.
 
-        Arguments:
-            trial_id: this one only.
-            attempt: and only if no later attempt at it has begun.
+        Args:
+            trial_id: only this trial.
+            attempt: only if no later attempt at the trial has begun.
         """
         with self._transaction():
             self._db.execute(
@@ -228,7 +232,7 @@ class Ledger(LedgerReader):
             ],
         )
         if names := list(dict.fromkeys(name for metrics in result.epochs for name in metrics)):
-            self._db.execute(  # the longest stays: a trial that diverged may have told fewer
+            self._db.execute(  # the longest list: a diverged trial may lack some
                 "INSERT INTO orders SELECT cell, ? FROM trials WHERE id = ? ON CONFLICT (cell) DO UPDATE SET "
                 "names = excluded.names WHERE length(excluded.names) > length(orders.names)",
                 (json.dumps(names), trial),

@@ -1,9 +1,8 @@
-"""The tables of the ledger, version by version: text only, which ledger.py runs.
+"""Tables of the ledger, version by version, as SQL that file.py runs.
 
-Tables: study (one row), cells (a resolved configuration each), trials (cell x seed), attempts, metrics (final values),
-epochs (values per epoch, from 0), fingerprints (of the data), tested (which test examples were right, a bit each),
-orders (in which order the metrics of an epoch were told). A value that is not a number is NULL; infinities are stored
-as they are.
+Tables: study (one row), cells (one resolved configuration each), trials (cell x seed), attempts, metrics (final
+values), epochs (values by epoch, from 0), fingerprints (of the data), tested (correct test examples, one bit each),
+orders (order in which the metrics of an epoch were logged). NaN is stored as NULL; infinities are stored.
 """
 
 _SCHEMA = """
@@ -59,7 +58,7 @@ CREATE TABLE orders (
 """
 
 MIGRATIONS: tuple[str, ...] = (_SCHEMA, _NOTES, _FINGERPRINTS, _TESTED, _ORDERS)
-"""Number k takes a ledger from version k to k + 1; never edit one, only append."""
+"""Number k migrates a ledger from version k to k + 1. Append new ones; never edit one."""
 
 VERSION = len(MIGRATIONS)
 FIRST_WITH_NOTES = 2

@@ -1,4 +1,4 @@
-"""A study's folder: ledger.sqlite, study.yaml, report/, logs/ and a lock that lets one command write at a time."""
+"""Folder of a study: ledger.sqlite, study.yaml, report/, logs/, trials/ and a lock for one writing command."""
 
 import json
 import os
@@ -20,7 +20,7 @@ STUDY_FILE = "study.yaml"
 LOGS = "logs"  # what workers print
 TRIALS = "trials"  # what the callbacks of trials write, a folder for each
 _LOCK, _LOCK_HOLDER = "run.lock", "run.lock.json"
-_SECONDS_TO_LOCK = 0.5  # `is_in_use` of another command holds the lock for a moment
+_SECONDS_TO_LOCK = 0.5  # `is_in_use` in another command holds the lock for a moment
 HEADER = "# Written by `ablate run`; the ledger holds the same."
 
 
@@ -34,14 +34,14 @@ def open_ledger(directory: str | Path, *, writable: bool = False) -> Ledger:
 
 
 def check_folder(directory: Path, study: Study) -> None:
-    """Make sure that this folder can take this study, without writing anything.
+    """Check that a folder can hold a study, without writing anything.
 
     Raises:
         DirectoryError: when it is a file, or holds another study.
-        LedgerError: when its ledger is corrupt, no ledger, or from a newer version.
+        LedgerError: when its ledger is damaged, no ledger, or of a newer version.
     """
     if directory.exists() and not directory.is_dir():
-        raise DirectoryError(f"{directory}: is a file; a study needs a folder")
+        raise DirectoryError(f"{directory}: is a file; a study needs a folder: give another one with --out")
     if not (directory / LEDGER).exists():
         return
     try:
@@ -53,23 +53,23 @@ def check_folder(directory: Path, study: Study) -> None:
 
 @contextmanager
 def lock_folder(
-    directory: Path, tell: Callable[[str], None] | None = None, *, wait_seconds: float = _SECONDS_TO_LOCK
+    directory: Path, on_wait: Callable[[str], None] | None = None, *, wait_seconds: float = _SECONDS_TO_LOCK
 ) -> Iterator[None]:
-    """Hold the folder's lock, making the folder where it is missing; a killed command's lock is free at once.
+    """Hold the lock of a folder, which is created if it is missing. A killed command's lock is free at once.
 
-    Arguments:
+    Args:
         directory: the study's folder.
-        tell: wait while another command holds the folder, and tell this function which, whenever it is another one.
-        wait_seconds: without `tell`, how long to wait for another command that holds it.
+        on_wait: wait as long as other commands hold the lock, and call this with a message for each of them.
+        wait_seconds: without `on_wait`, how long to wait for another command.
 
     Raises:
-        DirectoryError: when the folder cannot be written, or another command holds it; the message says which.
+        DirectoryError: when the folder cannot be written, or another command holds its lock.
     """
     holder_path = directory / _LOCK_HOLDER
     try:
         directory.mkdir(parents=True, exist_ok=True)
         lock = FileLock(directory / _LOCK)
-        _acquire(lock, directory, tell, wait_seconds)
+        _acquire(lock, directory, on_wait, wait_seconds)
     except OSError as error:
         raise DirectoryError(f"{directory}: cannot be written: {error.strerror or error}") from error
     try:
@@ -80,26 +80,26 @@ def lock_folder(
         lock.release()
 
 
-def _acquire(lock: FileLock, directory: Path, tell: Callable[[str], None] | None, wait_seconds: float) -> None:
-    told = ""
+def _acquire(lock: FileLock, directory: Path, on_wait: Callable[[str], None] | None, wait_seconds: float) -> None:
+    reported = ""
     while True:
         try:
-            lock.acquire(timeout=_SECONDS_TO_LOCK if tell else wait_seconds, poll_interval=0.05)
+            lock.acquire(timeout=_SECONDS_TO_LOCK if on_wait else wait_seconds, poll_interval=0.05)
         except Timeout:
-            holder = _holder(directory / _LOCK_HOLDER)
-            if tell is None:
+            holder = _read_holder(directory / _LOCK_HOLDER)
+            if on_wait is None:
                 raise DirectoryError(
                     f"{directory}: is in use by {holder}; wait for it (`ablate run --wait` does) or stop it"
                 ) from None
-            if holder != told:
-                tell(f"{directory}: waiting for {holder}")
-                told = holder
+            if holder != reported:
+                on_wait(f"{directory}: waiting for {holder}")
+                reported = holder
         else:
             return
 
 
 def write_study_file(directory: Path, study: Study) -> None:
-    """Put the study as it was asked for into the folder; a study.yaml that somebody else wrote stays as it is."""
+    """Write study.yaml, unless there is one that the command did not write."""
     path = directory / STUDY_FILE
     if path.exists() and not path.read_bytes().startswith(HEADER.encode()):
         return
@@ -110,7 +110,7 @@ def write_study_file(directory: Path, study: Study) -> None:
 
 
 def is_in_use(directory: Path) -> bool:
-    """Whether a command is writing to this folder right now."""
+    """Return whether a command holds the folder's lock."""
     lock_path = directory / _LOCK
     if not lock_path.exists():
         return False
@@ -120,10 +120,10 @@ def is_in_use(directory: Path) -> bool:
     except Timeout:
         return True
     except OSError:
-        return False  # a folder that cannot be written is not being written
+        return False  # in a folder that nobody can write
 
 
-def _holder(path: Path) -> str:
+def _read_holder(path: Path) -> str:
     try:
         holder = json.loads(path.read_text(encoding="utf-8"))
         return f"process {holder['pid']} on {holder['host']}"

@@ -1,1 +1,1 @@
-"""A trial and its result as plain data, and the identity of a trial."""
+"""Trials and results as plain data, and the identity of a trial."""

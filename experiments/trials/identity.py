@@ -1,8 +1,8 @@
-"""Who a trial is: a hash of its resolved configuration and its seed.
+"""Identity of a trial: a hash of its resolved configuration and its seed.
 
-The same configuration and seed are the same trial, whenever and wherever it is asked for. Keys that only say where or
-how a trial runs are left out; everything else, filled-in defaults included, stays in: training again is cheap, silently
-reusing a wrong result is not.
+The same configuration and seed are the same trial, on any machine and at any time. The hash leaves out keys that only
+decide where a trial runs. Everything else counts, defaults included: to train again is cheap, to reuse a wrong result
+is not.
 """
 
 import copy
@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-VERSION = 1  # part of every hash: a change of the rules below makes new trials instead of wrong matches
+VERSION = 1  # part of every hash: changed rules give new trials and no wrong matches
 
 TRAINER_PLACEMENT = {
     "accelerator",
@@ -28,7 +28,7 @@ _DATA_PLACEMENT = {"num_workers", "persistent_workers", "pin_memory", "prefetch_
 
 
 def compute_config_id(config: Mapping[str, Any]) -> str:
-    """16 hexadecimal digits for a resolved configuration: its model, data and trainer sections.
+    """Return 16 hexadecimal digits for a resolved configuration: its sections model, data and trainer.
 
     >>> one = {"model": {"class_path": "M"}, "data": {"class_path": "D", "init_args": {"num_workers": 2}}}
     >>> two = {"model": {"class_path": "M"}, "data": {"class_path": "D", "init_args": {"num_workers": 8}}}
@@ -50,7 +50,7 @@ def compute_config_id(config: Mapping[str, Any]) -> str:
 
 
 def compute_trial_id(config_id: str, seed: int) -> str:
-    """16 hexadecimal digits for a configuration with a seed.
+    """Return 16 hexadecimal digits for a configuration and a seed.
 
     >>> compute_trial_id("0" * 16, 3)
     '52c5d6a0cd826b15'
@@ -59,7 +59,7 @@ def compute_trial_id(config_id: str, seed: int) -> str:
 
 
 def count_devices(devices: Any) -> int:
-    """How many devices share one trial, which changes its arithmetic; which ones they are does not.
+    """Return the number of devices that share one trial. It changes the arithmetic; the choice of devices does not.
 
     >>> [count_devices(devices) for devices in (2, [0, 3], "2", "0, 1", "auto", -1, None)]
     [2, 2, 2, 2, 1, 1, 1]
@@ -72,7 +72,7 @@ def count_devices(devices: Any) -> int:
         return len(devices)
     if isinstance(devices, int) and devices > 0:
         return devices
-    return 1  # "auto", -1 and null are one device a trial here
+    return 1  # so do "auto", -1 and null: one device for each trial
 
 
 def _digest(content: Mapping[str, Any]) -> str:

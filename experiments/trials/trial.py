@@ -1,4 +1,4 @@
-"""What is trained and what comes back: Trial, Result and the events in between. Plain data that crosses processes."""
+"""Trials, their results, and the events in between, as plain data that crosses processes."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -12,7 +12,7 @@ from .identity import compute_config_id, compute_trial_id
 
 
 class TrialStatus(StrEnum):
-    """State of a trial, from planned to trained. The members are the texts that ledgers and reports hold."""
+    """Status of a trial. The members are strings, as ledgers and reports store them."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -37,9 +37,11 @@ def count_finished(counts: Mapping[TrialStatus, int]) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """A cell with one seed: trained once. `config` is a resolved LightningCLI configuration without the seed.
+    """One cell with one seed, trained once.
 
-    config_id: identity of `config`, which the trials of a cell share.
+    config_id: identity of `config`; the trials of a cell share it.
+    levels: the cell, as factor -> level.
+    config: resolved LightningCLI configuration without the seed.
     """
 
     trial_id: str
@@ -63,10 +65,10 @@ def create_trials(config: Mapping[str, Any], levels: Mapping[str, str], seeds: I
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a study comes to: its trials, cell by cell with the seeds within, and what is to be known of its data.
+    """Trials of a study, cell by cell and then by seed, with facts about its data.
 
-    notes: sentences of the data modules' own, each with the level or cell it belongs to where not all share it.
-    fingerprints: what the data came from, such as a file, and a hash of its content.
+    notes: sentences from the data modules, each after the level or cell that it belongs to unless all share it.
+    fingerprints: source of data, such as a file -> hash of its content.
     """
 
     trials: tuple[Trial, ...]
@@ -76,13 +78,13 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Correct:
-    """Which examples of the test set a trial classified right.
+    """Test examples that a trial classified correctly, a bit for each.
 
     num_examples: N.
-    bits: one an example, in the order of the test loader, as `numpy.packbits` writes them: ceil(N / 8) bytes.
-    targets: a digest of the examples' targets in that order; None where the test step did not return them.
-    examples: a digest of the examples in that order, as the network was given them; None where they are no tensors.
-        Equal digests mean the same test set in the same order, whatever the batch size.
+    bits: in the order of the test loader, as `numpy.packbits` writes them: ceil(N / 8) bytes.
+    targets: digest of the targets in that order; None where the test step did not return them.
+    examples: digest of the network's inputs in that order; None where they are no tensors. Equal digests mean the same
+        test set in the same order, whatever the batch size.
 
     >>> Correct(num_examples=3, bits=bytes([0b10100000])).num_right
     2
@@ -95,23 +97,23 @@ class Correct:
 
     @property
     def num_right(self) -> int:
-        """How many were right; the bits beyond the last example are 0."""
+        """Return the number of correct examples; the bits after the last example are 0."""
         return int.from_bytes(self.bits, "big").bit_count()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What a trial measured.
+    """Result of one trial.
 
-    status: finished, diverged (a loss was not finite: an outcome) or failed (an error: data, but never done).
-    metrics: the final value of every logged metric; empty unless finished.
-    epochs: for each epoch from 0 on, the metrics logged in it.
-    seconds: wall time of this trial alone, start-up of the worker not counted.
-    diverged_epoch: the first epoch with a loss that was not finite.
-    error: the traceback of a failed trial.
-    backend: lightning (the Lightning Trainer, alone) or fused (together with others).
-    correct: of each test example, whether it was classified right; None where the test step does not say, or there was
-        no test, and unless finished. What a test step is to return stands in correct_examples.py.
+    status: FINISHED; DIVERGED, when a loss was not finite; or FAILED, when an error was raised.
+    metrics: final value of every logged metric; empty unless FINISHED.
+    epochs: metrics logged in each epoch, from 0 on.
+    seconds: wall time of this trial, without the start of the worker; its share of the time of a fused group.
+    backend: lightning (the Lightning Trainer) or fused (in one loop with other trials).
+    diverged_epoch: first epoch with a loss that was not finite.
+    error: traceback of a FAILED trial.
+    correct: correct test examples; None unless FINISHED, or where the test step does not report them.
+        correct_examples.py says what a test step returns.
     """
 
     status: TrialStatus
@@ -127,16 +129,16 @@ class Result:
 
 
 def is_bad_loss(name: str, value: float) -> bool:
-    """Whether a logged value is a loss, by its name, and not finite.
+    """Return whether a logged value is a loss, judged by its name, and not finite.
 
-    What is measured of the inside of a network is no loss, whatever its layers are called.
+    A mechanism metric is no loss, whatever its layer is called.
 
     >>> is_bad_loss("val/loss", float("nan")), is_bad_loss("train_loss", 1.0), is_bad_loss("loss_best", float("inf"))
     (True, False, False)
     >>> is_bad_loss("gap/loss", float("nan"))
     False
     """
-    if math.isfinite(value) or is_mechanism(name):  # in this order: most are finite, which takes no time to see
+    if math.isfinite(value) or is_mechanism(name):  # the fast check first: most are finite
         return False
     last = name.rpartition("/")[2].removesuffix("_epoch").removesuffix("_step")
     return last == "loss" or last.endswith("_loss")
@@ -144,7 +146,7 @@ def is_bad_loss(name: str, value: float) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochEnded:
-    """A sign of life from a trial in training: epoch `epoch` (from 0) is over and logged `metrics`."""
+    """Event of a trial in training: epoch `epoch` (from 0) has ended and logged `metrics`."""
 
     trial_id: str
     epoch: int
@@ -153,7 +155,7 @@ class EpochEnded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Trials that are trained together (`is_fused`), or one that is trained alone.
+    """Trials that are trained fused (`is_fused`), or one that is trained unfused.
 
     reason_not_fusable: why a trial is not fused though that was asked for.
     """
@@ -165,13 +167,13 @@ class Group:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotFused:
-    """What comes back instead of results when a group cannot be trained together after all: it is trained alone."""
+    """Answer of a worker that could not fuse a group. Its trials are then trained unfused."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartLost:
-    """What comes back instead of results when one of the processes that a trial needed is gone: as if all were."""
+    """Answer of a worker when one of the processes that a trial needs has died; it counts as a lost worker."""
 
     reason: str
