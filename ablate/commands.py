@@ -87,12 +87,12 @@ def _check(arguments: argparse.Namespace) -> int:
     from experiments.execution.options import RunOptions
     from experiments.execution.run import data_folder, grouped, make_runner, plan
     from experiments.ledger.study_folder import check_folder
-    from reports import planning_lines
+    from reports import describe_power
 
     from .output import print_plan
 
     study = study_of(arguments)
-    can_find = planning_lines(study, arguments.pilot)  # before the seconds that the plan takes: a wrong pilot is told
+    can_find = describe_power(study, arguments.pilot)  # before the seconds that the plan takes: a wrong pilot is told
     if arguments.out is not None:
         check_folder(arguments.out, study)
     options = RunOptions(runner="inline", data_dir=arguments.data_dir)

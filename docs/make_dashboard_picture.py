@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from reports import Report, build_report
 from reports.wandb import factor_keys, place_of
 from reports.wandb.dashboard.build import dashboard_of, to_json
-from reports.wording.numbers import counted
+from reports.wording.numbers import format_count
 
 WIDTH, SIDE, PAD, GAP = 1180, 236, 18, 14  # pixels, as everything below
 HEADER, LINE, PANEL_HEIGHT = 34, 16, 184
@@ -103,7 +103,7 @@ class Picture:
         for section, height, words in zip(self.sections, heights, lines, strict=True):
             mark = "▾" if section["isOpen"] else "▸"
             sheet.text(SIDE + PAD, y + 12, f"{mark} {section['name']}", fontsize=12, fontweight="bold")
-            sheet.text(WIDTH - PAD, y + 12, counted(len(section["panels"]), "panel"), ha="right", color=MUTED)
+            sheet.text(WIDTH - PAD, y + 12, format_count(len(section["panels"]), "panel"), ha="right", color=MUTED)
             y += HEADER
             if height:
                 self._draw_section(sheet, section, y - 6, words)

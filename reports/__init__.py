@@ -2,12 +2,17 @@
 
 import ablation_suite  # noqa: F401 -- the names of the suite's packages are the suite's from here on
 
-from .analysis.cells import cell_table, outcomes_of
+from .analysis.cells import cell_table, collect_outcomes
 from .analysis.claims import claim_table
 from .analysis.contrasts import contrast_table
-from .analysis.correct_examples import CorrectTable, crossed_table, crossed_table_of, load_correct
+from .analysis.correct_examples import (
+    CorrectExamples,
+    load_correct_examples,
+    load_seed_and_example_variance,
+    seed_and_example_variance_table,
+)
 from .analysis.frame import load_curves, load_plan, load_trials
-from .analysis.planning import planning_lines
+from .analysis.power_analysis import describe_power
 from .compare import Changes, compare_reports, print_changes
 from .figures import figures_of
 from .formats.json_document import to_document, to_json
@@ -16,33 +21,37 @@ from .formats.markdown import to_markdown
 from .formats.terminal import print_report
 from .page import to_html
 from .report import Report, build_report
-from .statistics.crossed import CrossedDifference, binomial_error, crossed_bootstrap
+from .statistics.seed_and_example_variance import (
+    SeedAndExampleVariance,
+    binomial_error,
+    estimate_seed_and_example_variance,
+)
 from .write import import_libraries, write_report
 
 __all__ = [
     "Changes",
-    "CorrectTable",
-    "CrossedDifference",
+    "CorrectExamples",
     "Report",
+    "SeedAndExampleVariance",
     "binomial_error",
     "build_report",
     "cell_table",
     "claim_table",
+    "collect_outcomes",
     "compare_reports",
     "contrast_table",
-    "crossed_bootstrap",
-    "crossed_table",
-    "crossed_table_of",
+    "describe_power",
+    "estimate_seed_and_example_variance",
     "figures_of",
     "import_libraries",
-    "load_correct",
+    "load_correct_examples",
     "load_curves",
     "load_plan",
+    "load_seed_and_example_variance",
     "load_trials",
-    "outcomes_of",
-    "planning_lines",
     "print_changes",
     "print_report",
+    "seed_and_example_variance_table",
     "to_document",
     "to_html",
     "to_json",

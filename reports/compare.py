@@ -13,8 +13,8 @@ from experiments.text import listed, visible
 
 from .analysis.claims import CONTRADICTED, PRACTICALLY_EQUAL, SUPPORTED
 from .report import Report
-from .wording.numbers import ABSENT, counted
-from .wording.verdicts import EQUIVALENT, HARMS, IMPROVES, UNDECIDED, difference_text
+from .wording.numbers import ABSENT, format_count
+from .wording.verdicts import EQUIVALENT, HARMS, IMPROVES, UNDECIDED, format_difference
 
 _KEY = ["factor", "level", "reference", "context", "metric"]
 _NUMBERS = ["n", "mean_difference", "ci_low", "ci_high", "verdict"]
@@ -74,7 +74,7 @@ def print_changes(changes: Changes, names: tuple[str, str], console: Console, ma
     contrasts = changes.contrasts
     moved = contrasts[contrasts["changed"]]
     console.print(Text(f"{before}  →  {after}", style="bold"), soft_wrap=True)
-    console.print(Text(f"{len(moved)} of {counted(len(contrasts), 'verdict')} changed"))
+    console.print(Text(f"{len(moved)} of {format_count(len(contrasts), 'verdict')} changed"))
     for row in moved.to_dict("records"):
         context = f" ({row['context']})" if row["context"] else ""
         title = f"{row['factor']}{context}: {row['level']} - {row['reference']}"
@@ -86,7 +86,7 @@ def print_changes(changes: Changes, names: tuple[str, str], console: Console, ma
     findings = changes.claims[changes.claims["changed"]]
     if len(changes.claims):
         console.print()
-        console.print(Text(f"{len(findings)} of {counted(len(changes.claims), 'claim')} changed"))
+        console.print(Text(f"{len(findings)} of {format_count(len(changes.claims), 'claim')} changed"))
     for row in findings.to_dict("records"):
         was, now = row["finding_before"], row["finding_after"]
         console.print(Text.assemble(visible(row["claim"]), ": ", (was, _STYLES[was]), " → ", (now, _STYLES[now])))
@@ -95,23 +95,23 @@ def print_changes(changes: Changes, names: tuple[str, str], console: Console, ma
     console.print()
     for name, number in ((before, changes.only_before), (after, changes.only_after)):
         if number:
-            console.print(Text(f"Only in {name}: {counted(number, 'contrast')}"))
+            console.print(Text(f"Only in {name}: {format_count(number, 'contrast')}"))
     console.print(Text("The plans differ:" if changes.plan else "The plans are the same."))
     for line in changes.plan[:_MOST_LINES]:
         console.print(Text(f"  {visible(line)}"))
     if len(changes.plan) > _MOST_LINES:
-        console.print(Text(f"  and {counted(len(changes.plan) - _MOST_LINES, 'difference')} more"))
+        console.print(Text(f"  and {format_count(len(changes.plan) - _MOST_LINES, 'difference')} more"))
 
 
 def _described(report: Report) -> str:
     study = report.study
     factors = listed([f"{factor.name} (reference {factor.reference})" for factor in study.factors])
-    return f"one has {factors}, measured by {study.metric.name}, {counted(len(study.seeds), study.unit)}"
+    return f"one has {factors}, measured by {study.metric.name}, {format_count(len(study.seeds), study.unit)}"
 
 
 def _interval(row: Mapping[Hashable, Any], when: str, margin: float | None) -> str:
     values = [row[f"{name}_{when}"] for name in ("mean_difference", "ci_low", "ci_high")]
-    mean, low, high = difference_text(values[0], values[1], values[2], margin)
+    mean, low, high = format_difference(values[0], values[1], values[2], margin)
     interval = f" (95 % interval {low} to {high})" if low != ABSENT else ""
     return f"{mean}{interval}, n = {row[f'n_{when}']}"
 

@@ -17,11 +17,11 @@ from experiments.trials.trial import TrialStatus
 
 from .analysis.cells import MISSING
 from .report import Report
-from .wording.numbers import counts_in_words
+from .wording.numbers import format_counts
 
 LOG, SHARE, SIZE, SIGNED = "log", "share", "size", "signed"
-MOST_CELLS = 8
-MOST_CROSSED, MOST_COLUMNS = 24, 6  # cells of two factors, and those side by side
+MAX_CELLS = 8
+MAX_GRID_CELLS, MAX_COLUMNS = 24, 6  # cells of two factors, and those side by side
 _QUANTILES = ("activation_q05", "activation_q50", "activation_q95")
 _RATIO = "_ratio"
 
@@ -31,46 +31,54 @@ class Quantity:
     """Something that is measured of each layer.
 
     name: as in the metric's name.
-    title, says: what it is, as a title and as a sentence.
+    title, description: what it is, as a title and as a sentence.
     kind: LOG where factors count, SHARE from 0 to 1, SIZE from 0 on, SIGNED around 0.
     """
 
     name: str
     title: str
-    says: str
+    description: str
     kind: str
 
 
 QUANTITIES = (
     Quantity(
-        name="weight_gradient", title="Gradient of the weights", says="RMS of the gradient of each weight.", kind=LOG
+        name="weight_gradient",
+        title="Gradient of the weights",
+        description="RMS of the gradient of each weight.",
+        kind=LOG,
     ),
     Quantity(
         name="activation_gradient",
         title="Gradient of the activations",
-        says="RMS of the gradient of the loss of one example with respect to each layer's output.",
+        description="RMS of the gradient of the loss of one example with respect to each layer's output.",
         kind=LOG,
     ),
     Quantity(
         name="saturated",
         title="Saturated units",
-        says="Share of a layer's outputs within 5 % of the range from a bound of sigmoid or tanh.",
+        description="Share of a layer's outputs within 5 % of the range from a bound of sigmoid or tanh.",
         kind=SHARE,
     ),
     Quantity(
         name="dead",
         title="Dead units",
-        says="Share of a layer's units whose output is 0 on every example of the probe.",
+        description="Share of a layer's units whose output is 0 on every example of the probe.",
         kind=SHARE,
     ),
     Quantity(
-        name="activation_std", title="Deviation of activations", says="Deviation of a layer's outputs.", kind=SIZE
+        name="activation_std",
+        title="Deviation of activations",
+        description="Deviation of a layer's outputs.",
+        kind=SIZE,
     ),
-    Quantity(name="activation_mean", title="Mean of activations", says="Mean of a layer's outputs.", kind=SIGNED),
+    Quantity(
+        name="activation_mean", title="Mean of activations", description="Mean of a layer's outputs.", kind=SIGNED
+    ),
     Quantity(
         name="activation_drift",
         title="Drift of activations",
-        says=(
+        description=(
             "How far the 5 %, 50 % and 95 % quantiles of a layer's outputs have moved since the first epoch, on "
             "average, as a share of the range between the outer two then."
         ),
@@ -79,25 +87,27 @@ QUANTITIES = (
     Quantity(
         name="update_ratio",
         title="Update over weight",
-        says="RMS of the last step's change of a weight over the RMS of the weight.",
+        description="RMS of the last step's change of a weight over the RMS of the weight.",
         kind=LOG,
     ),
-    Quantity(name="weight_norm", title="Norm of the weights", says="Euclidean norm of a layer's weight.", kind=LOG),
+    Quantity(
+        name="weight_norm", title="Norm of the weights", description="Euclidean norm of a layer's weight.", kind=LOG
+    ),
 )
 _FIRST_SCALARS = ("mechanism/weight_gradient_ratio", "mechanism/activation_gradient_ratio")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Chosen:
+class CellSelection:
     """The cells that are shown: (row, column) -> the levels of all factors, and how they were chosen, as a sentence.
 
     varied: the factors whose levels tell the cells apart.
-    says: nothing where every cell is shown.
+    note: nothing where every cell is shown.
     """
 
     cells: Mapping[tuple[int, int], tuple[str, ...]]
     varied: tuple[str, ...]
-    says: str
+    note: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -116,7 +126,7 @@ class LayerMap:
     values: NDArray[np.float64]
 
 
-def scalars_of(report: Report) -> list[str]:
+def list_scalar_metrics(report: Report) -> list[str]:
     """The metrics by epoch that tell of a network as a whole: ratios of gradients, gaps (the study's own first)."""
     own = f"{GAP}{report.study.metric.name.rpartition('/')[2]}"
     first = [*_FIRST_SCALARS[:1], own, f"{GAP}loss", *_FIRST_SCALARS[1:]]
@@ -128,7 +138,7 @@ def scalars_of(report: Report) -> list[str]:
     return sorted(found, key=lambda name: first.index(name) if name in first else len(first))
 
 
-def trials_without_mechanisms(report: Report) -> pd.DataFrame:
+def drop_mechanism_metrics(report: Report) -> pd.DataFrame:
     """The frame of trials without the hundreds of metrics that the section on mechanisms shows in its own way.
 
     Those that the study or one of its claims is on stay.
@@ -149,14 +159,14 @@ def is_ratio(metric: str) -> bool:
     return metric.startswith(MECHANISM) and metric.endswith(_RATIO)
 
 
-def chosen_cells(study: Study) -> Chosen:
+def select_cells(study: Study) -> CellSelection:
     """Which cells are shown: all that there are, or those that change one factor of the reference.
 
     Cells of two factors that are crossed stand in rows and columns, up to 24; others up to 8, four in a row.
     """
     cells = [tuple(cell.levels[factor.name] for factor in study.factors) for cell in cells_of(study)]
     varied = tuple(factor.name for factor in study.factors)
-    if (crossed := _crossed(study)) is not None and len(cells) <= MOST_CROSSED:
+    if (crossed := _crossed(study)) is not None and len(cells) <= MAX_GRID_CELLS:
         down, across = crossed
         places = {
             (
@@ -165,21 +175,23 @@ def chosen_cells(study: Study) -> Chosen:
             ): levels
             for levels in cells
         }
-        return Chosen(cells=places, varied=varied, says="")
-    says = ""
-    if len(cells) > MOST_CELLS:
+        return CellSelection(cells=places, varied=varied, note="")
+    note = ""
+    if len(cells) > MAX_CELLS:
         reference = tuple(factor.reference for factor in study.factors)
         near = [levels for levels in cells if sum(map(str.__ne__, levels, reference)) <= 1] or cells
-        says = f"Of {len(cells)} cells, "
-        says += "those that change one factor of the reference" if len(study.factors) > 1 else f"the first {MOST_CELLS}"
-        if len(near) > MOST_CELLS and len(study.factors) > 1:
-            says += f", the first {MOST_CELLS} of {len(near)}"
-        says += " are drawn; curves.csv has all."
-        cells = near[:MOST_CELLS]
-    return Chosen(cells={divmod(place, 4): levels for place, levels in enumerate(cells)}, varied=varied, says=says)
+        note = f"Of {len(cells)} cells, "
+        note += "those that change one factor of the reference" if len(study.factors) > 1 else f"the first {MAX_CELLS}"
+        if len(near) > MAX_CELLS and len(study.factors) > 1:
+            note += f", the first {MAX_CELLS} of {len(near)}"
+        note += " are drawn; curves.csv has all."
+        cells = near[:MAX_CELLS]
+    return CellSelection(
+        cells={divmod(place, 4): levels for place, levels in enumerate(cells)}, varied=varied, note=note
+    )
 
 
-def layer_maps(report: Report, chosen: Chosen) -> list[LayerMap]:
+def compute_layer_maps(report: Report, chosen: CellSelection) -> list[LayerMap]:
     """A map for each quantity that was logged, those that say most first.
 
     Quantiles are drawn as how far they drift.
@@ -209,11 +221,11 @@ def layer_maps(report: Report, chosen: Chosen) -> list[LayerMap]:
     return maps
 
 
-def counts_of(report: Report, levels: Sequence[str]) -> tuple[int, int, str]:
+def count_trials(report: Report, levels: Sequence[str]) -> tuple[int, int, str]:
     """How many trials of a cell finished, how many are planned, and what the others came to, in words."""
     statuses = report.trials.loc[_has_levels(report.trials, report.study, levels), "status"]
     states = statuses.where(statuses != TrialStatus.RUNNING, TrialStatus.PENDING).value_counts()
-    lost = counts_in_words({reason: int(states.get(reason, 0)) for reason in MISSING})
+    lost = format_counts({reason: int(states.get(reason, 0)) for reason in MISSING})
     return int(states.get(TrialStatus.FINISHED, 0)), len(statuses), lost
 
 
@@ -222,8 +234,8 @@ def _crossed(study: Study) -> tuple[Factor, Factor] | None:
     if study.design != "full" or len(study.factors) != 2:  # noqa: PLR2004
         return None
     shorter, longer = sorted(study.factors, key=lambda factor: len(factor.levels))
-    down, across = (shorter, longer) if len(longer.levels) <= MOST_COLUMNS else (longer, shorter)
-    return (down, across) if len(across.levels) <= MOST_COLUMNS else None
+    down, across = (shorter, longer) if len(longer.levels) <= MAX_COLUMNS else (longer, shorter)
+    return (down, across) if len(across.levels) <= MAX_COLUMNS else None
 
 
 def _has_levels(frame: pd.DataFrame, study: Study, levels: Sequence[str]) -> NDArray[np.bool_]:
@@ -255,4 +267,4 @@ def _unknown(name: str, values: NDArray[np.float64]) -> Quantity:
     """A quantity that this suite does not measure itself."""
     title = name.replace("_", " ")
     kind = SIGNED if np.nanmin(values) < 0 else SIZE
-    return Quantity(name=name, title=title[:1].upper() + title[1:], says=f"mechanism/{name}.", kind=kind)
+    return Quantity(name=name, title=title[:1].upper() + title[1:], description=f"mechanism/{name}.", kind=kind)

@@ -12,20 +12,20 @@ from experiments.study.mechanisms import GAP, MECHANISM
 from experiments.study.study import Study
 from experiments.text import choices, listed
 from experiments.trials.trial import TrialStatus
+from reports.analysis.divergence import outcome_rate_table
 
-from .analysis.audit import audit_table, backend_counts
-from .analysis.cells import NO_VALUE, Outcomes, cell_table, missing_counts, outcomes_of
-from .analysis.claims import claim_table, notes_on_claims
+from .analysis.audit import audit_table, describe_backends
+from .analysis.cells import NO_VALUE, Outcomes, cell_table, collect_outcomes, count_missing
+from .analysis.claims import claim_table, collect_claim_notes
 from .analysis.contrasts import contrast_table
-from .analysis.correct_examples import COLUMNS as CROSSED_COLUMNS
-from .analysis.correct_examples import correct_of, crossed_table_of
-from .analysis.divergence import outcome_rates
-from .analysis.frame import curves_of, metric_names, plan_of, trials_of
+from .analysis.correct_examples import COLUMNS as SEED_AND_EXAMPLE_COLUMNS
+from .analysis.correct_examples import read_correct_examples, seed_and_example_variance_table
+from .analysis.frame import list_metric_names, read_curves, read_study, read_trials
 from .analysis.interactions import interaction_table
-from .analysis.learning_curves import band_table, threshold_table
-from .analysis.variance_shares import share_table
-from .wording.method import VALIDATION, scope_line
-from .wording.numbers import counted, counts_in_words
+from .analysis.learning_curves import curve_difference_table, threshold_table
+from .analysis.variance_shares import variance_share_table
+from .wording.method import VALIDATION, describe_scope
+from .wording.numbers import format_count, format_counts
 
 _MOST_SEEDS = 10  # that a sentence names
 _RESAMPLES = (
@@ -43,11 +43,12 @@ class Report:
     claims: one row a claim of the study, see `claim_table`.
     audit: one row a question to the design, see `audit_table`.
     interactions: one row a pair of levels of two factors, see `interaction_table`; empty where not estimable.
-    shares: one row a source of variance, see `share_table`; empty where the design cannot tell.
-    outcome_rates: one row a cell, how often it diverged, see `outcome_rates`.
-    bands: one row a main effect, metric and epoch, see `band_table`.
-    crossed: one row a main contrast in test accuracy over other seeds and other test examples, see `crossed_table`;
-        empty where trials did not say which examples they had right, or were tested on different ones.
+    variance_shares: one row a source of variance, see `variance_share_table`; empty where the design cannot tell.
+    outcome_rates: one row a cell, how often it diverged, see `outcome_rate_table`.
+    curve_differences: one row a main effect, metric and epoch, see `curve_difference_table`.
+    seed_and_example_variance: one row a main contrast in test accuracy over other seeds and other test examples, see
+        `load_seed_and_example_variance`; empty where trials did not say which examples they had right, or were tested
+        on different ones.
     thresholds: one row a cell and metric, after how many epochs it is nearly there, see `threshold_table`.
     scope: which source of variance each interval covers, as a sentence.
     notes: sentences to read before believing a number: what is missing, what cannot be said, what the data modules
@@ -64,11 +65,11 @@ class Report:
     claims: pd.DataFrame
     audit: pd.DataFrame
     interactions: pd.DataFrame
-    shares: pd.DataFrame
+    variance_shares: pd.DataFrame
     outcome_rates: pd.DataFrame
-    bands: pd.DataFrame
+    curve_differences: pd.DataFrame
     thresholds: pd.DataFrame
-    crossed: pd.DataFrame
+    seed_and_example_variance: pd.DataFrame
     scope: str
     notes: tuple[str, ...]
     num_unplanned: int
@@ -96,18 +97,18 @@ def build_report(directory: str | Path) -> Report:
         InputError: when no trial has finished, or none logged the study's metric.
     """
     with open_ledger(directory) as ledger:
-        study = plan_of(ledger)
-        trials = trials_of(ledger, study)
-        _check(trials, study, str(ledger.path), metric_names(ledger))
-        curves = curves_of(ledger, study, trials)
-        crossed = _crossed(ledger, study, trials)
+        study = read_study(ledger)
+        trials = read_trials(ledger, study)
+        _check(trials, study, str(ledger.path), list_metric_names(ledger))
+        curves = read_curves(ledger, study, trials)
+        seed_and_example_variance = _seed_and_example_variance(ledger, study, trials)
         num_unplanned = ledger.num_unplanned()
         on_data = [f"Data: {note}" for note in ledger.notes()]
-    outcomes = outcomes_of(study, trials)
+    outcomes = collect_outcomes(study, trials)
     failed = trials.loc[trials["status"] == TrialStatus.FAILED, "trial_id"]  # cut off
     ended = curves[~curves["trial_id"].isin(set(failed))]
     contrasts = contrast_table(study, outcomes)
-    shares, why_no_shares = share_table(study, outcomes)
+    shares, why_no_shares = variance_share_table(study, outcomes)
     return Report(
         study=study,
         trials=trials,
@@ -117,16 +118,16 @@ def build_report(directory: str | Path) -> Report:
         claims=claim_table(study, outcomes, trials),
         audit=audit_table(study, outcomes, trials, curves),
         interactions=interaction_table(study, outcomes),
-        shares=shares,
-        outcome_rates=outcome_rates(outcomes),
-        bands=band_table(study, outcomes, ended),
+        variance_shares=shares,
+        outcome_rates=outcome_rate_table(outcomes),
+        curve_differences=curve_difference_table(study, outcomes, ended),
         thresholds=threshold_table(study, outcomes, ended),
-        crossed=crossed,
-        scope=scope_line(study),
+        seed_and_example_variance=seed_and_example_variance,
+        scope=describe_scope(study),
         notes=(
             *_notes(study, outcomes, contrasts),
             *_notes_on_what_is_not_estimable(study, why_no_shares),
-            *notes_on_claims(study, outcomes, trials),
+            *collect_claim_notes(study, outcomes, trials),
             *_notes_on_backends(trials),
             *_notes_on_mechanisms(study, trials),
             *_notes_on_earlier_plans(num_unplanned),
@@ -151,7 +152,8 @@ def _notes_on_mechanisms(study: Study, trials: pd.DataFrame) -> list[str]:
         lacking = int((~finished[names].notna().any(axis="columns")).sum()) if is_measured else 0
         if lacking:
             notes.append(
-                f"Without {what}, which the study measures: {lacking} of {counted(len(finished), 'finished trial')}. "
+                f"Without {what}, which the study measures: {lacking} of "
+                f"{format_count(len(finished), 'finished trial')}. "
                 f"A warning in the study's folder logs, or on the terminal, says why{unless}."
             )
     return notes
@@ -162,24 +164,26 @@ def _notes_on_earlier_plans(num_unplanned: int) -> list[str]:
         return []
     return [
         (
-            f"The ledger keeps {counted(num_unplanned, 'trial')} of earlier plans outside this report. Seeds, levels, "
-            "margins and claims that are chosen after results were seen make p values too small."
+            f"The ledger keeps {format_count(num_unplanned, 'trial')} of earlier plans outside this report. Seeds, "
+            "levels, margins and claims that are chosen after results were seen make p values too small."
         )
     ]
 
 
-def _crossed(ledger: Ledger, study: Study, trials: pd.DataFrame) -> pd.DataFrame:
+def _seed_and_example_variance(ledger: Ledger, study: Study, trials: pd.DataFrame) -> pd.DataFrame:
     try:
-        return crossed_table_of(study, trials, correct_of(ledger, study, trials), resamples=_RESAMPLES)
+        return seed_and_example_variance_table(
+            study, trials, read_correct_examples(ledger, study, trials), resamples=_RESAMPLES
+        )
     except InputError:  # nothing is stored, or seeds were tested on different examples
-        return pd.DataFrame(columns=list(CROSSED_COLUMNS))
+        return pd.DataFrame(columns=list(SEED_AND_EXAMPLE_COLUMNS))
 
 
 def _check(trials: pd.DataFrame, study: Study, path: str, logged: list[str]) -> None:
     counts = trials["status"].value_counts()
     if not counts.get(TrialStatus.FINISHED, 0):
         others = [status for status in TrialStatus if status != TrialStatus.FINISHED]
-        found = counts_in_words({status: int(counts.get(status, 0)) for status in others})
+        found = format_counts({status: int(counts.get(status, 0)) for status in others})
         raise InputError(
             f"{path}: no trial has finished, so there is nothing to report ({found}). `ablate run` trains what is "
             "pending, `ablate show` prints why a trial failed, `ablate retry` makes failed ones pending again"
@@ -193,7 +197,7 @@ def _check(trials: pd.DataFrame, study: Study, path: str, logged: list[str]) -> 
 
 
 def _notes(study: Study, outcomes: Outcomes, contrasts: pd.DataFrame) -> list[str]:
-    counts = missing_counts(outcomes.states)
+    counts = count_missing(outcomes.states)
     total = outcomes.states.size
     notes = []
     if len(study.seeds) == 1:
@@ -211,22 +215,22 @@ def _notes(study: Study, outcomes: Outcomes, contrasts: pd.DataFrame) -> list[st
         )
     if counts[TrialStatus.PENDING]:
         notes.append(
-            f"Not trained yet: {counts[TrialStatus.PENDING]} of {counted(total, 'trial')}; all numbers may change."
+            f"Not trained yet: {counts[TrialStatus.PENDING]} of {format_count(total, 'trial')}; all numbers may change."
         )
     if counts[TrialStatus.FAILED]:
         notes.append(
-            f"{counts[TrialStatus.FAILED]} of {counted(total, 'trial')} failed; ablate show prints why, ablate retry "
+            f"{counts[TrialStatus.FAILED]} of {format_count(total, 'trial')} failed; ablate show prints why, ablate retry "
             "makes them pending again."
         )
     if counts[TrialStatus.DIVERGED]:
         notes.append(
-            f"{counts[TrialStatus.DIVERGED]} of {counted(total, 'trial')} diverged. That is an outcome, but not a "
+            f"{counts[TrialStatus.DIVERGED]} of {format_count(total, 'trial')} diverged. That is an outcome, but not a "
             "number: means and differences are over the others, and flatter a level that diverges more often."
         )
     if counts[NO_VALUE]:
         notes.append(
-            f"{counts[NO_VALUE]} of {counted(total, 'trial')} finished without a finite value of {study.metric.name}; "
-            "they are left out of means and differences."
+            f"{counts[NO_VALUE]} of {format_count(total, 'trial')} finished without a finite value of "
+            f"{study.metric.name}; they are left out of means and differences."
         )
     notes.extend(_notes_on_contexts(outcomes, contrasts))
     return notes
@@ -259,7 +263,7 @@ def _note_on_folds(study: Study) -> str:
 
 def _notes_on_backends(trials: pd.DataFrame) -> list[str]:
     """Whether trials that are compared were trained in different ways."""
-    counts = backend_counts(trials)
+    counts = describe_backends(trials)
     if len(counts) < 2:  # noqa: PLR2004 -- one way for all
         return []
     return [
@@ -284,6 +288,6 @@ def _notes_on_contexts(outcomes: Outcomes, contrasts: pd.DataFrame) -> list[str]
         if row["num_contexts"] < len(contexts) and row["num_contexts"]:
             notes.append(
                 f"{row['factor']}: {row['level']} - {row['reference']} is the mean over {row['num_contexts']} of "
-                f"{counted(len(contexts), 'context')}, where the design has both."
+                f"{format_count(len(contexts), 'context')}, where the design has both."
             )
     return notes

@@ -53,7 +53,7 @@ def write_report(directory: str | Path) -> Report:
     try:
         folder.mkdir(exist_ok=True)
         for name, content in contents.items():
-            write_whole(folder / name, content)
+            write_atomically(folder / name, content)
     except OSError as error:
         raise DirectoryError(f"{folder}: the report cannot be written: {error}") from error
     return replace(report, files=tuple(folder / name for name in contents))
@@ -76,7 +76,7 @@ def _bytes(content: str) -> bytes:
     return content.encode(errors="backslashreplace")
 
 
-def write_whole(path: Path, content: str) -> None:
+def write_atomically(path: Path, content: str) -> None:
     """Write a file that appears whole or not at all."""
     temporary = path.with_name(
         f".{path.name}.{secrets.token_hex(8)}.tmp"

@@ -10,10 +10,10 @@ from experiments.study.config_keys import apply_changes
 from experiments.study.study import Study, format_value
 from experiments.text import listed
 from experiments.trials.trial import TrialStatus
-from reports.wording.numbers import counted, counts_in_words
+from reports.wording.numbers import format_count, format_counts
 
-from .cells import Outcomes, grid_positions, missing_counts
-from .contrasts import context_pairs, list_contrasts
+from .cells import Outcomes, count_missing, locate_on_grid
+from .contrasts import list_contrasts, pair_contexts
 
 _RATES = ("lr", "learning_rate")
 _MOST_NAMED = 5  # contrasts in a finding, before the rest is counted
@@ -39,7 +39,7 @@ def audit_table(study: Study, outcomes: Outcomes, trials: pd.DataFrame, curves: 
 
 
 def _design(study: Study, outcomes: Outcomes) -> str:
-    num_cells = counted(len(outcomes.cells), "cell")
+    num_cells = format_count(len(outcomes.cells), "cell")
     if len(study.factors) == 1:
         return f"one factor: {num_cells}; there is nothing it could interact with"
     if study.design != "full":
@@ -63,7 +63,9 @@ def _cells(outcomes: Outcomes) -> str:
 def _seeds(study: Study, outcomes: Outcomes) -> str:
     counts = np.count_nonzero(outcomes.states == TrialStatus.FINISHED, axis=1)
     unit = study.unit
-    found = counted(int(counts.min()), unit) if np.ptp(counts) == 0 else f"{counts.min()} to {counts.max()} {unit}s"
+    found = (
+        format_count(int(counts.min()), unit) if np.ptp(counts) == 0 else f"{counts.min()} to {counts.max()} {unit}s"
+    )
     line = f"{len(study.seeds)} planned a cell, {found} with a value"
     return line if study.folds is None else f"{line}; folds share training examples, and intervals allow for it"
 
@@ -71,12 +73,12 @@ def _seeds(study: Study, outcomes: Outcomes) -> str:
 def _ended(outcomes: Outcomes) -> str:
     counts = {
         name: count
-        for name, count in missing_counts(outcomes.states).items()
+        for name, count in count_missing(outcomes.states).items()
         if name in {TrialStatus.FAILED, TrialStatus.DIVERGED}
     }
     if not any(counts.values()):
         return "none"
-    return f"Careful: {counts_in_words(counts)} of {counted(outcomes.states.size, 'trial')}; see the rates by cell"
+    return f"Careful: {format_counts(counts)} of {format_count(outcomes.states.size, 'trial')}; see the rates by cell"
 
 
 def _controls(study: Study) -> str:
@@ -93,7 +95,7 @@ def _by_trial(outcomes: Outcomes, study: Study, trials: pd.DataFrame, column: st
     values = np.full(outcomes.scores.shape, np.nan)
     if column in trials:
         numbers = trials[column].astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan)
-        values[grid_positions(study, outcomes.cells, trials)] = np.where(
+        values[locate_on_grid(study, outcomes.cells, trials)] = np.where(
             trials["status"].to_numpy() == TrialStatus.FINISHED, numbers, np.nan
         )
     return values
@@ -125,7 +127,7 @@ def _parity(study: Study, outcomes: Outcomes, values: np.ndarray, noun: str, plu
         for factor, level, reference in list_contrasts(study)
         if any(
             _differ(means[row], means[other])
-            for row, other in context_pairs(outcomes, factor, level, reference).values()
+            for row, other in pair_contexts(outcomes, factor, level, reference).values()
         )
     ]
     if not unequal:
@@ -181,13 +183,13 @@ def _rates(node: Any, path: str = "") -> Iterable[tuple[str, Any]]:
 
 
 def _backends(trials: pd.DataFrame) -> str:
-    counts = backend_counts(trials)
+    counts = describe_backends(trials)
     if len(counts) > 1:
         return f"Careful: {' and '.join(counts)}; they are equal up to rounding, which training amplifies"
     return "".join(counts) or "nothing yet"
 
 
-def backend_counts(trials: pd.DataFrame) -> list[str]:
+def describe_backends(trials: pd.DataFrame) -> list[str]:
     """How many trials each backend finished, in words."""
     counts = trials.loc[trials["status"] == TrialStatus.FINISHED, "backend"].value_counts().sort_index()
     return [f"{count} by {backend}" for backend, count in counts.items()]

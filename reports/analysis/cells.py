@@ -17,7 +17,7 @@ from experiments.study.study import Study
 from experiments.trials.trial import TrialStatus
 from reports.statistics.paired import fold_overlap, mean_interval
 
-from .frame import metric_column
+from .frame import name_metric_column
 
 NO_VALUE = "no value"  # finished, and yet the metric is missing, NaN or infinite
 MISSING = (
@@ -58,12 +58,12 @@ class Outcomes:
         return "seed" if self.folds is None else "fold"
 
 
-def outcomes_of(study: Study, trials: pd.DataFrame) -> Outcomes:
+def collect_outcomes(study: Study, trials: pd.DataFrame) -> Outcomes:
     """The study's metric in `load_trials`' frame, on the grid of the design. The order of the rows does not matter."""
     factors = tuple(factor.name for factor in study.factors)
     cells = tuple(tuple(cell.levels[name] for name in factors) for cell in cells_of(study))
-    at = grid_positions(study, cells, trials)
-    metric = metric_column(study, study.metric.name)
+    at = locate_on_grid(study, cells, trials)
+    metric = name_metric_column(study, study.metric.name)
     scores = np.full((len(cells), len(study.seeds)), np.nan)
     scores[at] = trials[metric].to_numpy(dtype=np.float64) if metric in trials else np.nan
     states = np.full(scores.shape, TrialStatus.PENDING, dtype=f"<U{max(map(len, (*TrialStatus, NO_VALUE)))}")
@@ -74,7 +74,7 @@ def outcomes_of(study: Study, trials: pd.DataFrame) -> Outcomes:
     return Outcomes(factors=factors, cells=cells, seeds=study.seeds, scores=scores, states=states, folds=study.folds)
 
 
-def grid_positions(
+def locate_on_grid(
     study: Study, cells: Sequence[tuple[str, ...]], frame: pd.DataFrame
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The row (its cell) and the column (its seed) of each row of a frame on the grid (C, S) of a study."""
@@ -91,7 +91,7 @@ def grid_positions(
     return row_of[np.ravel_multi_index(of_frame, sizes)], columns.to_numpy().astype(np.int64)
 
 
-def complete_means(outcomes: Outcomes, groups: ArrayLike) -> tuple[NDArray[np.float64], int, dict[str, int]]:
+def average_complete_seeds(outcomes: Outcomes, groups: ArrayLike) -> tuple[NDArray[np.float64], int, dict[str, int]]:
     """The mean of groups of cells in each seed that has a value in all of them, and what the other seeds miss.
 
     Arguments:
@@ -104,10 +104,10 @@ def complete_means(outcomes: Outcomes, groups: ArrayLike) -> tuple[NDArray[np.fl
     rows = np.array(groups, dtype=np.int64)
     states = outcomes.states[rows.reshape(-1)]  # (G K, S)
     if not rows.size:
-        return np.zeros((len(rows), 0)), 0, missing_counts(states)
+        return np.zeros((len(rows), 0)), 0, count_missing(states)
     is_complete = (states == TrialStatus.FINISHED).all(axis=0)  # (S,)
     means = outcomes.scores[rows][:, :, is_complete].mean(axis=1)
-    return means, int(np.count_nonzero(~is_complete)), missing_counts(states)
+    return means, int(np.count_nonzero(~is_complete)), count_missing(states)
 
 
 def cell_table(outcomes: Outcomes) -> pd.DataFrame:
@@ -120,7 +120,7 @@ def cell_table(outcomes: Outcomes) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for scores, states in zip(outcomes.scores, outcomes.states, strict=True):
         found = mean_interval(scores[states == TrialStatus.FINISHED], overlap=outcomes.overlap)
-        missing = missing_counts(states)
+        missing = count_missing(states)
         rows.append(
             {
                 "n": found.n,
@@ -137,6 +137,6 @@ def cell_table(outcomes: Outcomes) -> pd.DataFrame:
     return pd.DataFrame(rows, index=pd.MultiIndex.from_tuples(outcomes.cells, names=outcomes.factors))
 
 
-def missing_counts(states: NDArray[np.str_]) -> dict[str, int]:
+def count_missing(states: NDArray[np.str_]) -> dict[str, int]:
     """How many of these states are which of MISSING; any shape."""
     return {reason: int(np.count_nonzero(states == reason)) for reason in MISSING}

@@ -13,13 +13,13 @@ import pandas as pd
 
 from experiments.study.study import LOG, Claim, Metric, Study
 from experiments.trials.trial import TrialStatus
-from reports.wording.numbers import cell_name
+from reports.wording.numbers import format_cell
 from reports.wording.verdicts import EQUIVALENT, HARMS, IMPROVES, UNDECIDED, Comparison
 
-from .cells import NO_VALUE, Outcomes, outcomes_of
-from .contrasts import compare, context_pairs, judged
-from .frame import metric_column
-from .interactions import interaction
+from .cells import NO_VALUE, Outcomes, collect_outcomes
+from .contrasts import compare_levels, judge_family, pair_contexts
+from .frame import name_metric_column
+from .interactions import estimate_interaction
 
 SUPPORTED, CONTRADICTED, PRACTICALLY_EQUAL = "supported", "contradicted", "practically equal"
 _FINDINGS = {IMPROVES: SUPPORTED, HARMS: CONTRADICTED, EQUIVALENT: PRACTICALLY_EQUAL, UNDECIDED: UNDECIDED}
@@ -50,7 +50,7 @@ def claim_table(study: Study, outcomes: Outcomes, trials: pd.DataFrame | None = 
     """
     metrics = [_metric(study, claim) for claim in study.claims]
     main = [_comparison(claim, _outcomes(study, claim, outcomes, trials)) for claim in study.claims]
-    table = judged(main, metrics)
+    table = judge_family(main, metrics)
     table.insert(0, "claim", [claim.name for claim in study.claims])
     table.insert(1, "says", [claim.says for claim in study.claims])
     rows = zip(study.claims, table["verdict"], table["below_margin"], strict=True)
@@ -75,11 +75,11 @@ def _finding(claim: Claim, word: str, *, is_small: bool) -> str:
     return UNDECIDED if word == UNDECIDED else CONTRADICTED
 
 
-def notes_on_claims(study: Study, outcomes: Outcomes, trials: pd.DataFrame) -> list[str]:
+def collect_claim_notes(study: Study, outcomes: Outcomes, trials: pd.DataFrame) -> list[str]:
     """Which claims are on a metric that no trial logged, or on the logarithm of what has none."""
     notes = []
     for claim in study.claims:
-        if claim.metric is not None and metric_column(study, claim.metric.name) not in trials:
+        if claim.metric is not None and name_metric_column(study, claim.metric.name) not in trials:
             notes.append(f"Claim {claim.name}: no trial logged {claim.metric.name!r}, so it is undecided.")
         elif why := _without_logarithm(claim, _outcomes(study, claim, outcomes, trials)):
             notes.append(
@@ -101,7 +101,7 @@ def _outcomes(study: Study, claim: Claim, outcomes: Outcomes, trials: pd.DataFra
     if claim.metric is not None:
         if trials is None:
             raise ValueError(f"claim {claim.name!r} is on {claim.metric.name!r}, which is in the frame of trials")
-        outcomes = outcomes_of(replace(study, metric=claim.metric), trials)
+        outcomes = collect_outcomes(replace(study, metric=claim.metric), trials)
     return _in_cells(outcomes, claim.where)
 
 
@@ -126,11 +126,11 @@ def _comparison(claim: Claim, outcomes: Outcomes) -> Comparison:
 
 def _difference(claim: Claim, outcomes: Outcomes) -> Comparison:
     if claim.under is None or claim.than_under is None:
-        found = compare(outcomes, claim.factor, claim.better, claim.than)[0]
+        found = compare_levels(outcomes, claim.factor, claim.better, claim.than)[0]
     else:
         (factor, level), (_, reference) = claim.under, claim.than_under
-        found = interaction(outcomes, (claim.factor, claim.better, claim.than), (factor, level, reference))
-    return replace(found, context=cell_name(dict(claim.where))) if claim.where else found
+        found = estimate_interaction(outcomes, (claim.factor, claim.better, claim.than), (factor, level, reference))
+    return replace(found, context=format_cell(dict(claim.where))) if claim.where else found
 
 
 def _without_logarithm(claim: Claim, outcomes: Outcomes) -> str:
@@ -138,7 +138,7 @@ def _without_logarithm(claim: Claim, outcomes: Outcomes) -> str:
     if claim.scale != LOG:
         return ""
     rows = sorted(
-        {row for pair in context_pairs(outcomes, claim.factor, claim.better, claim.than).values() for row in pair}
+        {row for pair in pair_contexts(outcomes, claim.factor, claim.better, claim.than).values() for row in pair}
     )
     if claim.under is not None and claim.than_under is not None:
         place = outcomes.factors.index(claim.under[0])

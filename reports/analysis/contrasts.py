@@ -17,12 +17,12 @@ import pandas as pd
 
 from experiments.study.study import Metric, Study
 from experiments.trials.trial import TrialStatus
-from reports.statistics.effect_sizes import Pairs, pairs_of
+from reports.statistics.effect_sizes import PairStatistics, pair_statistics
 from reports.statistics.paired import holm, paired_difference
-from reports.wording.numbers import cell_name, counts_in_words
-from reports.wording.verdicts import Comparison, judge, sentence
+from reports.wording.numbers import format_cell, format_counts
+from reports.wording.verdicts import Comparison, describe_verdict, judge_difference
 
-from .cells import Outcomes, complete_means
+from .cells import Outcomes, average_complete_seeds
 
 EFFECT_SIZE = "d_z"  # mean difference / SD of the differences
 _NUMBERS = ("mean_difference", "ci_low", "ci_high", "p_value", "p_adjusted", "effect_size", "sd_difference")
@@ -63,15 +63,15 @@ def contrast_table(study: Study, outcomes: Outcomes) -> pd.DataFrame:
             give; NaN for folds.
         bootstrap_low, bootstrap_high: 95 % bootstrap-t interval; NaN below 10 seeds, and for folds.
         mde: the true difference that is found with a power of 80 %, in the metric's unit, at this row's SD and family.
-        more_seeds: about how many more seeds would decide for the margin (`outlook.outlook_of`); 0 where there are
+        more_seeds: about how many more seeds would decide for the margin (`estimate_sensitivity`); 0 where there are
             enough; NaN where it is decided, no margin is named, or no number of them would.
     """
     if len(study.seeds) == 1:
-        return judged([], study.metric)
-    compared = [compare(outcomes, *contrast) for contrast in list_contrasts(study)]
+        return judge_family([], study.metric)
+    compared = [compare_levels(outcomes, *contrast) for contrast in list_contrasts(study)]
     main = [mean for mean, *_ in compared]
     simple = [single for _, *others in compared for single in others]
-    return pd.concat([judged(main, study.metric), judged(simple, study.metric)], ignore_index=True)
+    return pd.concat([judge_family(main, study.metric), judge_family(simple, study.metric)], ignore_index=True)
 
 
 def list_contrasts(study: Study) -> list[Contrast]:
@@ -84,9 +84,9 @@ def list_contrasts(study: Study) -> list[Contrast]:
     ]
 
 
-def compare(outcomes: Outcomes, factor: str, level: str, reference: str) -> list[Comparison]:
+def compare_levels(outcomes: Outcomes, factor: str, level: str, reference: str) -> list[Comparison]:
     """The main effect of a level against a reference, and its simple effects when there is more than one context."""
-    pairs = context_pairs(outcomes, factor, level, reference)
+    pairs = pair_contexts(outcomes, factor, level, reference)
     groups: Mapping[str, Sequence[tuple[int, int]]] = {"": list(pairs.values())}
     if len(pairs) > 1:
         groups = {**groups, **{context: [pair] for context, pair in pairs.items()}}
@@ -94,7 +94,7 @@ def compare(outcomes: Outcomes, factor: str, level: str, reference: str) -> list
     return [_comparison(outcomes, contrast, context, group) for context, group in groups.items()]
 
 
-def context_pairs(outcomes: Outcomes, factor: str, level: str, reference: str) -> dict[str, tuple[int, int]]:
+def pair_contexts(outcomes: Outcomes, factor: str, level: str, reference: str) -> dict[str, tuple[int, int]]:
     """The rows of the cells with the level and with the reference, by context: those that the design has both of."""
     position = outcomes.factors.index(factor)
     rows: dict[str, dict[tuple[str, ...], int]] = {level: {}, reference: {}}
@@ -103,13 +103,13 @@ def context_pairs(outcomes: Outcomes, factor: str, level: str, reference: str) -
             rows[cell[position]][cell[:position] + cell[position + 1 :]] = row
     others = [name for name in outcomes.factors if name != factor]
     return {
-        cell_name(dict(zip(others, context, strict=True))): (row, rows[reference][context])
+        format_cell(dict(zip(others, context, strict=True))): (row, rows[reference][context])
         for context, row in rows[level].items()
         if context in rows[reference]
     }
 
 
-def judged(comparisons: Sequence[Comparison], metric: Metric | Sequence[Metric]) -> pd.DataFrame:
+def judge_family(comparisons: Sequence[Comparison], metric: Metric | Sequence[Metric]) -> pd.DataFrame:
     """Comparisons as one Holm family: the rows of `contrast_table`.
 
     Arguments:
@@ -135,7 +135,7 @@ def _comparison(outcomes: Outcomes, contrast: Contrast, context: str, pairs: Seq
     factor, level, reference = contrast
     at_level = [row for row, _ in pairs]
     at_reference = [row for _, row in pairs]
-    (one, other), num_seeds_left_out, missing = complete_means(outcomes, [at_level, at_reference])
+    (one, other), num_seeds_left_out, missing = average_complete_seeds(outcomes, [at_level, at_reference])
     return Comparison(
         factor=factor,
         level=level,
@@ -150,13 +150,13 @@ def _comparison(outcomes: Outcomes, contrast: Contrast, context: str, pairs: Seq
             int(np.count_nonzero(outcomes.states[at_reference] == TrialStatus.DIVERGED)),
         ),
         unit=outcomes.unit,
-        pairs=pairs_of(one, other, overlap=outcomes.overlap),
+        pair_statistics=pair_statistics(one, other, overlap=outcomes.overlap),
     )
 
 
 def _row(comparison: Comparison, p_adjusted: float, metric: Metric, num_comparisons: int) -> dict[str, Any]:
     difference = comparison.difference
-    verdict = judge(difference, p_adjusted, metric, num_comparisons)
+    verdict = judge_difference(difference, p_adjusted, metric, num_comparisons)
     tost = verdict.equivalence
     return {
         "factor": comparison.factor,
@@ -174,7 +174,7 @@ def _row(comparison: Comparison, p_adjusted: float, metric: Metric, num_comparis
         "context": comparison.context,
         "sd_difference": difference.sd,
         "num_seeds_left_out": comparison.num_seeds_left_out,
-        "left_out": counts_in_words(comparison.missing),
+        "left_out": format_counts(comparison.missing),
         "num_contexts": comparison.num_contexts,
         "num_comparisons": num_comparisons,
         "effect_size_name": EFFECT_SIZE,
@@ -182,14 +182,16 @@ def _row(comparison: Comparison, p_adjusted: float, metric: Metric, num_comparis
         "equivalence_high": np.nan if tost is None else tost.ci_high,
         "below_margin": verdict.below_margin,
         "is_constant": difference.is_constant,
-        "sentence": sentence(comparison, verdict, metric),
-        **_pairs_columns(comparison.pairs, metric.goal),
-        "mde": verdict.outlook.mde,
-        "more_seeds": verdict.outlook.more if math.isfinite(verdict.outlook.more) else math.nan,
+        "sentence": describe_verdict(comparison, verdict, metric),
+        **_pairs_columns(comparison.pair_statistics, metric.goal),
+        "mde": verdict.sensitivity.mde,
+        "more_seeds": verdict.sensitivity.num_more_pairs
+        if math.isfinite(verdict.sensitivity.num_more_pairs)
+        else math.nan,
     }
 
 
-def _pairs_columns(pairs: Pairs | None, goal: str) -> dict[str, Any]:
+def _pairs_columns(pairs: PairStatistics | None, goal: str) -> dict[str, Any]:
     if pairs is None:
         return dict.fromkeys(_PAIRS, math.nan) | dict.fromkeys(("wins", "losses", "ties"), 0)
     wins, losses = pairs.num_higher, pairs.num_lower

@@ -26,11 +26,16 @@ from experiments.ledger.ledger import Ledger
 from experiments.ledger.study_folder import open_ledger
 from experiments.study.study import Study
 from experiments.trials.trial import Correct
-from reports.statistics.crossed import RESAMPLES, CrossedDifference, binomial_error, crossed_bootstrap
-from reports.wording.numbers import cell_name, counted, decimals_for, number
+from reports.statistics.seed_and_example_variance import (
+    NUM_RESAMPLES,
+    SeedAndExampleVariance,
+    binomial_error,
+    estimate_seed_and_example_variance,
+)
+from reports.wording.numbers import choose_decimals, format_cell, format_count, format_number
 
 from .contrasts import Contrast, list_contrasts
-from .frame import plan_of, trials_of
+from .frame import read_study, read_trials
 
 _NUMBERS = (
     *("mean_difference", "ci_low", "ci_high", "sd_seeds", "sd_examples"),
@@ -42,18 +47,18 @@ Levels = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class CorrectTable:
+class CorrectExamples:
     """Which test examples were right, of the trials that said so.
 
     trial_ids: (K,), in the order of `load_trials`.
-    right: (K, N), one column an example, in the order of the test loader, which all K trials share.
+    is_correct: (K, N), one column an example, in the order of the test loader, which all K trials share.
     """
 
     trial_ids: tuple[str, ...]
-    right: NDArray[np.bool_]
+    is_correct: NDArray[np.bool_]
 
 
-def load_correct(directory: str | Path) -> CorrectTable:
+def load_correct_examples(directory: str | Path) -> CorrectExamples:
     """Which test examples each trial of a study's folder had right.
 
     Arguments:
@@ -64,17 +69,19 @@ def load_correct(directory: str | Path) -> CorrectTable:
         InputError: when no trial said which were right, or when not all were tested on the same examples.
     """
     with open_ledger(directory) as ledger:
-        study = plan_of(ledger)
-        return correct_of(ledger, study, trials_of(ledger, study))
+        study = read_study(ledger)
+        return read_correct_examples(ledger, study, read_trials(ledger, study))
 
 
-def crossed_table(directory: str | Path, *, seed: int = 0, resamples: int = RESAMPLES) -> pd.DataFrame:
+def load_seed_and_example_variance(
+    directory: str | Path, *, seed: int = 0, resamples: int = NUM_RESAMPLES
+) -> pd.DataFrame:
     """One row a main contrast: the difference in test accuracy, over other seeds and other test examples.
 
     Columns: factor, level, reference; n_seeds (those whose trials all finished and have bits), n_examples;
     mean_difference (level - reference, a share of the test examples; the mean over contexts, as in `contrast_table`);
     ci_low, ci_high (95 % t interval over seeds and examples together); sd_seeds, sd_examples, sd_rest and
-    standard_error, see `CrossedDifference`; bootstrap_low, bootstrap_high (the Multi-Bootstrap's percentile interval);
+    standard_error, see `SeedAndExampleVariance`; bootstrap_low, bootstrap_high (percentile, Multi-Bootstrap);
     binomial_error (the standard error that the test set alone gives one training's accuracy at the reference);
     sentence. With fewer than two seeds the numbers are NaN, and the sentence says why.
 
@@ -85,17 +92,17 @@ def crossed_table(directory: str | Path, *, seed: int = 0, resamples: int = RESA
 
     Raises:
         LedgerError: when there is no ledger, or it cannot be read.
-        InputError: as `load_correct`.
+        InputError: as `load_correct_examples`.
     """
     with open_ledger(directory) as ledger:
-        study = plan_of(ledger)
-        trials = trials_of(ledger, study)
-        table = correct_of(ledger, study, trials)
-    return crossed_table_of(study, trials, table, seed=seed, resamples=resamples)
+        study = read_study(ledger)
+        trials = read_trials(ledger, study)
+        table = read_correct_examples(ledger, study, trials)
+    return seed_and_example_variance_table(study, trials, table, seed=seed, resamples=resamples)
 
 
-def correct_of(ledger: Ledger, study: Study, trials: pd.DataFrame) -> CorrectTable:
-    """`load_correct` for an open ledger and its trials frame."""
+def read_correct_examples(ledger: Ledger, study: Study, trials: pd.DataFrame) -> CorrectExamples:
+    """`load_correct_examples` for an open ledger and its trials frame."""
     found = dict(ledger.correct())
     factors = [factor.name for factor in study.factors]
     rows = [
@@ -118,14 +125,14 @@ def correct_of(ledger: Ledger, study: Study, trials: pd.DataFrame) -> CorrectTab
         raise InputError(f"{ledger.path}: {reason}")
     num_examples = found[rows[0][0]].num_examples
     packed = np.stack([np.frombuffer(found[trial_id].bits, dtype=np.uint8) for trial_id, _, _ in rows])
-    right = np.unpackbits(packed, axis=1, count=num_examples).view(np.bool_)
-    return CorrectTable(trial_ids=tuple(trial_id for trial_id, _, _ in rows), right=right)
+    is_correct = np.unpackbits(packed, axis=1, count=num_examples).view(np.bool_)
+    return CorrectExamples(trial_ids=tuple(trial_id for trial_id, _, _ in rows), is_correct=is_correct)
 
 
-def crossed_table_of(
-    study: Study, trials: pd.DataFrame, table: CorrectTable, *, seed: int = 0, resamples: int = RESAMPLES
+def seed_and_example_variance_table(
+    study: Study, trials: pd.DataFrame, table: CorrectExamples, *, seed: int = 0, resamples: int = NUM_RESAMPLES
 ) -> pd.DataFrame:
-    """`crossed_table` for the parts of a report: its study, its trials frame, and `load_correct`'s table."""
+    """Return `load_seed_and_example_variance`'s table for data that are already loaded."""
     factors = [factor.name for factor in study.factors]
     row_of = {trial_id: row for row, trial_id in enumerate(table.trial_ids)}
     places: dict[Levels, dict[int, int]] = {}  # cell -> seed -> row of the table; a cell without bits has none
@@ -146,7 +153,7 @@ def _why_not_crossed(tested: Sequence[tuple[Mapping[str, str], int, Correct]]) -
     (first_levels, first_seed, first), *_ = tested
     of_cell: dict[str, tuple[int, Correct]] = {}
     for levels, seed, correct in tested:
-        here, there = f"{cell_name(levels)}, seed={seed}", f"{cell_name(first_levels)}, seed={first_seed}"
+        here, there = f"{format_cell(levels)}, seed={seed}", f"{format_cell(first_levels)}, seed={first_seed}"
         if correct.num_examples != first.num_examples:
             return (
                 f"{there} was tested on {first.num_examples} examples and {here} on {correct.num_examples}; "
@@ -154,12 +161,12 @@ def _why_not_crossed(tested: Sequence[tuple[Mapping[str, str], int, Correct]]) -
             )
         if correct.examples is None:
             return f"it is not known on which examples {here} was tested; its test batches hold no tensors"
-        other_seed, other = of_cell.setdefault(cell_name(levels), (seed, correct))
+        other_seed, other = of_cell.setdefault(format_cell(levels), (seed, correct))
         if correct.examples != other.examples or correct.targets != other.targets:
             return (
-                f"{cell_name(levels)}: seeds {other_seed} and {seed} were not tested on the same examples in the same "
-                "order, as far as is known: a split, an order or a vocabulary of each seed's own does that. Seeds and "
-                "examples can only be crossed on a test set that all seeds share"
+                f"{format_cell(levels)}: seeds {other_seed} and {seed} were not tested on the same examples in the "
+                "same order, as far as is known: a split, an order or a vocabulary of each seed's own does that. Seeds "
+                "and examples can only be crossed on a test set that all seeds share"
             )
         known = correct.targets is not None and first.targets is not None
         if correct.targets != first.targets or (not known and correct.examples != first.examples):
@@ -184,14 +191,14 @@ def _contexts(
 
 def _row(
     contrast: Contrast,
-    table: CorrectTable,
+    table: CorrectExamples,
     pairs: Sequence[tuple[Mapping[int, int], Mapping[int, int]]],
     generator: np.random.Generator,
     resamples: int,
 ) -> dict[str, Any]:
     seeds = sorted(set.intersection(*(set(rows) for pair in pairs for rows in pair))) if pairs else []
     factor, level, reference = contrast
-    num_examples = table.right.shape[1]
+    num_examples = table.is_correct.shape[1]
     names = {
         "factor": factor,
         "level": level,
@@ -200,12 +207,12 @@ def _row(
         "n_examples": num_examples,
     }
     if min(len(seeds), num_examples) < 2:  # noqa: PLR2004 -- a spread needs two of each
-        why = f"{level} - {reference}: {counted(len(seeds), 'seed')} with all trials tested; an interval needs two"
+        why = f"{level} - {reference}: {format_count(len(seeds), 'seed')} with all trials tested; an interval needs two"
         return {**names, **dict.fromkeys(_NUMBERS, np.nan), "sentence": why}
     at_level, at_reference = (
-        np.mean([table.right[[pair[side][seed] for seed in seeds]] for pair in pairs], axis=0) for side in (0, 1)
+        np.mean([table.is_correct[[pair[side][seed] for seed in seeds]] for pair in pairs], axis=0) for side in (0, 1)
     )
-    found = crossed_bootstrap(at_level, at_reference, generator, resamples)
+    found = estimate_seed_and_example_variance(at_level, at_reference, generator, resamples)
     return {
         **names,
         "mean_difference": found.mean,
@@ -214,7 +221,7 @@ def _row(
         "sd_seeds": found.sd_seeds,
         "sd_examples": found.sd_examples,
         "sd_rest": found.sd_rest,
-        "standard_error": found.se,
+        "standard_error": found.standard_error,
         "bootstrap_low": found.bootstrap_low,
         "bootstrap_high": found.bootstrap_high,
         "binomial_error": binomial_error(float(at_reference.mean()), num_examples),
@@ -222,19 +229,18 @@ def _row(
     }
 
 
-def _sentence(what: str, found: CrossedDifference) -> str:
+def _sentence(what: str, found: SeedAndExampleVariance) -> str:
     mean, low, high, seeds, examples = (
         100 * value for value in (found.mean, found.ci_low, found.ci_high, found.sd_seeds, found.sd_examples)
     )
-    decimals = max(1, decimals_for([mean, low, high], (high - low) / 2))
+    decimals = max(1, choose_decimals([mean, low, high], (high - low) / 2))
     of = f"{found.num_seeds} seeds and {found.num_examples:,} examples"
+    mean_text, low_text, high_text = (format_number(value, decimals, signed=True) for value in (mean, low, high))
     if np.isnan(low):
-        return (
-            f"{what}: {number(mean, decimals, signed=True)} points of test accuracy in each of {of}; no spread to go by"
-        )
+        return f"{what}: {mean_text} points of test accuracy in each of {of}; no spread to go by"
+    by_seed, by_example = format_number(seeds, decimals), format_number(examples, decimals)
     return (
-        f"{what}: {number(mean, decimals, signed=True)} points of test accuracy, the interval over other seeds and "
-        f"other test examples {number(low, decimals, signed=True)} to {number(high, decimals, signed=True)} "
-        f"(95 %, {of}); the difference varies by {number(seeds, decimals)} from seed to seed and by "
-        f"{number(examples, decimals)} from one such test set to the next, which more seeds leave as it is"
+        f"{what}: {mean_text} points of test accuracy, the interval over other seeds and other test examples "
+        f"{low_text} to {high_text} (95 %, {of}); the difference varies by {by_seed} from seed to seed "
+        f"and by {by_example} from one such test set to the next, which more seeds leave as it is"
     )

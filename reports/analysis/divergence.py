@@ -13,7 +13,7 @@ from .cells import NO_VALUE, Outcomes
 NUMBERS = ("n", "diverged", "failed", "rate", "rate_low", "rate_high")
 
 
-def outcome_rates(outcomes: Outcomes) -> pd.DataFrame:
+def outcome_rate_table(outcomes: Outcomes) -> pd.DataFrame:
     """One row a cell.
 
     Columns: the factors (one that is called like another column has " (factor)" appended); n, the trials that trained
@@ -22,7 +22,7 @@ def outcome_rates(outcomes: Outcomes) -> pd.DataFrame:
     independent.
     """
     rows: list[dict[str, Any]] = []
-    columns = factor_columns(outcomes, NUMBERS)
+    columns = name_factor_columns(outcomes, NUMBERS)
     for cell, states in zip(outcomes.cells, outcomes.states, strict=True):
         diverged = int(np.count_nonzero(states == TrialStatus.DIVERGED))
         n = diverged + int(np.count_nonzero((states == TrialStatus.FINISHED) | (states == NO_VALUE)))
@@ -41,6 +41,6 @@ def outcome_rates(outcomes: Outcomes) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*columns, *NUMBERS])
 
 
-def factor_columns(outcomes: Outcomes, taken: tuple[str, ...]) -> list[str]:
+def name_factor_columns(outcomes: Outcomes, taken: tuple[str, ...]) -> list[str]:
     """The columns of the factors in a frame that has these other columns."""
     return [f"{name} (factor)" if name in taken else name for name in outcomes.factors]

@@ -12,7 +12,7 @@ from experiments.ledger.study_folder import open_ledger
 from experiments.study.parse import parse_study
 from experiments.study.study import Study
 
-from .layer_metrics import in_order
+from .layer_metrics import sort_metrics
 
 _FIRST = (
     "trial_id",
@@ -40,7 +40,7 @@ def load_trials(directory: str | Path) -> pd.DataFrame:
         LedgerError: when there is no ledger, or it cannot be read.
     """
     with open_ledger(directory) as ledger:
-        return trials_of(ledger, plan_of(ledger))
+        return read_trials(ledger, read_study(ledger))
 
 
 def load_curves(directory: str | Path) -> pd.DataFrame:
@@ -55,8 +55,8 @@ def load_curves(directory: str | Path) -> pd.DataFrame:
         LedgerError: when there is no ledger, or it cannot be read.
     """
     with open_ledger(directory) as ledger:
-        study = plan_of(ledger)
-        return curves_of(ledger, study, trials_of(ledger, study))
+        study = read_study(ledger)
+        return read_curves(ledger, study, read_trials(ledger, study))
 
 
 def load_plan(directory: str | Path) -> Study:
@@ -66,26 +66,26 @@ def load_plan(directory: str | Path) -> Study:
         LedgerError: when there is no ledger, or it cannot be read.
     """
     with open_ledger(directory) as ledger:
-        return plan_of(ledger)
+        return read_study(ledger)
 
 
-def plan_of(ledger: Ledger) -> Study:
+def read_study(ledger: Ledger) -> Study:
     """The study of an open ledger."""
     return parse_study(ledger.study_content(), source=str(ledger.path))
 
 
-def metric_names(ledger: Ledger) -> list[str]:
+def list_metric_names(ledger: Ledger) -> list[str]:
     """The names of all final metrics, in alphabetical order."""
     return sorted({name for _, name, _ in ledger.metrics()})
 
 
-def metric_column(study: Study, metric: str) -> str:
+def name_metric_column(study: Study, metric: str) -> str:
     """The column of a metric in the frames: its name, unless another column has it."""
     taken = {*_FIRST, *_LAST, *(factor.name for factor in study.factors)}
     return f"{metric} (metric)" if metric in taken else metric
 
 
-def trials_of(ledger: Ledger, study: Study) -> pd.DataFrame:
+def read_trials(ledger: Ledger, study: Study) -> pd.DataFrame:
     """`load_trials` for an open ledger."""
     rows = ledger.trials()
     columns: dict[str, Any] = {"trial_id": [row["trial_id"] for row in rows]}
@@ -107,7 +107,7 @@ def trials_of(ledger: Ledger, study: Study) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def curves_of(ledger: Ledger, study: Study, trials: pd.DataFrame) -> pd.DataFrame:
+def read_curves(ledger: Ledger, study: Study, trials: pd.DataFrame) -> pd.DataFrame:
     """`load_curves` for an open ledger and its trials frame."""
     places = {trial_id: place for place, trial_id in enumerate(trials["trial_id"])}
     names: dict[str, int] = {}
@@ -150,7 +150,9 @@ def _wide(
     at: tuple[np.ndarray, np.ndarray],
     values: np.ndarray,
 ) -> dict[str, np.ndarray]:
-    """Values in long form as one column a metric, in the order of `in_order`; NaN where there is none."""
+    """Values in long form as one column a metric, in the order of `sort_metrics`; NaN where there is none."""
     wide = np.full(shape, np.nan)
     wide[at] = values
-    return {metric_column(study, name): wide[:, names[name]] for name in in_order(names, ledger.metric_orders())}
+    return {
+        name_metric_column(study, name): wide[:, names[name]] for name in sort_metrics(names, ledger.metric_orders())
+    }

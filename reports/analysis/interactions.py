@@ -19,11 +19,11 @@ import pandas as pd
 
 from experiments.study.study import Study
 from reports.statistics.paired import paired_difference
-from reports.wording.numbers import cell_name
+from reports.wording.numbers import format_cell
 from reports.wording.verdicts import EQUIVALENT, HARMS, IMPROVES, UNDECIDED, Comparison
 
-from .cells import Outcomes, complete_means
-from .contrasts import Contrast, judged, list_contrasts
+from .cells import Outcomes, average_complete_seeds
+from .contrasts import Contrast, judge_family, list_contrasts
 
 HELPS_MORE, HELPS_LESS = "helps more", "helps less"
 WORDS = {IMPROVES: HELPS_MORE, HARMS: HELPS_LESS, EQUIVALENT: EQUIVALENT, UNDECIDED: UNDECIDED}
@@ -55,7 +55,7 @@ def interaction_table(study: Study, outcomes: Outcomes) -> pd.DataFrame:
         of_factor = [[contrast for contrast in contrasts if contrast[0] == factor.name] for factor in study.factors]
         pairs = [pair for first, second in combinations(of_factor, 2) for pair in product(first, second)]
     grid = _Grid(outcomes)
-    table = judged([interaction(outcomes, one, other, grid) for one, other in pairs], study.metric)
+    table = judge_family([estimate_interaction(outcomes, one, other, grid) for one, other in pairs], study.metric)
     table["verdict"] = table["verdict"].map(WORDS)
     for side, name in enumerate("ab"):
         for part, column in enumerate(("factor", "level", "reference")):
@@ -86,7 +86,7 @@ class _Grid:
         return np.asarray(self.rows[tuple(index)]).reshape(-1)
 
 
-def interaction(outcomes: Outcomes, one: Contrast, other: Contrast, grid: _Grid | None = None) -> Comparison:
+def estimate_interaction(outcomes: Outcomes, one: Contrast, other: Contrast, grid: _Grid | None = None) -> Comparison:
     """One interaction: how much more level - reference of `one` is under the level of `other` than under its reference.
 
     Arguments:
@@ -108,7 +108,7 @@ def interaction(outcomes: Outcomes, one: Contrast, other: Contrast, grid: _Grid 
         ]
     )
     rows = rows[:, (rows >= 0).all(axis=0)]  # (4, K)
-    means, num_seeds_left_out, missing = complete_means(outcomes, rows)
+    means, num_seeds_left_out, missing = average_complete_seeds(outcomes, rows)
     return Comparison(
         factor=f"{factor_a} × {factor_b}",
         level=level_a,
@@ -120,5 +120,5 @@ def interaction(outcomes: Outcomes, one: Contrast, other: Contrast, grid: _Grid 
         num_seeds_left_out=num_seeds_left_out,
         missing=missing,
         unit=outcomes.unit,
-        under=(cell_name({factor_b: level_b}), cell_name({factor_b: reference_b})),
+        under=(format_cell({factor_b: level_b}), format_cell({factor_b: reference_b})),
     )

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from experiments.study.mechanisms import MECHANISM, split_metric
 
 
-def in_order(metrics: Iterable[str], told: Sequence[Sequence[str]]) -> list[str]:
+def sort_metrics(metrics: Iterable[str], told: Sequence[Sequence[str]]) -> list[str]:
     """Metrics in alphabetical order, those of one quantity in the order of its layers.
 
     Arguments:
@@ -19,10 +19,10 @@ def in_order(metrics: Iterable[str], told: Sequence[Sequence[str]]) -> list[str]
         told: the names in the order in which networks told them, a list for each kind of network. Where they say
             nothing, numbers in the names of layers count as numbers.
 
-    >>> in_order(["val/acc", "mechanism/dead/relu10", "mechanism/dead/relu2"], [])
+    >>> sort_metrics(["val/acc", "mechanism/dead/relu10", "mechanism/dead/relu2"], [])
     ['mechanism/dead/relu2', 'mechanism/dead/relu10', 'val/acc']
     >>> shallow, deep = (["mechanism/dead/" + name for name in names] for names in ("ax", "abcx"))
-    >>> in_order({*shallow, *deep}, [shallow, deep])[-2:]
+    >>> sort_metrics({*shallow, *deep}, [shallow, deep])[-2:]
     ['mechanism/dead/c', 'mechanism/dead/x']
     """
     names = list(metrics)

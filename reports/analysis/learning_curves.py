@@ -15,22 +15,29 @@ from experiments.trials.trial import TrialStatus
 from reports.statistics.paired import CONFIDENCE
 from reports.wording.method import VALIDATION
 
-from .cells import Outcomes, grid_positions
-from .contrasts import context_pairs, list_contrasts
-from .divergence import factor_columns
-from .frame import metric_column
+from .cells import Outcomes, locate_on_grid
+from .contrasts import list_contrasts, pair_contexts
+from .divergence import name_factor_columns
+from .frame import name_metric_column
 
 SPLITS = (*VALIDATION, "train")
 LOSS = "loss"
-SHARE_OF_THE_WAY = 0.95
-BAND_COLUMNS = ("factor", "level", "reference", "metric", "epoch", "n", "mean_difference", "ci_low", "ci_high")
-THRESHOLD_COLUMNS = ("metric", "threshold", "n", "reached", "median_epoch")
-THRESHOLD_RULE = (
-    "95 % of the way from the mean of all trials in their first epoch to the best cell's mean in their last epoch"
+THRESHOLD_SHARE = 0.95
+CURVE_DIFFERENCE_COLUMNS = (
+    "factor",
+    "level",
+    "reference",
+    "metric",
+    "epoch",
+    "n",
+    "mean_difference",
+    "ci_low",
+    "ci_high",
 )
+THRESHOLD_COLUMNS = ("metric", "threshold", "n", "reached", "median_epoch")
 
 
-def curve_metrics(study: Study, curves: pd.DataFrame) -> list[tuple[str, str]]:
+def list_curve_metrics(study: Study, curves: pd.DataFrame) -> list[tuple[str, str]]:
     """What is drawn of each epoch: the study's metric on the validation and training splits, and losses there.
 
     Those that are logged, as (name, goal), the study's own first: a loss is to be small, the others have the study's
@@ -41,10 +48,10 @@ def curve_metrics(study: Study, curves: pd.DataFrame) -> list[tuple[str, str]]:
     wanted = dict.fromkeys((name, *(f"{split}/{base}" for split in SPLITS)), goal)
     for split in SPLITS:
         wanted.setdefault(f"{split}/{LOSS}", "min")
-    return [(name, goal) for name, goal in wanted.items() if metric_column(study, name) in curves]
+    return [(name, goal) for name, goal in wanted.items() if name_metric_column(study, name) in curves]
 
 
-def band_table(study: Study, outcomes: Outcomes, curves: pd.DataFrame) -> pd.DataFrame:
+def curve_difference_table(study: Study, outcomes: Outcomes, curves: pd.DataFrame) -> pd.DataFrame:
     """One row a main effect, metric and epoch: the paired difference and its 95 % t interval. Empty for one seed.
 
     A seed takes part in an epoch when all its trials of the contrast finished and logged a finite value there. Every
@@ -56,17 +63,21 @@ def band_table(study: Study, outcomes: Outcomes, curves: pd.DataFrame) -> pd.Dat
     two seeds, and where all differ by the same amount other than 0).
     """
     frames = []
-    for metric, _ in curve_metrics(study, curves) if len(study.seeds) > 1 else []:
+    for metric, _ in list_curve_metrics(study, curves) if len(study.seeds) > 1 else []:
         values = _dense(study, outcomes, curves, metric)
         values[outcomes.states != TrialStatus.FINISHED] = np.nan
         for factor, level, reference in list_contrasts(study):
-            pairs = context_pairs(outcomes, factor, level, reference)
+            pairs = pair_contexts(outcomes, factor, level, reference)
             if not pairs:
                 continue
             at_level, at_reference = (list(rows) for rows in zip(*pairs.values(), strict=True))
             band = _band(values[at_level].mean(axis=0) - values[at_reference].mean(axis=0), outcomes.overlap)
             frames.append(band.assign(factor=factor, level=level, reference=reference, metric=metric))
-    return pd.concat(frames, ignore_index=True)[list(BAND_COLUMNS)] if frames else _empty(BAND_COLUMNS, 4)
+    return (
+        pd.concat(frames, ignore_index=True)[list(CURVE_DIFFERENCE_COLUMNS)]
+        if frames
+        else _empty(CURVE_DIFFERENCE_COLUMNS, 4)
+    )
 
 
 def threshold_table(study: Study, outcomes: Outcomes, curves: pd.DataFrame) -> pd.DataFrame:
@@ -79,10 +90,10 @@ def threshold_table(study: Study, outcomes: Outcomes, curves: pd.DataFrame) -> p
 
     Columns: the factors (as in `outcome_rates`), metric, threshold, n, reached, median_epoch.
     """
-    columns = factor_columns(outcomes, THRESHOLD_COLUMNS)
+    columns = name_factor_columns(outcomes, THRESHOLD_COLUMNS)
     rows: list[dict[str, Any]] = []
     counts = (outcomes.states == TrialStatus.FINISHED) | (outcomes.states == TrialStatus.DIVERGED)
-    for metric, goal in curve_metrics(study, curves):
+    for metric, goal in list_curve_metrics(study, curves):
         values = _dense(study, outcomes, curves, metric)
         values[~counts] = np.nan
         threshold = _threshold(values, outcomes.states == TrialStatus.FINISHED, goal)
@@ -109,10 +120,10 @@ def threshold_table(study: Study, outcomes: Outcomes, curves: pd.DataFrame) -> p
 
 def _dense(study: Study, outcomes: Outcomes, curves: pd.DataFrame, metric: str) -> NDArray[np.float64]:
     """A metric's curves as (C, S, E), NaN where nothing finite was logged."""
-    cells, seeds = grid_positions(study, outcomes.cells, curves)
+    cells, seeds = locate_on_grid(study, outcomes.cells, curves)
     epochs = curves["epoch"].to_numpy(dtype=np.int64)
     values = np.full((len(outcomes.cells), len(outcomes.seeds), int(epochs.max(initial=-1)) + 1), np.nan)
-    values[cells, seeds, epochs] = curves[metric_column(study, metric)].to_numpy(dtype=np.float64)
+    values[cells, seeds, epochs] = curves[name_metric_column(study, metric)].to_numpy(dtype=np.float64)
     values[~np.isfinite(values)] = np.nan
     return values
 
@@ -150,7 +161,7 @@ def _threshold(values: NDArray[np.float64], is_finished: NDArray[np.bool_], goal
     ends = [float(cell[kept].mean()) for cell, kept in zip(last, has_any & is_finished, strict=True) if kept.any()]
     best = max(ends) if goal == "max" else min(ends)
     is_better = best > start if goal == "max" else best < start
-    return start + SHARE_OF_THE_WAY * (best - start) if is_better else math.nan
+    return start + THRESHOLD_SHARE * (best - start) if is_better else math.nan
 
 
 def _empty(columns: tuple[str, ...], num_texts: int) -> pd.DataFrame:

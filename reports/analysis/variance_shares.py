@@ -56,7 +56,7 @@ class _Fit:
         return values / total if total > 0 else np.full(len(values), np.nan)
 
 
-def share_table(study: Study, outcomes: Outcomes) -> tuple[pd.DataFrame, str]:
+def variance_share_table(study: Study, outcomes: Outcomes) -> tuple[pd.DataFrame, str]:
     """One row a source of variance, and why there is none ("" where there are some).
 
     Columns:

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from experiments.study.study import Factor
 from experiments.trials.trial import TrialStatus
-from reports.analysis.cells import Outcomes, outcomes_of
+from reports.analysis.cells import Outcomes, collect_outcomes
 from reports.report import Report
 from reports.statistics.paired import MeanInterval, mean_interval
-from reports.wording.numbers import cell_name, counted, decimals_for, number
+from reports.wording.numbers import choose_decimals, format_cell, format_count, format_number
 
 from .colours import looks_of
 from .drawing import INK, MUTED, PALETTE, WIDTH, Picture, Sheet, fit_ticks, shortened, text_width
@@ -26,7 +26,7 @@ _ROW, _LABELS = 25, 270
 def cell_dots(report: Report) -> Picture | None:
     """Every trial as a dot beside its cell's mean and 95 % interval."""
     study = report.study
-    outcomes = outcomes_of(study, report.trials)
+    outcomes = collect_outcomes(study, report.trials)
     rows = [row for row in range(len(outcomes.cells)) if (outcomes.states[row] == TrialStatus.FINISHED).any()]
     shown = rows[:MOST_CELLS]
     if not shown:
@@ -55,9 +55,14 @@ def cell_dots(report: Report) -> Picture | None:
             axes.plot([found.mean], [place + 0.5], "|", color=INK, markersize=14, markeredgewidth=2)
             sheet.text(0, 10 + _ROW * (place + 0.5), labels[place])
             sheet.text(
-                WIDTH, 10 + _ROW * (place + 0.5), number(found.mean, decimals), ha="right", fontsize=11.5, color=INK
+                WIDTH,
+                10 + _ROW * (place + 0.5),
+                format_number(found.mean, decimals),
+                ha="right",
+                fontsize=11.5,
+                color=INK,
             )
-            words.append(f"{cell_name(levels)}: {number(found.mean, decimals)} (n {found.n})")
+            words.append(f"{format_cell(levels)}: {format_number(found.mean, decimals)} (n {found.n})")
         fit_ticks(axes, WIDTH - left - 84, 7)
         sheet.text(left + (WIDTH - left - 84) / 2, height - 8, study.metric.name, ha="center", color=MUTED)
         sheet.text(WIDTH, height - 8, "mean", ha="right", color=MUTED, fontsize=11)
@@ -92,7 +97,7 @@ def interaction(report: Report, along: Factor, lines: Factor) -> Picture | None:
     study = report.study
     if len(study.seeds) == 1:
         return None
-    outcomes = outcomes_of(study, report.trials)
+    outcomes = collect_outcomes(study, report.trials)
     means = _grid(outcomes, along, lines)
     if np.isnan([[found.mean for found in row] for row in means]).all():
         return None
@@ -150,7 +155,7 @@ def interaction(report: Report, along: Factor, lines: Factor) -> Picture | None:
 def heat_map(report: Report, down: Factor, across: Factor) -> Picture | None:
     """The mean of each combination of two factors, and how many seeds it is of."""
     study = report.study
-    outcomes = outcomes_of(study, report.trials)
+    outcomes = collect_outcomes(study, report.trials)
     grid = _grid(outcomes, down, across)
     rows, columns = down.level_names[:MOST_LEVELS], across.level_names[:MOST_LEVELS]
     means = np.array([[found.mean for found in row[: len(columns)]] for row in grid[: len(rows)]])
@@ -177,15 +182,17 @@ def heat_map(report: Report, down: Factor, across: Factor) -> Picture | None:
                 place = {"xy": (column + 0.02, row + 0.03), "width": 0.96, "height": 0.94}
                 _tile(axes, place, 0.06 + 0.44 * share)
                 x = left + wide * (column + 0.5)
-                sheet.text(x, top + tall * (row + 0.36), number(found.mean, decimals), ha="center", fontweight="bold")
+                sheet.text(
+                    x, top + tall * (row + 0.36), format_number(found.mean, decimals), ha="center", fontweight="bold"
+                )
                 count = f"n {found.n}" + ("" if found.n == len(outcomes.seeds) else f" of {len(outcomes.seeds)}")
                 sheet.text(x, top + tall * (row + 0.74), count, ha="center", fontsize=10)
         return sheet.picture(
             name=f"map-{study.factors.index(down)}-{study.factors.index(across)}",
             title=f"Mean by {down.name} and {across.name}",
             caption=(
-                f"{study.metric.name}, {number(low, decimals)} (light) to {number(high, decimals)} (dark); n is of "
-                f"{study.unit}s in which every trial of the combination has a value."
+                f"{study.metric.name}, {format_number(low, decimals)} (light) to {format_number(high, decimals)} "
+                f"(dark); n is of {study.unit}s in which every trial of the combination has a value."
             ),
             alt=_grid_words(grid, down, across, study.metric.name),
         )
@@ -237,17 +244,17 @@ def _tile(axes: Any, place: dict[str, Any], strength: float) -> None:
 def _decimals(values: NDArray[np.float64]) -> int:
     finite = values[np.isfinite(values)]
     spread_of = float(np.ptp(finite)) if len(finite) else 0.0
-    return min(decimals_for(finite.tolist(), spread_of / 4, thresholds=()), 6)
+    return min(choose_decimals(finite.tolist(), spread_of / 4, thresholds=()), 6)
 
 
 def _grid_words(grid: list[list[MeanInterval]], one: Factor, other: Factor, metric: str) -> str:
     decimals = _decimals(np.array([[found.mean for found in row] for row in grid]))
     cells = [
-        f"{first} and {second} {number(found.mean, decimals)} (n {found.n})"
+        f"{first} and {second} {format_number(found.mean, decimals)} (n {found.n})"
         for first, row in zip(one.level_names, grid, strict=True)
         for second, found in zip(other.level_names, row, strict=True)
     ]
     shown = "; ".join(cells[:60])
     return f"Mean {metric} by {one.name} and {other.name}: {shown}" + (
-        f"; and {counted(len(cells) - 60, 'cell')} more." if len(cells) > 60 else "."  # noqa: PLR2004
+        f"; and {format_count(len(cells) - 60, 'cell')} more." if len(cells) > 60 else "."  # noqa: PLR2004
     )

@@ -5,8 +5,8 @@ from typing import Any, cast
 import pandas as pd
 
 from reports.report import Report
-from reports.wording.numbers import counted
-from reports.wording.verdicts import BELOW_MARGIN, UNDECIDED, difference_text
+from reports.wording.numbers import format_count
+from reports.wording.verdicts import BELOW_MARGIN, UNDECIDED, format_difference
 
 from .colours import looks_of
 from .drawing import INK, MUTED, TEXT, WASH, WIDTH, Picture, Sheet, fit_ticks, shortened, text_width
@@ -76,7 +76,7 @@ def forest(report: Report) -> Picture | None:
             name="forest",
             title="Main effects",
             caption=_caption(report, len(effects)),
-            alt=f"Forest plot of {counted(len(drawn), 'main effect')}. " + " ".join(drawn["sentence"]),
+            alt=f"Forest plot of {format_count(len(drawn), 'main effect')}. " + " ".join(drawn["sentence"]),
         )
 
 
@@ -88,7 +88,7 @@ def _label_margin(sheet: Sheet, margin: float, left: float, plot: float, zero: f
 
 
 def _numbers(row: dict[str, Any], margin: float | None) -> str:
-    mean, low, high = difference_text(row["mean_difference"], row["ci_low"], row["ci_high"], margin)
+    mean, low, high = format_difference(row["mean_difference"], row["ci_low"], row["ci_high"], margin)
     text = f"{mean} [{low}, {high}]" if pd.notna(row["ci_low"]) else mean
     return text.replace("-", "−") if "e" not in text else text
 

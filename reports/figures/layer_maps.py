@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reports.mechanism_maps import Chosen, LayerMap, chosen_cells, counts_of, layer_maps
+from reports.mechanism_maps import CellSelection, LayerMap, compute_layer_maps, count_trials, select_cells
 from reports.report import Report
-from reports.wording.numbers import cell_name, counted
+from reports.wording.numbers import format_cell, format_count
 
 from .colour_scale import ZERO, Scale, scale_of, short
 from .drawing import INK, MUTED, RULE, WIDTH, Picture, Sheet, shortened, text_width
@@ -25,12 +25,12 @@ _HATCHED: Mapping[str, Any] = {"facecolor": "none", "edgecolor": RULE, "hatch": 
 
 def layer_figures(report: Report) -> tuple[Picture, ...]:
     """A figure for each quantity that was measured layer by layer, those that say most first."""
-    chosen = chosen_cells(report.study)
-    counts = [counts_of(report, levels) for levels in chosen.cells.values()]
-    return tuple(_figure(report, made, chosen, counts) for made in layer_maps(report, chosen))
+    chosen = select_cells(report.study)
+    counts = [count_trials(report, levels) for levels in chosen.cells.values()]
+    return tuple(_figure(report, made, chosen, counts) for made in compute_layer_maps(report, chosen))
 
 
-def _figure(report: Report, made: LayerMap, chosen: Chosen, counts: Sequence[tuple[int, int, str]]) -> Picture:
+def _figure(report: Report, made: LayerMap, chosen: CellSelection, counts: Sequence[tuple[int, int, str]]) -> Picture:
     study = report.study
     values, epochs = _thinned(made)
     scale = scale_of(made.quantity, values)
@@ -61,7 +61,7 @@ def _figure(report: Report, made: LayerMap, chosen: Chosen, counts: Sequence[tup
                     label = shortened(made.layers[number], left - 8, 10)
                     sheet.text(left - 6, y + row * (number + 0.5), label, ha="right", fontsize=10)
             words.append(
-                f"{cell_name(dict(zip(chosen.varied, levels, strict=True)))} (n {finished}): {_ends(made, place)}"
+                f"{format_cell(dict(zip(chosen.varied, levels, strict=True)))} (n {finished}): {_ends(made, place)}"
             )
         bottom = rows * pitch
         sheet.text(left, bottom, "epoch", color=MUTED, fontsize=11)
@@ -143,13 +143,13 @@ def _ends(made: LayerMap, place: int) -> str:
 
 
 def _caption(
-    report: Report, made: LayerMap, chosen: Chosen, scale: Scale, counts: Sequence[tuple[int, int, str]]
+    report: Report, made: LayerMap, chosen: CellSelection, scale: Scale, counts: Sequence[tuple[int, int, str]]
 ) -> str:
     study = report.study
     sizes = {finished for finished, _, _ in counts}
     mean = f"Mean over {study.unit}s" + (f" (n {next(iter(sizes))})" if len(sizes) == 1 else ", n above each panel")
     parts = [
-        made.quantity.says,
+        made.quantity.description,
         f"{mean}; rows are layers as data flow, from top to bottom; columns are epochs, counted from 0.",
         f"One colour scale{f' ({scale.words})' if scale.words else ''} for all panels.",
     ]
@@ -161,5 +161,5 @@ def _caption(
             + (" (or stopped earlier)." if len(made.epochs) > 1 else ".")
         )
     if len(made.epochs) > _MOST_EPOCHS:
-        parts.append(f"Of {counted(len(made.epochs), 'epoch')}, {_MOST_EPOCHS} are drawn.")
-    return " ".join([*parts, chosen.says] if chosen.says else parts)
+        parts.append(f"Of {format_count(len(made.epochs), 'epoch')}, {_MOST_EPOCHS} are drawn.")
+    return " ".join([*parts, chosen.note] if chosen.note else parts)

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from experiments.study.study import Factor
 from experiments.trials.trial import TrialStatus
-from reports.mechanism_maps import is_ratio, scalars_of
+from reports.mechanism_maps import is_ratio, list_scalar_metrics
 from reports.report import Report
 from reports.statistics.paired import mean_interval
-from reports.wording.numbers import counted
+from reports.wording.numbers import format_count
 
 from .colours import looks_of
 from .drawing import MUTED, WIDTH, Picture, Sheet, padded_limits, shortened
@@ -73,7 +73,7 @@ def scalar_curves(report: Report, factor: Factor, metric: str) -> Picture | None
 
     Where factors of it count (`is_ratio`) and all values are positive, mean and interval are those of its logarithm.
     """
-    name = f"scalar-{report.study.factors.index(factor)}-{scalars_of(report).index(metric)}"
+    name = f"scalar-{report.study.factors.index(factor)}-{list_scalar_metrics(report).index(metric)}"
     return _curves(
         report, factor, {"": metric}, name, metric, "", may_be_log=is_ratio(metric), may_be_geometric=is_ratio(metric)
     )
@@ -123,7 +123,7 @@ def _curves(
                 axes.plot(gone, [0.96] * len(gone), "x", color=look.colour, transform=axes.get_xaxis_transform())
             _finish(axes, limits, is_log=is_log)
             sheet.text(*place, shortened(level, 160), fontweight="bold", fontsize=11.5)
-            lost = f", {counted(len(gone), 'trial')} diverged" if len(gone) else ""
+            lost = f", {format_count(len(gone), 'trial')} diverged" if len(gone) else ""
             words.append(f"{level}: {_ends(lines[level])}{lost}")
         caption = _caption(
             report, factor, metrics, has_diverged=len(diverged) > 0, has_stopped=_has_stopped(curves, factor, lines)
@@ -142,7 +142,7 @@ def _curves(
 def paired_bands(report: Report, factor: Factor, metric: str) -> Picture | None:
     """The paired difference of each level to the reference at every epoch, with its 95 % interval."""
     study = report.study
-    table = report.bands
+    table = report.curve_differences
     table = table[(table["factor"] == factor.name) & (table["metric"] == metric)] if len(table) else table
     levels = [level for level in factor.level_names if (table["level"] == level).any()][:MOST_PANELS]
     if not levels:
@@ -162,7 +162,7 @@ def paired_bands(report: Report, factor: Factor, metric: str) -> Picture | None:
             _finish(axes, padded_limits(low, high), is_log=False)
             sheet.text(*place, shortened(f"{level} − {factor.reference}", 140, 11.5), fontweight="bold", fontsize=11.5)
         return sheet.picture(
-            name=f"bands-{study.factors.index(factor)}-{list(dict.fromkeys(report.bands['metric'])).index(metric)}",
+            name=f"bands-{study.factors.index(factor)}-{list(dict.fromkeys(report.curve_differences['metric'])).index(metric)}",
             title=f"{metric}: {factor.name} against {factor.reference}, epoch by epoch",
             caption=(
                 f"Mean difference within each {study.unit} and its 95 % interval at every epoch, each by itself: "
@@ -183,7 +183,7 @@ def paired_bands(report: Report, factor: Factor, metric: str) -> Picture | None:
 def _of_how_many(rows: dict[str, pd.DataFrame], unit: str) -> str:
     sizes = {level: int(part["n"].iloc[-1]) for level, part in rows.items()}
     if len(set(sizes.values())) == 1:
-        return f"Every epoch is of the same {counted(next(iter(sizes.values())), unit)}."
+        return f"Every epoch is of the same {format_count(next(iter(sizes.values())), unit)}."
     return f"Every epoch of a band is of the same {unit}s: " + ", ".join(f"{k} n {n}" for k, n in sizes.items()) + "."
 
 

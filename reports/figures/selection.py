@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from experiments.study.study import Factor
-from reports.mechanism_maps import scalars_of
+from reports.mechanism_maps import list_scalar_metrics
 from reports.report import Report
 
 from .cells import cell_dots, heat_map, interaction
@@ -52,8 +52,8 @@ def figures_of(report: Report) -> Figures:
     pairs = _pairs(report)
     kinds = curve_kinds(report)
     curves = [(factor, kind) for factor in factors for kind in kinds[:2]]
-    scalars = [(factor, metric) for metric in scalars_of(report) for factor in factors]
-    banded = report.bands[["factor", "metric"]].drop_duplicates().to_records(index=False).tolist()
+    scalars = [(factor, metric) for metric in list_scalar_metrics(report) for factor in factors]
+    banded = report.curve_differences[["factor", "metric"]].drop_duplicates().to_records(index=False).tolist()
     by_name = {factor.name: factor for factor in factors}
     left_out = []
     if len(factors) > MOST_FACTORS:

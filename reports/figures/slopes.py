@@ -5,9 +5,9 @@ import math
 import numpy as np
 
 from experiments.study.study import Factor
-from reports.analysis.cells import outcomes_of
+from reports.analysis.cells import collect_outcomes
 from reports.report import Report
-from reports.wording.numbers import counted
+from reports.wording.numbers import format_count
 
 from .colours import looks_of
 from .drawing import INK, MUTED, WIDTH, Picture, Sheet, padded_limits, shortened
@@ -21,7 +21,7 @@ _COLUMNS, _PANEL, _GAP, _LEFT = 4, 190, 56, 52
 def slopes(report: Report, factor: Factor) -> Picture | None:
     """One panel a level of the factor, one line a seed; None where fewer than two seeds have both levels."""
     study = report.study
-    outcomes = outcomes_of(study, report.trials)
+    outcomes = collect_outcomes(study, report.trials)
     values = {
         level: paired_values(outcomes, factor.name, level, factor.reference)
         for level in factor.level_names
@@ -78,7 +78,7 @@ def slopes(report: Report, factor: Factor) -> Picture | None:
             ),
             alt=" ".join(
                 f"{level} is above {factor.reference} in {int((pairs[1] > pairs[0]).sum())} of "
-                f"{counted(pairs.shape[1], study.unit)}, mean {pairs[1].mean():.4g} against {pairs[0].mean():.4g}."
+                f"{format_count(pairs.shape[1], study.unit)}, mean {pairs[1].mean():.4g} against {pairs[0].mean():.4g}."
                 for level, pairs in shown.items()
             ),
         )

@@ -12,7 +12,7 @@ _ROW, _LABELS = 26, 220
 
 def shares(report: Report) -> Picture | None:
     """A bar for each source of variance, with its interval; None where there is no such table."""
-    table = report.shares
+    table = report.variance_shares
     if table.empty:
         return None
     rows = table.head(MOST_ROWS).to_dict("records")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from reports.mechanism_maps import trials_without_mechanisms
+from reports.mechanism_maps import drop_mechanism_metrics
 from reports.report import Report
 
 SCHEMA = 1
@@ -25,17 +25,17 @@ def to_document(report: Report) -> dict[str, Any]:
     in another file: the curves, and the final metrics of mechanisms that no claim is on). A number that is missing or
     NaN is null; infinities are "Infinity" and "-Infinity".
     """
-    trials = trials_without_mechanisms(report)
+    trials = drop_mechanism_metrics(report)
     tables = {
         "trials": trials,
         "cells": _with_levels(report.cells),
         "contrasts": report.contrasts,
         "claims": report.claims,
         "interactions": report.interactions,
-        "shares": report.shares,
-        "crossed": report.crossed,
+        "shares": report.variance_shares,
+        "crossed": report.seed_and_example_variance,
         "outcome_rates": report.outcome_rates,
-        "bands": report.bands,
+        "bands": report.curve_differences,
         "thresholds": report.thresholds,
         "audit": report.audit,
     }

@@ -6,7 +6,7 @@ import pandas as pd
 
 from experiments.text import visible
 from reports.report import Report
-from reports.wording.numbers import ABSENT, counted
+from reports.wording.numbers import ABSENT, format_count
 from reports.wording.sensitivity import ALPHA
 
 from .tables import COUNTS, Table, level_columns, tabulate_cells, tabulate_contrasts
@@ -60,7 +60,7 @@ def _contrasts(report: Report) -> str:
         caption=(
             f"{escape(study.metric.name)}: difference to the reference within each {study.unit}, with the ends of its "
             f"95 \\% paired $t$ interval ({_design(report)}). $p$ is adjusted by Holm's method for "
-            f"{counted(family, 'main effect')}; a level improves or harms where it is below {ALPHA}.{margin}"
+            f"{format_count(family, 'main effect')}; a level improves or harms where it is below {ALPHA}.{margin}"
         ),
     )
 
@@ -117,7 +117,9 @@ def _design(report: Report) -> str:
     study = report.study
     counts: pd.Series[int] = report.cells["n"]
     is_complete = counts.eq(len(study.seeds)).all()
-    text = counted(len(study.seeds), study.unit) + ("" if is_complete else " planned, fewer where trials are missing")
+    text = format_count(len(study.seeds), study.unit) + (
+        "" if is_complete else " planned, fewer where trials are missing"
+    )
     return text if study.folds is None else f"{text}; corrected for the training examples that folds share"
 
 

@@ -9,8 +9,8 @@ import pandas as pd
 from experiments.text import visible
 from reports.analysis.cells import MISSING
 from reports.report import Report
-from reports.wording.method import method_lines
-from reports.wording.numbers import counted
+from reports.wording.method import describe_method
+from reports.wording.numbers import format_count
 
 from .tables import (
     COUNTS,
@@ -83,7 +83,7 @@ def _blocks(report: Report) -> Iterator[str]:
     answers, notes = list(report.main_effects["sentence"]), list(report.notes)
     yield bullets(answers or notes[:1])  # without contrasts, the first note says why
     yield "## What was measured"
-    lines = method_lines(study, len(report.cells))
+    lines = describe_method(study, len(report.cells))
     yield "\n".join(f"- **{subject}**: {escape(line)}" for subject, line in lines.items())
     if notes:
         yield "## Caveats"
@@ -105,7 +105,7 @@ def main_effect_blocks(report: Report) -> Iterator[str]:
     metric, unit = report.study.metric, report.study.unit
     main = report.main_effects
     if len(main):
-        size = counted(int(main["num_comparisons"].iloc[0]), "main effect")
+        size = format_count(int(main["num_comparisons"].iloc[0]), "main effect")
         marked = f" {MARK} marks {unit}s left out." if main["num_seeds_left_out"].any() else ""
         corrected = (
             "" if unit == "seed" else " Intervals and p are corrected for the training examples that folds share."
@@ -123,7 +123,7 @@ def main_effect_blocks(report: Report) -> Iterator[str]:
 def _simple_effect_blocks(report: Report) -> Iterator[str]:
     simple = report.simple_effects
     if len(simple):
-        size = counted(int(simple["num_comparisons"].iloc[0]), "simple effect")
+        size = format_count(int(simple["num_comparisons"].iloc[0]), "simple effect")
         yield "## Simple effects"
         yield f"The same in one context: the other factors have the levels named. p (Holm) is adjusted for {size}."
         yield table_lines(_contrasts(report, simple))
@@ -143,7 +143,7 @@ def claim_blocks(report: Report) -> Iterator[str]:
         return
     yield "## Claims"
     size = int(claims["num_comparisons"].iloc[0])
-    yield f"What the study file claims. p is adjusted for {counted(size, 'claim')}." if size else "Not tested."
+    yield f"What the study file claims. p is adjusted for {format_count(size, 'claim')}." if size else "Not tested."
     yield "\n".join(
         f"- **{finding}**: {escape(words)}" for finding, words in zip(claims["finding"], claims["answer"], strict=True)
     )
@@ -152,7 +152,7 @@ def claim_blocks(report: Report) -> Iterator[str]:
 def _interaction_blocks(report: Report) -> Iterator[str]:
     interactions, unit = report.interactions, report.study.unit
     if len(interactions):
-        size = counted(int(interactions["num_comparisons"].iloc[0]), "interaction")
+        size = format_count(int(interactions["num_comparisons"].iloc[0]), "interaction")
         yield "## Interactions"
         yield (
             f"How much more the first contrast is, in {escape(report.study.metric.name)}, under the first of the two "
@@ -164,7 +164,7 @@ def _interaction_blocks(report: Report) -> Iterator[str]:
 
 
 def _share_blocks(report: Report) -> Iterator[str]:
-    if len(report.shares):
+    if len(report.variance_shares):
         yield "## Shares of variance"
         yield (
             f"Of the sum of squares of {escape(report.study.metric.name)} over all trials, by y ~ (factors)² + "
@@ -172,18 +172,18 @@ def _share_blocks(report: Report) -> Iterator[str]:
             "were chosen, and are no verdicts."
         )
         yield table_lines(
-            tabulate_shares(report.shares).select(["source", "share", "95 % interval", "df", "partial ω²"])
+            tabulate_shares(report.variance_shares).select(["source", "share", "95 % interval", "df", "partial ω²"])
         )
 
 
 def _crossed_blocks(report: Report) -> Iterator[str]:
-    if len(report.crossed):
+    if len(report.seed_and_example_variance):
         yield "## Seeds and test examples"
         yield (
             "Differences in test accuracy, in percentage points, over other seeds and other test examples together, "
             "from which examples each trial had right. The intervals above are over seeds alone."
         )
-        yield "\n".join(f"- {escape(sentence)}." for sentence in report.crossed["sentence"])
+        yield "\n".join(f"- {escape(sentence)}." for sentence in report.seed_and_example_variance["sentence"])
 
 
 def _rate_blocks(report: Report) -> Iterator[str]:
@@ -215,7 +215,7 @@ def _cell_blocks(report: Report) -> Iterator[str]:
 
 def _footer(report: Report) -> str:
     versions = ", ".join(f"{package} {version(package)}" for package in ("pandas", "scipy"))
-    kept = counted(report.num_unplanned, "trial") if report.num_unplanned else "no trials"
+    kept = format_count(report.num_unplanned, "trial") if report.num_unplanned else "no trials"
     return (
         f"Computed with {versions}. The ledger keeps {kept} of earlier plans outside this report. Every number can be "
         "recomputed from trials.csv, contrasts.csv and curves.csv beside this file."

@@ -11,14 +11,14 @@ from experiments.study.study import Metric
 from reports.analysis.cells import MISSING
 from reports.wording.numbers import (
     ABSENT,
-    cell_name,
-    counted,
-    counts_in_words,
-    decimals_for,
-    number,
-    p_text,
+    choose_decimals,
+    format_cell,
+    format_count,
+    format_counts,
+    format_number,
+    format_p_value,
 )
-from reports.wording.verdicts import BELOW_MARGIN, difference_text
+from reports.wording.verdicts import BELOW_MARGIN, format_difference
 
 COUNTS = {"seed": "n", "fold": "folds"}
 """Header of the column of counts, by the unit of a study's differences."""
@@ -94,7 +94,7 @@ def number_cell(value: float, text: str | None = None) -> Cell:
 
 def p_cell(p_value: float) -> Cell:
     """Return a cell of a p value."""
-    return number_cell(p_value, p_text(p_value))
+    return number_cell(p_value, format_p_value(p_value))
 
 
 def count_cell(n: int, planned: int) -> Cell:
@@ -117,7 +117,7 @@ def tabulate_contrasts(contrasts: pd.DataFrame, metric: Metric, unit: str) -> Ta
             **_difference_cells(row, metric, unit),
             "p": p_cell(row["p_value"]),
             "p (Holm)": p_cell(row["p_adjusted"]),
-            "d_z": number_cell(row["effect_size"], number(row["effect_size"], 2, signed=True)),
+            "d_z": number_cell(row["effect_size"], format_number(row["effect_size"], 2, signed=True)),
             "MDE": number_cell(row["mde"], _two_digits(row["mde"])),
             "verdict": Cell(text=row["verdict"], note=BELOW_MARGIN if row["below_margin"] else ""),
         }
@@ -153,7 +153,7 @@ def tabulate_shares(shares: pd.DataFrame) -> Table:
             "df": number_cell(row["df"]),
             "share": _percent_cell(row["share"]),
             "95 % interval": _interval_cell(row["share_low"], _percent(row["share_low"]), _percent(row["share_high"])),
-            "partial ω²": number_cell(row["partial_omega_squared"], number(row["partial_omega_squared"], 3)),
+            "partial ω²": number_cell(row["partial_omega_squared"], format_number(row["partial_omega_squared"], 3)),
             "p": p_cell(row["p_value"]),
         }
         for row in shares.to_dict("records")
@@ -190,11 +190,11 @@ def tabulate_cells(cells: pd.DataFrame, unit: str) -> Table:
         {
             COUNTS[unit]: count_cell(row["n"], row["planned"]),
             **{
-                header: number_cell(row[key], number(row[key], decimals))
+                header: number_cell(row[key], format_number(row[key], decimals))
                 for header, key in {"mean": "mean", "SD": "sd", "low": "ci_low", "high": "ci_high"}.items()
             },
             "95 % interval": _interval_cell(
-                row["ci_low"], number(row["ci_low"], decimals), number(row["ci_high"], decimals)
+                row["ci_low"], format_number(row["ci_low"], decimals), format_number(row["ci_high"], decimals)
             ),
             **{reason: number_cell(row[reason.replace(" ", "_")]) for reason in MISSING},
         }
@@ -218,10 +218,10 @@ def describe_missing(cells: pd.DataFrame, at_most: int) -> list[str]:
     lines = []
     for levels, row in zip(cells.index, cells.to_dict("records"), strict=True):
         if not row["complete"]:
-            why = counts_in_words({reason: row[reason.replace(" ", "_")] for reason in MISSING})
+            why = format_counts({reason: row[reason.replace(" ", "_")] for reason in MISSING})
             lines.append(f"{_cell_name(cells, levels)}: {row['n']} of {row['planned']} trials have a value; {why}")
     rest = len(lines) - at_most
-    return lines if rest <= 0 else [*lines[:at_most], f"and {counted(rest, 'cell')} more"]
+    return lines if rest <= 0 else [*lines[:at_most], f"and {format_count(rest, 'cell')} more"]
 
 
 def _table(rows: Iterable[Mapping[str, Cell]]) -> Table:
@@ -230,7 +230,7 @@ def _table(rows: Iterable[Mapping[str, Cell]]) -> Table:
 
 
 def _difference_cells(row: Row, metric: Metric, unit: str) -> dict[str, Cell]:
-    mean, low, high = difference_text(row["mean_difference"], row["ci_low"], row["ci_high"], metric.margin)
+    mean, low, high = format_difference(row["mean_difference"], row["ci_low"], row["ci_high"], metric.margin)
     return {
         COUNTS[unit]: count_cell(row["n"], row["n"] + row["num_seeds_left_out"]),
         "difference": number_cell(row["mean_difference"], mean),
@@ -253,13 +253,13 @@ def _percent(share: float) -> str:
 
 
 def _cell_name(cells: pd.DataFrame, levels: Iterable[str]) -> str:
-    return cell_name(dict(zip(map(str, cells.index.names), levels, strict=True)))
+    return format_cell(dict(zip(map(str, cells.index.names), levels, strict=True)))
 
 
 def _decimals(row: Row) -> int:
     low, high = row["ci_low"], row["ci_high"]
-    return decimals_for((row["mean"], low, high), (high - low) / 2)
+    return choose_decimals((row["mean"], low, high), (high - low) / 2)
 
 
 def _two_digits(size: float) -> str:
-    return number(size, decimals_for([size], size))
+    return format_number(size, choose_decimals([size], size))

@@ -10,8 +10,8 @@ from experiments.text import visible
 from reports.analysis.claims import CONTRADICTED, PRACTICALLY_EQUAL, SUPPORTED
 from reports.analysis.interactions import HELPS_LESS, HELPS_MORE, WORDS
 from reports.report import Report
-from reports.wording.method import folds_line, selection_line
-from reports.wording.numbers import counted, counts_in_words
+from reports.wording.method import describe_folds, describe_metric
+from reports.wording.numbers import format_count, format_counts
 from reports.wording.verdicts import EQUIVALENT, HARMS, IMPROVES, UNDECIDED, VERDICTS
 
 from .tables import (
@@ -43,10 +43,10 @@ def print_report(report: Report, console: Console) -> None:
     console.print(_text(study.name, "bold"))
     if study.question:
         console.print(_text(study.question))
-    console.print(_text(selection_line(study), "dim"))
+    console.print(_text(describe_metric(study), "dim"))
     if study.folds is not None:
         corrected = " Intervals and p allow for that." if len(study.seeds) > 1 else ""
-        console.print(_text(f"{folds_line(study)}{corrected}", "dim"))
+        console.print(_text(f"{describe_folds(study)}{corrected}", "dim"))
     if len(report.main_effects):
         table = tabulate_contrasts(report.main_effects, study.metric, study.unit)
         numbers = [COUNTS[study.unit], "difference", "95 % interval", "p (Holm)"]
@@ -66,8 +66,10 @@ def print_report(report: Report, console: Console) -> None:
 def _print_simple_effects(report: Report, console: Console) -> None:
     if len(report.simple_effects):
         words = report.simple_effects["verdict"].value_counts()
-        counts = counts_in_words({word: int(words.get(word, 0)) for word in VERDICTS})
-        console.print(_text(f"{counted(len(report.simple_effects), 'simple effect')} in report.md: {counts}", "dim"))
+        counts = format_counts({word: int(words.get(word, 0)) for word in VERDICTS})
+        console.print(
+            _text(f"{format_count(len(report.simple_effects), 'simple effect')} in report.md: {counts}", "dim")
+        )
 
 
 def _print_interactions(report: Report, console: Console) -> None:
@@ -78,13 +80,13 @@ def _print_interactions(report: Report, console: Console) -> None:
         console.print(_text(words))
     if len(table):
         words = table["verdict"].value_counts()
-        counts = counts_in_words({word: int(words.get(word, 0)) for word in WORDS.values()})
-        console.print(_text(f"{counted(len(table), 'interaction')} in report.md: {counts}", "dim"))
+        counts = format_counts({word: int(words.get(word, 0)) for word in WORDS.values()})
+        console.print(_text(f"{format_count(len(table), 'interaction')} in report.md: {counts}", "dim"))
 
 
 def _print_shares(report: Report, console: Console) -> None:
     """The largest sources of variance on one line."""
-    largest = report.shares[report.shares["share"] > 0].nlargest(_MOST_SHARES, "share")
+    largest = report.variance_shares[report.variance_shares["share"] > 0].nlargest(_MOST_SHARES, "share")
     if len(largest):
         shares = ", ".join(f"{row['source']} {100 * row['share']:.0f} %" for row in largest.to_dict("records"))
         console.print(_text(f"Shares of variance: {shares}", "dim"))
@@ -102,7 +104,7 @@ def _print_cells(report: Report, console: Console) -> None:
     numbers = tabulate_cells(shown, unit).select([COUNTS[unit], "mean", "SD", "95 % interval"])
     _draw(name_cells(shown).join(numbers), console)
     if (num_more := len(report.cells) - len(shown)) > 0:
-        console.print(_text(f"and {counted(num_more, 'cell')} more in report.md"))
+        console.print(_text(f"and {format_count(num_more, 'cell')} more in report.md"))
     for line in describe_missing(report.cells, _MOST_LINES):
         console.print(_text(f"{MARK} {line}"))
     for row in tabulate_rates(report.outcome_rates, report.cells).rows[:_MOST_LINES]:

@@ -11,9 +11,9 @@ from experiments.errors import DirectoryError, InputError
 from experiments.ledger.study_folder import LEDGER, open_ledger
 from experiments.study.study import Study
 from experiments.trials.trial import TrialStatus, count_finished
-from reports.analysis.cells import outcomes_of
+from reports.analysis.cells import collect_outcomes
 from reports.analysis.claims import claim_table
-from reports.analysis.frame import plan_of, trials_of
+from reports.analysis.frame import read_study, read_trials
 from reports.write import FOLDER, PAGE
 
 
@@ -109,11 +109,13 @@ def _read(path: Path, state: object) -> StudyFolder:  # noqa: ARG001 -- a change
     has_page = (path / FOLDER / PAGE).is_file()
     try:
         with open_ledger(path) as ledger:
-            study = plan_of(ledger)
+            study = read_study(ledger)
             counts = ledger.counts()
-            trials = trials_of(ledger, study)
+            trials = read_trials(ledger, study)
         claims = (
-            claim_table(study, outcomes_of(study, trials), trials) if counts[TrialStatus.FINISHED] else pd.DataFrame()
+            claim_table(study, collect_outcomes(study, trials), trials)
+            if counts[TrialStatus.FINISHED]
+            else pd.DataFrame()
         )
     except (InputError, ValueError, KeyError, TypeError, AttributeError) as error:  # whatever stands in a damaged one
         kind = "" if isinstance(error, InputError) else f"{path / LEDGER}: is damaged ({type(error).__name__}): "

@@ -14,8 +14,8 @@ from reports.formats.tables import count_cell, number_cell, p_cell
 from reports.page.answer import MANY_FINDINGS, ONE_FINDING, count_words
 from reports.page.html_tables import PageTable, frame_table
 from reports.page.template import asset, template
-from reports.wording.numbers import counted
-from reports.wording.verdicts import BELOW_MARGIN, difference_text, ratio_text
+from reports.wording.numbers import format_count
+from reports.wording.verdicts import BELOW_MARGIN, format_difference, format_ratio
 
 from .index import COMPLETE, COPY, INCOMPLETE, NOT_RUN, UNREADABLE, Catalogue
 from .multiplicity import chance_lines
@@ -53,13 +53,15 @@ def answer(catalogue: Catalogue) -> str:
     parts = []
     if total:
         words = count_words(findings, ONE_FINDING, MANY_FINDINGS)
-        parts.append(f"Of {counted(total, 'claim')} put to the test, {words}." if total > 1 else f"One claim: {words}.")
+        parts.append(
+            f"Of {format_count(total, 'claim')} put to the test, {words}." if total > 1 else f"One claim: {words}."
+        )
     else:
         parts.append("No claim has been put to the test yet.")
     untested = int(catalogue.chapters["not tested"].sum()) if len(catalogue.chapters) else 0
     if untested and total:
         parts.append(
-            f"{counted(untested, 'claim')} more {'waits' if untested == 1 else 'wait'} for {_studies(catalogue)}."
+            f"{format_count(untested, 'claim')} more {'waits' if untested == 1 else 'wait'} for {_studies(catalogue)}."
         )
     return " ".join(parts)
 
@@ -86,9 +88,9 @@ def _claim(row: Mapping[Any, Any], places: Mapping[str, int]) -> dict[str, Any]:
     margin, is_ratio = None if pd.isna(row["margin"]) else row["margin"], row["scale"] == LOG
     numbers = (row["mean_difference"], row["ci_low"], row["ci_high"])
     if is_ratio:
-        mean, low, high = ratio_text(*numbers, None if margin is None else math.log10(margin))
+        mean, low, high = format_ratio(*numbers, None if margin is None else math.log10(margin))
     else:
-        mean, low, high = difference_text(*numbers, margin)
+        mean, low, high = format_difference(*numbers, margin)
     return {
         **row,
         "place": places[row["chapter"]],

@@ -5,7 +5,7 @@ import pandas as pd
 
 from reports.analysis.claims import CONTRADICTED, PRACTICALLY_EQUAL, SUPPORTED
 from reports.statistics.paired import holm
-from reports.wording.numbers import counted
+from reports.wording.numbers import format_count
 from reports.wording.sensitivity import ALPHA
 
 _FOUND = (SUPPORTED, CONTRADICTED)
@@ -51,7 +51,7 @@ def chance_lines(claims: pd.DataFrame) -> list[str]:
         lines.append(
             "Practically equal, or equal as claimed, is not adjusted: a claim whose true difference is as large as its "
             f"margin, or larger, is called so with a chance of {at_most} or less. If all "
-            f"{counted(num_with_margin, 'claim')} with a margin were such, up to {ALPHA * num_with_margin:.2g} "
+            f"{format_count(num_with_margin, 'claim')} with a margin were such, up to {ALPHA * num_with_margin:.2g} "
             f"would be expected to be called so; {equal} "
             f"{'is' if equal == 1 else 'are'}."
         )

@@ -4,8 +4,8 @@ from collections import Counter
 from pathlib import Path
 
 from experiments.errors import DirectoryError
-from reports.wording.numbers import counted
-from reports.write import PAGE, write_whole
+from reports.wording.numbers import format_count
+from reports.write import PAGE, write_atomically
 
 from .html import to_html
 from .index import COMPLETE, COPY, FINDINGS, INCOMPLETE, NOT_RUN, UNREADABLE, Catalogue, build_catalogue
@@ -28,7 +28,7 @@ def write_index(parent: str | Path) -> tuple[Catalogue, Path]:
     contents = {PAGE: to_html(catalogue), "index.json": to_json(catalogue), "claims.csv": to_csv(catalogue)}
     try:
         for name, content in contents.items():
-            write_whole(parent / name, content)
+            write_atomically(parent / name, content)
     except OSError as error:
         raise DirectoryError(f"{parent}: the index cannot be written: {error}") from error
     return catalogue, parent / PAGE
@@ -43,7 +43,7 @@ def index_lines(catalogue: Catalogue, page: Path) -> list[str]:
         for state in (COMPLETE, INCOMPLETE, NOT_RUN, COPY, UNREADABLE)
         if len(own := catalogue.in_state(state))
     )
-    lines = [f"{counted(len(catalogue.claims), 'claim')} tested{f': {words}' if words else ''}; studies: {states}"]
+    lines = [f"{format_count(len(catalogue.claims), 'claim')} tested{f': {words}' if words else ''}; studies: {states}"]
     lines += [row["note"] for row in catalogue.in_state(COPY).to_dict("records")]
     lines += [f"cannot be read: {row['note']}" for row in catalogue.in_state(UNREADABLE).to_dict("records")]
     return [*lines, f"Index: {page}"]

@@ -10,7 +10,7 @@ import pandas as pd
 from experiments.text import visible
 from experiments.trials.trial import TrialStatus
 from reports.analysis.cells import MISSING
-from reports.analysis.frame import metric_column
+from reports.analysis.frame import name_metric_column
 from reports.figures import figures_of
 from reports.formats.tables import (
     COUNTS,
@@ -22,10 +22,10 @@ from reports.formats.tables import (
     tabulate_rates,
     tabulate_shares,
 )
-from reports.mechanism_maps import trials_without_mechanisms
+from reports.mechanism_maps import drop_mechanism_metrics
 from reports.report import Report
-from reports.wording.method import method_lines
-from reports.wording.numbers import counted
+from reports.wording.method import describe_method
+from reports.wording.numbers import format_count
 
 from .answer import answer
 from .html_tables import PageTable, detail_table, frame_table, page_table
@@ -48,7 +48,7 @@ def to_html(report: Report, digests: Mapping[str, str] | None = None) -> str:
         answer=answer(report),
         claims=report.claims.to_dict("records"),
         notes=report.notes,
-        method=method_lines(report.study, len(report.cells)),
+        method=describe_method(report.study, len(report.cells)),
         scope=report.scope,
         audit=report.audit.to_dict("records"),
         figures=figures_of(report),
@@ -81,8 +81,8 @@ def _tables(report: Report) -> dict[str, PageTable]:
                 ["contrast", "under", "verdict", "difference", "95 % interval", "p (Holm)", COUNTS[study.unit], "MDE"]
             ),
         ),
-        "shares": page_table("Shares of the variance", tabulate_shares(report.shares)),
-        "crossed": _crossed(report.crossed),
+        "shares": page_table("Shares of the variance", tabulate_shares(report.variance_shares)),
+        "crossed": _crossed(report.seed_and_example_variance),
         "rates": page_table(
             "Cells with trials that diverged, with the rate of divergence and its 95 % Wilson interval",
             tabulate_rates(report.outcome_rates, report.cells),
@@ -107,9 +107,9 @@ def _verdicts(report: Report, contrasts: pd.DataFrame, caption: str) -> PageTabl
 
 
 def _trials(report: Report) -> PageTable:
-    study, trials = report.study, trials_without_mechanisms(report)
+    study, trials = report.study, drop_mechanism_metrics(report)
     first = [factor.name for factor in study.factors]
-    own = metric_column(study, study.metric.name)
+    own = name_metric_column(study, study.metric.name)
     names = list(map(str, trials.columns))
     logged = names[names.index("backend") + 1 : names.index("seconds")]
     metrics = [own, *(name for name in logged if name != own)]
@@ -117,7 +117,7 @@ def _trials(report: Report) -> PageTable:
     more = len(metrics) - len(metrics[:_MOST_METRICS]) + len(report.trials.columns) - len(trials.columns)
     note = "trials.csv has every trial, every metric and every digit."
     if more > 0:
-        note = f"{counted(more, 'metric')} more in trials.csv, which has every trial and every digit."
+        note = f"{format_count(more, 'metric')} more in trials.csv, which has every trial and every digit."
     return frame_table("Every trial", trials, {name: visible(name) for name in shown}, note)
 
 
@@ -157,7 +157,7 @@ def _environment(report: Report) -> dict[str, str]:
         "Analysis": ", ".join(
             [f"Python {platform.python_version()}", *(f"{name} {version(name)}" for name in PACKAGES)]
         ),
-        "Trained by": ", ".join(f"{way} ({counted(int(count), 'trial')})" for way, count in ways.items()),
+        "Trained by": ", ".join(f"{way} ({format_count(int(count), 'trial')})" for way, count in ways.items()),
         "Training time": (
             f"{trials['seconds'].sum():,.0f} s in all; half of the trials took {done['seconds'].median():.2g} s or less"
         ),
@@ -166,7 +166,7 @@ def _environment(report: Report) -> dict[str, str]:
     if len(sizes):
         low, high = int(sizes.min()), int(sizes.max())
         facts["Parameters"] = f"{low:,} in every network" if low == high else f"{low:,} to {high:,} by network"
-    kept = counted(report.num_unplanned, "trial") if report.num_unplanned else "no trials"
+    kept = format_count(report.num_unplanned, "trial") if report.num_unplanned else "no trials"
     facts["Outside this report"] = f"the ledger keeps {kept} of earlier plans"
     return facts
 

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from reports.formats.tables import Cell, Table, number_cell, p_cell, text_cell
-from reports.wording.numbers import number, p_text
+from reports.wording.numbers import format_number, format_p_value
 
 MOST_ROWS = 500
 
@@ -63,15 +63,15 @@ def frame_table(caption: str, frame: pd.DataFrame, headers: Mapping[str, str], n
 def detail_table(contrasts: pd.DataFrame) -> PageTable:
     """Return the table of everything else that was computed for each contrast."""
     optional: dict[str, tuple[str, Callable[[Any], str]]] = {
-        "p_value": ("p", lambda row: p_text(row["p_value"])),
-        "effect_size": ("d_z", lambda row: number(row["effect_size"], 2, signed=True)),
-        "hedges_g": ("Hedges g", lambda row: number(row["hedges_g"], 2, signed=True)),
+        "p_value": ("p", lambda row: format_p_value(row["p_value"])),
+        "effect_size": ("d_z", lambda row: format_number(row["effect_size"], 2, signed=True)),
+        "hedges_g": ("Hedges g", lambda row: format_number(row["hedges_g"], 2, signed=True)),
         "sd_difference": ("SD of difference", lambda row: f"{row['sd_difference']:.3g}"),
         "seed_correlation": ("correlation", lambda row: f"{row['seed_correlation']:.2f}"),
         "wins": ("better / worse / same", lambda row: f"{row['wins']} / {row['losses']} / {row['ties']}"),
         "sign_flip_p": (
             "sign flip p (floor)",
-            lambda row: f"{p_text(row['sign_flip_p'])} ({p_text(row['sign_flip_floor'])})",
+            lambda row: f"{format_p_value(row['sign_flip_p'])} ({format_p_value(row['sign_flip_floor'])})",
         ),
         "bootstrap_low": (
             "bootstrap-t interval",

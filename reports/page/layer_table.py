@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from experiments.text import visible
 from reports.figures.colour_scale import short
 from reports.formats.tables import Cell, Table, number_cell, text_cell
-from reports.mechanism_maps import LayerMap, chosen_cells, layer_maps
+from reports.mechanism_maps import LayerMap, compute_layer_maps, select_cells
 from reports.report import Report
 from reports.wording.numbers import ABSENT
 
@@ -18,9 +18,9 @@ from .html_tables import PageTable, page_table
 
 def layer_tables(report: Report) -> dict[str, PageTable]:
     """The table of each map, by the name of its figure; sorted by the value of the last epoch."""
-    chosen = chosen_cells(report.study)
+    chosen = select_cells(report.study)
     headers = [visible(", ".join(levels)) for levels in chosen.cells.values()]
-    return {f"mechanism-{made.quantity.name}": _table(made, headers) for made in layer_maps(report, chosen)}
+    return {f"mechanism-{made.quantity.name}": _table(made, headers) for made in compute_layer_maps(report, chosen)}
 
 
 def _table(made: LayerMap, headers: Sequence[str]) -> PageTable:

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .paired import differences_of
+from .paired import subtract_pairs
 from .rates import wilson_interval
-from .resampling import bootstrap_t, sign_flip
+from .resampling import bootstrap_t_interval, sign_flip_test
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pairs:
+class PairStatistics:
     """Pairs of values beyond the mean of their differences. NaN where there is none.
 
     correlation: of level and reference over seeds (Pearson); near 1, pairing has removed most of the noise.
@@ -32,13 +32,13 @@ class Pairs:
     bootstrap_high: float
 
 
-def pairs_of(level: ArrayLike, reference: ArrayLike, overlap: float = 0.0) -> Pairs:
+def pair_statistics(level: ArrayLike, reference: ArrayLike, overlap: float = 0.0) -> PairStatistics:
     """What the pairs (n,) and (n,) say; `overlap` is not 0 where they are folds."""
     one, other = np.asarray(level, dtype=np.float64), np.asarray(reference, dtype=np.float64)
-    differences = differences_of(one, other)
-    flipped = None if overlap or len(one) < 2 else sign_flip(differences)  # noqa: PLR2004 -- one pair is no test
-    low, high = (math.nan, math.nan) if overlap else bootstrap_t(differences)
-    return Pairs(
+    differences = subtract_pairs(one, other)
+    flipped = None if overlap or len(one) < 2 else sign_flip_test(differences)  # noqa: PLR2004 -- one pair is no test
+    low, high = (math.nan, math.nan) if overlap else bootstrap_t_interval(differences)
+    return PairStatistics(
         correlation=correlation(one, other),
         num_higher=int(np.count_nonzero(differences > 0)),
         num_lower=int(np.count_nonzero(differences < 0)),
@@ -90,10 +90,10 @@ def correlation(level: ArrayLike, reference: ArrayLike) -> float:
     return float(np.clip(one @ other / norm, -1, 1)) if norm > 0 else math.nan
 
 
-def probability_of_winning(num_wins: int, num_losses: int, num_ties: int) -> tuple[float, float, float]:
+def probability_of_superiority(num_wins: int, num_losses: int, num_ties: int) -> tuple[float, float, float]:
     """How often the level wins within a seed, a tie being half a win, with its Wilson interval; NaN without a pair.
 
-    >>> [round(number, 3) for number in probability_of_winning(5, 0, 0)]
+    >>> [round(number, 3) for number in probability_of_superiority(5, 0, 0)]
     [1.0, 0.566, 1.0]
     """
     n = num_wins + num_losses + num_ties

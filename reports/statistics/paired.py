@@ -131,7 +131,7 @@ def paired_difference(
     if n < 2:  # noqa: PLR2004 -- a spread needs two pairs
         return PairedDifference(n=n, overlap=overlap)
     with np.errstate(over="ignore", invalid="ignore"):
-        differences = differences_of(one, other)
+        differences = subtract_pairs(one, other)
         mean = float(differences.mean())
         blur = _SINGLE * np.maximum(np.abs(one), np.abs(other))
         is_one_value = bool((np.abs(differences - np.median(differences)) <= blur).all())
@@ -155,10 +155,10 @@ def paired_difference(
     )
 
 
-def differences_of(level: ArrayLike, reference: ArrayLike) -> NDArray[np.float64]:
+def subtract_pairs(level: ArrayLike, reference: ArrayLike) -> NDArray[np.float64]:
     """The differences level - reference, (n,); what rounding alone explains is 0.
 
-    >>> differences_of([0.1 + 0.2, 1.0], [0.3, 0.5]).tolist()
+    >>> subtract_pairs([0.1 + 0.2, 1.0], [0.3, 0.5]).tolist()
     [0.0, 0.5]
     """
     one, other = _vector(level), _vector(reference)

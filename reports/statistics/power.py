@@ -17,7 +17,7 @@ from functools import cache
 import numpy as np
 
 POWER = 0.8
-MOST_PAIRS = 1_000_000  # beyond this, the answer is that no number of seeds will do
+MAX_PAIRS = 1_000_000  # beyond this, the answer is that no number of seeds will do
 _TOST_ALPHA = 0.05  # of each of the two one-sided tests, as in `statistics.equivalence`
 _NUM_NODES = 400  # of a Gauss-Legendre rule
 _FAR = 12.0  # standard deviations beyond which nothing is counted
@@ -67,10 +67,10 @@ def minimum_detectable_effect(num_pairs: int, alpha: float = 0.05, power: float 
 
 
 @cache
-def smallest_margin(num_pairs: int, power: float = POWER, overlap: float = 0.0) -> float:
+def minimum_equivalence_margin(num_pairs: int, power: float = POWER, overlap: float = 0.0) -> float:
     """The margin, in SD, inside which a true difference of 0 is shown with this power; NaN below two pairs.
 
-    >>> [round(smallest_margin(n), 2) for n in (4, 11, 36)]
+    >>> [round(minimum_equivalence_margin(n), 2) for n in (4, 11, 36)]
     [1.94, 0.95, 0.5]
     """
     if num_pairs < 2:  # noqa: PLR2004 -- a spread needs two pairs
@@ -97,22 +97,24 @@ def power_of_equivalence(num_pairs: int, margin: float, overlap: float = 0.0) ->
     return float(weights @ (2 * ndtr(reach - critical * u) - 1))
 
 
-def pairs_for_difference(difference: float, alpha: float = 0.05, power: float = POWER, overlap: float = 0.0) -> float:
+def num_pairs_for_difference(
+    difference: float, alpha: float = 0.05, power: float = POWER, overlap: float = 0.0
+) -> float:
     """How many pairs find a true difference (in SD) with this power; infinite where no number does.
 
-    >>> [pairs_for_difference(d) for d in (0.5, 0.8, 1.0, 1.5, 2.0)]
+    >>> [num_pairs_for_difference(d) for d in (0.5, 0.8, 1.0, 1.5, 2.0)]
     [34, 15, 10, 6, 5]
     """
     return _fewest(lambda n: minimum_detectable_effect(n, alpha, power, overlap) <= abs(difference))
 
 
-def pairs_for_equivalence(margin: float, power: float = POWER, overlap: float = 0.0) -> float:
+def num_pairs_for_equivalence(margin: float, power: float = POWER, overlap: float = 0.0) -> float:
     """How many pairs show with this power that a true difference of 0 is inside the margin (in SD); or infinite.
 
-    >>> [pairs_for_equivalence(margin) for margin in (2.0, 1.5, 1.0, 0.5)]
+    >>> [num_pairs_for_equivalence(margin) for margin in (2.0, 1.5, 1.0, 0.5)]
     [4, 6, 11, 36]
     """
-    return _fewest(lambda n: smallest_margin(n, power, overlap) <= margin)
+    return _fewest(lambda n: minimum_equivalence_margin(n, power, overlap) <= margin)
 
 
 def _smallest(is_enough: Callable[[float], bool]) -> float:
@@ -131,7 +133,7 @@ def _fewest(is_enough: Callable[[int], bool]) -> float:
     """The smallest number of pairs, from 2 on, that is enough; more is enough too."""
     high = 2
     while not is_enough(high):
-        if high >= MOST_PAIRS:
+        if high >= MAX_PAIRS:
             return math.inf
         high *= 2
     low = high // 2

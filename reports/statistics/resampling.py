@@ -15,15 +15,15 @@ from numpy.typing import ArrayLike, NDArray
 from .paired import CONFIDENCE
 
 SEED = 0  # of every resampling in a report: the same ledger gives the same report
-MOST_EXACT = 2**14  # sign patterns that are all gone through
+MAX_EXACT = 2**14  # sign patterns that are all gone through
 NUM_FLIPS = 20_000  # drawn where there are more patterns, the observed one among them
 NUM_RESAMPLES = 9_999
-FEWEST_FOR_BOOTSTRAP = 10
+MIN_FOR_BOOTSTRAP = 10
 _ROUNDING = 1e-12  # relative: sums in another order of addition
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SignFlip:
+class SignFlipTest:
     """The sign-flip test that differences are symmetric about 0. NaN without differences.
 
     p_value: the share of sign patterns whose sum is at least as far from 0 as the observed one; two-sided.
@@ -34,17 +34,17 @@ class SignFlip:
     floor: float
 
 
-def sign_flip(differences: ArrayLike, seed: int = SEED) -> SignFlip:
+def sign_flip_test(differences: ArrayLike, seed: int = SEED) -> SignFlipTest:
     """All 2^n patterns up to 2^14, else NUM_FLIPS of them, drawn (Phipson & Smyth 2010: the observed one counts).
 
-    >>> sign_flip([0.1, 0.2, 0.3, 0.4, 0.5])
+    >>> sign_flip_test([0.1, 0.2, 0.3, 0.4, 0.5])
     SignFlip(p_value=0.0625, floor=0.0625)
     """
     values = np.asarray(differences, dtype=np.float64)
     n = len(values)
     if n == 0:
-        return SignFlip(p_value=math.nan, floor=math.nan)
-    if 2**n <= MOST_EXACT:
+        return SignFlipTest(p_value=math.nan, floor=math.nan)
+    if 2**n <= MAX_EXACT:
         sums = values[:1]  # the first sign may stay: a pattern and its mirror image are as far from 0
         for value in values[1:]:
             sums = np.concatenate([sums + value, sums - value])
@@ -53,21 +53,23 @@ def sign_flip(differences: ArrayLike, seed: int = SEED) -> SignFlip:
         sums = np.concatenate([[values.sum()], _signs(n, seed) @ values])
         floor = 1 / NUM_FLIPS
     enough = abs(float(values.sum())) - _ROUNDING * float(np.abs(values).sum())
-    return SignFlip(p_value=float(np.mean(np.abs(sums) >= enough)), floor=floor)
+    return SignFlipTest(p_value=float(np.mean(np.abs(sums) >= enough)), floor=floor)
 
 
-def bootstrap_t(differences: ArrayLike, confidence: float = CONFIDENCE, seed: int = SEED) -> tuple[float, float]:
+def bootstrap_t_interval(
+    differences: ArrayLike, confidence: float = CONFIDENCE, seed: int = SEED
+) -> tuple[float, float]:
     """The bootstrap-t interval of the mean (Efron & Tibshirani 1993, chapter 12.5).
 
     Of the bootstrap intervals it alone covers the mean of small samples (Owen 2025, arXiv 2508.10083), at the price of
     an end that may be infinite. NaN below 10 differences, where they do not differ, and where an end is infinite.
 
-    >>> bootstrap_t([0.1, 0.2, 0.3])
+    >>> bootstrap_t_interval([0.1, 0.2, 0.3])
     (nan, nan)
     """
     values = np.asarray(differences, dtype=np.float64)
     n = len(values)
-    if n < FEWEST_FOR_BOOTSTRAP or not np.ptp(values) > 0:
+    if n < MIN_FOR_BOOTSTRAP or not np.ptp(values) > 0:
         return math.nan, math.nan
     mean = float(values.mean())
     scale = float(np.abs(values - mean).max())

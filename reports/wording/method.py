@@ -5,22 +5,22 @@ from typing import Any
 from experiments.study.study import Study
 from experiments.text import listed
 
-from .numbers import counted
+from .numbers import format_count
 
 VALIDATION = ("val", "valid", "validation")  # what metrics of the validation split begin with
 _SPLITS = {**dict.fromkeys(VALIDATION, "validation"), "train": "training"}
 
 
-def method_lines(study: Study, num_cells: int) -> dict[str, str]:
+def describe_method(study: Study, num_cells: int) -> dict[str, str]:
     """The sentences by subject: Metric, Design, Seeds or Folds, Intervals, Verdicts."""
-    lines = {"Metric": selection_line(study), "Design": _design_line(study, num_cells)}
-    lines |= {"Seeds": _seeds_line(study)} if study.folds is None else {"Folds": folds_line(study)}
+    lines = {"Metric": describe_metric(study), "Design": _design_line(study, num_cells)}
+    lines |= {"Seeds": _seeds_line(study)} if study.folds is None else {"Folds": describe_folds(study)}
     if len(study.seeds) > 1:
         lines |= {"Intervals": _interval_line(study), "Verdicts": _verdict_line(study)}
     return lines
 
 
-def selection_line(study: Study) -> str:
+def describe_metric(study: Study) -> str:
     """What number of a trial is compared, and that no epoch was picked for its score."""
     metric = study.metric
     better = "more is better" if metric.goal == "max" else "less is better"
@@ -47,7 +47,7 @@ def selection_line(study: Study) -> str:
     return f"{metric.name} {when}; {better}."
 
 
-def scope_line(study: Study) -> str:
+def describe_scope(study: Study) -> str:
     """Which source of variance each interval of the report covers; the sentence that belongs beside every figure."""
     if len(study.seeds) == 1:
         return f"With one {study.unit} there is no interval, so no source of variance is covered."
@@ -89,14 +89,14 @@ def _design_line(study: Study, num_cells: int) -> str:
     else:
         kind = "each level alone against the reference of all factors, so how factors interact cannot be estimated"
     excluded = ", some excluded" if study.exclude else ""
-    return f"{kind}{excluded}: {counted(num_cells, 'cell')}. {levels}."
+    return f"{kind}{excluded}: {format_count(num_cells, 'cell')}. {levels}."
 
 
-def folds_line(study: Study) -> str:
+def describe_folds(study: Study) -> str:
     """What the folds of a study are, and why they are not as good as independent seeds."""
     folds = study.folds or 0
     line = (
-        f"{counted(len(study.seeds), 'fold')} a cell, seed s being fold s mod {folds} of the data module's "
+        f"{format_count(len(study.seeds), 'fold')} a cell, seed s being fold s mod {folds} of the data module's "
         f"{folds}-fold cross-validation ({'seed' if len(study.seeds) == 1 else 'seeds'} {_seeds(study)}"
     )
     if study.num_repetitions > 1:
@@ -114,7 +114,7 @@ def folds_line(study: Study) -> str:
 
 
 def _seeds_line(study: Study) -> str:
-    return f"{counted(len(study.seeds), 'seed')} a cell: {_seeds(study)}."
+    return f"{format_count(len(study.seeds), 'seed')} a cell: {_seeds(study)}."
 
 
 def _seeds(study: Study) -> str:

@@ -9,34 +9,34 @@ _SMALLEST_FACTOR, _LARGEST_FACTOR = -3, 6  # powers of ten between which a facto
 _EXTRA_DECIMALS = 3  # how far a number may grow to stay on its side of a threshold
 
 
-def cell_name(levels: Mapping[str, str]) -> str:
+def format_cell(levels: Mapping[str, str]) -> str:
     """A cell as it is written everywhere.
 
-    >>> cell_name({"activation": "relu", "init": "he"})
+    >>> format_cell({"activation": "relu", "init": "he"})
     'activation=relu, init=he'
     """
     return ", ".join(f"{factor}={level}" for factor, level in levels.items())
 
 
-def counted(number: int, noun: str) -> str:
+def format_count(number: int, noun: str) -> str:
     """A number with its noun.
 
-    >>> counted(1, "seed"), counted(0, "trial")
+    >>> format_count(1, "seed"), format_count(0, "trial")
     ('1 seed', '0 trials')
     """
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def counts_in_words(counts: Mapping[str, int]) -> str:
+def format_counts(counts: Mapping[str, int]) -> str:
     """The counts that are not zero.
 
-    >>> counts_in_words({"failed": 1, "diverged": 0, "pending": 2})
+    >>> format_counts({"failed": 1, "diverged": 0, "pending": 2})
     '1 failed, 2 pending'
     """
     return ", ".join(f"{number} {name}" for name, number in counts.items() if number)
 
 
-def decimals_for(values: Iterable[float], half_width: float, thresholds: Sequence[float] = (0.0,)) -> int:
+def choose_decimals(values: Iterable[float], half_width: float, thresholds: Sequence[float] = (0.0,)) -> int:
     """How many decimals show an interval: two significant digits of its half width, and more where rounding would lie.
 
     Arguments:
@@ -46,9 +46,9 @@ def decimals_for(values: Iterable[float], half_width: float, thresholds: Sequenc
         thresholds: numbers that matter, such as 0 and the margin; a rounded value stays on its side of each of them
             (within three more decimals).
 
-    >>> decimals_for([0.0123, 0.0089, 0.0157], 0.0034)
+    >>> choose_decimals([0.0123, 0.0089, 0.0157], 0.0034)
     4
-    >>> decimals_for([0.0123, 0.00002, 0.0246], 0.0123)  # 0.000 would hide the sign
+    >>> choose_decimals([0.0123, 0.00002, 0.0246], 0.0123)  # 0.000 would hide the sign
     5
     """
     finite = [value for value in values if math.isfinite(value)]
@@ -68,12 +68,12 @@ def _same_side(exact: float, rounded: float, threshold: float) -> bool:
     return (exact > threshold) == (rounded > threshold) and (exact < threshold) == (rounded < threshold)
 
 
-def number(value: float, decimals: int, *, signed: bool = False) -> str:
+def format_number(value: float, decimals: int, *, signed: bool = False) -> str:
     """A number with so many decimals; `-` for NaN. A signed one begins with + or -, also where it rounds to zero.
 
-    >>> number(0.01234, 4, signed=True), number(-0.00001, 3, signed=True), number(0.0, 2, signed=True)
-    ('+0.0123', '-0.000', '0.00')
-    >>> number(float("nan"), 4), number(1.24e-11, 12)
+    >>> [format_number(value, 3, signed=True) for value in (0.01234, -0.00001, 0.0)]
+    ['+0.012', '-0.000', '0.000']
+    >>> format_number(float("nan"), 4), format_number(1.24e-11, 12)
     ('-', '1.2e-11')
     """
     if math.isnan(value):
@@ -84,10 +84,10 @@ def number(value: float, decimals: int, *, signed: bool = False) -> str:
     return f"{value:{sign}.{decimals}f}"
 
 
-def factor_text(power: float, digits: int) -> str:
+def format_factor(power: float, digits: int) -> str:
     """Ten to a power, as a factor with so many significant digits; `-` for NaN.
 
-    >>> [factor_text(power, 3) for power in (3.0, -0.30103, 3.6, -7.25, 400.5, float("nan"))]
+    >>> [format_factor(power, 3) for power in (3.0, -0.30103, 3.6, -7.25, 400.5, float("nan"))]
     ['×1,000', '×0.500', '×3,980', '×5.62e-8', '×3.16e400', '-']
     """
     if not math.isfinite(power):
@@ -101,10 +101,10 @@ def factor_text(power: float, digits: int) -> str:
     return f"×{mantissa:.{digits - 1}f}e{exponent}"
 
 
-def p_text(p_value: float, threshold: float = 0.05) -> str:
+def format_p_value(p_value: float, threshold: float = 0.05) -> str:
     """A p value with three decimals, or with as many as keep it on its side of the threshold.
 
-    >>> [p_text(p) for p in (0.61234, 0.0499999, 0.00001, 1.0, float("nan"))]
+    >>> [format_p_value(p) for p in (0.61234, 0.0499999, 0.00001, 1.0, float("nan"))]
     ['0.612', '0.0499999', '<0.001', '1.000', '-']
     """
     if math.isnan(p_value):

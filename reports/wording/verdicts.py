@@ -16,11 +16,11 @@ import math
 from dataclasses import dataclass, replace
 
 from experiments.study.study import Metric
-from reports.statistics.effect_sizes import Pairs
+from reports.statistics.effect_sizes import PairStatistics
 from reports.statistics.paired import Equivalence, PairedDifference, equivalence
 
-from .numbers import counted, counts_in_words, decimals_for, factor_text, number, p_text
-from .sensitivity import ALPHA, Outlook, outlook_of, outlook_text
+from .numbers import choose_decimals, format_count, format_counts, format_factor, format_number, format_p_value
+from .sensitivity import ALPHA, Sensitivity, describe_sensitivity, estimate_sensitivity
 
 IMPROVES, HARMS, EQUIVALENT, UNDECIDED = "improves", "harms", "equivalent", "undecided"
 VERDICTS = (IMPROVES, HARMS, EQUIVALENT, UNDECIDED)
@@ -37,7 +37,7 @@ class Comparison:
     missing: how many trials of the seeds left out are missing, by reason.
     diverged: how many of them diverged at the level and at the reference.
     unit: what a difference is of, seed or fold.
-    pairs: what else the values say; None where nobody asks.
+    pair_statistics: what else the values say; None where nobody asks.
     under: of an interaction, the two cells of other factors that are compared, as in ("init=he", "init=xavier"); None
         otherwise.
     is_ratio: whether values are compared by their logarithms (base 10), so that a difference is the power of a factor.
@@ -54,7 +54,7 @@ class Comparison:
     missing: dict[str, int]
     diverged: tuple[int, int] = (0, 0)
     unit: str = "seed"
-    pairs: Pairs | None = None
+    pair_statistics: PairStatistics | None = None
     under: tuple[str, str] | None = None
     is_ratio: bool = False
     obstacle: str = ""
@@ -65,20 +65,22 @@ class Verdict:
     """What a comparison says.
 
     equivalence: None when the study names no margin.
-    outlook: what the seeds find; how many more decide is told only of what is undecided.
+    sensitivity: what the seeds find; how many more decide is told only of what is undecided.
     """
 
     word: str
     p_adjusted: float
     below_margin: bool
     equivalence: Equivalence | None
-    outlook: Outlook
+    sensitivity: Sensitivity
 
     def __str__(self) -> str:
         return f"{self.word}, {BELOW_MARGIN}" if self.below_margin else self.word
 
 
-def judge(difference: PairedDifference, p_adjusted: float, metric: Metric, num_comparisons: int = 1) -> Verdict:
+def judge_difference(
+    difference: PairedDifference, p_adjusted: float, metric: Metric, num_comparisons: int = 1
+) -> Verdict:
     """The verdict on a difference, given its p value adjusted for the family it is in (NaN when there is none)."""
     tost = None if metric.margin is None else equivalence(difference, metric.margin)
     is_small = tost is not None and tost.holds
@@ -87,18 +89,20 @@ def judge(difference: PairedDifference, p_adjusted: float, metric: Metric, num_c
         word = IMPROVES if (difference.mean > 0) == (metric.goal == "max") else HARMS
     else:
         word = EQUIVALENT if is_small else UNDECIDED
-    outlook = outlook_of(difference, metric if word == UNDECIDED else replace(metric, margin=None), num_comparisons)
+    sensitivity = estimate_sensitivity(
+        difference, metric if word == UNDECIDED else replace(metric, margin=None), num_comparisons
+    )
     return Verdict(
-        word=word, p_adjusted=p_adjusted, below_margin=is_found and is_small, equivalence=tost, outlook=outlook
+        word=word, p_adjusted=p_adjusted, below_margin=is_found and is_small, equivalence=tost, sensitivity=sensitivity
     )
 
 
-def sentence(comparison: Comparison, verdict: Verdict, metric: Metric) -> str:
+def describe_verdict(comparison: Comparison, verdict: Verdict, metric: Metric) -> str:
     """A comparison and its verdict in plain words, with the numbers they rest on."""
     subject = f"{comparison.factor} ({comparison.context})" if comparison.context else comparison.factor
     difference, unit = comparison.difference, comparison.unit
     says, margin = _says(comparison, metric), metric.margin
-    as_text = ratio_text if comparison.is_ratio else difference_text
+    as_text = format_ratio if comparison.is_ratio else format_difference
     if comparison.obstacle:
         return f"{subject}: {says[UNDECIDED]}: {comparison.obstacle}."
     if difference.n < 2:  # noqa: PLR2004 -- what PairedDifference needs
@@ -112,17 +116,17 @@ def sentence(comparison: Comparison, verdict: Verdict, metric: Metric) -> str:
     if difference.is_constant and difference.mean != 0:
         shown, *_ = as_text(difference.mean, difference.mean, difference.mean, margin)
         return (
-            f"{subject}: {says[UNDECIDED]}: {shown} in each of {counted(difference.n, unit)}, and without any spread "
-            f"between {unit}s there is no interval{_left_out(comparison)}."
+            f"{subject}: {says[UNDECIDED]}: {shown} in each of {format_count(difference.n, unit)}, and without any "
+            f"spread between {unit}s there is no interval{_left_out(comparison)}."
         )
     mean, low, high = as_text(difference.mean, difference.ci_low, difference.ci_high, margin)
     if verdict.word == EQUIVALENT and verdict.equivalence is not None:
         tost = verdict.equivalence
         mean, low, high = as_text(difference.mean, tost.ci_low, tost.ci_high, margin)
-        numbers = [f"90 % interval {low} to {high}", counted(difference.n, unit)]
+        numbers = [f"90 % interval {low} to {high}", format_count(difference.n, unit)]
     else:
-        p = p_text(verdict.p_adjusted)
-        numbers = [f"95 % interval {low} to {high}", counted(difference.n, unit)]
+        p = format_p_value(verdict.p_adjusted)
+        numbers = [f"95 % interval {low} to {high}", format_count(difference.n, unit)]
         numbers.append(f"adjusted p < {p[1:]}" if p.startswith("<") else f"adjusted p = {p}")
     notes = _note(comparison, verdict, metric)
     return f"{subject}: {says[verdict.word]}: {mean} ({', '.join(numbers)}){notes}{_left_out(comparison)}."
@@ -149,22 +153,22 @@ def _says(comparison: Comparison, metric: Metric) -> dict[str, str]:
     }
 
 
-def difference_text(mean: float, low: float, high: float, margin: float | None) -> tuple[str, str, str]:
+def format_difference(mean: float, low: float, high: float, margin: float | None) -> tuple[str, str, str]:
     """A difference and the ends of its interval, signed and rounded alike, so that none crosses 0 or the margin.
 
-    >>> difference_text(0.01234, 0.00004, 0.02464, margin=None)
+    >>> format_difference(0.01234, 0.00004, 0.02464, margin=None)
     ('+0.01234', '+0.00004', '+0.02464')
     """
     thresholds = (0.0,) if margin is None else (0.0, margin, -margin)
-    decimals = decimals_for((mean, low, high), (high - low) / 2, thresholds)
-    texts = [number(value, decimals, signed=True) for value in (mean, low, high)]
+    decimals = choose_decimals((mean, low, high), (high - low) / 2, thresholds)
+    texts = [format_number(value, decimals, signed=True) for value in (mean, low, high)]
     return texts[0], texts[1], texts[2]
 
 
-def ratio_text(mean: float, low: float, high: float, margin: float | None) -> tuple[str, str, str]:
+def format_ratio(mean: float, low: float, high: float, margin: float | None) -> tuple[str, str, str]:
     """The same for powers of ten, as factors: with three digits, and more where these would hide what differs.
 
-    >>> ratio_text(3.0, 2.5, 3.5, margin=None), ratio_text(0.0004, 0.0001, 0.0007, margin=None)[1]
+    >>> format_ratio(3.0, 2.5, 3.5, margin=None), format_ratio(0.0004, 0.0001, 0.0007, margin=None)[1]
     (('×1,000', '×316', '×3,160'), '×1.0002')
     """
     powers = (mean, low, high)
@@ -175,11 +179,11 @@ def ratio_text(mean: float, low: float, high: float, margin: float | None) -> tu
         (
             found
             for found in range(3, _MOST_DIGITS)
-            if len({factor_text(power, found) for power in known}) == len(known)
+            if len({format_factor(power, found) for power in known}) == len(known)
         ),
         _MOST_DIGITS,
     )
-    texts = [factor_text(power, digits) for power in powers]
+    texts = [format_factor(power, digits) for power in powers]
     return texts[0], texts[1], texts[2]
 
 
@@ -196,7 +200,7 @@ def _note(comparison: Comparison, verdict: Verdict, metric: Metric) -> str:
     if verdict.below_margin:
         notes.append(f"{BELOW_MARGIN} of {_within(comparison, metric).removeprefix('±')}")
     if verdict.word == UNDECIDED and difference.p_value < ALPHA:
-        notes.append(f"p = {p_text(difference.p_value)} alone, but not adjusted for the other contrasts")
+        notes.append(f"p = {format_p_value(difference.p_value)} alone, but not adjusted for the other contrasts")
     if difference.is_constant:
         notes.append(f"no {comparison.unit} differs at all, so look whether the level reaches the training")
     if verdict.word == UNDECIDED and (outlook := _outlook(comparison, verdict, metric)):
@@ -205,13 +209,15 @@ def _note(comparison: Comparison, verdict: Verdict, metric: Metric) -> str:
 
 
 def _outlook(comparison: Comparison, verdict: Verdict, metric: Metric) -> str:
-    return outlook_text(verdict.outlook, comparison.difference, metric, comparison.unit, is_ratio=comparison.is_ratio)
+    return describe_sensitivity(
+        verdict.sensitivity, comparison.difference, metric, comparison.unit, is_ratio=comparison.is_ratio
+    )
 
 
 def _left_out(comparison: Comparison) -> str:
     if not comparison.num_seeds_left_out:
         return ""
-    left_out = counted(comparison.num_seeds_left_out, comparison.unit)
+    left_out = format_count(comparison.num_seeds_left_out, comparison.unit)
     at_level, at_reference = comparison.diverged
     conditional = (
         ""
@@ -219,7 +225,7 @@ def _left_out(comparison: Comparison) -> str:
         else f"; {comparison.level} diverged {at_level} times and {comparison.reference} {at_reference}, so this holds "
         "only where both train"
     )
-    return f"; {left_out} left out ({counts_in_words(comparison.missing)}){conditional}"
+    return f"; {left_out} left out ({format_counts(comparison.missing)}){conditional}"
 
 
 def _is_or_are(n: int) -> str:

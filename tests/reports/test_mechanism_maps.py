@@ -8,14 +8,14 @@ from mechanism_ledger import depth_study, epoch_of, inside_ledger, measure
 from experiments.study.mechanisms import is_mechanism
 from experiments.trials.trial import TrialStatus
 from reports import build_report, figures_of, to_document, to_html, to_latex, to_markdown
-from reports.mechanism_maps import chosen_cells, counts_of, layer_maps, scalars_of
+from reports.mechanism_maps import compute_layer_maps, count_trials, list_scalar_metrics, select_cells
 
 GRADIENT = "mechanism/weight_gradient/"
 
 
 def maps_of(directory, study, measured):
     report = build_report(make_ledger(directory, study, measured))
-    return {made.quantity.name: made for made in layer_maps(report, chosen_cells(report.study))}
+    return {made.quantity.name: made for made in compute_layer_maps(report, select_cells(report.study))}
 
 
 def by_layer(*rows, status=TrialStatus.FINISHED):
@@ -28,7 +28,7 @@ def by_layer(*rows, status=TrialStatus.FINISHED):
 
 def test_a_map_has_the_quantities_that_say_most_first(tmp_path):
     report = build_report(inside_ledger(tmp_path))
-    assert [made.quantity.name for made in layer_maps(report, chosen_cells(report.study))] == [
+    assert [made.quantity.name for made in compute_layer_maps(report, select_cells(report.study))] == [
         *("weight_gradient", "activation_gradient", "saturated", "dead", "activation_std", "activation_mean"),
         *("activation_drift", "update_ratio", "weight_norm"),
     ]
@@ -39,7 +39,7 @@ def test_a_value_is_the_mean_over_the_seeds_of_one_cell(tmp_path):
     made = maps_of(tmp_path, study, measure)["weight_gradient"]
     assert made.layers == ("stem", "block2", "block3", "block4", "head")
     assert made.epochs.tolist() == [0, 1, 2]
-    place = list(chosen_cells(study).cells.values()).index(("relu", "4"))
+    place = list(select_cells(study).cells.values()).index(("relu", "4"))
     told = [
         epoch_of({"activation": "relu", "depth": "4"}, seed, 1)["mechanism/weight_gradient/block3"] for seed in range(3)
     ]
@@ -48,7 +48,7 @@ def test_a_value_is_the_mean_over_the_seeds_of_one_cell(tmp_path):
 
 def test_a_network_without_a_layer_has_no_value_there(tmp_path):
     made = maps_of(tmp_path, depth_study(), measure)["weight_gradient"]
-    places = list(chosen_cells(depth_study()).cells.values())
+    places = list(select_cells(depth_study()).cells.values())
     shallow = made.values[places.index(("relu", "2"))]
     assert np.isnan(shallow).all(axis=1).tolist() == [False, False, True, True, False]
 
@@ -68,7 +68,7 @@ def test_every_value_is_of_all_finished_trials_of_the_cell(tmp_path):
 def test_counts_say_what_the_other_trials_came_to(tmp_path):
     results = {0: by_layer([1.0]), 1: by_layer([1.0], status=TrialStatus.DIVERGED), 2: None}
     report = build_report(make_ledger(tmp_path, one_factor(seeds=3), lambda _, seed: results[seed]))
-    assert counts_of(report, ("a",)) == (1, 3, "1 diverged, 1 pending")
+    assert count_trials(report, ("a",)) == (1, 3, "1 diverged, 1 pending")
 
 
 def test_a_quantity_of_somebody_else_is_drawn_last(tmp_path):
@@ -82,12 +82,12 @@ def test_a_quantity_of_somebody_else_is_drawn_last(tmp_path):
 
 def test_nothing_is_there_where_nothing_was_measured(tmp_path):
     report = build_report(make_ledger(tmp_path, make_study(), lambda *_: make_result(0.5)))
-    assert layer_maps(report, chosen_cells(report.study)) == []
-    assert scalars_of(report) == []
+    assert compute_layer_maps(report, select_cells(report.study)) == []
+    assert list_scalar_metrics(report) == []
 
 
 def test_cells_of_two_crossed_factors_stand_in_rows_and_columns():
-    chosen = chosen_cells(depth_study(depths=(2, 4, 8), exclude=[{"activation": "relu", "depth": 4}]))
+    chosen = select_cells(depth_study(depths=(2, 4, 8), exclude=[{"activation": "relu", "depth": 4}]))
     assert chosen.cells == {
         (0, 0): ("sigmoid", "2"),
         (0, 1): ("sigmoid", "4"),
@@ -95,13 +95,13 @@ def test_cells_of_two_crossed_factors_stand_in_rows_and_columns():
         (1, 0): ("relu", "2"),
         (1, 2): ("relu", "8"),
     }
-    assert chosen.says == ""
+    assert chosen.note == ""
 
 
 def test_the_longer_factor_stands_in_columns_while_these_suffice():
-    wide = chosen_cells(depth_study(depths=(1, 2, 3, 4, 5, 6)))
+    wide = select_cells(depth_study(depths=(1, 2, 3, 4, 5, 6)))
     assert max(wide.cells) == (1, 5)
-    tall = chosen_cells(depth_study(depths=(1, 2, 3, 4, 5, 6, 7)))
+    tall = select_cells(depth_study(depths=(1, 2, 3, 4, 5, 6, 7)))
     assert max(tall.cells) == (6, 1)
 
 
@@ -109,8 +109,8 @@ def test_of_many_cells_those_near_the_reference_are_shown():
     factors = {
         name: {"key": f"model.init_args.{name}", "levels": [f"{name}0", f"{name}1", f"{name}2"]} for name in "abc"
     }
-    chosen = chosen_cells(make_study(factors=factors))
-    assert chosen.says == "Of 27 cells, those that change one factor of the reference are drawn; curves.csv has all."
+    chosen = select_cells(make_study(factors=factors))
+    assert chosen.note == "Of 27 cells, those that change one factor of the reference are drawn; curves.csv has all."
     assert list(chosen.cells.values()) == [
         ("a0", "b0", "c0"),
         ("a0", "b0", "c1"),
@@ -123,8 +123,8 @@ def test_of_many_cells_those_near_the_reference_are_shown():
 
 
 def test_of_many_levels_the_first_are_shown_and_four_stand_in_a_row():
-    chosen = chosen_cells(one_factor([f"l{number}" for number in range(20)]))
-    assert chosen.says == "Of 20 cells, the first 8 are drawn; curves.csv has all."
+    chosen = select_cells(one_factor([f"l{number}" for number in range(20)]))
+    assert chosen.note == "Of 20 cells, the first 8 are drawn; curves.csv has all."
     assert list(chosen.cells) == [(0, 0), (0, 1), (0, 2), (0, 3), (1, 0), (1, 1), (1, 2), (1, 3)]
 
 
@@ -139,7 +139,7 @@ def test_the_ratio_of_gradients_is_the_first_scalar_and_then_the_gap_of_the_stud
         )
         return make_result(0.5, epochs=(dict.fromkeys((*names, "mechanism/dead/a"), 0.5),))
 
-    assert scalars_of(build_report(make_ledger(tmp_path, one_factor(), measured))) == [
+    assert list_scalar_metrics(build_report(make_ledger(tmp_path, one_factor(), measured))) == [
         *("mechanism/weight_gradient_ratio", "gap/acc", "gap/loss", "mechanism/activation_gradient_ratio", "gap/f1")
     ]
 

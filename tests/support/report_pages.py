@@ -36,7 +36,13 @@ def full_report(directory, **changes) -> Report:
     report = build_report(make_ledger(directory, study, measure))
     assert not any(
         frame.empty
-        for frame in (report.interactions, report.shares, report.outcome_rates, report.bands, report.thresholds)
+        for frame in (
+            report.interactions,
+            report.variance_shares,
+            report.outcome_rates,
+            report.curve_differences,
+            report.thresholds,
+        )
     )
     return report
 

@@ -8,8 +8,8 @@ import wandb_workspaces.reports.v2 as wr
 
 from experiments.study.mechanisms import MECHANISM, is_mechanism, split_metric
 from experiments.study.study import Factor
-from reports.analysis.frame import metric_column
-from reports.mechanism_maps import LOG, QUANTITIES, is_ratio, scalars_of
+from reports.analysis.frame import name_metric_column
+from reports.mechanism_maps import LOG, QUANTITIES, is_ratio, list_scalar_metrics
 from reports.report import Report
 from reports.wandb.destination import Place
 from reports.wandb.run_content import AGGREGATE, TRAIN, factor_keys, metric_key
@@ -72,7 +72,7 @@ def is_inside(metric: str) -> bool:
 
 
 def _main_mechanisms(report: Report) -> Iterator[str]:
-    yield from scalars_of(report)[:_MOST_SCALARS]
+    yield from list_scalar_metrics(report)[:_MOST_SCALARS]
     logged = [name for name in map(str, report.curves.columns) if split_metric(name)]
     for quantity in QUANTITIES[:_MOST_QUANTITIES]:
         layers = [name for name in logged if (split_metric(name) or ("",))[0] == quantity.name]
@@ -207,4 +207,4 @@ def _span(counts: Iterable[int]) -> str:
 def _metric(report: Report, column: str) -> str:
     """The key in W&B of a metric whose column in the frames this is."""
     plain = column.removesuffix(" (metric)")
-    return metric_key(plain if metric_column(report.study, plain) == column else column)
+    return metric_key(plain if name_metric_column(report.study, plain) == column else column)

@@ -9,7 +9,7 @@ from reports.formats.markdown import bullets, claim_blocks, escape, main_effect_
 from reports.page.answer import answer
 from reports.report import Report
 from reports.wandb.destination import LONGEST_NAME, Place
-from reports.wording.numbers import counted
+from reports.wording.numbers import format_count
 
 from .panels import cell_plots, factor_plots, factor_runs, metrics_of, table_runs, training_runs
 from .workspace import SOURCE, notes_on_averages, table_panels
@@ -96,5 +96,5 @@ def _grid(runs: Any, panels: list[Any]) -> Any:
 
 def _state(report: Report) -> str:
     counts = report.trials["status"].value_counts()
-    total = counted(len(report.trials), "trial")
+    total = format_count(len(report.trials), "trial")
     return f"Written from {total}: {', '.join(f'{counts[status]} {status}' for status in sorted(counts.index))}."

@@ -96,7 +96,7 @@ def test_a_trial_that_fails_keeps_the_epochs_that_it_told(tmp_path):
     assert [(trial["status"], len(trial["epochs"])) for trial in trials] == [("finished", 3)] * 2 + [("failed", 1)] * 2
     assert "train/loss" in trials[-1]["epochs"][0]
     report = build_report(tmp_path / "s")
-    assert (report.bands["n"] == 0).all()
+    assert (report.curve_differences["n"] == 0).all()
 
 
 @pytest.mark.slow

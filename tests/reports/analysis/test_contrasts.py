@@ -12,7 +12,7 @@ from statsmodels.stats.multitest import multipletests
 from experiments.study.design import cells_of
 from experiments.study.study import Study
 from experiments.trials.trial import TrialStatus
-from reports import cell_table, claim_table, contrast_table, outcomes_of
+from reports import cell_table, claim_table, collect_outcomes, contrast_table
 from reports.analysis.cells import Outcomes
 from reports.analysis.contrasts import COLUMNS
 
@@ -40,7 +40,7 @@ def noisy(levels, seed):
 
 
 def contrasts_of(study, trials):
-    return contrast_table(study, outcomes_of(study, trials))
+    return contrast_table(study, collect_outcomes(study, trials))
 
 
 def row(table, **values):
@@ -137,7 +137,7 @@ def test_fewer_than_two_complete_seeds_give_no_numbers():
 def test_a_finished_trial_without_a_finite_value_is_not_used_and_counted(value):
     study = one_factor()
     trials = trials_of(study, lambda levels, seed: value if (levels["x"], seed) == ("b", 2) else 0.5 + seed)
-    outcomes = outcomes_of(study, trials)
+    outcomes = collect_outcomes(study, trials)
     found = row(contrast_table(study, outcomes), level="b")
     assert (found["n"], found["num_seeds_left_out"], found["left_out"]) == (4, 1, "1 no value")
     cell = cell_table(outcomes).loc[("b",)]
@@ -148,7 +148,7 @@ def test_a_finished_trial_without_a_finite_value_is_not_used_and_counted(value):
 def test_a_study_of_one_seed_has_no_contrasts_and_undecided_claims():
     claims = {"c": {"factor": "x", "better": "b", "than": "a", "says": "b is better"}}
     study = one_factor(seeds=1, claims=claims)
-    outcomes = outcomes_of(study, trials_of(study, noisy))
+    outcomes = collect_outcomes(study, trials_of(study, noisy))
     table = contrast_table(study, outcomes)
     assert table.empty
     assert list(table.columns) == list(COLUMNS)
@@ -223,7 +223,7 @@ def test_the_order_of_rows_does_not_matter(random):
     )
     order = list(range(len(trials)))
     random.shuffle(order)
-    one, other = outcomes_of(study, trials), outcomes_of(study, trials.iloc[order])
+    one, other = collect_outcomes(study, trials), collect_outcomes(study, trials.iloc[order])
     pd.testing.assert_frame_equal(contrast_table(study, one), contrast_table(study, other), check_exact=True)
     pd.testing.assert_frame_equal(cell_table(one), cell_table(other), check_exact=True)
 
@@ -260,7 +260,7 @@ def claims_of(says_better, than, **changes):
     scores = {"a": 0.5, "b": 0.6, "c": 0.6}
     wobble = {"a": 0.0, "b": 0.001, "c": -0.0005}
     trials = trials_of(study, lambda levels, seed: scores[levels["x"]] + wobble[levels["x"]] * (seed - 2) + seed)
-    return row(claim_table(study, outcomes_of(study, trials)), claim="claim")
+    return row(claim_table(study, collect_outcomes(study, trials)), claim="claim")
 
 
 def test_claims_are_supported_contradicted_equal_or_undecided():
@@ -288,7 +288,7 @@ def test_the_cell_table_counts_what_is_missing():
     trials = trials_of(
         study, noisy, lambda levels, seed: state[seed] if levels == SIGMOID_XAVIER else TrialStatus.FINISHED
     )
-    cells = cell_table(outcomes_of(study, trials))
+    cells = cell_table(collect_outcomes(study, trials))
     assert cells.index.names == ["activation", "init"]
     one = cells.loc[("sigmoid", "xavier")]
     assert one[["n", "planned", "diverged", "failed", "pending", "no_value"]].tolist() == [1, 5, 1, 1, 2, 0]
@@ -303,7 +303,7 @@ def test_the_cell_table_counts_what_is_missing():
 
 def test_a_factor_may_be_called_like_a_column_of_the_cell_table():
     study = make_study(factors={"n": {"key": "model.init_args.n", "levels": [1, 2]}})
-    cells = cell_table(outcomes_of(study, trials_of(study, noisy)))
+    cells = cell_table(collect_outcomes(study, trials_of(study, noisy)))
     assert cells.index.tolist() == [("1",), ("2",)]
     assert cells["n"].tolist() == [5, 5]
 
@@ -322,7 +322,7 @@ def test_contrasts_cells_and_claims_over_folds_are_corrected(num_seeds):
     metric = {"name": "test/acc", "margin": 0.05}
     study = make_study(folds=5, seeds=num_seeds, claims=claims, metric=metric)
     trials = trials_of(study, noisy)
-    outcomes = outcomes_of(study, trials)
+    outcomes = collect_outcomes(study, trials)
     means = trials.groupby(["activation", "seed"], observed=True)["test/acc"].mean()
     main = row(contrast_table(study, outcomes), level="relu", context="")
     mean, p_value, interval = corrected((means["relu"] - means["sigmoid"]).to_numpy(), 5)
@@ -406,7 +406,7 @@ def interaction_claims(**changes):
     together = {("relu", "he"): 0.05}
     trials = trials_of(study, lambda levels, seed: noisy(levels, seed) + together.get((*levels.values(),), 0.0))
     trials["train/loss"] = 1 - trials["test/acc"]
-    return row(claim_table(study, outcomes_of(study, trials), trials), claim="he-for-relu")
+    return row(claim_table(study, collect_outcomes(study, trials), trials), claim="he-for-relu")
 
 
 def test_a_claim_on_an_interaction_is_tested_by_the_difference_of_differences():
@@ -436,7 +436,7 @@ def test_a_claim_with_a_metric_of_its_own_needs_the_trials():
     claims = {"c": {"factor": "x", "better": "b", "than": "a", "says": "b", "metric": {"name": "train/loss"}}}
     study = one_factor(claims=claims)
     with pytest.raises(ValueError, match="claim 'c' is on 'train/loss', which is in the frame of trials"):
-        claim_table(study, outcomes_of(study, trials_of(study, noisy)))
+        claim_table(study, collect_outcomes(study, trials_of(study, noisy)))
 
 
 def test_claims_on_several_metrics_are_one_family():
@@ -446,7 +446,7 @@ def test_claims_on_several_metrics_are_one_family():
     )
     trials = trials_of(study, noisy)
     trials["other"] = trials["test/acc"]
-    table = claim_table(study, outcomes_of(study, trials), trials)
+    table = claim_table(study, collect_outcomes(study, trials), trials)
     assert table["num_comparisons"].tolist() == [3, 3, 3]
     assert table["finding"].tolist() == ["undecided", "practically equal", "undecided"]
 
@@ -456,7 +456,7 @@ def claim_where(score, **claim):
     claim = {"factor": "activation", "better": "relu", "than": "sigmoid", "says": "ReLU helps."} | claim
     study = make_study(claims={"c": {key: value for key, value in claim.items() if value is not None}})
     trials = trials_of(study, lambda levels, seed: noisy(levels, seed) / 100 + score(levels))
-    return study, trials, row(claim_table(study, outcomes_of(study, trials), trials), claim="c")
+    return study, trials, row(claim_table(study, collect_outcomes(study, trials), trials), claim="c")
 
 
 def test_a_claim_in_some_cells_looks_at_no_other():
@@ -484,7 +484,7 @@ def test_a_claim_in_cells_that_the_design_lacks_is_undecided():
         "says": "ReLU helps.",
     }
     study = make_study(claims={"c": claim}, exclude=[{"activation": "relu", "init": "he"}])
-    found = row(claim_table(study, outcomes_of(study, trials_of(study, noisy))), claim="c")
+    found = row(claim_table(study, collect_outcomes(study, trials_of(study, noisy))), claim="c")
     assert found["finding"] == "undecided"
     assert "undecided in test/acc: no cell of the design has both." in found["answer"]
 

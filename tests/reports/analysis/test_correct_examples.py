@@ -8,7 +8,12 @@ from make_ledger import make_ledger, make_result, make_study, one_factor
 
 from experiments import Correct, InputError
 from experiments.trials.trial import TrialStatus
-from reports import crossed_bootstrap, crossed_table, load_correct, load_trials
+from reports import (
+    estimate_seed_and_example_variance,
+    load_correct_examples,
+    load_seed_and_example_variance,
+    load_trials,
+)
 
 NUM_EXAMPLES = 203
 ACCURACY = {"sigmoid": 0.6, "tanh": 0.7, "relu": 0.9, "a": 0.6, "b": 0.8}
@@ -30,18 +35,18 @@ def measured(levels, seed, **changes):
 
 def test_bits_come_back_trial_by_trial(tmp_path):
     study = make_study()
-    table = load_correct(make_ledger(tmp_path, study, measured))
+    table = load_correct_examples(make_ledger(tmp_path, study, measured))
     trials = load_trials(tmp_path)
     assert list(table.trial_ids) == trials["trial_id"].tolist()
-    assert (table.right.dtype, table.right.shape) == (np.bool_, (30, NUM_EXAMPLES))
-    assert table.right.mean(axis=1).tolist() == pytest.approx(trials["test/acc"].tolist())
+    assert (table.is_correct.dtype, table.is_correct.shape) == (np.bool_, (30, NUM_EXAMPLES))
+    assert table.is_correct.mean(axis=1).tolist() == pytest.approx(trials["test/acc"].tolist())
     for row, record in enumerate(trials.to_dict("records")):
         levels = {"activation": record["activation"], "init": record["init"]}
-        assert np.array_equal(table.right[row], right(levels, record["seed"]))
+        assert np.array_equal(table.is_correct[row], right(levels, record["seed"]))
 
 
 def test_the_table_has_a_row_a_main_contrast(tmp_path):
-    table = crossed_table(make_ledger(tmp_path, make_study(), measured))
+    table = load_seed_and_example_variance(make_ledger(tmp_path, make_study(), measured))
     assert table[["factor", "level", "reference", "n_seeds", "n_examples"]].to_numpy().tolist() == [
         ["activation", "tanh", "sigmoid", 5, NUM_EXAMPLES],
         ["activation", "relu", "sigmoid", 5, NUM_EXAMPLES],
@@ -50,11 +55,11 @@ def test_the_table_has_a_row_a_main_contrast(tmp_path):
     assert (table["ci_low"] < table["mean_difference"]).all()
     assert (table["mean_difference"] < table["ci_high"]).all()
     assert table.notna().all(axis=None)
-    assert crossed_table(tmp_path).equals(table)
+    assert load_seed_and_example_variance(tmp_path).equals(table)
 
 
 def test_a_row_is_the_crossed_comparison_of_the_means_over_contexts(tmp_path):
-    row = crossed_table(make_ledger(tmp_path, make_study(), measured), seed=3, resamples=100).iloc[1]
+    row = load_seed_and_example_variance(make_ledger(tmp_path, make_study(), measured), seed=3, resamples=100).iloc[1]
     level, reference = (
         np.array(
             [
@@ -64,7 +69,7 @@ def test_a_row_is_the_crossed_comparison_of_the_means_over_contexts(tmp_path):
         )
         for name in ("relu", "sigmoid")
     )
-    found = crossed_bootstrap(level, reference, np.random.default_rng(3), 100)
+    found = estimate_seed_and_example_variance(level, reference, np.random.default_rng(3), 100)
     names = {"mean_difference": "mean", "standard_error": "se"}
     for name in ("mean_difference", "ci_low", "ci_high", "sd_seeds", "sd_examples", "sd_rest", "standard_error"):
         assert row[name] == getattr(found, names.get(name, name))
@@ -74,13 +79,13 @@ def test_a_row_is_the_crossed_comparison_of_the_means_over_contexts(tmp_path):
 
 
 def test_the_difference_is_that_of_the_logged_accuracy(tmp_path):
-    (row,) = crossed_table(make_ledger(tmp_path, one_factor(), measured)).to_dict("records")
+    (row,) = load_seed_and_example_variance(make_ledger(tmp_path, one_factor(), measured)).to_dict("records")
     means = load_trials(tmp_path).groupby("x", observed=True)["test/acc"].mean()
     assert row["mean_difference"] == pytest.approx(means["b"] - means["a"])
 
 
 def test_the_sentence_names_what_the_interval_covers(tmp_path):
-    (row,) = crossed_table(make_ledger(tmp_path, one_factor(), measured)).to_dict("records")
+    (row,) = load_seed_and_example_variance(make_ledger(tmp_path, one_factor(), measured)).to_dict("records")
     names = ("mean_difference", "ci_low", "ci_high", "sd_seeds", "sd_examples")
     mean, low, high, seeds, examples = (100 * row[name] for name in names)
     assert row["sentence"] == (
@@ -94,9 +99,9 @@ def test_a_seed_with_a_trial_that_diverged_is_left_out(tmp_path):
     def measure(levels, seed):
         return make_result(status=TrialStatus.DIVERGED) if (levels["x"], seed) == ("b", 2) else measured(levels, seed)
 
-    (row,) = crossed_table(make_ledger(tmp_path, one_factor(), measure)).to_dict("records")
+    (row,) = load_seed_and_example_variance(make_ledger(tmp_path, one_factor(), measure)).to_dict("records")
     assert row["n_seeds"] == 4
-    assert len(load_correct(tmp_path).trial_ids) == 9
+    assert len(load_correct_examples(tmp_path).trial_ids) == 9
 
 
 @pytest.mark.parametrize("num_seeds", [0, 1])
@@ -104,14 +109,14 @@ def test_fewer_than_two_seeds_have_no_interval_and_say_so(tmp_path, num_seeds):
     def measure(levels, seed):
         return measured(levels, seed) if levels["x"] == "a" or seed < num_seeds else make_result(0.5)
 
-    (row,) = crossed_table(make_ledger(tmp_path, one_factor(), measure)).to_dict("records")
+    (row,) = load_seed_and_example_variance(make_ledger(tmp_path, one_factor(), measure)).to_dict("records")
     assert np.isnan([row["mean_difference"], row["ci_low"], row["sd_seeds"]]).all()
     counted = "0 seeds" if num_seeds == 0 else "1 seed"
     assert row["sentence"] == f"b - a: {counted} with all trials tested; an interval needs two"
 
 
 def test_a_study_of_one_seed_has_no_rows_but_its_columns(tmp_path):
-    table = crossed_table(make_ledger(tmp_path, one_factor(seeds=1), measured))
+    table = load_seed_and_example_variance(make_ledger(tmp_path, one_factor(seeds=1), measured))
     assert len(table) == 0
     assert {"mean_difference", "sd_seeds", "sentence"} <= set(table)
 
@@ -120,23 +125,23 @@ def test_levels_may_be_other_representations_of_the_same_examples(tmp_path):
     def measure(levels, seed):
         return measured(levels, seed, examples=levels["x"])
 
-    assert len(crossed_table(make_ledger(tmp_path, one_factor(), measure))) == 1
+    assert len(load_seed_and_example_variance(make_ledger(tmp_path, one_factor(), measure))) == 1
 
 
 def test_without_targets_the_examples_decide(tmp_path):
     study = one_factor()
     make_ledger(tmp_path / "same", study, lambda levels, seed: measured(levels, seed, targets=None))
-    assert len(crossed_table(tmp_path / "same")) == 1
+    assert len(load_seed_and_example_variance(tmp_path / "same")) == 1
     make_ledger(
         tmp_path / "other", study, lambda levels, seed: measured(levels, seed, targets=None, examples=levels["x"])
     )
     with pytest.raises(
         InputError, match=r"x=a, seed=0 and x=b, seed=0 were tested on different examples, or in another"
     ):
-        load_correct(tmp_path / "other")
+        load_correct_examples(tmp_path / "other")
 
 
-@pytest.mark.parametrize("read", [load_correct, crossed_table])
+@pytest.mark.parametrize("read", [load_correct_examples, load_seed_and_example_variance])
 def test_nothing_stored_says_what_to_return(tmp_path, read):
     make_ledger(tmp_path, one_factor(), lambda levels, seed: make_result(0.5))
     with pytest.raises(
@@ -168,16 +173,16 @@ OWN = (
 def test_other_test_sets_are_not_crossed(tmp_path, changes, message):
     make_ledger(tmp_path, one_factor(), lambda levels, seed: measured(levels, seed, **changes(levels, seed)))
     with pytest.raises(InputError, match=message):
-        load_correct(tmp_path)
+        load_correct_examples(tmp_path)
 
 
 def test_examples_that_are_no_tensors_cannot_be_told_apart(tmp_path):
     make_ledger(tmp_path, one_factor(), lambda levels, seed: measured(levels, seed, examples=None))
     with pytest.raises(InputError, match=r"it is not known on which examples x=a, seed=0 was tested"):
-        load_correct(tmp_path)
+        load_correct_examples(tmp_path)
 
 
 def test_folds_are_not_crossed(tmp_path):
     make_ledger(tmp_path, one_factor(folds=5), measured)
     with pytest.raises(InputError, match=r"seeds are folds, each tested on examples of its own"):
-        load_correct(tmp_path)
+        load_correct_examples(tmp_path)

@@ -7,15 +7,15 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from experiments.trials.trial import TrialStatus
-from reports.analysis.cells import outcomes_of
-from reports.analysis.divergence import outcome_rates
-from reports.analysis.interactions import COLUMNS, interaction, interaction_table
+from reports.analysis.cells import collect_outcomes
+from reports.analysis.divergence import outcome_rate_table
+from reports.analysis.interactions import COLUMNS, estimate_interaction, interaction_table
 from reports.statistics.rates import wilson_interval
 from tests.reports.analysis.test_contrasts import noisy, row, trials_of
 
 
 def interactions_of(study, trials):
-    return interaction_table(study, outcomes_of(study, trials))
+    return interaction_table(study, collect_outcomes(study, trials))
 
 
 def values_of(trials):
@@ -133,7 +133,9 @@ def test_a_hole_in_the_design_is_told():
 def test_an_interaction_may_be_of_levels_that_are_no_reference():
     study = make_study()
     trials = trials_of(study, noisy)
-    found = interaction(outcomes_of(study, trials), ("init", "he", "xavier"), ("activation", "relu", "tanh"))
+    found = estimate_interaction(
+        collect_outcomes(study, trials), ("init", "he", "xavier"), ("activation", "relu", "tanh")
+    )
     y = values_of(trials)
     expected = y["relu", "he"] - y["relu", "xavier"] - (y["tanh", "he"] - y["tanh", "xavier"])
     assert found.difference.mean == pytest.approx(expected.mean(), rel=1e-9)
@@ -143,7 +145,7 @@ def test_rates_of_divergence_have_wilson_intervals_and_failures_do_not_count():
     study = one_factor(seeds=5)
     states = {("b", 0): TrialStatus.DIVERGED, ("b", 1): TrialStatus.DIVERGED, ("b", 2): TrialStatus.FAILED}
     trials = trials_of(study, noisy, lambda levels, seed: states.get((levels["x"], seed), TrialStatus.FINISHED))
-    rates = outcome_rates(outcomes_of(study, trials))
+    rates = outcome_rate_table(collect_outcomes(study, trials))
     a, b = rates.to_dict("records")
     assert (a["x"], a["n"], a["diverged"], a["rate"], a["rate_low"]) == ("a", 5, 0, 0, 0)
     assert a["rate_high"] == pytest.approx(0.4345, abs=1e-4)
@@ -153,7 +155,7 @@ def test_rates_of_divergence_have_wilson_intervals_and_failures_do_not_count():
 
 def test_a_cell_that_has_not_ended_has_no_rate_and_a_factor_may_be_called_n():
     study = make_study(factors={"n": {"key": "model.init_args.n", "levels": ["1", "2"]}}, seeds=2)
-    rates = outcome_rates(outcomes_of(study, trials_of(study, lambda *_: 0.5, lambda *_: TrialStatus.FAILED)))
+    rates = outcome_rate_table(collect_outcomes(study, trials_of(study, lambda *_: 0.5, lambda *_: TrialStatus.FAILED)))
     assert rates["n (factor)"].tolist() == ["1", "2"]
     assert rates["n"].tolist() == [0, 0]
     assert rates[["rate", "rate_low", "rate_high"]].isna().all(axis=None)

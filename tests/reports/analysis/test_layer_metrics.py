@@ -5,7 +5,7 @@ from mechanism_ledger import depth_study, inside_ledger
 
 from experiments.study.mechanisms import split_metric
 from reports import load_curves, load_trials
-from reports.analysis.layer_metrics import in_order
+from reports.analysis.layer_metrics import sort_metrics
 
 DEAD = "mechanism/dead/"
 
@@ -32,32 +32,32 @@ def test_a_metric_of_a_layer_names_quantity_and_layer(metric, found):
 
 def test_layers_of_networks_of_several_depths_stand_as_data_flow():
     shallow, deep = dead("stem", "b2", "head"), dead("stem", "b2", "b3", "b4", "head")
-    assert in_order({*shallow, *deep}, [shallow, deep]) == deep
-    assert in_order({*shallow, *deep}, [deep, shallow]) == deep
+    assert sort_metrics({*shallow, *deep}, [shallow, deep]) == deep
+    assert sort_metrics({*shallow, *deep}, [deep, shallow]) == deep
 
 
 def test_each_quantity_has_an_order_of_its_own():
     told = [*dead("z", "a"), "mechanism/saturated/a", "mechanism/saturated/z"]
-    assert in_order(sorted(told), [told]) == told
+    assert sort_metrics(sorted(told), [told]) == told
 
 
 def test_networks_that_contradict_each_other_take_the_first():
-    assert in_order(dead("a", "b", "c"), [dead("b", "a"), dead("a", "b", "c")]) == dead("b", "a", "c")
+    assert sort_metrics(dead("a", "b", "c"), [dead("b", "a"), dead("a", "b", "c")]) == dead("b", "a", "c")
 
 
 def test_without_an_order_numbers_count_as_numbers():
-    assert in_order(dead("l10", "l9", "l9b", "a2.l1", "a10.l1"), []) == dead("a2.l1", "a10.l1", "l9", "l9b", "l10")
+    assert sort_metrics(dead("l10", "l9", "l9b", "a2.l1", "a10.l1"), []) == dead("a2.l1", "a10.l1", "l9", "l9b", "l10")
 
 
 def test_other_metrics_are_in_alphabetical_order_whatever_was_told():
     names = ["val/acc", "epoch", "train/loss", "mechanism/weight_gradient_ratio", "gap/acc"]
-    assert in_order(names, [names]) == sorted(names)
+    assert sort_metrics(names, [names]) == sorted(names)
 
 
 @given(st.permutations([f"l{number}" for number in range(8)]), st.lists(st.sets(st.integers(0, 7)), min_size=1))
 def test_one_order_agrees_with_all_that_agree_with_each_other(true, parts):
     told = [dead(*(true[place] for place in sorted(part))) for part in parts]
-    found = in_order({name for network in told for name in network}, told)
+    found = sort_metrics({name for network in told for name in network}, told)
     for network in told:
         assert [name for name in found if name in network] == network
 

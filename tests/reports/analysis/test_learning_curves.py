@@ -8,7 +8,7 @@ from scipy import stats
 
 from experiments.trials.trial import TrialStatus
 from reports import build_report
-from reports.analysis.learning_curves import BAND_COLUMNS, curve_metrics
+from reports.analysis.learning_curves import CURVE_DIFFERENCE_COLUMNS, list_curve_metrics
 
 ONE = {"x": "b"}
 
@@ -36,7 +36,7 @@ def report_of(directory, study, measured=measure):
 
 def test_a_band_is_the_paired_t_interval_of_each_epoch(tmp_path):
     bands = report_of(tmp_path, one_factor()).bands
-    assert tuple(bands.columns) == BAND_COLUMNS
+    assert tuple(bands.columns) == CURVE_DIFFERENCE_COLUMNS
     acc = bands[bands["metric"] == "val/acc"]
     assert acc["epoch"].tolist() == [0, 1, 2]
     assert set(acc["n"]) == {5}
@@ -52,9 +52,9 @@ def test_a_band_is_the_paired_t_interval_of_each_epoch(tmp_path):
 
 def test_bands_are_of_main_effects_and_of_relatives_of_the_metric(tmp_path):
     report = report_of(tmp_path, make_study())
-    assert report.bands["metric"].unique().tolist() == ["val/acc", "train/loss"]
-    assert report.bands.groupby(["factor", "level"], sort=False).ngroups == 3
-    assert curve_metrics(report.study, report.curves) == [("val/acc", "max"), ("train/loss", "min")]
+    assert report.curve_differences["metric"].unique().tolist() == ["val/acc", "train/loss"]
+    assert report.curve_differences.groupby(["factor", "level"], sort=False).ngroups == 3
+    assert list_curve_metrics(report.study, report.curves) == [("val/acc", "max"), ("train/loss", "min")]
 
 
 def test_a_seed_that_failed_is_in_no_band_and_one_that_all_share_has_no_width(tmp_path):
@@ -99,8 +99,8 @@ def test_a_threshold_is_reached_or_censored(tmp_path):
 
 def test_without_curves_there_are_no_bands_and_no_thresholds(tmp_path):
     report = report_of(tmp_path, one_factor(), lambda levels, seed: make_result(0.5 + seed))
-    assert report.bands.empty
-    assert tuple(report.bands.columns) == BAND_COLUMNS
+    assert report.curve_differences.empty
+    assert tuple(report.curve_differences.columns) == CURVE_DIFFERENCE_COLUMNS
     assert report.thresholds.empty
     assert list(report.thresholds.columns) == ["x", "metric", "threshold", "n", "reached", "median_epoch"]
 
@@ -111,8 +111,8 @@ def test_a_metric_that_gets_no_better_has_no_threshold(tmp_path):
 
     report = report_of(tmp_path, one_factor(), worse)
     assert report.thresholds.empty
-    assert report.bands["epoch"].tolist() == [0, 2]
-    assert isinstance(report.bands, pd.DataFrame)
+    assert report.curve_differences["epoch"].tolist() == [0, 2]
+    assert isinstance(report.curve_differences, pd.DataFrame)
 
 
 def test_a_band_is_of_the_same_seeds_at_every_epoch(tmp_path):

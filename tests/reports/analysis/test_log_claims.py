@@ -11,9 +11,9 @@ from mechanism_ledger import depth_study, epoch_of, measure
 from rich.console import Console
 
 from experiments.trials.trial import TrialStatus
-from reports import build_report, claim_table, outcomes_of, print_report, to_document, to_html, to_markdown
+from reports import build_report, claim_table, collect_outcomes, print_report, to_document, to_html, to_markdown
 from reports.statistics.paired import paired_difference
-from reports.wording.verdicts import ratio_text
+from reports.wording.verdicts import format_ratio
 
 RATIO = "mechanism/weight_gradient_ratio"
 VANISH = {
@@ -185,7 +185,7 @@ def test_one_seed_is_undecided(tmp_path):
 def test_columns_are_there_without_claims():
     study = one_factor()
     trials = pd.DataFrame({"x": [], "seed": [], "status": [], "test/acc": []})
-    table = claim_table(study, outcomes_of(study, trials), trials)
+    table = claim_table(study, collect_outcomes(study, trials), trials)
     assert (len(table), {"scale", "ratio", "ratio_low", "ratio_high"} <= set(table.columns)) == (0, True)
 
 
@@ -200,4 +200,4 @@ def test_columns_are_there_without_claims():
     ],
 )
 def test_factors_are_written_so_that_none_crosses_one(powers, texts):
-    assert ratio_text(*powers, margin=None) == texts
+    assert format_ratio(*powers, margin=None) == texts

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from make_ledger import make_study
 
 from experiments.trials.trial import TrialStatus
-from reports import contrast_table, outcomes_of
+from reports import collect_outcomes, contrast_table
 from reports.analysis.cells import Outcomes
 from reports.analysis.interactions import HELPS_LESS, HELPS_MORE, interaction_table
-from reports.analysis.variance_shares import share_table
+from reports.analysis.variance_shares import variance_share_table
 from reports.statistics.paired import mean_interval, paired_difference
-from reports.statistics.resampling import bootstrap_t, sign_flip
+from reports.statistics.resampling import bootstrap_t_interval, sign_flip_test
 
 MARGIN = {"name": "test/acc", "goal": "max", "margin": 0.2}
 LEVELS = {"activation": ("sigmoid", "tanh", "relu"), "init": ("xavier", "he")}
@@ -48,8 +48,8 @@ def tables_of(values, names=LEVELS, metric=MARGIN, factors=("activation", "init"
             for name, old in zip(factors, ("activation", "init"), strict=True)
         },
     )
-    outcomes = outcomes_of(study, frame if order is None else frame.iloc[order])
-    return contrast_table(study, outcomes), interaction_table(study, outcomes), share_table(study, outcomes)[0]
+    outcomes = collect_outcomes(study, frame if order is None else frame.iloc[order])
+    return contrast_table(study, outcomes), interaction_table(study, outcomes), variance_share_table(study, outcomes)[0]
 
 
 def numbers(table):
@@ -167,7 +167,7 @@ def test_bootstrap_t_intervals_cover_nearly_as_often(num_seeds):
     draws = np.random.default_rng(num_seeds)
     covers = []
     for _ in range(1500):
-        low, high = bootstrap_t(draws.normal(0.3, 1, num_seeds))
+        low, high = bootstrap_t_interval(draws.normal(0.3, 1, num_seeds))
         covers.append(low <= 0.3 <= high)
     assert np.mean(covers) == pytest.approx(0.95, abs=3.5 * math.sqrt(0.95 * 0.05 / 1500))
 
@@ -176,7 +176,7 @@ def test_bootstrap_t_intervals_cover_nearly_as_often(num_seeds):
 @pytest.mark.parametrize("num_seeds", [5, 8, 16])
 def test_the_sign_flip_test_is_wrong_at_most_alpha_of_the_time(num_seeds):
     draws = np.random.default_rng(num_seeds)
-    wrong = [sign_flip(draws.laplace(size=num_seeds)).p_value <= 0.05 for _ in range(1500)]
+    wrong = [sign_flip_test(draws.laplace(size=num_seeds)).p_value <= 0.05 for _ in range(1500)]
     assert np.mean(wrong) <= at_most(0.05, 1500)
     if num_seeds == 5:
         assert not any(wrong)  # the floor is 0.0625

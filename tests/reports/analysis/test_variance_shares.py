@@ -8,8 +8,8 @@ from statsmodels.formula.api import ols
 from statsmodels.stats.anova import anova_lm
 
 from experiments.trials.trial import TrialStatus
-from reports.analysis.cells import Outcomes, outcomes_of
-from reports.analysis.variance_shares import COLUMNS, share_table
+from reports.analysis.cells import Outcomes, collect_outcomes
+from reports.analysis.variance_shares import COLUMNS, variance_share_table
 from tests.reports.analysis.test_contrasts import noisy, trials_of
 
 STUDY = make_study()
@@ -35,7 +35,7 @@ def test_sums_of_squares_are_those_of_statsmodels(missing):
         noisy,
         lambda levels, seed: TrialStatus.FAILED if (*levels.values(), seed) in missing else TrialStatus.FINISHED,
     )
-    table, reason = share_table(STUDY, outcomes_of(STUDY, trials))
+    table, reason = variance_share_table(STUDY, collect_outcomes(STUDY, trials))
     expected = expected_of(trials)
     assert reason == ""
     assert list(table.columns) == list(COLUMNS)
@@ -49,7 +49,7 @@ def test_sums_of_squares_are_those_of_statsmodels(missing):
 
 
 def test_the_partial_omega_squared_by_hand():
-    table, _ = share_table(STUDY, outcomes_of(STUDY, trials_of(STUDY, noisy)))
+    table, _ = variance_share_table(STUDY, collect_outcomes(STUDY, trials_of(STUDY, noisy)))
     row, rest = table.iloc[0], table.iloc[-1]
     mse = rest["sum_of_squares"] / rest["df"]
     expected = (row["sum_of_squares"] - row["df"] * mse) / (row["sum_of_squares"] + (30 - row["df"]) * mse)
@@ -59,7 +59,7 @@ def test_the_partial_omega_squared_by_hand():
 
 def test_the_intervals_are_a_jackknife_over_seeds():
     trials = trials_of(STUDY, noisy)
-    table, _ = share_table(STUDY, outcomes_of(STUDY, trials))
+    table, _ = variance_share_table(STUDY, collect_outcomes(STUDY, trials))
     without = []
     for seed in STUDY.seeds:
         sums = expected_of(trials[trials["seed"] != seed])["sum_sq"]
@@ -78,7 +78,7 @@ def test_the_intervals_are_a_jackknife_over_seeds():
     ],
 )
 def test_a_design_that_cannot_tell_gives_the_reason(study, reason):
-    table, found = share_table(study, outcomes_of(study, trials_of(study, noisy)))
+    table, found = variance_share_table(study, collect_outcomes(study, trials_of(study, noisy)))
     assert found == reason
     assert table.empty
     assert list(table.columns) == list(COLUMNS)
@@ -89,26 +89,29 @@ def test_one_cell_with_values_gives_the_reason():
     trials = trials_of(
         study, noisy, lambda levels, seed: TrialStatus.FINISHED if levels["x"] == "a" else TrialStatus.FAILED
     )
-    assert share_table(study, outcomes_of(study, trials))[1] == "fewer than two cells have a value"
+    assert variance_share_table(study, collect_outcomes(study, trials))[1] == "fewer than two cells have a value"
     trials = trials_of(study, noisy, lambda levels, seed: TrialStatus.FINISHED if seed == 0 else TrialStatus.FAILED)
-    assert share_table(study, outcomes_of(study, trials))[1] == "no degrees of freedom are left for the residual"
+    assert (
+        variance_share_table(study, collect_outcomes(study, trials))[1]
+        == "no degrees of freedom are left for the residual"
+    )
 
 
 def test_values_that_are_all_equal_have_no_shares():
-    table, _ = share_table(STUDY, outcomes_of(STUDY, trials_of(STUDY, lambda *_: 0.3)))
+    table, _ = variance_share_table(STUDY, collect_outcomes(STUDY, trials_of(STUDY, lambda *_: 0.3)))
     assert (table["sum_of_squares"] == 0).all()
     assert table[["share", "f", "p_value"]].isna().all(axis=None)
 
 
 def test_a_design_with_holes_is_fitted_and_loses_degrees_of_freedom():
     study = make_study(exclude=[{"activation": "relu", "init": "he"}])
-    table, _ = share_table(study, outcomes_of(study, trials_of(study, noisy)))
+    table, _ = variance_share_table(study, collect_outcomes(study, trials_of(study, noisy)))
     assert table.set_index("source")["df"].tolist() == [2, 1, 1, 4, 16]
 
 
 def test_folds_have_shares_but_neither_p_nor_interval():
     study = make_study(folds=5, seeds=5)
-    table, _ = share_table(study, outcomes_of(study, trials_of(study, noisy)))
+    table, _ = variance_share_table(study, collect_outcomes(study, trials_of(study, noisy)))
     assert table["source"].tolist() == [*SOURCES[:3], "fold", "residual"]
     assert table[["share_low", "share_high", "f", "p_value"]].isna().all(axis=None)
 
@@ -135,7 +138,7 @@ def test_a_hundred_thousand_trials_take_seconds(is_balanced):
         states=np.full(scores.shape, TrialStatus.FINISHED),
     )
     started = time.process_time()
-    table, _ = share_table(study, outcomes)
+    table, _ = variance_share_table(study, outcomes)
     assert time.process_time() - started < (3 if is_balanced else 60)
     assert table["share"].sum() == pytest.approx(1, rel=1e-3)
     assert isinstance(table, pd.DataFrame)

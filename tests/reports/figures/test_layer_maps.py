@@ -21,7 +21,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def quantity(kind):
-    return Quantity(name="q", title="Q", says="", kind=kind)
+    return Quantity(name="q", title="Q", description="", kind=kind)
 
 
 def images_of(picture):

@@ -7,7 +7,7 @@ from make_ledger import make_ledger, make_result, one_factor
 from report_pages import full_report, hostile_report
 
 from experiments.study.parse import parse_study
-from reports import build_report, outcomes_of, to_document, to_json
+from reports import build_report, collect_outcomes, to_document, to_json
 from reports.analysis.contrasts import contrast_table
 
 
@@ -35,7 +35,7 @@ def test_each_number_of_the_contrasts_can_be_recomputed_from_the_file(tmp_path):
     document = json.loads(to_json(full_report(tmp_path)))
     study = parse_study(document["study"])
     trials = pd.DataFrame(document["tables"]["trials"])
-    table = contrast_table(study, outcomes_of(study, trials))
+    table = contrast_table(study, collect_outcomes(study, trials))
     stored = pd.DataFrame(document["tables"]["contrasts"])[list(table.columns)].astype(table.dtypes.to_dict())
     pd.testing.assert_frame_equal(stored, table, check_exact=True)
 

@@ -7,8 +7,8 @@ from scipy import stats
 
 from reports.statistics.power import (
     minimum_detectable_effect,
-    pairs_for_difference,
-    pairs_for_equivalence,
+    num_pairs_for_difference,
+    num_pairs_for_equivalence,
     power_of_difference,
     power_of_equivalence,
 )
@@ -47,8 +47,8 @@ def test_power_agrees_with_pingouin(num_pairs, difference):
 
 
 def test_seeds_needed_are_those_of_the_design_document():
-    assert [pairs_for_difference(d) for d in (0.5, 0.8, 1.0, 1.5, 2.0)] == [34, 15, 10, 6, 5]
-    assert [pairs_for_equivalence(margin) for margin in (2.0, 1.5, 1.0, 0.5)] == [4, 6, 11, 36]
+    assert [num_pairs_for_difference(d) for d in (0.5, 0.8, 1.0, 1.5, 2.0)] == [34, 15, 10, 6, 5]
+    assert [num_pairs_for_equivalence(margin) for margin in (2.0, 1.5, 1.0, 0.5)] == [4, 6, 11, 36]
 
 
 @pytest.mark.parametrize(("num_pairs", "margin"), [(4, 2.0), (11, 1.0), (36, 0.5), (5, 0.5), (3, 8.0)])
@@ -63,9 +63,9 @@ def test_folds_cost_power_and_have_a_floor_that_repetitions_do_not_pass():
     assert minimum_detectable_effect(5, overlap=1 / 4) == pytest.approx(
         minimum_detectable_effect(5) * math.sqrt((1 / 5 + 1 / 4) * 5), rel=1e-6
     )
-    assert pairs_for_difference(1.0, overlap=1 / 4) == math.inf
-    assert pairs_for_equivalence(1.0, overlap=1 / 4) == math.inf
-    assert pairs_for_difference(2.0, overlap=1 / 9) < math.inf
+    assert num_pairs_for_difference(1.0, overlap=1 / 4) == math.inf
+    assert num_pairs_for_equivalence(1.0, overlap=1 / 4) == math.inf
+    assert num_pairs_for_difference(2.0, overlap=1 / 9) < math.inf
 
 
 def test_one_pair_detects_nothing():
@@ -75,8 +75,8 @@ def test_one_pair_detects_nothing():
 
 
 def test_a_margin_within_reach_of_no_ledger_is_infinitely_many_seeds():
-    assert pairs_for_difference(1e-9) == math.inf
-    assert pairs_for_difference(0.0) == math.inf
+    assert num_pairs_for_difference(1e-9) == math.inf
+    assert num_pairs_for_difference(0.0) == math.inf
 
 
 @pytest.mark.parametrize("num_pairs", [2, 3, 5, 30, 31, 32, 100, 10_000])

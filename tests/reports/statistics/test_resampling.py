@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
-from reports.statistics.effect_sizes import correlation, hedges_g_av, pairs_of, probability_of_winning
+from reports.statistics.effect_sizes import correlation, hedges_g_av, pair_statistics, probability_of_superiority
 from reports.statistics.rates import wilson_interval
-from reports.statistics.resampling import NUM_FLIPS, SignFlip, bootstrap_t, sign_flip
+from reports.statistics.resampling import NUM_FLIPS, SignFlipTest, bootstrap_t_interval, sign_flip_test
 
 LEVEL = [0.912, 0.905, 0.931, 0.899, 0.917, 0.921, 0.910, 0.925, 0.908, 0.915]
 REFERENCE = [0.904, 0.906, 0.915, 0.894, 0.907, 0.917, 0.905, 0.911, 0.909, 0.906]
@@ -24,43 +24,43 @@ def test_the_sign_flip_test_goes_through_every_pattern(values):
         for signs in itertools.product((1, -1), repeat=len(values))
     ]
     expected = np.mean([total >= abs(sum(values)) for total in sums])
-    assert sign_flip(values) == SignFlip(p_value=expected, floor=2.0 ** (1 - len(values)))
+    assert sign_flip_test(values) == SignFlipTest(p_value=expected, floor=2.0 ** (1 - len(values)))
 
 
 def test_the_sign_flip_test_agrees_with_scipy():
     differences = np.subtract(LEVEL, REFERENCE)
     expected = stats.permutation_test((differences,), np.sum, permutation_type="samples", n_resamples=2**10)
-    assert sign_flip(differences).p_value == pytest.approx(expected.pvalue, rel=1e-12)
+    assert sign_flip_test(differences).p_value == pytest.approx(expected.pvalue, rel=1e-12)
 
 
 def test_many_differences_are_flipped_at_random_and_repeatably():
     values = np.random.default_rng(0).normal(0.3, size=30)
-    one = sign_flip(values, seed=1)
-    assert one == sign_flip(values, seed=1)
+    one = sign_flip_test(values, seed=1)
+    assert one == sign_flip_test(values, seed=1)
     assert one.floor == 1 / NUM_FLIPS
     assert one.p_value == pytest.approx(stats.ttest_1samp(values, 0).pvalue, rel=0.3)
-    assert sign_flip(np.abs(values)).p_value == 1 / NUM_FLIPS
+    assert sign_flip_test(np.abs(values)).p_value == 1 / NUM_FLIPS
 
 
 def test_differences_of_zero_flip_to_themselves():
-    assert sign_flip([0.0] * 4).p_value == 1
-    assert sign_flip([0.0] * 20).p_value == 1
-    assert math.isnan(sign_flip([]).p_value)
+    assert sign_flip_test([0.0] * 4).p_value == 1
+    assert sign_flip_test([0.0] * 20).p_value == 1
+    assert math.isnan(sign_flip_test([]).p_value)
 
 
 def test_bootstrap_t_needs_ten_differences_that_differ():
-    assert np.isnan(bootstrap_t([0.1] * 9 + [0.2])[0]) == np.isnan(bootstrap_t([0.1] * 9 + [0.2])[1])
+    assert np.isnan(bootstrap_t_interval([0.1] * 9 + [0.2])[0]) == np.isnan(bootstrap_t_interval([0.1] * 9 + [0.2])[1])
     for values in ([1.0, 2.0, 3.0], [0.1] * 12, []):
-        assert np.isnan(bootstrap_t(values)).all()
+        assert np.isnan(bootstrap_t_interval(values)).all()
 
 
 def test_bootstrap_t_is_near_the_t_interval_of_normal_values_and_repeatable():
     values = np.random.default_rng(3).normal(size=40)
     interval = stats.ttest_1samp(values, 0).confidence_interval(0.95)
-    assert bootstrap_t(values) == pytest.approx((interval.low, interval.high), abs=0.05)
-    assert bootstrap_t(values) == bootstrap_t(values)
-    low, high = bootstrap_t(values)
-    assert bootstrap_t(values * 1e-200) == pytest.approx((low * 1e-200, high * 1e-200), rel=1e-9, abs=0)
+    assert bootstrap_t_interval(values) == pytest.approx((interval.low, interval.high), abs=0.05)
+    assert bootstrap_t_interval(values) == bootstrap_t_interval(values)
+    low, high = bootstrap_t_interval(values)
+    assert bootstrap_t_interval(values * 1e-200) == pytest.approx((low * 1e-200, high * 1e-200), rel=1e-9, abs=0)
 
 
 def test_bootstrap_t_by_another_road():
@@ -70,7 +70,7 @@ def test_bootstrap_t_by_another_road():
     t = (drawn.mean(axis=1) - values.mean()) / (drawn.std(axis=1, ddof=1) / math.sqrt(15))
     se = values.std(ddof=1) / math.sqrt(15)
     expected = values.mean() - np.quantile(t, [0.975, 0.025]) * se
-    assert bootstrap_t(values) == pytest.approx(expected, rel=0.05)
+    assert bootstrap_t_interval(values) == pytest.approx(expected, rel=0.05)
 
 
 def test_hedges_g_is_pingouins():
@@ -91,13 +91,13 @@ def test_the_correlation_is_pearsons():
 
 
 def test_pairs_are_counted_and_folds_are_not_resampled():
-    found = pairs_of([*LEVEL, 0.5], [*REFERENCE, 0.5])
+    found = pair_statistics([*LEVEL, 0.5], [*REFERENCE, 0.5])
     assert (found.num_higher, found.num_lower, found.num_equal) == (8, 2, 1)
     assert found.sign_flip_floor == 2**-10
-    folds = pairs_of(LEVEL, REFERENCE, overlap=1 / 9)
+    folds = pair_statistics(LEVEL, REFERENCE, overlap=1 / 9)
     assert np.isnan([folds.sign_flip_p, folds.sign_flip_floor, folds.bootstrap_low, folds.bootstrap_high]).all()
     assert folds.num_higher == 8
-    assert math.isnan(pairs_of([1.0], [2.0]).sign_flip_p)
+    assert math.isnan(pair_statistics([1.0], [2.0]).sign_flip_p)
 
 
 @pytest.mark.parametrize(("count", "n"), [(0, 5), (5, 5), (1, 20), (7, 9), (0, 1)])
@@ -112,6 +112,6 @@ def test_a_rate_of_nothing_has_no_interval_and_a_wrong_count_is_an_error():
 
 
 def test_a_tie_is_half_a_win():
-    rate, low, high = probability_of_winning(3, 1, 2)
+    rate, low, high = probability_of_superiority(3, 1, 2)
     assert (rate, (low, high)) == (4 / 6, wilson_interval(4, 6))
-    assert math.isnan(probability_of_winning(0, 0, 0)[0])
+    assert math.isnan(probability_of_superiority(0, 0, 0)[0])

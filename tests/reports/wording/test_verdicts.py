@@ -9,7 +9,15 @@ from scipy import stats
 
 from experiments.study.study import Metric
 from reports.statistics.paired import paired_difference
-from reports.wording.verdicts import EQUIVALENT, HARMS, IMPROVES, UNDECIDED, Comparison, judge, sentence
+from reports.wording.verdicts import (
+    EQUIVALENT,
+    HARMS,
+    IMPROVES,
+    UNDECIDED,
+    Comparison,
+    describe_verdict,
+    judge_difference,
+)
 
 ACCURACY = Metric(name="test/acc", goal="max")
 LOSS = Metric(name="test/loss", goal="min")
@@ -32,38 +40,38 @@ def words(differences, metric, *, p_adjusted=None, missing=None, left_out=0, num
         num_seeds_left_out=left_out,
         missing=missing or {},
     )
-    verdict = judge(difference, difference.p_value if p_adjusted is None else p_adjusted, metric)
-    return sentence(comparison, verdict, metric)
+    verdict = judge_difference(difference, difference.p_value if p_adjusted is None else p_adjusted, metric)
+    return describe_verdict(comparison, verdict, metric)
 
 
 def test_the_goal_decides_what_a_difference_is():
     difference = difference_of(0.010, 0.011, 0.012)
-    assert judge(difference, difference.p_value, ACCURACY).word == IMPROVES
-    assert judge(difference, difference.p_value, LOSS).word == HARMS
+    assert judge_difference(difference, difference.p_value, ACCURACY).word == IMPROVES
+    assert judge_difference(difference, difference.p_value, LOSS).word == HARMS
 
 
 def test_the_adjusted_p_value_decides_and_not_the_raw_one():
     difference = difference_of(0.010, 0.011, 0.012)
     assert difference.p_value < 0.05
-    assert judge(difference, 0.0500001, ACCURACY).word == UNDECIDED
-    assert judge(difference, 0.05, ACCURACY).word == UNDECIDED
-    assert judge(difference, 0.0499999, ACCURACY).word == IMPROVES
+    assert judge_difference(difference, 0.0500001, ACCURACY).word == UNDECIDED
+    assert judge_difference(difference, 0.05, ACCURACY).word == UNDECIDED
+    assert judge_difference(difference, 0.0499999, ACCURACY).word == IMPROVES
 
 
 def test_without_a_margin_nothing_is_equivalent():
     nothing = difference_of(0.0, 0.0, 0.0)
-    assert judge(nothing, 1.0, ACCURACY).word == UNDECIDED
-    assert judge(nothing, 1.0, Metric(name="test/acc", margin=0.001)).word == EQUIVALENT
+    assert judge_difference(nothing, 1.0, ACCURACY).word == UNDECIDED
+    assert judge_difference(nothing, 1.0, Metric(name="test/acc", margin=0.001)).word == EQUIVALENT
 
 
 def test_a_small_but_certain_difference_still_improves_below_the_margin():
     difference = difference_of(0.0010, 0.0011, 0.0012)
-    verdict = judge(difference, difference.p_value, Metric(name="test/acc", margin=0.01))
+    verdict = judge_difference(difference, difference.p_value, Metric(name="test/acc", margin=0.01))
     assert (verdict.word, verdict.below_margin, str(verdict)) == (IMPROVES, True, "improves, below the margin")
 
 
 def test_a_wide_interval_is_undecided_even_when_its_mean_is_within_the_margin():
-    verdict = judge(difference_of(-0.5, 0.5, 0.0), 1.0, Metric(name="test/acc", margin=0.01))
+    verdict = judge_difference(difference_of(-0.5, 0.5, 0.0), 1.0, Metric(name="test/acc", margin=0.01))
     assert (verdict.word, verdict.below_margin) == (UNDECIDED, False)
 
 
@@ -76,9 +84,9 @@ def test_flipping_the_sign_mirrors_the_verdict_and_flipping_the_goal_too_restore
     metric = Metric(name="m", goal=goal, margin=margin)
     other = Metric(name="m", goal="min" if goal == "max" else "max", margin=margin)
     one, flipped = difference_of(*values), difference_of(*(-value for value in values))
-    verdict = judge(one, one.p_value, metric)
-    mirrored = judge(flipped, flipped.p_value, metric)
-    restored = judge(flipped, flipped.p_value, other)
+    verdict = judge_difference(one, one.p_value, metric)
+    mirrored = judge_difference(flipped, flipped.p_value, metric)
+    restored = judge_difference(flipped, flipped.p_value, other)
     assert (mirrored.word, mirrored.below_margin) == (MIRROR[verdict.word], verdict.below_margin)
     assert (restored.word, restored.below_margin) == (verdict.word, verdict.below_margin)
 
@@ -189,14 +197,14 @@ def test_what_is_undecided_says_what_the_seeds_find_and_how_many_more_decide(val
         unit="fold" if overlap else "seed",
     )
     metric = Metric(name="test/acc", margin=margin)
-    text = sentence(comparison, judge(difference, 0.5, metric), metric)
+    text = describe_verdict(comparison, judge_difference(difference, 0.5, metric), metric)
     assert text.endswith(end) if end else "four times in five" not in text
 
 
 def test_more_seeds_decide_as_often_as_is_promised():
     difference = difference_of(0.1, -0.1, 0.2)
-    outlook = judge(difference, 0.5, Metric(name="m", margin=0.2)).outlook
-    num_seeds = int(difference.n + outlook.more)
+    sensitivity = judge_difference(difference, 0.5, Metric(name="m", margin=0.2)).sensitivity
+    num_seeds = int(difference.n + sensitivity.num_more_pairs)
     draws = np.random.default_rng(0).normal(size=(20_000, num_seeds)) * difference.sd
     half = draws.std(axis=1, ddof=1) / math.sqrt(num_seeds)
     equal = np.abs(draws.mean(axis=1)) + stats.t.ppf(0.95, num_seeds - 1) * half < 0.2
@@ -218,15 +226,15 @@ def test_an_interaction_is_a_sentence_on_two_contexts():
         missing={},
         under=("init=he", "init=xavier"),
     )
-    text = sentence(comparison, judge(difference, 0.01, ACCURACY), ACCURACY)
+    text = describe_verdict(comparison, judge_difference(difference, 0.01, ACCURACY), ACCURACY)
     assert text.startswith(
         "activation × init: relu against sigmoid does more for test/acc under init=he than under init=xavier: +0.0120 ("
     )
     small = Metric(name="test/acc", margin=0.1)
-    assert "does the same for test/acc under init=he as under init=xavier, within ±0.1: " in sentence(
-        comparison, judge(difference, 0.5, small), small
+    assert "does the same for test/acc under init=he as under init=xavier, within ±0.1: " in describe_verdict(
+        comparison, judge_difference(difference, 0.5, small), small
     )
     assert (
         "whether relu against sigmoid does more for test/acc under init=he than under init=xavier is undecided: "
-        in (sentence(comparison, judge(difference, 0.5, ACCURACY), ACCURACY))
+        in (describe_verdict(comparison, judge_difference(difference, 0.5, ACCURACY), ACCURACY))
     )

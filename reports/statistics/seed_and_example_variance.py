@@ -26,12 +26,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from .paired import CONFIDENCE
 
-RESAMPLES = 2_000
+NUM_RESAMPLES = 2_000
 _VALUES_AT_ONCE = 4_000_000  # 32 MB a matrix
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CrossedDifference:
+class SeedAndExampleVariance:
     """The mean difference in accuracy of a level and its reference, and where its uncertainty comes from.
 
     num_seeds, num_examples: S and N.
@@ -39,12 +39,12 @@ class CrossedDifference:
     ci_low, ci_high: t interval of the mean over other seeds and other test examples; NaN where nothing varies and the
         mean is not 0, since the width is not known then.
     bootstrap_low, bootstrap_high: the percentile interval of the Multi-Bootstrap.
-    se: the standard error of the mean, over both.
+    standard_error: the standard error of the mean, over both.
     sd_seeds: the standard deviation of the difference from seed to seed, on a test set without end.
     sd_examples: its standard deviation from one test set of N examples to the next, over seeds without end: what more
         seeds leave as it is.
     sd_rest: what is left, of one seed and one test set of N examples. sd_seeds^2 + sd_examples^2 + sd_rest^2 is the
-        variance of one seed's difference, and se^2 is sd_seeds^2 / S + sd_examples^2 + sd_rest^2 / S.
+        variance of one seed's difference, and standard_error^2 is sd_seeds^2 / S + sd_examples^2 + sd_rest^2 / S.
     degrees_of_freedom: of the t interval.
     """
 
@@ -55,20 +55,20 @@ class CrossedDifference:
     ci_high: float
     bootstrap_low: float
     bootstrap_high: float
-    se: float
+    standard_error: float
     sd_seeds: float
     sd_examples: float
     sd_rest: float
     degrees_of_freedom: float
 
 
-def crossed_bootstrap(
+def estimate_seed_and_example_variance(
     level: ArrayLike,
     reference: ArrayLike,
     generator: np.random.Generator,
-    resamples: int = RESAMPLES,
+    resamples: int = NUM_RESAMPLES,
     confidence: float = CONFIDENCE,
-) -> CrossedDifference:
+) -> SeedAndExampleVariance:
     """The difference of a level and its reference over seeds and examples together.
 
     Arguments:
@@ -84,7 +84,7 @@ def crossed_bootstrap(
 
     >>> right = np.array([[1, 1, 1, 0, 1, 1, 0, 1], [1, 1, 0, 1, 1, 1, 0, 1], [1, 1, 1, 1, 0, 1, 0, 1]], dtype=bool)
     >>> wrong = np.array([[1, 1, 0, 0, 1, 0, 0, 1], [1, 0, 0, 1, 1, 1, 0, 1], [1, 1, 1, 0, 0, 1, 0, 1]], dtype=bool)
-    >>> found = crossed_bootstrap(right, wrong, np.random.default_rng(0))
+    >>> found = estimate_seed_and_example_variance(right, wrong, np.random.default_rng(0))
     >>> round(found.mean, 3), round(found.ci_low, 3), round(found.ci_high, 3)
     (0.167, -0.038, 0.372)
     """
@@ -103,7 +103,7 @@ def crossed_bootstrap(
     low, high = _t_interval(mean, math.sqrt(variance), freedom, confidence)
     drawn = _resampled(difference, generator, resamples)
     bootstrap_low, bootstrap_high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return CrossedDifference(
+    return SeedAndExampleVariance(
         num_seeds=num_seeds,
         num_examples=num_examples,
         mean=mean,
@@ -111,7 +111,7 @@ def crossed_bootstrap(
         ci_high=high,
         bootstrap_low=float(bootstrap_low),
         bootstrap_high=float(bootstrap_high),
-        se=math.sqrt(variance),
+        standard_error=math.sqrt(variance),
         sd_seeds=math.sqrt(max(of_seeds - rest, 0.0) / num_examples),
         sd_examples=math.sqrt(max(of_examples - rest, 0.0) / size),
         sd_rest=math.sqrt(rest / num_examples),

@@ -13,16 +13,16 @@ from experiments.study.design import cells_of
 from experiments.study.study import Study
 from experiments.text import choices
 from reports.statistics.paired import fold_overlap
-from reports.statistics.power import minimum_detectable_effect, pairs_for_difference, pairs_for_equivalence
-from reports.wording.numbers import counted, decimals_for, number
+from reports.statistics.power import minimum_detectable_effect, num_pairs_for_difference, num_pairs_for_equivalence
+from reports.wording.numbers import choose_decimals, format_count, format_number
 from reports.wording.sensitivity import ALPHA
 
-from .cells import outcomes_of
+from .cells import collect_outcomes
 from .contrasts import contrast_table
-from .frame import metric_names, plan_of, trials_of
+from .frame import list_metric_names, read_study, read_trials
 
 
-def planning_lines(study: Study, pilot: str | Path | None = None) -> list[str]:
+def describe_power(study: Study, pilot: str | Path | None = None) -> list[str]:
     """What a study's seeds can find, in sentences. Nothing for one seed, for which there is no test.
 
     Arguments:
@@ -43,8 +43,8 @@ def planning_lines(study: Study, pilot: str | Path | None = None) -> list[str]:
     lines = []
     if num_pairs > 1:
         line = (
-            f"{counted(num_pairs, unit)} find a true difference of {mde:.2f} SD (standard deviations of the difference "
-            f"by {unit}) four times in five ({family})"
+            f"{format_count(num_pairs, unit)} find a true difference of {mde:.2f} SD (standard deviations of the "
+            f"difference by {unit}) four times in five ({family})"
         )
         if pilot is None:
             line += "; --pilot DIR, a finished run of this or a similar study, tells it in the metric's unit"
@@ -53,26 +53,27 @@ def planning_lines(study: Study, pilot: str | Path | None = None) -> list[str]:
         return lines
     found, spreads, fewest = _pilot_spreads(study, pilot)
     sd = float(np.sqrt(np.mean(spreads**2)))  # pooled
-    decimals = decimals_for([sd], sd)
-    spread = f"pilot {pilot}: the SD of paired differences is {number(sd, decimals)}"
+    decimals = choose_decimals([sd], sd)
+    spread = f"pilot {pilot}: the SD of paired differences is {format_number(sd, decimals)}"
     if len(spreads) > 1:
-        low, high = number(spreads.min(), decimals), number(spreads.max(), decimals)
+        low, high = format_number(spreads.min(), decimals), format_number(spreads.max(), decimals)
         spread += f" ({low} to {high} over {len(spreads)} contrasts)"
     factors = [math.sqrt((fewest - 1) / quantile) for quantile in _chi_square_quantiles(fewest - 1)]
     lines.append(_pilot_line(study, found, pilot))
     lines.append(
-        f"{spread}; of {counted(fewest, found.unit)}, it may be {factors[1]:.1f} to {factors[0]:.1f} times that"
+        f"{spread}; of {format_count(fewest, found.unit)}, it may be {factors[1]:.1f} to {factors[0]:.1f} times that"
     )
     if num_pairs > 1:
+        detectable = format_number(mde * sd, choose_decimals([mde * sd], mde * sd))
         lines.append(
-            f"at that SD, {counted(num_pairs, unit)} find a true difference of "
-            f"{number(mde * sd, decimals_for([mde * sd], mde * sd))} in {study.metric.name} four times in five"
+            f"at that SD, {format_count(num_pairs, unit)} find a true difference of {detectable} in "
+            f"{study.metric.name} four times in five"
         )
     margin = study.metric.margin
     if margin is None:
         return [*lines, "no margin, so there is nothing to say of how many seeds it needs; metric.margin sets one"]
-    different = pairs_for_difference(margin / sd, alpha, overlap=overlap)
-    equal = pairs_for_equivalence(margin / sd, overlap=overlap)
+    different = num_pairs_for_difference(margin / sd, alpha, overlap=overlap)
+    equal = num_pairs_for_equivalence(margin / sd, overlap=overlap)
     return [
         *lines,
         (
@@ -96,7 +97,7 @@ def _pilot_line(study: Study, found: Study, pilot: str | Path) -> str:
         if is_other
     ]
     careful = f". Careful: it has {', '.join(differs)}, so its spread may be another" if differs else ""
-    return f"the pilot {pilot} is {found.name} ({factors}; {counted(len(found.seeds), found.unit)}){careful}"
+    return f"the pilot {pilot} is {found.name} ({factors}; {format_count(len(found.seeds), found.unit)}){careful}"
 
 
 def _num_main_effects(study: Study) -> int:
@@ -108,13 +109,13 @@ def _num_main_effects(study: Study) -> int:
 def _pilot_spreads(study: Study, pilot: str | Path) -> tuple[Study, NDArray[np.float64], int]:
     """The pilot's study, the SD of each of its main effects in the metric of `study`, and the fewest seeds of one."""
     with open_ledger(pilot) as ledger:
-        found = replace(plan_of(ledger), metric=study.metric)
-        trials = trials_of(ledger, found)
-        logged = metric_names(ledger)
+        found = replace(read_study(ledger), metric=study.metric)
+        trials = read_trials(ledger, found)
+        logged = list_metric_names(ledger)
     name = study.metric.name
     if name not in logged:
         raise InputError(f"--pilot {pilot}: no trial logged {name!r}{choices(name, logged, 'logged')}")
-    contrasts = contrast_table(found, outcomes_of(found, trials))
+    contrasts = contrast_table(found, collect_outcomes(found, trials))
     usable = contrasts[(contrasts["context"] == "") & (contrasts["sd_difference"] > 0)]
     if not len(usable):
         raise InputError(
@@ -132,4 +133,4 @@ def _chi_square_quantiles(freedom: int) -> tuple[float, float]:
 
 
 def _needed(num_pairs: float, unit: str) -> str:
-    return f"no number of {unit}s is enough" if math.isinf(num_pairs) else f"{counted(int(num_pairs), unit)}"
+    return f"no number of {unit}s is enough" if math.isinf(num_pairs) else f"{format_count(int(num_pairs), unit)}"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from reports.statistics.crossed import binomial_error, crossed_bootstrap
+from reports.statistics.seed_and_example_variance import binomial_error, estimate_seed_and_example_variance
 
 MEANS = (1.2, 1.0)
 
@@ -49,7 +49,7 @@ def rng(seed=0):
 def test_the_mean_and_the_components_are_those_of_the_two_way_layout():
     level = np.array([[1, 1, 0, 1], [1, 0, 0, 1], [1, 1, 1, 1]], dtype=bool)
     reference = np.array([[1, 0, 0, 0], [0, 0, 0, 1], [1, 0, 0, 0]], dtype=bool)
-    found = crossed_bootstrap(level, reference, rng())
+    found = estimate_seed_and_example_variance(level, reference, rng())
     # differences 0 1 0 1 / 1 0 0 0 / 0 1 1 1: row means 1/2, 1/4, 3/4; column means 1/3, 2/3, 1/3, 2/3; mean 1/2
     of_seeds, of_examples, total = 4 * 2 / 16 / 2, 3 * 4 / 36 / 3, 6 * 0.5**2 * 2
     rest = (total - 2 * of_seeds - 3 * of_examples) / 6
@@ -57,31 +57,31 @@ def test_the_mean_and_the_components_are_those_of_the_two_way_layout():
     assert (found.num_seeds, found.num_examples) == (3, 4)
     assert found.sd_seeds == found.sd_examples == 0  # smaller mean squares than the rest has
     assert found.sd_rest == pytest.approx(np.sqrt(rest / 4))
-    assert found.se == pytest.approx(np.sqrt(rest / 12))
+    assert found.standard_error == pytest.approx(np.sqrt(rest / 12))
 
 
 def test_the_variance_of_the_mean_is_the_sum_of_its_parts():
-    found = crossed_bootstrap(*simulated(rng(), 6, 500, (1.0, 0.5, 0.3, 0.3)), rng())
+    found = estimate_seed_and_example_variance(*simulated(rng(), 6, 500, (1.0, 0.5, 0.3, 0.3)), rng())
     parts = found.sd_seeds**2 / 6 + found.sd_examples**2 + found.sd_rest**2 / 6
-    assert found.se**2 == pytest.approx(parts)
+    assert found.standard_error**2 == pytest.approx(parts)
     assert min(found.sd_seeds, found.sd_examples, found.sd_rest) > 0
     assert found.ci_low < found.mean < found.ci_high
     assert found.ci_high - found.mean == pytest.approx(
-        stats.t.ppf(0.975, found.degrees_of_freedom) * found.se, rel=1e-9
+        stats.t.ppf(0.975, found.degrees_of_freedom) * found.standard_error, rel=1e-9
     )
 
 
 def test_components_near_their_truth():
     sds = (2.0, 1.0, 0.3, 0.5)
     of_seeds, of_examples = true_sds(sds, 2000, rng(1))
-    found = [crossed_bootstrap(*simulated(rng(seed), 20, 2000, sds), rng(), 10) for seed in range(30)]
+    found = [estimate_seed_and_example_variance(*simulated(rng(seed), 20, 2000, sds), rng(), 10) for seed in range(30)]
     assert np.sqrt(np.mean([one.sd_seeds**2 for one in found])) == pytest.approx(of_seeds, rel=0.1)
     assert np.sqrt(np.mean([one.sd_examples**2 for one in found])) == pytest.approx(of_examples, rel=0.1)
 
 
 def test_resampling_kinds_of_examples_is_resampling_examples():
     level, reference = simulated(rng(), 5, 200, (1.0, 1.0, 0.5, 0.5))
-    found = crossed_bootstrap(level, reference, rng(), 20_000)
+    found = estimate_seed_and_example_variance(level, reference, rng(), 20_000)
     difference, draws = level.astype(float) - reference, rng(1)
     plain = [difference[draws.integers(5, size=5)][:, draws.integers(200, size=200)].mean() for _ in range(20_000)]
     expected = np.quantile(plain, [0.025, 0.975])
@@ -90,35 +90,38 @@ def test_resampling_kinds_of_examples_is_resampling_examples():
 
 def test_it_is_the_same_from_the_same_generator_and_in_another_order():
     level, reference = simulated(rng(), 5, 300, (1.0, 0.5, 0.3, 0.3))
-    found = crossed_bootstrap(level, reference, rng(3))
-    assert crossed_bootstrap(level, reference, rng(3)) == found
+    found = estimate_seed_and_example_variance(level, reference, rng(3))
+    assert estimate_seed_and_example_variance(level, reference, rng(3)) == found
     order = rng(4).permutation(300)
-    again = crossed_bootstrap(level[::-1, order], reference[::-1, order], rng(3))
+    again = estimate_seed_and_example_variance(level[::-1, order], reference[::-1, order], rng(3))
     for name in ("mean", "ci_low", "ci_high", "se", "sd_seeds", "sd_examples", "sd_rest"):
         assert getattr(again, name) == pytest.approx(getattr(found, name), rel=1e-9, abs=1e-12)
 
 
 def test_turning_the_comparison_round_turns_the_interval_round():
     level, reference = simulated(rng(), 5, 300, (1.0, 0.5, 0.3, 0.3))
-    one, other = crossed_bootstrap(level, reference, rng()), crossed_bootstrap(reference, level, rng())
+    one, other = (
+        estimate_seed_and_example_variance(level, reference, rng()),
+        estimate_seed_and_example_variance(reference, level, rng()),
+    )
     assert (other.mean, other.ci_low, other.ci_high) == pytest.approx((-one.mean, -one.ci_high, -one.ci_low))
     assert other.sd_examples == pytest.approx(one.sd_examples)
 
 
 def test_shares_of_several_contexts_are_taken_too():
     level, reference = simulated(rng(), 4, 100, (1.0, 0.5, 0.3, 0.3))
-    found = crossed_bootstrap((level + 0.0 + level) / 2, (reference + 0.0 + reference) / 2, rng())
-    assert found == crossed_bootstrap(level, reference, rng())
+    found = estimate_seed_and_example_variance((level + 0.0 + level) / 2, (reference + 0.0 + reference) / 2, rng())
+    assert found == estimate_seed_and_example_variance(level, reference, rng())
 
 
 def test_without_any_difference_the_interval_is_zero():
     same = np.ones((3, 50), dtype=bool)
-    found = crossed_bootstrap(same, same, rng())
-    assert (found.mean, found.ci_low, found.ci_high, found.se) == (0, 0, 0, 0)
+    found = estimate_seed_and_example_variance(same, same, rng())
+    assert (found.mean, found.ci_low, found.ci_high, found.standard_error) == (0, 0, 0, 0)
 
 
 def test_without_any_spread_but_a_difference_there_is_no_interval():
-    found = crossed_bootstrap(np.ones((3, 50), dtype=bool), np.zeros((3, 50), dtype=bool), rng())
+    found = estimate_seed_and_example_variance(np.ones((3, 50), dtype=bool), np.zeros((3, 50), dtype=bool), rng())
     assert found.mean == 1
     assert np.isnan([found.ci_low, found.ci_high]).all()
 
@@ -128,7 +131,7 @@ def test_without_any_spread_but_a_difference_there_is_no_interval():
 )
 def test_what_cannot_be_crossed(one, other):
     with pytest.raises(ValueError, match=r"matrices \(seeds, examples\) of one shape with two of each or more; found"):
-        crossed_bootstrap(np.ones(one), np.ones(other), rng())
+        estimate_seed_and_example_variance(np.ones(one), np.ones(other), rng())
 
 
 def test_the_error_of_a_test_set():
@@ -139,7 +142,7 @@ def test_the_error_of_a_test_set():
 def test_ten_seeds_ten_thousand_examples_and_two_thousand_resamples_take_seconds():
     level, reference = simulated(rng(), 10, 10_000, (2.0, 0.5, 0.12, 0.5))
     started = time.process_time()
-    crossed_bootstrap(level, reference, rng())
+    estimate_seed_and_example_variance(level, reference, rng())
     assert time.process_time() - started < 5
 
 
@@ -159,6 +162,6 @@ def test_the_interval_covers_the_difference_over_other_seeds_and_other_examples(
     generator = rng(num_seeds)
     hits = []
     for _ in range(600):
-        found = crossed_bootstrap(*simulated(generator, num_seeds, 500, sds), generator, 10)
+        found = estimate_seed_and_example_variance(*simulated(generator, num_seeds, 500, sds), generator, 10)
         hits.append(found.ci_low <= true_difference(sds) <= found.ci_high)
     assert 0.90 <= np.mean(hits) <= at_most
