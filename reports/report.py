@@ -219,8 +219,8 @@ def _notes(study: Study, outcomes: Outcomes, contrasts: pd.DataFrame) -> list[st
         )
     if counts[TrialStatus.FAILED]:
         notes.append(
-            f"{counts[TrialStatus.FAILED]} of {format_count(total, 'trial')} failed; ablate show prints why, ablate retry "
-            "makes them pending again."
+            f"{counts[TrialStatus.FAILED]} of {format_count(total, 'trial')} failed; ablate show prints why, ablate "
+            "retry makes them pending again."
         )
     if counts[TrialStatus.DIVERGED]:
         notes.append(

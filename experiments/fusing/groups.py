@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from experiments.config.instantiate import make_data, make_model
+from experiments.training.step_harness import describe_error
 from experiments.training.streams import TrialStreams
 from experiments.trials.trial import Group, NotFused, Result, Trial
 
@@ -69,9 +70,9 @@ def train_fused(trials: Sequence[Trial], emit: Any) -> list[tuple[str, Result]] 
         is_memory = isinstance(error, MemoryError) or "out of memory" in str(error) or "can't allocate" in str(error)
         if is_memory and len(trials) > 1:
             return _in_parts(_split(trials, 2), emit)
-        return NotFused(reason=_first_line(error))
+        return NotFused(reason=f"together they raise {describe_error(error)}")
     except Exception as error:  # noqa: BLE001 -- a user's module may raise anything
-        return NotFused(reason=_first_line(error))
+        return NotFused(reason=f"together they raise {describe_error(error)}")
 
 
 def _by_shape(trials: Sequence[Trial], finding: OtherShapes, emit: Any) -> list[tuple[str, Result]] | NotFused:
@@ -128,8 +129,3 @@ def _looked_at(trial: Trial, *, only_where_faster: bool) -> tuple[str | None, st
     if reason is None and only_where_faster and not _is_on_gpu(trial) and has_convolutions(model):
         reason = CONVOLUTIONS
     return reason, structure(trial.config, model) if reason is None else ""
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return f"together they raise {type(error).__name__}: {lines[0] if lines else ''}"

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiments.training.epoch_metrics import compute_epoch_metrics
+from experiments.training.epoch_metrics import Metrics, compute_epoch_metrics
 from experiments.training.step_harness import default_dtype, first_size
 from experiments.training.streams import TrialStreams
 from experiments.training.trainer_stub import NeedsTrainer
@@ -24,7 +24,7 @@ from .fit.correct_examples import CollectedTogether
 from .fit.epoch_outputs import Outputs
 from .fit.fused_mechanisms import Probing
 from .fit.group_data import set_up_data
-from .fit.means import Means, Metrics
+from .fit.means import Means
 from .fit.nested_tensors import mapped
 from .fit.setup import set_up_group
 from .fit.step import EVALUATION_STEPS

@@ -13,7 +13,7 @@ from torch import Tensor
 from experiments.errors import InputError
 from experiments.training.module_clone import clone_module
 from experiments.training.seeding import derive, kept_generators, seed_global_generators
-from experiments.training.step_harness import call_step, default_dtype, find_loss, replace_log
+from experiments.training.step_harness import call_step, default_dtype, describe_error, find_loss, replace_log
 from experiments.training.trainer_stub import NeedsTrainer, TrainerStub
 
 from .central_differences import (
@@ -162,9 +162,8 @@ class Losses:
         except InputError:
             raise
         except Exception as error:
-            first = (str(error).strip().splitlines() or [""])[0]
             raise InputError(
-                f"{self.name}: {what} raises {type(error).__name__}: {first} (here it runs in double precision, which "
+                f"{self.name}: {what} raises {describe_error(error)} (here it runs in double precision, which "
                 "differences need, and without a Trainer, so hooks such as on_fit_start have not run)"
             ) from error
 

@@ -8,6 +8,7 @@ from lightning.pytorch import LightningDataModule, LightningModule
 
 from experiments.config.instantiate import make_data, make_model
 from experiments.errors import InputError
+from experiments.training.step_harness import describe_error
 from experiments.training.streams import TrialStreams
 from experiments.training.trainer_stub import NeedsTrainer, TrainerStub
 from experiments.trials.trial import Trial
@@ -40,9 +41,8 @@ def start_of(trial: Trial) -> tuple[LightningModule, Any]:
         streams.order(0)
         batch = next(iter(loader), None)
     except Exception as error:
-        first = (str(error).strip().splitlines() or [""])[0]
         raise InputError(
-            f"{trial}: its training batches cannot be had: {type(error).__name__}: {first}; one is needed, of the data "
+            f"{trial}: its training batches cannot be had: {describe_error(error)}; one is needed, of the data "
             "module or of the model's own train_dataloader"
         ) from error
     if batch is None:

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from experiments.study.mechanisms import MECHANISM
+from experiments.training.epoch_metrics import Metrics
 
-from .probe_metrics import Metrics
 from .quantities import QUANTILES
 
 _OF_LAYER = [f"{MECHANISM}activation_{quantile}/" for quantile in QUANTILES]

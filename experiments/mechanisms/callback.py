@@ -13,18 +13,17 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor
 
 from experiments.study.mechanisms import DEFAULT_EXAMPLES, find_examples_problem, sort_quantities
+from experiments.training.epoch_metrics import Metrics
 from experiments.training.module_clone import clone_module
 from experiments.training.seeding import kept_generators, seed_global_generators
-from experiments.training.step_harness import find_loss
+from experiments.training.step_harness import describe_error, find_loss
 from experiments.training.trainer_stub import QuietTrainer
 
 from .activation_drift import Drift
 from .generalisation_gap import gaps
 from .layer_outputs import weights_of
-from .measure import evaluated, probed
+from .measure import evaluated, probed, update_ratios
 from .probe import GAP_BATCH, GAP_EXAMPLES, FirstExamples, num_of_gap, num_wanted, size_of
-from .probe_metrics import Metrics
-from .quantities import norm, ratio
 
 _said: set[str] = set()
 
@@ -87,14 +86,17 @@ class Mechanisms(Callback):
             self._is_collecting = not self._sample.is_full
         if "updates" in self.measure and _is_last(trainer):
             owners = weights_of(pl_module)
-            self._before = {name: p.detach().clone() for name, p in pl_module.named_parameters() if name in owners}
+            self._before = {
+                name: p.detach().clone().unsqueeze(0) for name, p in pl_module.named_parameters() if name in owners
+            }
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Compare the weights with those before the step, if it was one: without a loss there is none."""
         if self._before and find_loss(outputs) is not None:
-            self._updates = update_ratios(self._before, dict(pl_module.named_parameters()))
+            after = {name: p.detach().unsqueeze(0) for name, p in pl_module.named_parameters()}
+            self._updates = update_ratios(self._before, after)
         self._before = {}
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -102,13 +104,7 @@ class Mechanisms(Callback):
         self._num_validated = 0
 
     def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, *_: Any
     ) -> None:
         """Count the examples that training is compared with."""
         try:
@@ -139,8 +135,7 @@ class Mechanisms(Callback):
         try:
             found: Metrics = measure(trainer, module)
         except Exception as error:  # noqa: BLE001 -- a user's module may raise anything
-            lines = str(error).strip().splitlines()
-            self._give_up(module, f"{type(error).__name__}: {lines[0] if lines else ''}", what)
+            self._give_up(module, describe_error(error), what)
             return {}
         return found
 
@@ -168,24 +163,6 @@ class Mechanisms(Callback):
         if sentence not in _said:
             _said.add(sentence)
             warnings.warn(sentence, stacklevel=2)
-
-
-def update_ratios(
-    before: dict[str, Tensor], after: dict[str, Tensor], num_trials: int | None = None
-) -> dict[str, Tensor]:
-    """RMS of what a step changed over RMS of what was there, by name: (1,), or of many trials (T,).
-
-    Arguments:
-        before: name -> (*shape), or (T, *shape).
-        after: likewise.
-        num_trials: T; None for tensors of one trial.
-    """
-    found = {}
-    for name, old in before.items():
-        change = after[name].detach() - old
-        is_one = num_trials is None
-        found[name] = ratio(norm(change.unsqueeze(0) if is_one else change), norm(old.unsqueeze(0) if is_one else old))
-    return found
 
 
 def _is_last(trainer: Trainer) -> bool:

@@ -8,12 +8,13 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 from torchmetrics import Metric
 
-from experiments.training.epoch_metrics import compute_epoch_metrics, example_outputs, has_epoch_metrics
+from experiments.training.epoch_metrics import Metrics, compute_epoch_metrics, example_outputs, has_epoch_metrics
 from experiments.training.step_harness import LogCall, call_step, eval_mode, find_loss, replace_log
 
 from .layer_outputs import Recorder, hooked, in_flow, kind_of, watched, weights_of, without_dropout, without_inplace
 from .probe import size_of
-from .probe_metrics import Metrics, Seen, metrics_of
+from .probe_metrics import Seen, metrics_of
+from .quantities import norm, ratio
 
 
 def probed(
@@ -95,6 +96,11 @@ def gradients_of(
             if any(gradient is not None for gradient in of_calls)
         },
     )
+
+
+def update_ratios(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """RMS of what a step changed over RMS of what was there, by name, (T,). before, after: name -> (T, *shape)."""
+    return {name: ratio(norm(after[name].detach() - old), norm(old)) for name, old in before.items()}
 
 
 def _dense(gradient: Tensor) -> Tensor:

@@ -5,10 +5,12 @@ of a seed read the same examples in the same order, so these are the same for al
 so they are the same in all epochs.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 import torch
+from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
 from experiments.training.step_harness import first_size
@@ -45,7 +47,7 @@ class FirstExamples:
         """
         if not self.is_full:
             self._num_examples += size_of(batch)
-            self._batches.append(_mapped(torch.clone, batch))
+            self._batches.append(apply_to_collection(batch, Tensor, torch.clone))
 
     def batches(self, size: int, most: int) -> list[Any]:
         """The first `most` examples in batches of this size, the last one smaller.
@@ -85,7 +87,10 @@ def rebatched(batches: Sequence[Any], size: int, most: int) -> list[Any]:
     if whole is None:
         return list(batches[:needed])
     stop = min(most, sum(sizes[:needed]))
-    return [_mapped(_cut(start, min(start + size, stop)), whole) for start in range(0, stop, size)]
+    return [
+        apply_to_collection(whole, Tensor, itemgetter(slice(start, min(start + size, stop))))
+        for start in range(0, stop, size)
+    ]
 
 
 def size_of(batch: Any) -> int:
@@ -98,10 +103,6 @@ def size_of(batch: Any) -> int:
         return first_size(batch)
     except (TypeError, IndexError, KeyError, StopIteration, RecursionError):  # the last of texts
         raise ValueError(f"its batches are of type {type(batch).__name__}; tensors are expected") from None
-
-
-def _cut(start: int, stop: int) -> Callable[[Tensor], Tensor]:
-    return lambda x: x[start:stop]
 
 
 def _joined(batches: Sequence[Any], sizes: Sequence[int]) -> Any:
@@ -119,17 +120,6 @@ def _joined(batches: Sequence[Any], sizes: Sequence[int]) -> Any:
         items = [_joined(each, sizes) for each in zip(*batches, strict=True)]
         return None if any(item is None for item in items) else _like(first, items)
     return None
-
-
-def _mapped(function: Callable[[Tensor], Tensor], batch: Any) -> Any:
-    """A batch with the function applied to its tensors; whatever else is in it stays."""
-    if isinstance(batch, Tensor):
-        return function(batch)
-    if isinstance(batch, Mapping):
-        return {key: _mapped(function, value) for key, value in batch.items()}
-    if isinstance(batch, tuple | list):
-        return _like(batch, [_mapped(function, value) for value in batch])
-    return batch
 
 
 def _like(batch: Any, items: list[Any]) -> Any:

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from experiments.training.epoch_metrics import Metrics
+
 from .layer_outputs import Output, joined_calls, shown
 from .quantities import BOUNDS, QUANTILES, dead, moments, norm, quantiles, ratio, rms, saturated
-
-Metrics = dict[str, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,11 +1,11 @@
-"""Epoch means of what a module logs in its steps, without the Trainer's bookkeeping at every call.
+"""Epoch means of the values that a module logs in its steps, without the Trainer's bookkeeping at every call.
 
 `self.log(name, value, on_step=False, on_epoch=True, batch_size=...)` costs the Trainer about a third of a millisecond a
 call, more than the rest of a small network's step. `EpochMeans` adds such values up itself, with the same weights in
-the same order of operations, and hands each mean to the real `self.log` once, at the end of the epoch, where callbacks
-and loggers find it as ever. A call that asks for anything else (a step value, another reduction, a progress bar, a
-synchronisation over devices, several dataloaders) goes to the real `self.log` unchanged. With several devices the means
-are over all of them, as `sync_dist=True` would have it.
+the same order of operations, and logs each mean once at the end of the epoch, where callbacks and loggers find it as
+usual. A call with any other option (a step value, another reduction, a progress bar, synchronisation over devices,
+several dataloaders) goes to the module's own `log`. With several devices the means are over all of them, as with
+`sync_dist=True`.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from .step_harness import LogCall, replace_log
 
 
 class EpochMeans(Callback):
-    """Put it first among the callbacks, so that the others find the means."""
+    """Callback that averages logged values; it comes first, so that other callbacks find the means."""
 
     def __init__(self) -> None:
         self._restore_log: Callable[[], None] | None = None
@@ -33,68 +33,40 @@ class EpochMeans(Callback):
             self._restore_log = replace_log(pl_module, self._take)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Leave the module as it was."""
+        """Restore the module's `log`."""
         if self._restore_log is not None:
             self._restore_log()
             self._restore_log = None
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """From here on, `log` is called by `training_step`."""
+    def on_train_batch_start(self, *_: Any) -> None:
+        """Take calls: `training_step` runs."""
         self._in_step = self._is_training = True
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """From here on, `log` is called by hooks."""
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Leave calls alone: hooks run."""
         self._in_step = self._is_training = False
 
-    def on_validation_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        """From here on, `log` is called by `validation_step`."""
+    def on_validation_batch_start(self, trainer: Trainer, *_: Any) -> None:
+        """Take calls: `validation_step` runs."""
         self._in_step = trainer.num_val_batches is not None and len(trainer.num_val_batches) == 1
 
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """From here on, `log` is called by hooks."""
-        self._in_step = False
-
-    def on_test_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        """From here on, `log` is called by `test_step`."""
+    def on_test_batch_start(self, trainer: Trainer, *_: Any) -> None:
+        """Take calls: `test_step` runs."""
         self._in_step = trainer.num_test_batches is not None and len(trainer.num_test_batches) == 1
 
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """From here on, `log` is called by hooks."""
-        self._in_step = False
+    on_validation_batch_end = on_test_batch_end = on_train_batch_end  # type: ignore[assignment]
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the means of the training steps."""
-        self._publish(trainer, pl_module, "train", is_whole=False)
+        self._log_means(trainer, pl_module, "train", is_whole=False)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the means of the validation steps."""
-        self._publish(trainer, pl_module, "eval", is_whole=reads_whole(trainer.val_dataloaders))
+        self._log_means(trainer, pl_module, "eval", is_whole=reads_whole(trainer.val_dataloaders))
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the means of the test steps."""
-        self._publish(trainer, pl_module, "eval", is_whole=reads_whole(trainer.test_dataloaders))
+        self._log_means(trainer, pl_module, "eval", is_whole=reads_whole(trainer.test_dataloaders))
 
     def _take(self, call: LogCall) -> bool:
         """Add a value to its sum, if only the mean of the epoch is logged."""
@@ -113,7 +85,7 @@ class EpochMeans(Callback):
         self._sums[key] = (weighted if total is None else total + weighted, weight + call.batch_size)
         return True
 
-    def _publish(self, trainer: Trainer, module: LightningModule, split: str, *, is_whole: bool) -> None:
+    def _log_means(self, trainer: Trainer, module: LightningModule, split: str, *, is_whole: bool) -> None:
         """Hand the means on and start afresh."""
         names = [name for of_split, name in self._sums if of_split == split]
         sums = [self._sums.pop((split, name)) for name in names]

@@ -18,6 +18,9 @@ from torch import Tensor
 
 from .step_harness import first_size
 
+Metrics = dict[str, float]
+"""Values by the name of their metric."""
+
 
 def has_epoch_metrics(model: LightningModule) -> bool:
     """Return whether a module has that method."""

@@ -32,6 +32,7 @@ from torch.utils.data import DataLoader, DistributedSampler, IterableDataset
 from experiments.trials.identity import count_devices
 from experiments.trials.trial import Result, Trial, TrialStatus
 
+from .loader_hooks import change_loaders
 from .streams import TrialStreams
 
 _SECONDS_BETWEEN_LOOKS = 0.05
@@ -123,9 +124,9 @@ def share_loaders(owner: object) -> None:
     Lightning shares a training loader that batches examples itself. One without automatic batching, whose sampler says
     what is read at each step, is shared here, since its order is its sampler's own affair.
     """
-    _replace(owner, "train_dataloader", _shared)
-    _replace(owner, "val_dataloader", _whole)
-    _replace(owner, "test_dataloader", _whole)
+    change_loaders(owner, "train", _shared)
+    change_loaders(owner, "val", _whole)
+    change_loaders(owner, "test", _whole)
 
 
 def reads_whole(loaders: Any) -> bool:
@@ -167,37 +168,14 @@ class _Share(_Whole):
         return math.ceil(len(self.sampler) / distributed.get_world_size())
 
 
-def _replace(owner: object, method: str, change: Callable[[DataLoader[Any]], None]) -> None:
-    original = getattr(owner, method, None)
-    if original is None:
-        return
-
-    def dataloader() -> Any:
-        loaders = original()
-        _change_each(loaders, change)
-        return loaders
-
-    is_inherited = method not in vars(owner) and getattr(type(owner), method).__module__.startswith("lightning.")
-    if not is_inherited:  # Lightning does without a loader that nobody wrote
-        object.__setattr__(owner, method, dataloader)
-
-
-def _change_each(loaders: Any, change: Callable[[DataLoader[Any]], None]) -> None:
-    if isinstance(loaders, Mapping):
-        loaders = list(loaders.values())
-    if isinstance(loaders, list | tuple):
-        for loader in loaders:
-            _change_each(loader, change)
-    elif isinstance(loaders, DataLoader) and not isinstance(loaders.dataset, IterableDataset):
-        change(loaders)
-
-
 def _whole(loader: DataLoader[Any]) -> None:
-    vars(loader)["sampler"] = _Whole(loader.sampler)  # past a guard against users who expect it to change the order
+    if not isinstance(loader.dataset, IterableDataset):
+        vars(loader)["sampler"] = _Whole(loader.sampler)  # past a guard against users who expect it to change the order
 
 
 def _shared(loader: DataLoader[Any]) -> None:
-    if loader.batch_sampler is None and not isinstance(loader.sampler, DistributedSampler):
+    has_samples = loader.batch_sampler is not None or isinstance(loader.sampler, DistributedSampler)
+    if not has_samples and not isinstance(loader.dataset, IterableDataset):
         vars(loader)["sampler"] = _Share(loader.sampler)
 
 

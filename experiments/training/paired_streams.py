@@ -1,12 +1,13 @@
 """Streams of data and of model kept apart while a Trainer runs."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.utils.data import DataLoader
 
+from .loader_hooks import change_loaders
 from .seeding import GeneratorStates
 from .streams import TrialStreams
 
@@ -33,7 +34,7 @@ class PairedStreams(Callback):
         self._trainer: Trainer | None = None
         if getattr(owner, "uses_global_generators", True):
             for name in ("train", "val", "test"):
-                self._listen(owner, f"{name}_dataloader", name)
+                change_loaders(owner, name, partial(self._change, name))
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """After the data module's setup, before the model's: what the model makes late comes from its own stream."""
@@ -55,7 +56,7 @@ class PairedStreams(Callback):
             self._data = self.streams.order_states(epoch)
         elif split == "test" or self._data is None:
             self._data = self.streams.order_states(split)
-        batches = _Fetching(self._on_data(loader_iter), self._on_data)
+        batches = _fetch(self._on_data(loader_iter), self._on_data)
         if split == "train":
             self._begun = self._data
         return batches
@@ -70,44 +71,19 @@ class PairedStreams(Callback):
             self._data = GeneratorStates.now()
             models.restore()
 
-    def _listen(self, owner: object, method: str, split: str) -> None:
-        base = LightningDataModule if isinstance(owner, LightningDataModule) else LightningModule
-        original = getattr(owner, method, None)
-        is_inherited = method not in vars(owner) and getattr(type(owner), method, None) is getattr(base, method)
-        if original is None or is_inherited:
-            return  # Lightning does without a loader that nobody wrote
+    def _change(self, split: str, loader: DataLoader[Any]) -> None:
+        """Let the iterators of a loader fetch in the data's state."""
+        kind = type(loader)
 
-        def dataloader() -> Any:
-            return self._heard(original(), split)
+        def iterate(loader: Any) -> Iterator[Any]:
+            return self.read(partial(kind.__iter__, loader), split)
 
-        object.__setattr__(owner, method, dataloader)
-
-    def _heard(self, loaders: Any, split: str) -> Any:
-        """The same loaders, in lists and mappings as they were, whose iterators fetch in the data's state."""
-        if isinstance(loaders, Mapping):
-            return {name: self._heard(loader, split) for name, loader in loaders.items()}
-        if isinstance(loaders, list | tuple):
-            return [self._heard(loader, split) for loader in loaders]
-        if isinstance(loaders, DataLoader):
-            kind = type(loaders)
-
-            def iterate(loader: Any) -> Iterator[Any]:
-                return self.read(partial(kind.__iter__, loader), split)
-
-            # The very loader, so that everything that looks at its class and attributes finds them.
-            loaders.__class__ = type(kind.__name__, (kind,), {"__iter__": iterate, "__module__": kind.__module__})
-        return loaders
+        # The very loader, so that everything that looks at its class and attributes finds them.
+        loader.__class__ = type(kind.__name__, (kind,), {"__iter__": iterate, "__module__": kind.__module__})
 
 
-class _Fetching:
-    """An iterator that fetches each batch as it is told."""
-
-    def __init__(self, batches: Iterator[Any], on_data: Callable[[Callable[[], Any]], Any]) -> None:
-        self._batches = batches
-        self._on_data = on_data
-
-    def __iter__(self) -> "_Fetching":
-        return self
-
-    def __next__(self) -> Any:
-        return self._on_data(partial(next, self._batches))
+def _fetch(batches: Iterator[Any], on_data: Callable[[Callable[[], Any]], Any]) -> Iterator[Any]:
+    """Yield batches, each fetched in the data's state."""
+    end = object()
+    while (batch := on_data(partial(next, batches, end))) is not end:
+        yield batch

@@ -76,12 +76,3 @@ def kept_generators() -> Iterator[None]:
         if on_cuda:
             torch.cuda.set_rng_state_all(on_cuda)
         states.restore()
-
-
-def states_of(seed: int) -> GeneratorStates:
-    """Return the states right after seeding, and leave the generators as they are."""
-    before = GeneratorStates.now()
-    seed_global_generators(seed)
-    states = GeneratorStates.now()
-    before.restore()
-    return states

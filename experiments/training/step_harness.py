@@ -67,6 +67,12 @@ def eval_mode(module: nn.Module) -> Iterator[None]:
             part.training = is_training
 
 
+def describe_error(error: BaseException) -> str:
+    """Return the class of an error and the first line of its message."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"
+
+
 class LogCall(NamedTuple):
     """Arguments of one call of `LightningModule.log`, as the step gave them.
 

@@ -24,7 +24,7 @@ from typing import TypeVar
 from torch import nn
 
 from .named_draws import NamedDraws
-from .seeding import GeneratorStates, derive, seed_global_generators, states_of
+from .seeding import GeneratorStates, derive, seed_global_generators
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -65,7 +65,11 @@ class TrialStreams:
 
     def order_states(self, epoch: int | str) -> GeneratorStates:
         """Return the generators' states at the beginning of that stream, and leave the generators as they are."""
-        return states_of(self.order_seed(epoch))
+        before = GeneratorStates.now()
+        self.order(epoch)
+        states = GeneratorStates.now()
+        before.restore()
+        return states
 
     def dropout(self, epoch: int, rank: int = 0) -> None:
         """Start the model's stream of an epoch from 0, on one of the trial's devices."""

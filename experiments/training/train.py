@@ -67,7 +67,7 @@ def train_trial(training: Training, emit: Emit) -> Result:
         if isinstance(error, SIGTERMException) or isinstance(error.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from error  # the Trainer turns Ctrl-C into exit(1), and SIGTERM into its own exit
         result = Result(status=TrialStatus.FAILED, error=writable("".join(traceback.format_exception(error))))
-    return _timed(result, time.perf_counter() - started)
+    return replace(result, seconds=time.perf_counter() - started)
 
 
 def _train_with_own_loggers(training: Training, emit: Emit) -> Result:
@@ -173,10 +173,6 @@ def _has_test(model: LightningModule, data: LightningDataModule | None) -> bool:
     base, owner = (LightningModule, model) if data is None else (LightningDataModule, data)
     has_loader = type(owner).test_dataloader is not base.test_dataloader
     return has_loader and type(model).test_step is not LightningModule.test_step
-
-
-def _timed(result: Result, seconds: float) -> Result:
-    return replace(result, seconds=seconds)
 
 
 def _use_one_kernel(optimizer: torch.optim.Optimizer) -> None:

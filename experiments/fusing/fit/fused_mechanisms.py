@@ -7,6 +7,7 @@ of autograd has the gradients of all.
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -15,7 +16,6 @@ from torch import Tensor, nn
 
 from experiments.fusing.layers.known_layers import overheard
 from experiments.mechanisms.activation_drift import Drift
-from experiments.mechanisms.callback import update_ratios
 from experiments.mechanisms.generalisation_gap import gaps
 from experiments.mechanisms.layer_outputs import (
     Recorder,
@@ -26,11 +26,11 @@ from experiments.mechanisms.layer_outputs import (
     weights_of,
     without_dropout,
 )
-from experiments.mechanisms.measure import gradients_of
+from experiments.mechanisms.measure import gradients_of, update_ratios
 from experiments.mechanisms.probe import GAP_BATCH, num_of_gap, num_wanted, rebatched, size_of
-from experiments.mechanisms.probe_metrics import Metrics, Seen, metrics_of
+from experiments.mechanisms.probe_metrics import Seen, metrics_of
 from experiments.study.mechanisms import Options
-from experiments.training.epoch_metrics import compute_epoch_metrics
+from experiments.training.epoch_metrics import Metrics, compute_epoch_metrics
 from experiments.training.step_harness import default_dtype
 
 from .means import Means
@@ -78,8 +78,7 @@ class Probing:
 
     def after_last_step(self) -> None:
         """Compare the weights with those before."""
-        num_trials = len(self._models)
-        self._updates = update_ratios(self._before, self._weights(), num_trials)
+        self._updates = update_ratios(self._before, self._weights())
         self._before = {}
 
     def metrics(
@@ -109,7 +108,7 @@ class Probing:
     def _probed(self) -> list[Metrics]:
         found: list[Metrics] = []
         modules = watched(self._stacked.template)
-        rows = self._rows_at_once(size_of(mapped(_first, self._probe)))
+        rows = self._rows_at_once(size_of(mapped(itemgetter(0), self._probe)))
         with self._stacked.on_copies():
             without_dropout(self._stacked.template)
             for of_rows in self._stacked.parts(self._probe, rows):
@@ -147,7 +146,7 @@ class Probing:
             owners=self._owners,
             outputs=recorder.outputs,
             kinds={name: self._kinds_of(name)[cut] for name in recorder.outputs},
-            num_examples=size_of(mapped(_first, batch)),
+            num_examples=size_of(mapped(itemgetter(0), batch)),
             weight_gradients={name: values[cut] for name, values in of_weights.items()},
             output_gradients={name: [each.flatten(0, 1) for each in calls] for name, calls in of_outputs.items()},
             updates={name: values[cut] for name, values in self._updates.items()},
@@ -164,7 +163,7 @@ class Probing:
         means = Means(len(self._models))
         outputs: list[Mapping[str, Tensor]] = []
         for number, batch in enumerate(self._sample):
-            rows = self._rows_at_once(size_of(mapped(_first, batch)))
+            rows = self._rows_at_once(size_of(mapped(itemgetter(0), batch)))
             evaluated = self._stacked.eval_step("validation_step", batch, number, rows)
             means.add(evaluated.logged)
             outputs.append(evaluated.outputs)
@@ -188,10 +187,6 @@ def _rebatched(batches: Sequence[Any], size: int, most: int) -> list[Any]:
         for row in range(num_rows)
     ]
     return [stacked(parts) for parts in zip(*of_rows, strict=True)]
-
-
-def _first(x: Tensor) -> Tensor:
-    return x[0]
 
 
 def _overheard(together: StackedModels, name: str, output: Tensor) -> Tensor:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from .step import Logged
+from experiments.training.epoch_metrics import Metrics
 
-Metrics = dict[str, float]
+from .step import Logged
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 
+from experiments.training.epoch_metrics import Metrics
 from experiments.trials.trial import Correct, EpochEnded, Result, Trial, TrialStatus, is_bad_loss
 
-from .means import Metrics
 from .stopping import Patience
 
 BACKEND = "fused"
