@@ -22,7 +22,7 @@ def check_choice(owner: str, name: str, value: object, accepted: Sequence[str]) 
     """
     if value not in accepted:
         choices = ", ".join(map(repr, accepted))
-        raise ValueError(f"{owner}: {name} is {value!r}; accepted: {choices}{did_you_mean(value, accepted)}")
+        raise ValueError(f"{owner}: {name} is {value!r}; accepted: {choices}{suggest(value, accepted)}")
 
 
 def check_integer(owner: str, name: str, value: object, minimum: int = 1) -> None:
@@ -81,19 +81,19 @@ def check_positive(owner: str, name: str, value: object) -> None:
         raise ValueError(f"{owner}: {name} is {value!r}; accepted: a number above 0")
 
 
-def check_known(owner: str, given: Iterable[str], accepted: Sequence[str]) -> None:
+def check_argument_names(owner: str, given: Iterable[str], accepted: Sequence[str]) -> None:
     """Raise unless every argument's name is one of `accepted`.
 
     Raises:
         TypeError: a name is not; the message names the nearest match.
 
-    >>> check_known("MLP", ["hiden"], ["hidden", "init"])
+    >>> check_argument_names("MLP", ["hiden"], ["hidden", "init"])
     Traceback (most recent call last):
     TypeError: MLP: there is no argument 'hiden'; did you mean 'hidden'?
     """
     for name in given:
         if name not in accepted:
-            raise TypeError(f"{owner}: there is no argument {name!r}{did_you_mean(name, accepted)}")
+            raise TypeError(f"{owner}: there is no argument {name!r}{suggest(name, accepted)}")
 
 
 def check_penalty(owner: str, name: str, value: object) -> None:
@@ -110,15 +110,17 @@ def check_penalty(owner: str, name: str, value: object) -> None:
         raise ValueError(f"{owner}: {name} is {value!r}; accepted: a number of at least 0, or None for no penalty")
 
 
-def per_layer(owner: str, name: str, value: int | Sequence[int], num_layers: int, minimum: int = 1) -> tuple[int, ...]:
+def expand_per_layer(
+    owner: str, name: str, value: int | Sequence[int], num_layers: int, minimum: int = 1
+) -> tuple[int, ...]:
     """One value for each layer, from one for all of them or from a list.
 
     Raises:
         ValueError: a list of another length, or a value that is not an integer of at least `minimum`.
 
-    >>> per_layer("ConvNet", "kernel_size", 5, num_layers=3)
+    >>> expand_per_layer("ConvNet", "kernel_size", 5, num_layers=3)
     (5, 5, 5)
-    >>> per_layer("ConvNet", "kernel_size", [5, 3], num_layers=3)
+    >>> expand_per_layer("ConvNet", "kernel_size", [5, 3], num_layers=3)
     Traceback (most recent call last):
     ValueError: ConvNet: kernel_size is [5, 3]; accepted: an integer of at least 1, or a list of 3, one for each layer
     """
@@ -131,10 +133,10 @@ def per_layer(owner: str, name: str, value: int | Sequence[int], num_layers: int
     return values
 
 
-def did_you_mean(value: object, accepted: Sequence[str]) -> str:
+def suggest(value: object, accepted: Sequence[str]) -> str:
     """Return the end of a message with the nearest match, whatever its case; empty if none is near.
 
-    >>> did_you_mean("revew", ["Review", "Liked"])
+    >>> suggest("revew", ["Review", "Liked"])
     "; did you mean 'Review'?"
     """
     by_lower_case = {each.lower(): each for each in accepted}

@@ -10,7 +10,7 @@ from unicodedata import normalize
 import numpy as np
 from numpy.typing import NDArray
 
-from ablation_suite.argument_checks import did_you_mean
+from ablation_suite.argument_checks import suggest
 
 PARTS = ("train", "val", "test")
 MOST_EMPTY = 0.01
@@ -176,7 +176,7 @@ def _by_name(rows: Sequence[Row], source: str, labels: Sequence[object] | None) 
             if key not in order:
                 raise ValueError(
                     f"{row.where}: the label is {row.label!r}; `labels` has {', '.join(map(repr, names))}"
-                    f"{did_you_mean(row.label, names)}"
+                    f"{suggest(row.label, names)}"
                 )
         for key, name in zip(order, names, strict=True):
             if key not in first:

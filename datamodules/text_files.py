@@ -15,7 +15,7 @@ from hashlib import file_digest
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from ablation_suite.argument_checks import check_choice, did_you_mean
+from ablation_suite.argument_checks import check_choice, suggest
 from datamodules.labelled_texts import PARTS, LabelledTexts, Row, labelled
 
 Format = Literal["auto", "tsv", "csv", "jsonl", "parquet", "lines"]
@@ -314,7 +314,7 @@ def _place(where: str, name: str, column: Column, record: Sequence[str], *, is_h
         )
     shown = ", ".join(f"{each!r:.40}" for each in record[:_FEW]) + (", ..." if len(record) > _FEW else "")
     others = [repr(mark) for mark in ";,|\t" if len(record) == 1 and mark in record[0]]
-    hint = f"; is the `delimiter` {' or '.join(others)}?" if others else did_you_mean(column, record)
+    hint = f"; is the `delimiter` {' or '.join(others)}?" if others else suggest(column, record)
     raise ValueError(
         f"{where}: there is no column {column!r} for `{name}`; there are {shown}"
         + (hint if is_header else "; without a header columns have numbers, from 0")
@@ -368,8 +368,7 @@ def _row(file: File, table: Table, record: Mapping[str, Any], where: str) -> Row
         if column not in record:
             shown = ", ".join(map(repr, record))
             raise ValueError(
-                f"{where}: there is no column {column!r} for `{name}`; there are {shown}"
-                f"{did_you_mean(column, list(record))}"
+                f"{where}: there is no column {column!r} for `{name}`; there are {shown}{suggest(column, list(record))}"
             )
         value = record[column]  # type: ignore[index]  # a number is in no record
         if name == "text" and not isinstance(value, str | None):

@@ -1,4 +1,4 @@
-"""Small networks for Lightning, each a stack of named ingredients that a study can switch on, off or over."""
+"""Small LightningModules, built from ingredients that a study can switch or replace."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""The activations that networks can be asked for by name."""
+"""Activations by name."""
 
 from collections.abc import Callable
 from typing import Literal, get_args
@@ -23,22 +23,22 @@ _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 
 
 def make_activation(name: Activation) -> nn.Module:
-    """The element-wise activation of that name: (*) -> (*).
+    """Return a new element-wise activation: (*) -> (*).
 
     | name | formula | source |
     |---|---|---|
-    | identity | x | a network of linear layers only |
+    | identity | x | makes a network linear |
     | sigmoid | 1 / (1 + exp(-x)) | |
     | tanh | tanh(x) | LeCun et al. 1998, Efficient BackProp |
     | relu | max(0, x) | Nair & Hinton 2010 |
     | leaky_relu | x if x > 0 else 0.01 x | Maas et al. 2013 |
-    | prelu | x if x > 0 else a x, one a for the layer, learned from 0.25 | He et al. 2015 |
+    | prelu | x if x > 0 else a x, one learned a per layer, 0.25 at first | He et al. 2015 |
     | elu | x if x > 0 else exp(x) - 1 | Clevert et al. 2016 |
     | gelu | x Phi(x), Phi the normal distribution function (exact, not the tanh form) | Hendrycks & Gimpel 2016 |
     | silu | x sigmoid(x) | Elfwing et al. 2018 |
 
     Raises:
-        ValueError: no activation has this name; the message names the nearest one.
+        ValueError: no activation has this name; the message suggests the nearest one.
 
     >>> make_activation("leaky_relu")
     LeakyReLU(negative_slope=0.01)

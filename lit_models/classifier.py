@@ -1,4 +1,4 @@
-"""What all classifiers share: the loss, the metrics, and one or several logits.
+"""Base class of classifiers: loss, metrics, and one or several logits.
 
 Shapes: B batch, N examples of an epoch, C classes.
 """
@@ -11,8 +11,8 @@ import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 
-from ablation_suite.argument_checks import check_choice, check_known
-from lit_models.losses import Loss, classification_loss, loss_weights
+from ablation_suite.argument_checks import check_argument_names, check_choice
+from lit_models.losses import Loss, classification_loss, parse_loss_weights
 from lit_models.metrics import accuracy, auroc, f1
 from lit_models.network import Batch, Network, Outputs, Split
 
@@ -20,41 +20,40 @@ Head = Literal["softmax", "sigmoid"]
 
 
 class Classifier(Network):
-    """A network that tells classes apart, and its accuracy: the base of every classifier here, and of yours.
+    """Base class of classifiers, shipped or your own. Every split logs loss and accuracy.
 
-    Of two classes, validation and test log F1 and the area under the ROC curve of class 1 too, over all their examples
-    (of all their loaders together, on one device).
+    For two classes, validation and test also log F1 and the area under the ROC curve of class 1, over all examples (of
+    all loaders of the split, on one device).
 
-    It is trained with cross-entropy unless `loss` names another or several with weights; val/loss and test/loss are
-    that loss. Once a loss is named, whichever it is, every split logs cross_entropy too: losses of different kinds
-    cannot be compared, and networks trained with them can be by this or by acc.
+    The loss is cross-entropy unless `loss` names another or several with weights; val/loss and test/loss are the same
+    loss. If `loss` is given, every split also logs cross_entropy: values of different losses cannot be compared, but
+    networks trained with them can, by cross_entropy or acc.
 
-    The layers are built as soon as the sizes of inputs and classes are known: at once when `input_shape` and
-    `num_classes` are given, otherwise when the Trainer starts, from the data module's attributes of the same names. A
-    network for token ids also has a `vocabulary_size`, which works in the same way. More on that and on penalties: see
-    `Network`.
+    The layers are built as soon as the sizes are known: in the constructor if `input_shape` and `num_classes` are
+    given, otherwise when the Trainer starts, from the data module's attributes of the same names. A network for token
+    ids also has a `vocabulary_size`, which works in the same way. See `Network` for this and for penalties.
 
-    Two classes need no two outputs: `head="sigmoid"` has one, z, and trains with binary cross-entropy. `forward`
-    returns (0, z) for it, the logits whose softmax is (1 - sigmoid(z), sigmoid(z)) and whose cross-entropy is the
-    binary one; so whatever reads logits need not know the head.
+    `head="sigmoid"` has a single output z for two classes and trains with binary cross-entropy. `forward` then returns
+    the logits (0, z), whose softmax is (1 - sigmoid(z), sigmoid(z)) and whose cross-entropy is the binary one, so code
+    that uses logits does not depend on the head.
 
     Args:
-        optimizer: from the parameters to their optimizer.
-        lr_scheduler: from the optimizer to a schedule of its learning rate, which advances after each epoch; None keeps
-            the rate.
-        head: softmax has one logit a class; sigmoid has one for two classes.
-        loss: cross_entropy, nll, mse, l1 or bce, see `classification_loss`, or a weight for each of several; None for
+        optimizer: a function from the parameters to an optimizer.
+        lr_scheduler: a function from the optimizer to a scheduler of its learning rate, which steps after each epoch;
+            None keeps the rate constant.
+        head: softmax has one logit per class; sigmoid has one logit for two classes.
+        loss: cross_entropy, nll, mse, l1 or bce, see `classification_loss`, or a weight for each of several; None is
             cross_entropy.
-        l1: the weight of the sum of absolute weights in the loss; None for no penalty.
-        l2: the weight of half the sum of squared weights in the loss, likewise.
-        input_shape: the shape of one example, such as (1, 28, 28); None asks the data module.
-        num_classes: the number of classes; None asks the data module.
-        **sizes: further ones that the layers are made from and the data module knows; a network for token ids gives
-            its own argument `vocabulary_size`, None by default.
+        l1: the factor of the sum of absolute weights in the loss; None for no penalty.
+        l2: the factor of half the sum of squared weights in the loss; None for no penalty.
+        input_shape: the shape of one example, such as (1, 28, 28); None takes the data module's.
+        num_classes: the number of classes; None takes the data module's.
+        **sizes: further sizes of the layers that the data module has: `vocabulary_size` of a network for token ids, an
+            argument of the subclass that is None by default.
 
     Raises:
-        ValueError: an argument is not accepted, or `head="sigmoid"` with other than two classes.
-        TypeError: a size that is no argument of the subclass.
+        ValueError: an argument is not accepted, or `head` is sigmoid and there are not two classes.
+        TypeError: a size is not an argument of the subclass.
 
     >>> class Flat(Classifier):
     ...     def make_layers(self, input_shape, num_outputs):
@@ -78,9 +77,9 @@ class Classifier(Network):
     ) -> None:
         owner = type(self).__name__
         check_choice(owner, "head", head, get_args(Head))
-        check_known(owner, sizes, _arguments_of(type(self)))
+        check_argument_names(owner, sizes, _list_arguments(type(self)))
         self.head = head
-        self.loss_weights = loss_weights(owner, "cross_entropy" if loss is None else loss, Loss)
+        self.loss_weights = parse_loss_weights(owner, "cross_entropy" if loss is None else loss, Loss)
         self.is_loss_named = loss is not None
         super().__init__(
             optimizer=optimizer,
@@ -91,21 +90,21 @@ class Classifier(Network):
         )
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """The logits. inputs: (B, *input_shape) -> (B, C).
+        """Return the logits. inputs: (B, *input_shape) -> (B, C).
 
         Raises:
             RuntimeError: the layers are not built yet.
-            ValueError: the inputs are not what the network `reads`.
+            ValueError: the inputs are not of the network's `input_kind`.
         """
         logits = super().forward(inputs)
         return logits if self.head == "softmax" else nn.functional.pad(logits, (1, 0))
 
     def epoch_metrics(self, split: Literal["val", "test"], outputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """What is measured over an epoch as a whole: of two classes, F1 and the area under the ROC curve.
+        """Return the metrics of an epoch that are not means over batches: F1 and AUROC for two classes.
 
-        Arguments:
-            split: the first part of the names.
-            outputs: what the split's step returned of each example, over all batches: logits (N, 2) and target (N,).
+        Args:
+            split: the prefix of the metrics' names.
+            outputs: the tensors that the split's step returned, over all batches: logits (N, 2) and target (N,).
         """
         if not {"logits", "target"} <= outputs.keys():
             return {}
@@ -113,7 +112,10 @@ class Classifier(Network):
         return {f"{split}/f1": f1(logits, target), f"{split}/auroc": auroc(logits, target)}
 
     def shared_step(self, batch: Batch, split: Split) -> tuple[Tensor, Tensor]:
-        """The loss, a scalar, and the logits (B, C). batch: inputs (B, *input_shape) and target (B,), int64."""
+        """Log metrics of a batch and return its loss, a scalar, and logits (B, C).
+
+        batch: inputs (B, *input_shape) and target (B,), int64.
+        """
         inputs, target = batch
         logits = self(inputs)
         loss = classification_loss(self.loss_weights, logits, target, has_one_logit=self.head == "sigmoid")
@@ -134,9 +136,9 @@ class Classifier(Network):
         return 1
 
     def shared_eval_step(self, batch: Batch, split: Literal["val", "test"]) -> Tensor | Outputs:
-        """Log loss and accuracy of a batch. Return loss and, by example, logits (B, 2) and target (B,) of two classes.
+        """Log loss and accuracy of a batch and return the loss and, for two classes, logits (B, 2) and target (B,).
 
-        Of more classes, test returns correct (B,), bool, and target (B,), and validation the loss only.
+        For more classes, test also returns correct (B,), bool, and target (B,); validation returns only the loss.
         """
         loss, logits = self.shared_step(batch, split)
         target = batch[1]
@@ -144,11 +146,15 @@ class Classifier(Network):
             return {"loss": loss, "logits": logits, "target": target}
         if split == "val":
             return loss
-        return {"loss": loss, "correct": logits.argmax(1) == target, "target": target}  # a byte an example, not logits
+        return {
+            "loss": loss,
+            "correct": logits.argmax(1) == target,
+            "target": target,
+        }  # one byte per example, unlike logits
 
 
-def _arguments_of(kind: type[Network]) -> list[str]:
-    """The names that the constructors of a class and its bases write out."""
+def _list_arguments(kind: type[Network]) -> list[str]:
+    """Return the argument names in the constructors of a class and its bases."""
     constructors = [vars(base).get("__init__") for base in kind.__mro__ if issubclass(base, Network)]
     parameters = [each for init in constructors if init is not None for each in signature(init).parameters.values()]
     return [parameter.name for parameter in parameters if parameter.kind != parameter.VAR_KEYWORD]

@@ -1,4 +1,4 @@
-"""Convolutional blocks, then fully connected layers."""
+"""A convolutional network: blocks of convolutions, then fully connected layers."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 
 from torch import nn
 
-from ablation_suite.argument_checks import check_choice, check_integer, check_integers, per_layer
+from ablation_suite.argument_checks import check_choice, check_integer, check_integers, expand_per_layer
 from lit_models.activations import Activation, make_activation
 from lit_models.classifier import Classifier
 from lit_models.fully_connected import FullyConnected
@@ -21,29 +21,29 @@ _POOLS: dict[str, Callable[[int], nn.Module]] = {"max": nn.MaxPool2d, "avg": nn.
 class ConvNet(FullyConnected, Classifier):
     """A convolutional network in the manner of LeNet-5 (LeCun et al. 1998), for images (channels, height, width).
 
-    Each block is convolution, batch norm, activation, pooling, dropout; then come the fully connected layers of an
-    `MLP` with the same activation, batch norm and dropout. Parameters are named `layers.features.conv1.weight`,
+    Each block is convolution, batch norm, activation, pooling, dropout. The fully connected layers of an `MLP` follow,
+    with the same activation, batch norm and dropout. Parameters are named `layers.features.conv1.weight`,
     `layers.head.linear1.weight`, `layers.head.output.weight`, and keep their names when an ingredient is switched or a
-    later layer added.
+    later layer is added.
 
     Args:
         filters: the number of filters of each convolution.
-        kernel_size: height and width of the kernels, in pixels: one for all convolutions, or one for each.
-        stride: in pixels, likewise.
-        padding: zeros added on each side, in pixels, likewise; "same" adds (kernel_size - 1) / 2, so that a stride of s
-            leaves ceil(n / s) of n pixels, for odd kernels.
-        pool: the kind of pooling that ends each block; none builds no pooling layer.
+        kernel_size: height and width of the kernels, in pixels: one for all convolutions, or a list with one for each.
+        stride: in pixels, one or a list.
+        padding: zeros added on each side, in pixels, one or a list; "same" adds (kernel_size - 1) / 2 for odd kernels,
+            so that a stride of s leaves ceil(n / s) of n pixels.
+        pool: the pooling at the end of each block; none builds no pooling layer.
         pool_size: height, width and stride of the pooling, in pixels.
         hidden: the number of units of each fully connected layer before the output.
         activation: see `make_activation`.
-        init: where weights and biases start, see `initialise`; unless asked, as in plain PyTorch.
-        dropout: the probability with which a single unit is set to zero in training, 0 <= dropout < 1 (Srivastava et
+        init: initial values of weights and biases, see `initialise`; PyTorch's by default.
+        dropout: the probability with which a unit is set to zero in training, 0 <= dropout < 1 (Srivastava et
             al. 2014); 0 builds no dropout layer.
         batch_norm: whether to normalise each convolution and hidden layer over the batch (Ioffe & Szegedy 2015).
         options: optimizer, lr_scheduler, head, loss, l1, l2, input_shape and num_classes, see `Classifier`.
 
     Raises:
-        ValueError: an argument is not accepted, or a layer would have no pixel left; the message says which and why.
+        ValueError: an argument is not accepted, or a layer would have no pixels left; the message says which and why.
 
     >>> ConvNet(filters=[6], kernel_size=3, input_shape=(1, 8, 8), num_classes=10).layers
     Sequential(
@@ -79,10 +79,10 @@ class ConvNet(FullyConnected, Classifier):
         check_integers(name, "filters", filters)
         check_choice(name, "pool", pool, get_args(Pool))
         check_integer(name, "pool_size", pool_size)
-        kernels = per_layer(name, "kernel_size", kernel_size, len(filters))
-        strides = per_layer(name, "stride", stride, len(filters))
+        kernels = expand_per_layer(name, "kernel_size", kernel_size, len(filters))
+        strides = expand_per_layer(name, "stride", stride, len(filters))
         self.filters, self.pool, self.pool_size = filters, pool, pool_size
-        self._windows = kernels, strides, _paddings(name, padding, kernels)
+        self._windows = kernels, strides, _resolve_padding(name, padding, kernels)
         super().__init__(hidden, activation=activation, init=init, dropout=dropout, batch_norm=batch_norm, **options)
 
     def make_layers(self, input_shape: Sequence[int], num_outputs: int) -> nn.Module:
@@ -126,7 +126,7 @@ class ConvNet(FullyConnected, Classifier):
 
 
 def conv_size(size: int, kernel_size: int, stride: int = 1, padding: int = 0) -> int:
-    """The pixels left along one side after a convolution or a pooling: floor((n + 2 p - f) / s) + 1.
+    """Return the size of one side after a convolution or pooling: floor((n + 2 p - f) / s) + 1 pixels.
 
     n is the size before, f the kernel, s the stride and p the padding on each side, all in pixels (Dumoulin & Visin
     2016, A guide to convolution arithmetic for deep learning, relationship 6). Below 1, the kernel does not fit.
@@ -141,16 +141,16 @@ def conv_size(size: int, kernel_size: int, stride: int = 1, padding: int = 0) ->
     return (size + 2 * padding - kernel_size) // stride + 1
 
 
-def _paddings(name: str, padding: Padding | Sequence[Padding], kernels: Sequence[int]) -> tuple[int, ...]:
-    """The padding of each convolution in pixels, `same` too."""
+def _resolve_padding(name: str, padding: Padding | Sequence[Padding], kernels: Sequence[int]) -> tuple[int, ...]:
+    """Return the padding of each convolution in pixels, with `same` resolved."""
     if padding == "same":
         padding = ["same"] * len(kernels)
     if isinstance(padding, int | str) or len(padding) != len(kernels):
-        return per_layer(name, "padding", padding, len(kernels), minimum=0)  # type: ignore[arg-type]  # or its message
+        return expand_per_layer(name, "padding", padding, len(kernels), minimum=0)  # type: ignore[arg-type]  # or its message
     for kernel, pad in zip(kernels, padding, strict=True):
         if pad == "same" and kernel % 2 == 0:
             raise ValueError(
-                f"{name}: padding is 'same' and kernel_size {kernel}; accepted: odd kernels, which have a middle"
+                f"{name}: padding is 'same' and kernel_size {kernel}; accepted: odd kernels, which have a centre"
             )
     in_pixels = [(kernel - 1) // 2 if pad == "same" else pad for kernel, pad in zip(kernels, padding, strict=True)]
-    return per_layer(name, "padding", in_pixels, len(kernels), minimum=0)
+    return expand_per_layer(name, "padding", in_pixels, len(kernels), minimum=0)

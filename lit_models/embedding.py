@@ -1,22 +1,22 @@
-"""Word vectors, and where they start."""
+"""Word vectors and their initial values."""
 
 from torch import nn
 
 SPREAD = 0.25
 
 
-def word_vectors(vocabulary_size: int, embedding_size: int) -> nn.Embedding:
-    """An embedding that starts from U(-0.25, 0.25), as in the code of Kim 2014 (arXiv:1408.5882).
+def make_word_vectors(vocabulary_size: int, embedding_size: int) -> nn.Embedding:
+    """Return an embedding with initial values from U(-0.25, 0.25), as in the code of Kim 2014 (arXiv:1408.5882).
 
-    Torch's own start, N(0, 1), is so large that a network for a thousand texts hardly moves it: on restaurant reviews
-    the mean embedding then got 67 % of a test fold right, and 80 % from here. The draws are from torch's global
-    generator.
+    PyTorch's default, N(0, 1), is so large that training on a thousand texts hardly changes it: on restaurant reviews
+    `MeanEmbedding` then classified 67 % of a test fold correctly, against 80 % with these values. They are drawn from
+    torch's global generator.
 
     Args:
         vocabulary_size: the number of token ids, padding included.
         embedding_size: the numbers in a vector.
 
-    >>> vectors = word_vectors(1000, 50).weight
+    >>> vectors = make_word_vectors(1000, 50).weight
     >>> vectors.shape, bool(vectors.abs().max() <= 0.25)
     (torch.Size([1000, 50]), True)
     """

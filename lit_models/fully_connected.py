@@ -15,7 +15,7 @@ from lit_models.network import Network
 
 
 class FullyConnected(Network):
-    """Base of networks that are an MLP or end with one; a subclass also derives from `Classifier` or `Regressor`.
+    """Base class of networks that are an MLP or end with one; a subclass also derives from `Classifier` or `Regressor`.
 
     Args:
         hidden: the number of units of each hidden layer; [] leaves only the output layer.

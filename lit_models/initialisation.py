@@ -1,4 +1,4 @@
-"""Where the weights of a network start."""
+"""Initial values of weights."""
 
 from collections.abc import Callable
 from functools import partial
@@ -27,28 +27,28 @@ _DRAWS: dict[str, Callable[[Tensor], Any]] = {
 
 
 def initialise(network: nn.Module, init: Init) -> None:
-    """Draw the weights of every linear, convolutional and recurrent layer of `network` anew; their biases become zero.
+    """Redraw the weights of all linear, convolutional and recurrent layers in place, and set their biases to zero.
 
     | init | weights |
     |---|---|
-    | default | PyTorch's own start, left untouched, biases too: both from U(-1/sqrt(fan_in), 1/sqrt(fan_in)) |
-    | normal | N(0, 1): the classic bad start, whose outputs grow by sqrt(fan_in) a layer |
+    | default | PyTorch's values are kept, those of biases too: both from U(-1/sqrt(fan_in), 1/sqrt(fan_in)) |
+    | normal | N(0, 1): known to be bad, since outputs grow by a factor of sqrt(fan_in) per layer |
     | xavier, xavier_uniform | U(-a, a), a = sqrt(6 / (fan_in + fan_out)) |
     | xavier_normal | N(0, 2 / (fan_in + fan_out)) |
     | he, he_uniform | U(-a, a), a = sqrt(2) sqrt(3 / fan_in) |
     | he_normal | N(0, 2 / fan_in) |
 
-    fan_in and fan_out count the weights that meet in one output and leave one input; in a convolution, channels times
-    kernel area; in a recurrent layer, for each gate and for input and state by themselves, where PyTorch's own start is
-    U(-1/sqrt(hidden_size), 1/sqrt(hidden_size)) for all. He's sqrt(2) is the gain of ReLU and is used whatever the
-    activation, so that `init` and `activation` stay two factors. Draws come from torch's global generator. Other layers
-    keep their start: batch norm, PReLU, and embeddings, whose rows are looked up one by one and meet in no sum.
+    fan_in is the number of weights per output, fan_out the number per input. In a convolution they are channels times
+    kernel area. In a recurrent layer they are counted for each gate, and separately for input and state; PyTorch's
+    default there is U(-1/sqrt(hidden_size), 1/sqrt(hidden_size)). He's sqrt(2) is the gain of ReLU and is used with
+    every activation, so that `init` and `activation` stay two factors. Values come from torch's global generator.
+    Batch norm, PReLU and embeddings keep theirs: rows of an embedding are looked up, not summed, and have no fan_in.
 
     Sources: Xavier, Glorot & Bengio 2010, Understanding the difficulty of training deep feedforward neural networks,
     equation 16; He, He et al. 2015, Delving deep into rectifiers, equation 10.
 
     Raises:
-        ValueError: no initialisation has this name; the message names the nearest one.
+        ValueError: no initialisation has this name; the message suggests the nearest one.
 
     >>> layer = nn.Linear(300, 100)
     >>> initialise(layer, "xavier_uniform")
@@ -64,7 +64,7 @@ def initialise(network: nn.Module, init: Init) -> None:
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
         elif isinstance(layer, Recurrence):
-            for gate in chain(*layer.gates("weight_ih"), *layer.gates("weight_hh")):
+            for gate in chain(*layer.split_gates("weight_ih"), *layer.split_gates("weight_hh")):
                 _DRAWS[init](gate)
-            for gate in chain(*layer.gates("bias_ih"), *layer.gates("bias_hh")):
+            for gate in chain(*layer.split_gates("bias_ih"), *layer.split_gates("bias_hh")):
                 nn.init.zeros_(gate)

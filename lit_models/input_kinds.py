@@ -1,7 +1,7 @@
-"""What a network reads: numbers, or the ids of tokens. Both look alike until a layer fails on them.
+"""Kinds of inputs: numbers or token ids.
 
-The id 0 is padding and stands at the end of a text only; a text is as long as it has other ids. Only types and shapes
-are looked at here, never values, so that the checks hold under `torch.func.vmap` too.
+Id 0 is padding and occurs only at the end of a text; the length of a text is the number of its other ids. These checks
+use dtypes and shapes but no values, so that they work under `torch.func.vmap`.
 """
 
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ from torch import Tensor
 InputKind = Literal["anything", "numbers", "tokens"]
 
 PADDING = 0
-"""The id that fills a text up to the fixed length."""
+"""The id that pads a text to the fixed length."""
 
 
-def check_inputs(owner: str, reads: InputKind, inputs: Tensor) -> None:
-    """Raise unless the inputs of a network are of the kind that it reads. inputs: (B, ...).
+def check_inputs(owner: str, kind: InputKind, inputs: Tensor) -> None:
+    """Raise unless the inputs of a network are of its kind. inputs: (B, ...).
 
     Raises:
         ValueError: token ids for a network that reads numbers, or numbers for one that reads token ids.
@@ -28,13 +28,13 @@ def check_inputs(owner: str, reads: InputKind, inputs: Tensor) -> None:
     ValueError: Recurrent: the inputs are torch.float32, and this network reads token ids, which are torch.int64; give \
 the text data module `representation: tokens`
     """
-    if reads == "numbers" and not inputs.is_floating_point():
+    if kind == "numbers" and not inputs.is_floating_point():
         raise ValueError(
             f"{owner}: the inputs are {inputs.dtype}, and this network reads floating-point numbers; if they are token "
-            "ids, give the text data module `representation: bag_of_words`, or take a network for tokens, such as "
+            "ids, give the text data module `representation: bag_of_words`, or use a network for tokens, such as "
             "lit_models.MeanEmbedding"
         )
-    if reads == "tokens" and inputs.dtype not in {torch.int64, torch.int32}:
+    if kind == "tokens" and inputs.dtype not in {torch.int64, torch.int32}:
         raise ValueError(
             f"{owner}: the inputs are {inputs.dtype}, and this network reads token ids, which are torch.int64; give "
             "the text data module `representation: tokens`"
@@ -42,7 +42,7 @@ the text data module `representation: tokens`
 
 
 def check_text_shape(owner: str, input_shape: Sequence[int]) -> None:
-    """Raise unless `input_shape` is that of a text, (length,).
+    """Raise unless `input_shape` is the shape of a text, (length,).
 
     Raises:
         ValueError: it is not.

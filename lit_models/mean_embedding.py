@@ -1,4 +1,4 @@
-"""The mean of a text's word vectors, then fully connected layers."""
+"""A network on the mean of a text's word vectors."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ablation_suite.argument_checks import check_integer
 from lit_models.activations import Activation
 from lit_models.classifier import Classifier
-from lit_models.embedding import word_vectors
+from lit_models.embedding import make_word_vectors
 from lit_models.fully_connected import FullyConnected
 from lit_models.initialisation import Init
 from lit_models.input_kinds import PADDING, InputKind, check_text_shape
@@ -18,23 +18,23 @@ from lit_models.input_kinds import PADDING, InputKind, check_text_shape
 class MeanEmbedding(FullyConnected, Classifier):
     """An `MLP` on the mean of a text's word vectors, for token ids: the deep averaging network of Iyyer et al. 2015.
 
-    Without hidden layers it is linear in the mean, as fastText (Joulin et al. 2017). Padding does not count, so the
-    logits do not depend on the fixed length; the mean of a text without tokens is zero. Parameters are named
+    Without hidden layers it is linear in the mean, as fastText (Joulin et al. 2017). Padding is ignored, so the logits
+    do not depend on the fixed length; the mean of a text without tokens is zero. Parameters are named
     `layers.features.embedding.weight`, `layers.head.linear1.weight`, `layers.head.output.weight`.
 
     Args:
-        embedding_size: the numbers in a word vector. They start from U(-0.25, 0.25), whatever `init` is.
-        hidden: the number of units of each hidden layer; [] leaves the output layer alone.
+        embedding_size: the dimension of word vectors. Their initial values are from U(-0.25, 0.25) for every `init`.
+        hidden: the number of units of each hidden layer; [] leaves only the output layer.
         activation: see `make_activation`.
-        init: where weights and biases of the linear layers start, see `initialise`; unless asked, as in plain PyTorch.
+        init: initial values of the linear layers' weights and biases, see `initialise`; PyTorch's by default.
         dropout: the probability with which a hidden unit is set to zero in training, 0 <= dropout < 1; 0 builds no
             dropout layer.
         batch_norm: whether to normalise each hidden layer over the batch, before the activation.
-        vocabulary_size: the number of token ids, padding included; None asks the data module.
+        vocabulary_size: the number of token ids, padding included; None takes the data module's.
         options: optimizer, lr_scheduler, head, loss, l1, l2, input_shape and num_classes, see `Classifier`.
 
     Raises:
-        ValueError: an argument is not accepted; the message says what is.
+        ValueError: an argument is not accepted; the message lists what is.
 
     Iyyer et al. 2015, Deep unordered composition rivals syntactic methods for text classification; Joulin et al. 2017,
     Bag of tricks for efficient text classification.
@@ -91,11 +91,11 @@ class MeanEmbedding(FullyConnected, Classifier):
 
 
 class MeanVector(nn.Module):
-    """The mean of the vectors of a text's tokens, without its padding: (B, L) -> (B, E); zero for a text without any.
+    """Mean of the vectors of a text's tokens without padding: (B, L) -> (B, E); zero for a text without tokens.
 
     Args:
         vocabulary_size: the number of token ids.
-        embedding_size: E, the numbers in a vector.
+        embedding_size: E, the dimension of the vectors.
 
     >>> import torch
     >>> mean = MeanVector(10, 3)
@@ -106,10 +106,10 @@ class MeanVector(nn.Module):
 
     def __init__(self, vocabulary_size: int, embedding_size: int) -> None:
         super().__init__()
-        self.embedding = word_vectors(vocabulary_size, embedding_size)
+        self.embedding = make_word_vectors(vocabulary_size, embedding_size)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """tokens: (B, L), int64 -> (B, E)."""
+        """Return the mean vectors. tokens: (B, L), int64 -> (B, E)."""
         vectors = self.embedding(tokens)
         counts = (tokens != PADDING).to(vectors.dtype)
         total: Tensor = (counts.unsqueeze(1) @ vectors).squeeze(1)

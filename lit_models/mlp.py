@@ -1,4 +1,4 @@
-"""Fully connected layers in a row."""
+"""A multilayer perceptron, optionally pretrained as restricted Boltzmann machines."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, get_args
@@ -12,38 +12,36 @@ from lit_models.classifier import Classifier
 from lit_models.fully_connected import FullyConnected
 from lit_models.initialisation import Init
 from lit_models.network import Batch
-from lit_models.pretraining import all_inputs, batches_before_training, pretrain_layers
+from lit_models.pretraining import gather_inputs, get_pretraining_batches, pretrain_layers
 
 MLPInit = Literal[Init, "rbm"]
 
 RBM_STD = 0.01
-"""The deviation of the weights from which restricted Boltzmann machines start (Hinton 2012, section 8)."""
+"""Standard deviation of the initial weights of restricted Boltzmann machines (Hinton 2012, section 8)."""
 
 
 class MLP(FullyConnected, Classifier):
     """A multilayer perceptron: for each hidden layer linear, batch norm, activation, dropout; then a linear output.
 
     Args:
-        hidden: the number of units of each hidden layer; [] leaves the output layer alone, a perceptron.
+        hidden: the number of units of each hidden layer; [] leaves only the output layer, a perceptron.
         activation: see `make_activation`.
-        init: where weights and biases start, see `initialise`; unless asked, as in plain PyTorch. `rbm`: hidden layers
-            of sigmoid units are pretrained before training begins, see `pretrain`; the output layer starts as with
-            xavier.
+        init: initial values of weights and biases, see `initialise`; PyTorch's by default. rbm pretrains hidden layers
+            of sigmoid units before training, see `pretrain`, and initialises the output layer as xavier does.
         dropout: the probability with which a hidden unit is set to zero in training, 0 <= dropout < 1 (Srivastava et
             al. 2014); 0 builds no dropout layer.
         batch_norm: whether to normalise each hidden layer over the batch, before the activation (Ioffe & Szegedy 2015).
-        pretraining_epochs: how often each layer sees each example with `init="rbm"`.
-        pretraining_lr: the learning rate of that.
+        pretraining_epochs: the epochs of each layer's pretraining with `init="rbm"`.
+        pretraining_lr: the learning rate of pretraining.
         options: optimizer, lr_scheduler, head, loss, l1, l2, input_shape and num_classes, see `Classifier`.
 
     Attributes:
-        reconstruction: with `init="rbm"`, the mean squared error with which the machine of each hidden layer gives its
-            input back, (number of hidden layers,), NaN until they are pretrained; training logs it as
-            pretraining/reconstruction1 and so on. None otherwise. Checkpoints hold it, so that what was loaded is not
-            pretrained again.
+        reconstruction: with `init="rbm"`, the mean squared error of each hidden layer's reconstruction of its input,
+            (number of hidden layers,), NaN before pretraining. Training logs it as pretraining/reconstruction1 and so
+            on. Checkpoints contain it, so that a loaded network is not pretrained again. Otherwise None.
 
     Raises:
-        ValueError: an argument is not accepted; the message says what is.
+        ValueError: an argument is not accepted; the message lists what is.
 
     >>> MLP(hidden=[64], dropout=0.5, input_shape=(1, 8, 8), num_classes=10).layers
     Sequential(
@@ -96,44 +94,44 @@ class MLP(FullyConnected, Classifier):
         return layers
 
     @property
-    def awaits_pretraining(self) -> bool:
-        """Whether the layers are still to be pretrained before they are trained."""
+    def is_pretraining_pending(self) -> bool:
+        """Return True if the layers must be pretrained before training."""
         return self.reconstruction is not None and bool(self.reconstruction.isnan().any())
 
     def on_fit_start(self) -> None:
-        """Call `pretrain` with what the Trainer's data give before training, where that is still to be done.
+        """Call `pretrain` with the Trainer's data if that is pending.
 
         Raises:
             RuntimeError: several devices train.
         """
-        if self.awaits_pretraining:
-            self.pretrain(batches_before_training(type(self).__name__, self.trainer))
+        if self.is_pretraining_pending:
+            self.pretrain(get_pretraining_batches(type(self).__name__, self.trainer))
 
     def pretrain(self, batches: Iterable[Any]) -> None:
-        """With `init="rbm"`, unless that is done: train each hidden layer in turn as a restricted Boltzmann machine.
+        """Train each hidden layer in turn as a restricted Boltzmann machine, unless `init` is not rbm or it was done.
 
-        It changes parameters and the buffer `reconstruction` and nothing else, from the batches and
-        `torch.initial_seed()`, and draws from no global generator: what trains many networks in one loop calls it for
-        each before it begins. Layers and method: see `pretrain_layers`.
+        The result depends only on the batches and `torch.initial_seed()`. Only parameters and the buffer
+        `reconstruction` change, and no global generator is used, so a trainer of many networks in one loop can call
+        this for each of them before it begins. For the method see `pretrain_layers`.
 
         Args:
-            batches: of (inputs, target), inputs (B, *input_shape), read once; targets are not looked at.
+            batches: batches of (inputs, target), inputs (B, *input_shape), read once; targets are ignored.
 
         Raises:
             ValueError: there are no batches, or their inputs are token ids, all equal or not finite.
-            TypeError: they are something else.
+            TypeError: the batches have another form.
         """
-        if not self.awaits_pretraining:
+        if not self.is_pretraining_pending:
             return
         assert self.reconstruction is not None
         name, (epochs, lr) = type(self).__name__, self._pretraining
         layers = self._hidden_layers(self.layers)
-        inputs = all_inputs(name, batches, like=layers[0].weight)
+        inputs = gather_inputs(name, batches, like=layers[0].weight)
         errors = pretrain_layers(name, layers, inputs, epochs=epochs, lr=lr, seed=torch.initial_seed())
         self.reconstruction.copy_(errors)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # Lightning's signature
-        """As every classifier's; logs too how well pretrained layers gave their input back before training."""
+        """Return the loss as other classifiers do, and log the reconstruction errors of pretraining."""
         loss = super().training_step(batch, batch_idx)
         if self.reconstruction is not None:
             errors = {f"pretraining/reconstruction{at}": error for at, error in enumerate(self.reconstruction, start=1)}
@@ -145,7 +143,7 @@ class MLP(FullyConnected, Classifier):
 
 
 def _check_pretrainable(owner: str, hidden: Sequence[int], activation: str, *, batch_norm: bool) -> None:
-    """Raise unless the hidden layers compute what restricted Boltzmann machines do."""
+    """Raise unless the hidden layers compute the same as restricted Boltzmann machines."""
     if not hidden:
         raise ValueError(
             f"{owner}: init is 'rbm', which pretrains hidden layers, and hidden is []; accepted: one or more"
@@ -157,6 +155,6 @@ def _check_pretrainable(owner: str, hidden: Sequence[int], activation: str, *, b
         )
     if batch_norm:
         raise ValueError(
-            f"{owner}: init is 'rbm', and batch_norm would undo what the layers have learnt before it; "
+            f"{owner}: init is 'rbm', and batch_norm would undo the pretraining of the layers before it; "
             "accepted: batch_norm false, or another init"
         )

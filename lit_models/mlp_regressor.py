@@ -1,23 +1,23 @@
-"""Fully connected layers in a row that predict numbers."""
+"""A multilayer perceptron that predicts numbers."""
 
 from lit_models.fully_connected import FullyConnected
 from lit_models.regressor import Regressor
 
 
 class MLPRegressor(FullyConnected, Regressor):
-    """The layers of an `MLP`, whose linear outputs are numbers and not logits.
+    """An MLP whose linear outputs are predicted numbers instead of logits.
 
     Args:
-        hidden: the number of units of each hidden layer; [] leaves the output layer alone, linear regression.
+        hidden: the number of units of each hidden layer; [] leaves only the output layer, linear regression.
         activation: see `make_activation`.
-        init: where weights and biases start, see `initialise`; unless asked, as in plain PyTorch.
+        init: initial values of weights and biases, see `initialise`; PyTorch's by default.
         dropout: the probability with which a hidden unit is set to zero in training, 0 <= dropout < 1; 0 builds no
             dropout layer.
         batch_norm: whether to normalise each hidden layer over the batch, before the activation.
         options: optimizer, lr_scheduler, loss, l1, l2, input_shape and num_outputs, see `Regressor`.
 
     Raises:
-        ValueError: an argument is not accepted; the message says what is.
+        ValueError: an argument is not accepted; the message lists what is.
 
     >>> MLPRegressor(hidden=[64], input_shape=(10,), num_outputs=1).layers
     Sequential(

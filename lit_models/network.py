@@ -1,4 +1,4 @@
-"""What networks of every task share: when the layers are built, penalties, metrics of an epoch, and the optimizer.
+"""Base class of all networks: building of layers, penalties, metrics of an epoch, and the optimizer.
 
 Shapes: B batch, N examples of an epoch.
 """
@@ -21,7 +21,7 @@ Split = Literal["train", "val", "test"]
 
 
 class Network(LightningModule):
-    """Base of `Classifier` and `Regressor`, which compute loss and metrics of a batch.
+    """Base class of `Classifier` and `Regressor`, which compute loss and metrics of a batch.
 
     A subclass overrides `make_layers`. Network calls it as soon as all sizes are known: in the constructor if they are
     given, otherwise when the Trainer starts, with the data module's attributes of the same names. A configuration need
@@ -34,26 +34,24 @@ class Network(LightningModule):
     The steps read only their batch, parameters and buffers and store nothing (they return what the metrics of an epoch
     need), so they also run on many stacked copies under `torch.func.vmap`.
 
-    `l1` and `l2` add l1 sum(abs(w)) + l2 / 2 sum(w^2) to the loss that is trained on, over all weights: parameters of
-    two axes or more, so no biases and no batch norm. It is logged apart, as train/penalty; train/loss, val/loss and
-    test/loss are without it. With SGD, l2 is the optimizer's weight_decay of the same number (which also takes biases);
-    with Adam it is what Adam calls weight_decay, and not the decoupled one of AdamW (Loshchilov & Hutter 2019). The
-    numbers are a buffer, so that networks with others can be stacked; 0 is computed like any other and stacks with
-    them, and None computes nothing.
+    `l1` and `l2` add the penalty l1 sum(abs(w)) + l2 / 2 sum(w^2) to the training loss. The sums are over all weights:
+    parameters with at least two axes, so neither biases nor batch norm. The penalty is logged as train/penalty and is
+    not part of train/loss, val/loss and test/loss. l2 has the effect of SGD's weight_decay (which also applies to
+    biases) and of Adam's, not of AdamW's decoupled one (Loshchilov & Hutter 2019). The factors are a buffer, so that
+    networks with different factors, 0 included, can be stacked. None computes no penalty.
 
     Args:
-        optimizer: from the parameters to their optimizer.
-        lr_scheduler: from the optimizer to a schedule of its learning rate, which advances after each epoch; None keeps
-            the rate.
-        l1: the weight of the sum of absolute weights in the loss; None for no penalty.
-        l2: the weight of half the sum of squared weights, likewise.
+        optimizer: see `Classifier`.
+        lr_scheduler: see `Classifier`.
+        l1: the factor of the sum of absolute weights in the loss; None for no penalty.
+        l2: the factor of half the sum of squared weights in the loss; None for no penalty.
         sizes: name -> value or None: `input_shape`, then `num_classes` or `num_outputs`, then further counts.
 
     Attributes:
         input_kind: "numbers" or "tokens"; inputs of the other kind raise an error. "anything" checks nothing.
 
     Raises:
-        ValueError: a size is no positive integer, or a penalty is negative.
+        ValueError: a size is not a positive integer, or a penalty is negative.
     """
 
     input_kind: ClassVar[InputKind] = "anything"
@@ -72,7 +70,7 @@ class Network(LightningModule):
         check_penalty(owner, "l1", l1)
         check_penalty(owner, "l2", l2)
         super().__init__()
-        # The arguments of subclasses too: Lightning gathers them from the calls that led here.
+        # With the arguments of subclasses: Lightning collects them from the calling frames.
         self.save_hyperparameters(ignore=["optimizer", "lr_scheduler", "sizes"])
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
@@ -80,12 +78,12 @@ class Network(LightningModule):
         self._sizes = tuple(sizes)
         is_penalised = l1 is not None or l2 is not None
         rates = torch.tensor([l1 or 0.0, l2 or 0.0]) if is_penalised else None
-        self.register_buffer("penalties", rates, persistent=False)  # a hyperparameter; checkpoints have it as such
+        self.register_buffer("penalties", rates, persistent=False)  # checkpoints have hparams
         if None not in sizes.values():
-            self._build(sizes)
+            self._build_layers(sizes)
 
     def make_layers(self, input_shape: Sequence[int], num_outputs: int) -> nn.Module:
-        """Return the layers: (B, *input_shape) -> (B, num_outputs). Further sizes are in `self.hparams` by then."""
+        """Return the layers: (B, *input_shape) -> (B, num_outputs). `self.hparams` has further sizes."""
         raise NotImplementedError(f"{type(self).__name__}: write make_layers(self, input_shape, num_outputs)")
 
     def shared_step(self, batch: Batch, split: Split) -> tuple[Tensor, Tensor]:
@@ -93,35 +91,35 @@ class Network(LightningModule):
         raise NotImplementedError(f"{type(self).__name__}: write shared_step(self, batch, split)")
 
     def epoch_metrics(self, split: Literal["val", "test"], outputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """What is measured over an epoch as a whole.
+        """Return the metrics of an epoch that are not means over batches.
 
-        The hooks below do nothing but log it, so what trains many networks in one loop can call it for each instead. A
-        subclass may measure something else, from what its own steps return.
+        The hooks below only log them, so a trainer of many networks in one loop can call this method for each instead.
+        A subclass may compute other metrics, from the tensors that its own steps return.
 
-        Arguments:
-            split: the first part of the names.
-            outputs: what the split's step returned of each example (N, ...), over all batches.
+        Args:
+            split: the prefix of the metrics' names.
+            outputs: the tensors (N, ...) that the split's step returned, over all batches.
         """
         return {}
 
     def configure_model(self) -> None:
-        """Build the layers for the Trainer's data module, unless they are there; Lightning calls this.
+        """Build the layers for the Trainer's data module unless they exist. Lightning calls this.
 
         Raises:
-            RuntimeError: the sizes are neither given nor known from a data module; the message says what to add.
+            RuntimeError: a size is neither given nor an attribute of the data module; the message says what to add.
         """
         if not hasattr(self, "layers"):
-            self._build({name: self._size(name) for name in self._sizes})
+            self._build_layers({name: self._find_size(name) for name in self._sizes})
 
     def check_data(self, data: object) -> None:
-        """Raise unless the network can read and train on what a data module gives, as far as that is known before.
+        """Raise unless the network can train on a data module's data, as far as its attributes show.
 
         Args:
-            data: a data module; `vocabulary_size`, where it has one, is None for numbers.
+            data: a data module; its `vocabulary_size`, if any, is None for numbers.
 
         Raises:
-            ValueError: numbers for token ids or classes, token ids or classes for numbers, more ids than the network
-                has, or batch norm over batches of one example.
+            ValueError: inputs or targets are of the wrong kind, there are more token ids than the network has, or
+                batch norm would see batches of one example.
         """
         owner, source = type(self).__name__, type(data).__name__
         if getattr(data, "batch_size", None) == 1 and any(isinstance(each, nn.BatchNorm1d) for each in self.modules()):
@@ -145,16 +143,16 @@ class Network(LightningModule):
                 f"{owner} reads numbers, and {source} gives token ids; `representation: bag_of_words` gives numbers, "
                 "and lit_models.MeanEmbedding, TextConvNet and Recurrent read ids"
             )
-        own = self.hparams.get("vocabulary_size")
-        if self.input_kind == "tokens" and own is not None and own < size:
-            raise ValueError(f"{owner}: vocabulary_size is {own}, and {source} has {size} ids; null takes the data's")
+        given = self.hparams.get("vocabulary_size")
+        if self.input_kind == "tokens" and given is not None and given < size:
+            raise ValueError(f"{owner}: vocabulary_size is {given}, and {source} has {size} ids; null takes the data's")
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """The outputs of the layers. inputs: (B, *input_shape) -> (B, ...).
+        """Return the outputs of the layers. inputs: (B, *input_shape) -> (B, ...).
 
         Raises:
             RuntimeError: the layers are not built yet.
-            ValueError: the inputs are not what the network `reads`.
+            ValueError: the inputs are not of the network's `input_kind`.
         """
         if not hasattr(self, "layers"):
             *others, last = self._sizes
@@ -167,14 +165,14 @@ class Network(LightningModule):
         return outputs
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # Lightning's signature
-        """The mean loss of a batch, a scalar, and with it the penalty if there is one.
+        """Return the mean loss of a batch, a scalar, plus the penalty if there is one.
 
         batch: inputs (B, *input_shape) and target (B, ...).
         """
         loss, _ = self.shared_step(batch, "train")
         if self.penalties is None:
             return loss
-        penalty = self._penalty(self.penalties.to(loss.dtype))
+        penalty = self._compute_penalty(self.penalties.to(loss.dtype))
         self.log_dict({"train/penalty": penalty}, on_step=False, on_epoch=True, batch_size=len(batch[1]))
         return loss + penalty
 
@@ -191,56 +189,55 @@ class Network(LightningModule):
         return self.shared_step(batch, split)[0]
 
     def on_validation_epoch_start(self) -> None:
-        """Forget what an interrupted validation left."""
+        """Discard the outputs of an interrupted validation."""
         self._outputs = []
 
     def on_validation_batch_end(
         self, outputs: Tensor | Mapping[str, Any] | None, batch: Batch, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Keep what the step returned of each example, for `epoch_metrics`."""
-        self._keep(outputs, batch)
+        """Keep the tensors that the step returned, for `epoch_metrics`."""
+        self._collect_outputs(outputs, batch)
 
     def on_validation_epoch_end(self) -> None:
         """Log `epoch_metrics`."""
         self._log_epoch_metrics("val")
 
     def on_test_epoch_start(self) -> None:
-        """Forget what an interrupted test left."""
+        """Discard the outputs of an interrupted test."""
         self._outputs = []
 
     def on_test_batch_end(
         self, outputs: Tensor | Mapping[str, Any] | None, batch: Batch, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Keep what the step returned of each example, for `epoch_metrics`."""
-        self._keep(outputs, batch)
+        """Keep the tensors that the step returned, for `epoch_metrics`."""
+        self._collect_outputs(outputs, batch)
 
     def on_test_epoch_end(self) -> None:
         """Log `epoch_metrics`."""
         self._log_epoch_metrics("test")
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The optimizer given, over all parameters, and the schedule if there is one.
+        """Return the optimizer over all parameters, and the scheduler if there is one.
 
-        A schedule that watches a metric (ReduceLROnPlateau) watches the one that it names as its `monitor`, and without
-        a name val/loss.
+        ReduceLROnPlateau monitors the metric that its `monitor` names, by default val/loss.
         """
         optimizer = self.optimizer(self.parameters())
         if self.lr_scheduler is None:
             return optimizer
         scheduler = self.lr_scheduler(optimizer)
         if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
-            watched = getattr(scheduler, "monitor", "val/loss")
-            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": watched}}
+            monitor = getattr(scheduler, "monitor", "val/loss")
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": monitor}}
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler}}
 
-    def _penalty(self, rates: Tensor) -> Tensor:
-        """Of all weights, a scalar. rates: (2,), of absolute and of squared ones."""
+    def _compute_penalty(self, rates: Tensor) -> Tensor:
+        """Return the penalty on all weights, a scalar. rates: (2,), for absolute and squared weights."""
         weights = [parameter for parameter in self.parameters() if parameter.dim() > 1]
         absolute = torch.stack([weight.abs().sum() for weight in weights]).sum()
         squared = torch.stack([weight.square().sum() for weight in weights]).sum()
         return rates[0] * absolute + rates[1] / 2 * squared
 
-    def _keep(self, outputs: Tensor | Mapping[str, Any] | None, batch: Batch) -> None:
+    def _collect_outputs(self, outputs: Tensor | Mapping[str, Any] | None, batch: Batch) -> None:
         if not isinstance(outputs, Mapping):
             return
         tensors = {name: value.detach() for name, value in outputs.items() if isinstance(value, Tensor)}
@@ -253,7 +250,7 @@ class Network(LightningModule):
             whole = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
             self.log_dict(dict(self.epoch_metrics(split, whole)))
 
-    def _size(self, name: str) -> Any:
+    def _find_size(self, name: str) -> Any:
         given = self.hparams.get(name)
         if given is not None:
             return given
@@ -268,7 +265,7 @@ class Network(LightningModule):
             )
         return found
 
-    def _build(self, sizes: Mapping[str, Any]) -> None:
+    def _build_layers(self, sizes: Mapping[str, Any]) -> None:
         for name, size in sizes.items():
             (check_integers if name == "input_shape" else check_integer)(type(self).__name__, name, size)
         # Checkpoints and loggers store these, and `load_from_checkpoint` builds from them; a list is plain YAML.
@@ -281,7 +278,7 @@ class Network(LightningModule):
 
 
 _TARGETS = {"num_classes": ("classes", "MLP"), "num_outputs": ("numbers", "MLPRegressor")}
-"""Size -> the targets of a data module that has it, and a network that predicts them."""
+"""Size -> the kind of targets of a data module that has it, and a network that predicts them."""
 
 _ADVICE = {
     "input_shape": "add the attribute, such as `input_shape = (1, 28, 28)`",
@@ -289,4 +286,4 @@ _ADVICE = {
     "num_outputs": "add the attribute, such as `num_outputs = 1`",
     "vocabulary_size": "this network reads token ids; a text data module with `representation: tokens` has it",
 }
-"""What to do where a data module lacks a size."""
+"""Advice in error messages if a data module lacks a size."""

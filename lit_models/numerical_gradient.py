@@ -1,6 +1,6 @@
-"""An MLP that may take its gradient from differences of the loss, to see what back-propagation saves.
+"""An MLP that can compute its gradient by finite differences, to measure what back-propagation saves.
 
-N parameters.
+Shapes: N parameters.
 """
 
 import time
@@ -22,25 +22,25 @@ GradientBy = Literal["backprop", "forward_differences", "central_differences"]
 
 
 class NumericalGradientMLP(MLP):
-    """An MLP whose optimizer gets the gradient that a method of one's choice finds, everything else being equal.
+    """An MLP whose gradient is computed by a chosen method; everything else is the same.
 
-    | gradient | entry i | evaluations of the loss a step |
+    | gradient | entry i | loss evaluations per step |
     |---|---|---|
     | backprop | the chain rule, backwards through the network (Rumelhart, Hinton & Williams 1986) | 1 |
     | forward_differences | (L(w + h e_i) - L(w)) / h | N + 1 |
     | central_differences | (L(w + h e_i) - L(w - h e_i)) / 2h | 2N |
 
-    h is where truncation and rounding are about equally large, times max(1, |w_i|): the square root of the machine's
-    epsilon for forward differences and its cube root for central ones (Press et al. 2007, Numerical Recipes, section
-    5.7). Give the Trainer `precision: 64-true`: in single precision, differences are right to two or three digits only.
+    h balances truncation and rounding: max(1, |w_i|) times the square root of the machine epsilon for forward
+    differences, and its cube root for central ones (Press et al. 2007, Numerical Recipes, section 5.7). Use the Trainer
+    with `precision: 64-true`: in single precision, differences are accurate to only two or three digits.
 
     Each training step logs gradient/evaluations, gradient/seconds (of these evaluations and, for back-propagation, the
-    way back) and gradient/relative_error (the norm of its difference from back-propagation's over the latter's norm),
-    means over an epoch. What the log costs, a loss and a comparison, is not counted.
+    backward pass) and gradient/relative_error (the norm of the difference from back-propagation's gradient, divided by
+    the norm of the latter), as means over an epoch. The cost of logging, a loss and a comparison, is not counted.
 
     Args:
-        hidden: as for `MLP`, and so are the others but one.
-        gradient: see above.
+        hidden: see `MLP`.
+        gradient: a row of the table above.
         activation: see `MLP`.
         init: see `MLP`.
         optimizer: see `MLP`.
@@ -50,7 +50,7 @@ class NumericalGradientMLP(MLP):
         num_classes: see `MLP`.
 
     Raises:
-        ValueError: an argument is not accepted; the message says what is.
+        ValueError: an argument is not accepted; the message lists what is.
 
     >>> NumericalGradientMLP([4], gradient="central_difference")
     Traceback (most recent call last):
@@ -84,10 +84,10 @@ class NumericalGradientMLP(MLP):
         )
         self.gradient = gradient
         self._batch: Batch | None = None
-        self._measured: dict[str, float] = {}
+        self._gradient_metrics: dict[str, float] = {}
 
     def on_fit_start(self) -> None:
-        """Refuse what adds gradients of several batches up.
+        """Raise if the Trainer adds up gradients of several batches.
 
         Raises:
             ValueError: the Trainer accumulates gradients.
@@ -95,16 +95,16 @@ class NumericalGradientMLP(MLP):
         super().on_fit_start()
         if (number := self.trainer.accumulate_grad_batches) != 1:
             raise ValueError(
-                f"{type(self).__name__}: the trainer's accumulate_grad_batches is {number}; accepted: 1, since each "
-                "step has the gradient of one batch"
+                f"{type(self).__name__}: the trainer's accumulate_grad_batches is {number}; accepted: 1, because each "
+                "step uses the gradient of one batch"
             )
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Keep the batch: differences evaluate its loss again."""
+        """Keep the batch, whose loss finite differences evaluate again."""
         self._batch = batch
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """Leave the gradient in the parameters, where the optimizer finds it; Lightning calls this. loss: a scalar."""
+        """Write the gradient into the parameters for the optimizer. Lightning calls this. loss: a scalar."""
         assert self._batch is not None
         inputs, target = self._batch
         parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
@@ -115,36 +115,39 @@ class NumericalGradientMLP(MLP):
             evaluations += 1
             return nn.functional.cross_entropy(self(inputs), target)
 
-        exact = torch.autograd.grad(loss, parameters)  # before parameters move, which autograd would notice
+        exact = torch.autograd.grad(loss, parameters)  # before parameters change in place, which autograd would reject
         started = time.perf_counter()
         if self.gradient == "backprop":
-            found = torch.autograd.grad(evaluate(), parameters)
+            gradients = torch.autograd.grad(evaluate(), parameters)
         else:
             with torch.no_grad():
-                found = _differences(evaluate, parameters, is_central=self.gradient == "central_differences")
+                gradients = _compute_differences(
+                    evaluate, parameters, is_central=self.gradient == "central_differences"
+                )
         seconds = time.perf_counter() - started
-        for parameter, gradient in zip(parameters, found, strict=True):
+        for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
-        error = sum(float((mine - own).square().sum()) for mine, own in zip(found, exact, strict=True)) ** 0.5
-        norm = sum(float(own.square().sum()) for own in exact) ** 0.5
-        self._measured = {
+        pairs = zip(gradients, exact, strict=True)
+        error = sum(float((one - other).square().sum()) for one, other in pairs) ** 0.5
+        norm = sum(float(gradient.square().sum()) for gradient in exact) ** 0.5
+        self._gradient_metrics = {
             "gradient/evaluations": float(evaluations),
             "gradient/seconds": seconds,
             "gradient/relative_error": error / norm if norm > 0 else error,
         }
 
     def on_after_backward(self) -> None:
-        """Log what the gradient of this step took, and how far it is from back-propagation's."""
+        """Log the cost of this step's gradient and its distance from back-propagation's."""
         assert self._batch is not None
-        self.log_dict(self._measured, on_step=False, on_epoch=True, batch_size=len(self._batch[1]))
+        self.log_dict(self._gradient_metrics, on_step=False, on_epoch=True, batch_size=len(self._batch[1]))
         self._batch = None
 
 
-def _differences(
+def _compute_differences(
     evaluate: Callable[[], Tensor], parameters: Sequence[nn.Parameter], *, is_central: bool
 ) -> tuple[Tensor, ...]:
-    """The gradient of a loss by moving one entry of the parameters at a time, which all are put back."""
-    found = []
+    """Return the gradient of a loss from changes of one parameter entry at a time, each of which is undone."""
+    gradients = []
     at_zero = 0.0 if is_central else evaluate().item()
     for parameter in parameters:
         relative = torch.finfo(parameter.dtype).eps ** (1 / 3 if is_central else 1 / 2)
@@ -161,5 +164,5 @@ def _differences(
             else:
                 gradient[entry] = (right - at_zero) / (above - value)
             flat[entry] = value
-        found.append(gradient.view_as(parameter))
-    return tuple(found)
+        gradients.append(gradient.view_as(parameter))
+    return tuple(gradients)

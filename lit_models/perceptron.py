@@ -1,4 +1,4 @@
-"""One linear layer: the simplest network, and what the others are measured against."""
+"""A single linear layer, the baseline of all other networks."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -17,11 +17,11 @@ class Perceptron(Classifier):
     """Multinomial logistic regression: logits = W x + b, for x of any shape, flattened.
 
     Args:
-        init: where W starts, see `initialise`.
+        init: initial values of W, see `initialise`.
         options: optimizer, lr_scheduler, head, loss, l1, l2, input_shape and num_classes, see `Classifier`.
 
     Raises:
-        ValueError: an argument is not accepted; the message says what is.
+        ValueError: an argument is not accepted; the message lists what is.
 
     >>> Perceptron(input_shape=(1, 8, 8), num_classes=10).layers
     Sequential(

@@ -1,4 +1,4 @@
-"""Where a deep sigmoid network starts whose layers have each learnt to explain the one below, without labels.
+"""Unsupervised pretraining of a deep sigmoid network, layer by layer, as restricted Boltzmann machines.
 
 Shapes: N examples, V inputs.
 
@@ -15,7 +15,7 @@ from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
 from lit_models.input_kinds import check_inputs
-from lit_models.rbm import RBM, train_rbm, visible_biases
+from lit_models.rbm import RBM, compute_visible_biases, train_rbm
 
 
 def pretrain_layers(
@@ -23,24 +23,24 @@ def pretrain_layers(
 ) -> Tensor:
     """Train layers of sigmoid units one after another, each as the hidden half of a restricted Boltzmann machine.
 
-    The first machine explains the inputs, each further one the probabilities of the hidden units below it. Visible
-    units are binary, so inputs are moved to [0, 1], the smallest of all to 0 and the largest to 1, and the first layer
-    is scaled back afterwards: the layers then compute from the inputs as they are what the machines do from the moved
-    ones. Images that were standardised with one mean and one deviation are explained as the images that they were.
+    The first machine models the inputs, each further one the hidden probabilities of the layer below. Visible units are
+    binary, so inputs are rescaled to [0, 1], from their global minimum and maximum. Afterwards the first layer is
+    rescaled to the original inputs, for which it then computes the same. Standardising images with one mean and one
+    standard deviation therefore does not change the result.
 
-    Each layer draws from a generator of its own, so a further layer leaves those below as they were, and the global
-    generators are not touched.
+    Each layer has its own random generator, so that adding a layer does not change those below. Global generators are
+    not used.
 
     Args:
-        owner: whom error messages name.
-        layers: from the first on, where they start; changed in place.
+        owner: the class named in error messages.
+        layers: from the first on, with their initial values; changed in place.
         inputs: the examples, (N, V).
-        epochs: how often each layer sees each example.
+        epochs: the number of epochs of each layer.
         lr: see `train_rbm`.
-        seed: of order and states.
+        seed: the seed of order and states.
 
     Returns:
-        The mean squared error with which each layer's machine gives its input back: (number of layers,).
+        The mean squared reconstruction error of each layer's machine: (number of layers,).
 
     Raises:
         ValueError: the inputs are all equal, or not finite.
@@ -61,9 +61,11 @@ def pretrain_layers(
     with torch.no_grad():
         for number, layer in enumerate(layers, start=1):
             rbm = RBM(
-                weight=layer.weight.detach(), hidden_bias=layer.bias.detach(), visible_bias=visible_biases(visible)
+                weight=layer.weight.detach(),
+                hidden_bias=layer.bias.detach(),
+                visible_bias=compute_visible_biases(visible),
             )
-            generator = torch.Generator(visible.device).manual_seed(_stream(seed, number))
+            generator = torch.Generator(visible.device).manual_seed(_derive_seed(seed, number))
             train_rbm(rbm, visible, epochs=epochs, lr=lr, generator=generator)
             errors.append(rbm.reconstruction_error(visible))
             visible = rbm.hidden(visible)
@@ -73,19 +75,19 @@ def pretrain_layers(
     return torch.tensor(errors, dtype=inputs.dtype, device=inputs.device)
 
 
-def all_inputs(owner: str, batches: Iterable[Any], like: Tensor) -> Tensor:
-    """The inputs of all batches (inputs, target), flattened: (N, V).
+def gather_inputs(owner: str, batches: Iterable[Any], like: Tensor) -> Tensor:
+    """Return the inputs of all batches (inputs, target), flattened: (N, V).
 
     Args:
-        owner: whom error messages name.
-        batches: of an epoch.
-        like: a tensor of the device and type that the inputs are to have.
+        owner: the class named in error messages.
+        batches: the batches of an epoch.
+        like: a tensor with the device and dtype of the result.
 
     Raises:
-        TypeError: the batches are something else.
-        ValueError: there are none, or their inputs are token ids.
+        TypeError: the batches have another form.
+        ValueError: there are no batches, or their inputs are token ids.
     """
-    found = []
+    parts = []
     for batch in batches:
         inputs = batch[0] if isinstance(batch, list | tuple) else batch
         if not isinstance(inputs, Tensor):
@@ -94,31 +96,33 @@ def all_inputs(owner: str, batches: Iterable[Any], like: Tensor) -> Tensor:
                 "inputs are expected"
             )
         check_inputs(owner, "numbers", inputs)
-        found.append(inputs.to(like).flatten(1))
-    if not found:
+        parts.append(inputs.to(like).flatten(1))
+    if not parts:
         raise ValueError(f"{owner}: init 'rbm' learns from training examples, and there are none")
-    return torch.cat(found)
+    return torch.cat(parts)
 
 
-def batches_before_training(owner: str, trainer: Trainer) -> Iterator[Any]:
-    """What a Trainer's network may see before training: an epoch of `pretraining_dataloader` where the data module has
-    one, such as examples without labels, else of the training data. On the network's device.
+def get_pretraining_batches(owner: str, trainer: Trainer) -> Iterator[Any]:
+    """Return an epoch of batches for pretraining, on the network's device.
+
+    They are from the data module's `pretraining_dataloader` if it has one, which may include unlabelled examples, and
+    otherwise the training data.
 
     Raises:
-        RuntimeError: several devices train, each of which would start elsewhere.
+        RuntimeError: several devices train; each would pretrain differently.
     """
     if trainer.world_size > 1:
         raise RuntimeError(
             f"{owner}: init 'rbm' pretrains on one device, and the trainer has {trainer.world_size}; "
             "accepted: devices 1"
         )
-    own = getattr(trainer.datamodule, "pretraining_dataloader", None)  # type: ignore[attr-defined]
-    if own is None:
-        trainer.fit_loop.setup_data()  # makes the loader that training then reads: asking for another may draw
-    loader = trainer.train_dataloader if own is None else own()
+    make_loader = getattr(trainer.datamodule, "pretraining_dataloader", None)  # type: ignore[attr-defined]
+    if make_loader is None:
+        trainer.fit_loop.setup_data()  # makes the loader of training; making another may use random numbers
+    loader = trainer.train_dataloader if make_loader is None else make_loader()
     return (trainer.strategy.batch_to_device(batch, dataloader_idx=0) for batch in loader or ())
 
 
-def _stream(seed: int, number: int) -> int:
+def _derive_seed(seed: int, number: int) -> int:
     digest = hashlib.sha256(f"{seed}/pretraining/{number}".encode()).digest()
     return int.from_bytes(digest[:8], "little") >> 1

@@ -1,4 +1,4 @@
-"""Word vectors, recurrent layers over time, and a linear output on what is read from them."""
+"""A recurrent network for texts."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ablation_suite.argument_checks import check_integer
 from lit_models.classifier import Classifier
-from lit_models.embedding import word_vectors
+from lit_models.embedding import make_word_vectors
 from lit_models.initialisation import Init
 from lit_models.input_kinds import PADDING, InputKind, check_text_shape
 from lit_models.readout import Readout, read_out
@@ -16,36 +16,36 @@ from lit_models.sequences import SequenceNetwork
 
 
 class Recurrent(SequenceNetwork, Classifier):
-    """A recurrent network for token ids: a plain RNN, an LSTM or a GRU, as the `Recurrence` it has.
+    """A recurrent network for token ids: word vectors, a plain RNN, LSTM or GRU (see `Recurrence`), a linear output.
 
-    The states at padding are never read, so the logits do not depend on the fixed length; a text without tokens reads
-    out zero. Parameters are named `layers.features.embedding.weight`, `layers.features.recurrence.weight_ih_l0` (as
-    torch names them), `layers.head.output.weight`.
+    States at padding are not used, so the logits do not depend on the fixed length; the readout of a text without
+    tokens is zero. Parameters are named `layers.features.embedding.weight`, `layers.features.recurrence.weight_ih_l0`
+    (as in torch), `layers.head.output.weight`.
 
-    The readout is what a study of cells hinges on. `last` asks the cell to remember: every word has to reach the end
-    through the states after it, which is what LSTM and GRU are for, and is therefore the default. `mean` and `max`
-    (Conneau et al. 2017, arXiv:1705.02364) give each word a direct way to the output and hide much of the difference.
+    The readout matters for a comparison of cells. With the default, `last`, every word reaches the output only through
+    the states after it, so the cell must remember, for which LSTM and GRU were designed. `mean` and `max` (Conneau et
+    al. 2017, arXiv:1705.02364) connect each word directly to the output and hide much of the difference.
 
     Args:
         cell: rnn, lstm or gru.
         hidden_size: the units of each layer and direction.
-        num_layers: layers on top of each other.
-        bidirectional: whether every layer also reads from the end; the readout is then twice as wide.
+        num_layers: the number of stacked layers.
+        bidirectional: whether each layer also reads backwards; the readout is then twice as wide.
         readout: last, the state after the last word (and, backwards, after the first); mean or max, of each unit over
             the words.
-        embedding_size: the numbers in a word vector. They start from U(-0.25, 0.25), whatever `init` is.
-        init: where weights and biases of recurrent layers and output start, see `initialise`; unless asked, as in
-            plain PyTorch.
-        forget_bias: where the forget gates' bias of an LSTM starts, bias_ih and bias_hh together, after `init`; 1 or 2
-            lets it remember from the beginning (Jozefowicz et al. 2015, An empirical exploration of recurrent network
+        embedding_size: the dimension of word vectors. Their initial values are from U(-0.25, 0.25) for every `init`.
+        init: initial values of the weights and biases of recurrent layers and output, see `initialise`; PyTorch's by
+            default.
+        forget_bias: initial bias of an LSTM's forget gates, the sum of bias_ih and bias_hh, set after `init`; with 1 or
+            2 it remembers from the beginning (Jozefowicz et al. 2015, An empirical exploration of recurrent network
             architectures). None leaves it to `init`.
         dropout: the probability with which an output of a recurrent layer below another, or of the readout, is set to
             zero in training, 0 <= dropout < 1 (Zaremba et al. 2014, arXiv:1409.2329); 0 builds no dropout layer.
-        vocabulary_size: the number of token ids, padding included; None asks the data module.
+        vocabulary_size: the number of token ids, padding included; None takes the data module's.
         options: optimizer, lr_scheduler, head, loss, l1, l2, input_shape and num_classes, see `Classifier`.
 
     Raises:
-        ValueError: an argument is not accepted; the message says what is.
+        ValueError: an argument is not accepted; the message lists what is.
 
     >>> model = Recurrent("gru", hidden_size=16, input_shape=(4,), num_classes=2, vocabulary_size=100)
     >>> model.layers
@@ -102,15 +102,15 @@ class Recurrent(SequenceNetwork, Classifier):
     def make_features(self, input_shape: Sequence[int]) -> "Reading":
         """Return word vectors, recurrent layers and readout: (B, length) -> (B, S H)."""
         check_text_shape(type(self).__name__, input_shape)
-        embedding = word_vectors(self.hparams["vocabulary_size"], self.embedding_size)
+        embedding = make_word_vectors(self.hparams["vocabulary_size"], self.embedding_size)
         return Reading(embedding, self.make_recurrence(self.embedding_size), readout=self.readout)
 
 
 class Reading(nn.Module):
-    """What recurrent layers make of a text: (B, L) -> (B, S H), S directions, H hidden units.
+    """Word vectors, recurrent layers and readout of a text: (B, L) -> (B, S H), S directions, H hidden units.
 
     Args:
-        embedding: from token ids (B, L) to word vectors (B, L, E).
+        embedding: maps token ids (B, L) to word vectors (B, L, E).
         recurrence: the recurrent layers.
         readout: last, mean or max, see `Recurrent`.
 
@@ -127,7 +127,7 @@ class Reading(nn.Module):
         self.readout = readout
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """tokens: (B, L), int64 -> (B, S H)."""
+        """Return the readout. tokens: (B, L), int64 -> (B, S H)."""
         is_word = tokens != PADDING
         states: Tensor = self.recurrence(self.embedding(tokens), is_word.sum(dim=1))
         return read_out(states, is_word, self.recurrence.hidden_size, self.readout)

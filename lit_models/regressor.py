@@ -1,6 +1,6 @@
-"""What all networks that predict numbers share: the loss and the metrics.
+"""Base class of networks that predict numbers: loss and metrics.
 
-Shapes: B batch, N examples of an epoch, K numbers that are predicted of an example.
+Shapes: B batch, N examples of an epoch, K predicted numbers of an example.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,34 +10,34 @@ import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
-from lit_models.losses import RegressionLoss, loss_weights, regression_loss
+from lit_models.losses import RegressionLoss, parse_loss_weights, regression_loss
 from lit_models.metrics import r2, rmse
 from lit_models.network import Batch, Network, Outputs, Split
 
 
 class Regressor(Network):
-    """A network that predicts numbers: the base of every regression network here, and of yours.
+    """Base class of regression networks, shipped or your own.
 
-    Every split logs its loss and mae, the mean absolute error; validation and test also rmse, the root of the mean
-    squared error, and r2, over all their examples (of all their loaders together, on one device). They are in the
-    target's unit as the data module gives it, but for r2, which has none.
+    Every split logs the loss and mae, the mean absolute error. Validation and test also log rmse, the root mean squared
+    error, and r2, over all examples (of all loaders of the split, on one device). Errors are in the unit of the data
+    module's targets; r2 has no unit.
 
-    The layers are built as soon as `input_shape` and `num_outputs` are known: at once when they are given, otherwise
-    when the Trainer starts, from the data module's attributes of the same names. More on that and on penalties: see
-    `Network`.
+    The layers are built as soon as the sizes are known: in the constructor if `input_shape` and `num_outputs` are
+    given, otherwise when the Trainer starts, from the data module's attributes of the same names. See `Network` for
+    this and for penalties.
 
     Args:
-        optimizer: from the parameters to their optimizer.
-        lr_scheduler: from the optimizer to a schedule of its learning rate, which advances after each epoch; None keeps
-            the rate.
+        optimizer: a function from the parameters to an optimizer.
+        lr_scheduler: a function from the optimizer to a scheduler of its learning rate, which steps after each epoch;
+            None keeps the rate constant.
         loss: mse, l1 or huber, see `regression_loss`, or a weight for each of several.
-        l1: the weight of the sum of absolute weights in the loss; None for no penalty.
-        l2: the weight of half the sum of squared weights in the loss, likewise.
-        input_shape: the shape of one example, such as (10,); None asks the data module.
-        num_outputs: K; None asks the data module.
+        l1: the factor of the sum of absolute weights in the loss; None for no penalty.
+        l2: the factor of half the sum of squared weights in the loss; None for no penalty.
+        input_shape: the shape of one example, such as (10,); None takes the data module's.
+        num_outputs: K; None takes the data module's.
 
     Raises:
-        ValueError: an argument is not accepted; the message says what is.
+        ValueError: an argument is not accepted; the message lists what is.
 
     >>> class Line(Regressor):
     ...     def make_layers(self, input_shape, num_outputs):
@@ -57,7 +57,7 @@ class Regressor(Network):
         input_shape: Sequence[int] | None = None,
         num_outputs: int | None = None,
     ) -> None:
-        self.loss_weights = loss_weights(type(self).__name__, loss, RegressionLoss)
+        self.loss_weights = parse_loss_weights(type(self).__name__, loss, RegressionLoss)
         super().__init__(
             optimizer=optimizer,
             lr_scheduler=lr_scheduler,
@@ -67,11 +67,11 @@ class Regressor(Network):
         )
 
     def epoch_metrics(self, split: Literal["val", "test"], outputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """What is measured over an epoch as a whole: rmse and r2.
+        """Return the metrics of an epoch that are not means over batches: rmse and r2.
 
-        Arguments:
-            split: the first part of the names.
-            outputs: what the split's step returned of each example, over all batches: predictions and target (N, K).
+        Args:
+            split: the prefix of the metrics' names.
+            outputs: the tensors that the split's step returned, over all batches: predictions and target (N, K).
         """
         if not {"predictions", "target"} <= outputs.keys():
             return {}
@@ -79,28 +79,28 @@ class Regressor(Network):
         return {f"{split}/rmse": rmse(predictions, target), f"{split}/r2": r2(predictions, target)}
 
     def shared_step(self, batch: Batch, split: Split) -> tuple[Tensor, Tensor]:
-        """The loss, a scalar, and the predictions (B, K).
+        """Log metrics of a batch and return its loss, a scalar, and predictions (B, K).
 
-        batch: inputs (B, *input_shape) and target (B, K), or (B,) where K is 1.
+        batch: inputs (B, *input_shape) and target (B, K), or (B,) if K is 1.
 
         Raises:
-            ValueError: the target is of another shape or no floating-point number.
+            ValueError: the target has another shape or is not floating-point.
         """
         inputs, target = batch
         predictions = self(inputs)
-        target = self._as_predictions(target, predictions)
+        target = self._match_shape(target, predictions)
         loss = regression_loss(self.loss_weights, predictions, target)
         metrics = {f"{split}/loss": loss, f"{split}/mae": (predictions - target).abs().mean()}
         self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=len(target))
         return loss, predictions
 
     def shared_eval_step(self, batch: Batch, split: Literal["val", "test"]) -> Outputs:
-        """Log loss and mean absolute error of a batch. Return the loss, and predictions and target (B, K)."""
+        """Log loss and mean absolute error of a batch and return the loss, predictions (B, K) and target (B, K)."""
         loss, predictions = self.shared_step(batch, split)
-        return {"loss": loss, "predictions": predictions, "target": self._as_predictions(batch[1], predictions)}
+        return {"loss": loss, "predictions": predictions, "target": self._match_shape(batch[1], predictions)}
 
-    def _as_predictions(self, target: Tensor, predictions: Tensor) -> Tensor:
-        """The target, (B, K) as the predictions: broadcasting (B,) against (B, 1) would compare all with all."""
+    def _match_shape(self, target: Tensor, predictions: Tensor) -> Tensor:
+        """Return the target as (B, K): broadcasting (B,) against (B, 1) would compare each example with all others."""
         name = type(self).__name__
         if not target.is_floating_point():
             raise ValueError(f"{name}: the target is {target.dtype}; accepted: floating-point numbers")

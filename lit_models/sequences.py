@@ -1,4 +1,4 @@
-"""Recurrent layers over sequences of numbers, and a linear output: for classes and for numbers.
+"""Recurrent networks for sequences of numbers.
 
 Shapes: B batch, T steps, F numbers at a step, H hidden units, S directions (1 or 2).
 """
@@ -21,18 +21,18 @@ from lit_models.regressor import Regressor
 
 
 class SequenceNetwork(Network):
-    """Base of recurrent networks; a subclass also derives from `Classifier` or `Regressor`.
+    """Base class of recurrent networks; a subclass also derives from `Classifier` or `Regressor`.
 
     Args:
         cell: rnn, lstm or gru.
         hidden_size: the units of each layer and direction.
-        num_layers: layers on top of each other.
-        bidirectional: whether every layer also reads from the end; the readout is then twice as wide.
+        num_layers: the number of stacked layers.
+        bidirectional: whether each layer also reads backwards; the readout is then twice as wide.
         readout: last, the state after the last step (and, backwards, after the first), which requires the cell to
             remember; mean or max, of each unit over the steps.
         init: initial values of weights and biases, see `initialise`; PyTorch's by default.
-        forget_bias: initial value of the forget gates' bias of an LSTM, set after `init`; with 1 or 2 it remembers from
-            the beginning (Jozefowicz et al. 2015). None leaves it to `init`.
+        forget_bias: initial bias of an LSTM's forget gates, set after `init`; with 1 or 2 it remembers from the
+            beginning (Jozefowicz et al. 2015). None leaves it to `init`.
         dropout: the probability with which an output of a recurrent layer below another, or of the readout, is set to
             zero in training, 0 <= dropout < 1; 0 builds no dropout layer.
         options: see the subclass's other base.
@@ -82,7 +82,7 @@ class SequenceNetwork(Network):
         network = nn.Sequential(layers)
         initialise(network, self.init)
         if self.forget_bias is not None:
-            features.recurrence.start_forget_bias(self.forget_bias)
+            features.recurrence.set_forget_bias(self.forget_bias)
         return network
 
     def make_features(self, input_shape: Sequence[int]) -> Any:
@@ -113,10 +113,10 @@ class SequenceClassifier(SequenceNetwork, Classifier):
     It reads sequences (T, F), or images (channels, height, width) row by row from the top, as `height` steps of
     channels times width numbers: MNIST is then a sequence of 28 steps of 28 (Le, Jaitly & Hinton 2015,
     arXiv:1504.00941, read pixels; rows are the shorter form). Parameters are named
-    `layers.features.recurrence.weight_ih_l0` (as torch names them) and `layers.head.output.weight`.
+    `layers.features.recurrence.weight_ih_l0` (as in torch) and `layers.head.output.weight`.
 
-    Args: see `SequenceNetwork`, and of `Classifier` optimizer, lr_scheduler, head, loss, l1, l2, input_shape and
-    num_classes.
+    Its arguments are those of `SequenceNetwork`, and optimizer, lr_scheduler, head, loss, l1, l2, input_shape and
+    num_classes of `Classifier`.
 
     >>> model = SequenceClassifier("gru", hidden_size=16, input_shape=(1, 28, 28), num_classes=10)
     >>> model.layers.features
@@ -134,7 +134,8 @@ class SequenceClassifier(SequenceNetwork, Classifier):
 class SequenceRegressor(SequenceNetwork, Regressor):
     """A recurrent network for sequences of numbers (T, F) that predicts numbers, as for `datamodules.AddingProblem`.
 
-    Args: see `SequenceNetwork`, and of `Regressor` optimizer, lr_scheduler, loss, l1, l2, input_shape and num_outputs.
+    Its arguments are those of `SequenceNetwork`, and optimizer, lr_scheduler, loss, l1, l2, input_shape and num_outputs
+    of `Regressor`.
 
     >>> SequenceRegressor("lstm", input_shape=(100, 2), num_outputs=1)(torch.zeros(32, 100, 2)).shape
     torch.Size([32, 1])
@@ -158,8 +159,8 @@ class SequenceReading(nn.Module):
         self.readout = readout
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """inputs: (B, T, F) or (B, C, T, W) -> (B, S H)."""
+        """Return the readout. inputs: (B, T, F) or (B, C, T, W) -> (B, S H)."""
         steps = inputs if inputs.dim() == 3 else inputs.movedim(1, 2).flatten(2)  # noqa: PLR2004
-        is_there = torch.ones(steps.shape[:2], dtype=torch.bool, device=steps.device)
-        states: Tensor = self.recurrence(steps, is_there.sum(dim=1))
-        return read_out(states, is_there, self.recurrence.hidden_size, self.readout)
+        mask = torch.ones(steps.shape[:2], dtype=torch.bool, device=steps.device)
+        states: Tensor = self.recurrence(steps, mask.sum(dim=1))
+        return read_out(states, mask, self.recurrence.hidden_size, self.readout)

@@ -1,6 +1,6 @@
-"""Convolutions over the words of a text, each pooled to its largest response.
+"""A network of convolutions over the words of a text, each pooled to its maximum.
 
-Shapes: B batch, L length, E numbers in a word vector, M maps of each width, K number of widths.
+Shapes: B batch, L length, E dimension of word vectors, M maps of each width, K number of widths.
 """
 
 from collections import OrderedDict
@@ -13,34 +13,35 @@ from torch.nn import functional
 
 from ablation_suite.argument_checks import check_choice, check_integer, check_integers, check_rate
 from lit_models.classifier import Classifier
-from lit_models.embedding import word_vectors
+from lit_models.embedding import make_word_vectors
 from lit_models.initialisation import Init, initialise
 from lit_models.input_kinds import PADDING, InputKind, check_text_shape
 
 
 class TextConvNet(Classifier):
-    """The convolutional network for sentences of Kim 2014 (arXiv:1408.5882), for token ids; its variant CNN-rand.
+    """A convolutional network for sentences, for token ids: CNN-rand of Kim 2014 (arXiv:1408.5882).
 
-    Word vectors; for each width w, maps over w neighbouring words, ReLU and the maximum over time; dropout; a linear
-    output. As in Kim's code, w - 1 zero vectors stand on each side, so that a text shorter than w works, and word
-    vectors start from U(-0.25, 0.25). Unlike there, a window that touches no word of the text does not count, so the
-    logits do not depend on the fixed length; the features of a text without tokens are zero. Not built: Kim's limit on
-    the norm of the output's weights, his pretrained vectors. Parameters are named `layers.features.embedding.weight`,
-    `layers.features.conv1.weight` (by place among the widths), `layers.head.output.weight`.
+    The layers are word vectors; for each width w, maps over w neighbouring words, ReLU and the maximum over time;
+    dropout; a linear output. As in Kim's code, w - 1 zero vectors pad each side, so that texts shorter than w work, and
+    the initial word vectors are from U(-0.25, 0.25). Unlike Kim's code, windows that contain no word of the text are
+    ignored, so the logits do not depend on the fixed length; the features of a text without tokens are zero. Kim's
+    limit on the norm of the output weights and his pretrained vectors are not implemented. Parameters are named
+    `layers.features.embedding.weight`, `layers.features.conv1.weight` (numbered in the order of the widths),
+    `layers.head.output.weight`.
 
     Args:
-        widths: the number of words that the maps of each convolution read.
+        widths: the window of each convolution, in words.
         num_maps: M, the maps of each width.
-        embedding_size: E, the numbers in a word vector.
-        init: where weights and biases of convolutions and output start, see `initialise`; unless asked, as in plain
-            PyTorch. Word vectors keep their start.
+        embedding_size: E, the dimension of word vectors.
+        init: initial values of the weights and biases of convolutions and output, see `initialise`; PyTorch's by
+            default. It does not apply to word vectors.
         dropout: the probability with which a feature is set to zero in training, 0 <= dropout < 1; 0 builds no dropout
             layer.
-        vocabulary_size: the number of token ids, padding included; None asks the data module.
+        vocabulary_size: the number of token ids, padding included; None takes the data module's.
         options: optimizer, lr_scheduler, head, loss, l1, l2, input_shape and num_classes, see `Classifier`.
 
     Raises:
-        ValueError: an argument is not accepted; the message says what is.
+        ValueError: an argument is not accepted; the message lists what is.
 
     >>> model = TextConvNet(widths=[2, 3], num_maps=4, input_shape=(4,), num_classes=2, vocabulary_size=100)
     >>> model.layers
@@ -101,16 +102,16 @@ class TextConvNet(Classifier):
 
 
 class LargestResponses(nn.Module):
-    """For each map, its largest response in a text, after ReLU: (B, L) -> (B, K M).
+    """Maximum over a text of each map, after ReLU: (B, L) -> (B, K M).
 
-    The convolutions hold their weights and say what is computed; they are not called. A convolution over time is the
-    sum of products with shifted words, and one matrix product of all words with the weights of all places of all widths
-    gives every term. That is faster where it takes time, in training on a CPU, and a batched product under `vmap`.
+    The convolutions define the computation and hold its weights, but are not called. A convolution over time is a sum
+    of products with shifted words; one matrix product of all words with the weights at all offsets of all widths gives
+    all terms. This is faster for training on a CPU, and becomes a batched product under `vmap`.
 
     Args:
         vocabulary_size: the number of token ids.
-        embedding_size: E, the numbers in a word vector.
-        widths: the words that a map reads.
+        embedding_size: E, the dimension of word vectors.
+        widths: the window of each convolution, in words.
         num_maps: M, the maps of each width.
 
     >>> LargestResponses(100, 8, widths=[2, 3], num_maps=5)(torch.tensor([[3, 4, 5, 0], [0, 0, 0, 0]])).shape
@@ -119,30 +120,32 @@ class LargestResponses(nn.Module):
 
     def __init__(self, vocabulary_size: int, embedding_size: int, *, widths: Sequence[int], num_maps: int) -> None:
         super().__init__()
-        self.embedding = word_vectors(vocabulary_size, embedding_size)
+        self.embedding = make_word_vectors(vocabulary_size, embedding_size)
         for number, width in enumerate(widths, start=1):
             self.add_module(f"conv{number}", nn.Conv1d(embedding_size, num_maps, width, padding=width - 1))
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """tokens: (B, L), int64 -> (B, K M), not negative."""
+        """Return the features. tokens: (B, L), int64 -> (B, K M), not negative."""
         is_word = tokens != PADDING
         words = self.embedding(tokens) * is_word.unsqueeze(-1)
         convolutions = [layer for layer in self.children() if isinstance(layer, nn.Conv1d)]
         margin = max(conv.kernel_size[0] for conv in convolutions) - 1
         padded = functional.pad(words, (0, 0, margin, margin))
         weight = torch.cat([conv.weight.movedim(2, 0).flatten(0, 1) for conv in convolutions])
-        # One (B, margin + L + margin, M) for each place in each width.
+        # One (B, margin + L + margin, M) for each offset in each width.
         products = iter(torch.split(functional.linear(padded, weight), convolutions[0].out_channels, dim=-1))
         largest = []
         for conv in convolutions:
             width = conv.kernel_size[0]
             num_windows = tokens.shape[1] + width - 1
             first = margin - (width - 1)
-            touches = functional.pad(is_word, (width - 1, width - 1)).unfold(1, width, 1).any(-1)
-            # -inf leaves the maximum to the other windows, and without any ReLU makes it zero.
-            response = torch.zeros_like(touches, dtype=words.dtype).masked_fill(~touches, -torch.inf).unsqueeze(-1)
-            for place in range(first, first + width):
-                response = response + next(products)[:, place : place + num_windows]
+            has_word = functional.pad(is_word, (width - 1, width - 1)).unfold(1, width, 1).any(-1)
+            # -inf leaves the maximum to other windows; if there are none, ReLU makes it zero.
+            response = torch.zeros_like(has_word, dtype=words.dtype).masked_fill(~has_word, -torch.inf).unsqueeze(-1)
+            for offset in range(first, first + width):
+                response = response + next(products)[:, offset : offset + num_windows]
             assert conv.bias is not None
-            largest.append((response.max(dim=1).values + conv.bias).relu())  # as ReLU before the maximum, and cheaper
+            largest.append(
+                (response.max(dim=1).values + conv.bias).relu()
+            )  # the same as ReLU before the maximum, and cheaper
         return torch.cat(largest, dim=-1)

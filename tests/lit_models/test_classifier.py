@@ -32,7 +32,7 @@ pytestmark = [
 
 
 class Shapeless(LightningDataModule):
-    """A data module of somebody who has not heard of input_shape."""
+    """Data module without an input_shape."""
 
     def train_dataloader(self):
         return DataLoader(TensorDataset(torch.zeros(4, 2), torch.zeros(4, dtype=torch.int64)), batch_size=2)
@@ -101,7 +101,7 @@ def test_configuring_again_keeps_the_layers():
     assert all(torch.equal(value, values[key]) for key, value in model.state_dict().items())
 
 
-def test_a_data_module_without_sizes_is_told_what_to_add():
+def test_a_data_module_without_sizes_raises_with_advice():
     expected = (
         r"MLP: the data module Shapeless has no input_shape; add the attribute, such as `input_shape = \(1, 28, 28\)`, "
         "or give MLP its input_shape"
@@ -110,21 +110,21 @@ def test_a_data_module_without_sizes_is_told_what_to_add():
         make_trainer().fit(MLP(), datamodule=Shapeless())
 
 
-def test_a_data_module_without_classes_is_told_what_to_add():
+def test_a_data_module_without_classes_raises_with_advice():
     with pytest.raises(
         RuntimeError, match=r"Shapeless has no num_classes; add the attribute, such as `num_classes = 10"
     ):
         make_trainer().fit(MLP(input_shape=(2,)), datamodule=Shapeless())
 
 
-def test_bare_loaders_do_not_tell_sizes():
+def test_bare_loaders_have_no_sizes():
     with pytest.raises(
         RuntimeError, match="MLP: input_shape is not known; give it, or train with a data module that has"
     ):
         make_trainer().fit(MLP(), Shapeless().train_dataloader())
 
 
-def test_a_network_without_layers_says_so():
+def test_a_network_without_layers_raises():
     with pytest.raises(RuntimeError, match="MLP: the layers are not built yet; give input_shape and num_classes"):
         MLP()(torch.zeros(1, 4))
 
@@ -156,7 +156,7 @@ def test_a_vocabulary_given_goes_before_the_data_module():
 
 @pytest.mark.parametrize("network", [MeanEmbedding, TextConvNet, Recurrent])
 @pytest.mark.parametrize("data", [Sized, BagOfWords])
-def test_a_data_module_without_a_vocabulary_is_told_what_has_one(network, data):
+def test_a_data_module_without_a_vocabulary_raises_with_advice(network, data):
     name = network.__name__
     with pytest.raises(RuntimeError) as error:
         make_trainer().fit(network(), datamodule=data())
@@ -166,7 +166,7 @@ def test_a_data_module_without_a_vocabulary_is_told_what_has_one(network, data):
     )
 
 
-def test_a_network_for_tokens_without_layers_says_what_it_needs():
+def test_a_network_for_tokens_without_layers_raises_with_its_sizes():
     with pytest.raises(
         RuntimeError, match="not built yet; give input_shape, num_classes and vocabulary_size, or train"
     ):
@@ -205,7 +205,7 @@ def test_far_from_the_border_one_logit_loses_no_precision(z):
         torch.testing.assert_close(*(torch.autograd.grad(value, inputs)[0] for value in (loss, expected)))
 
 
-def test_one_logit_tells_only_two_classes_apart():
+def test_one_logit_requires_two_classes():
     message = (
         "MLP: head is 'sigmoid', one logit for two classes, and num_classes is 10; "
         "accepted: num_classes 2, or head 'softmax'"
@@ -217,7 +217,7 @@ def test_one_logit_tells_only_two_classes_apart():
         make_trainer().fit(Perceptron(head="sigmoid"), datamodule=Sized())
 
 
-def test_an_unknown_head_is_refused_before_sizes_are_known():
+def test_an_unknown_head_raises_in_the_constructor():
     with pytest.raises(ValueError, match=r"^MLP: head is 'softmx'; accepted: 'softmax', 'sigmoid'; did you mean 's"):
         MLP(head="softmx")
 
@@ -261,13 +261,13 @@ def test_layers_are_built_from_arguments_and_not_from_hyperparameters(monkeypatc
     assert "dropout" not in by_cli.hparams
 
 
-def test_a_network_without_layers_of_its_own():
+def test_a_subclass_without_make_layers_raises():
     with pytest.raises(NotImplementedError, match=r"^Classifier: write make_layers\(self, input_shape, num_outputs\)$"):
         Classifier(input_shape=(4,), num_classes=2)
 
 
 class Words(Classifier):
-    """Has a vocabulary, and nothing of ours in its layers."""
+    """Classifier with a vocabulary and only torch's layers."""
 
     def __init__(self, *, vocabulary_size=None, **options):
         super().__init__(vocabulary_size=vocabulary_size, **options)
@@ -291,7 +291,7 @@ def test_a_subclass_may_ask_for_a_vocabulary(tmp_path):
 # --- configuration ---
 
 
-def test_one_setting_of_the_default_optimizer_can_be_changed_alone():
+def test_a_single_setting_of_the_default_optimizer_can_be_changed():
     parser, config = parse([("class_path", "lit_models.MLP"), ("init_args.optimizer.init_args.weight_decay", 0.1)])
     model = parser.instantiate(config).model
     model.trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
@@ -361,7 +361,7 @@ def test_configurations_are_checked_by_type(key, value):
 
 
 class Two(Sized):
-    """Validation and test of three batches, the last of them small; the best guess is right more often than not."""
+    """Data module with three batches each for validation and test, the last one smaller."""
 
     num_classes = 2
 
@@ -378,7 +378,7 @@ class Two(Sized):
 
 
 class Grouped(MLP):
-    """Measures something else, from what its steps return beside."""
+    """MLP with another metric of an epoch, from further outputs of its steps."""
 
     def test_step(self, batch, batch_idx):
         return super().test_step(batch, batch_idx) | {"group": batch[0][:, 1] > 0, "name": "x", "sizes": torch.ones(2)}
@@ -437,7 +437,7 @@ def test_other_than_two_classes_have_neither():
     assert found.keys() == {"test/loss", "test/acc"}
 
 
-def test_a_subclass_measures_what_it_likes():
+def test_a_subclass_defines_metrics_of_an_epoch():
     validated, found = logged_with(Grouped(hidden=[3]), Two())
     assert validated.keys() >= {"val/f1", "val/auroc"}
     assert found.keys() == {"test/loss", "test/acc", "test/worst_group"}
@@ -475,7 +475,7 @@ def test_a_schedule_of_the_learning_rate_can_be_named(network, sizes):
 
 
 @pytest.mark.parametrize(("named", "expected"), [({}, "val/loss"), ({"monitor": "val/acc"}, "val/acc")])
-def test_a_schedule_that_watches_a_metric_watches_the_validation_loss_unless_told(named, expected):
+def test_a_plateau_scheduler_monitors_the_validation_loss_by_default(named, expected):
     plateau = partial(ReduceLROnPlateau, **named) if named else partial(torch.optim.lr_scheduler.ReduceLROnPlateau)
     model = MLP(lr_scheduler=plateau, input_shape=(4,), num_classes=2)
     assert model.configure_optimizers()["lr_scheduler"]["monitor"] == expected

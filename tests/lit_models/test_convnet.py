@@ -42,7 +42,7 @@ def test_conv_size_is_that_of_torch(size, kernel_size, stride, padding):
         assert convolution(torch.zeros(1, 1, size)).shape[-1] == expected
 
 
-def test_parameters_are_named_by_kind_and_place():
+def test_parameters_are_named_by_kind_and_number():
     assert names() == PLAIN
 
 
@@ -159,7 +159,7 @@ def test_init_reaches_convolutions_and_head(init):
         ({"dropout": 1}, "ConvNet: dropout is 1; accepted: a number from 0 up to, not including, 1"),
     ],
 )
-def test_what_cannot_be_built_is_refused(arguments, message):
+def test_invalid_arguments_raise(arguments, message):
     with pytest.raises(ValueError) as error:  # noqa: PT011  # the whole message is compared
         ConvNet(**{**MNIST_SIZES, **arguments})
     assert str(error.value) == message
@@ -168,7 +168,7 @@ def test_what_cannot_be_built_is_refused(arguments, message):
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (3, 33, 31)])
 @pytest.mark.parametrize("stride", [1, 2, 3])
 @pytest.mark.parametrize("kernel_size", [1, 3, 5])
-def test_same_padding_leaves_what_the_stride_leaves(shape, stride, kernel_size):
+def test_same_padding_leaves_the_size_divided_by_the_stride(shape, stride, kernel_size):
     model = ConvNet(
         [6], kernel_size=kernel_size, stride=stride, padding="same", pool="none", input_shape=shape, num_classes=10
     )
@@ -193,7 +193,7 @@ def test_padding_may_be_same_for_some_convolutions():
     [
         (
             {"kernel_size": 4, "padding": "same"},
-            "padding is 'same' and kernel_size 4; accepted: odd kernels, which have a middle",
+            "padding is 'same' and kernel_size 4; accepted: odd kernels, which have a centre",
         ),
         (
             {"padding": ["same", "sam"]},
@@ -229,7 +229,7 @@ def test_six_filters_of_5x5_first_for_images_of_both_sizes(arguments, input_shap
     assert model(torch.zeros(2, *input_shape)).shape == (2, 10)
 
 
-def test_an_image_that_becomes_too_small_is_told_with_its_sizes():
+def test_an_image_that_becomes_too_small_raises_with_all_sizes():
     message = (
         r"^ConvNet: conv3 would be 0x0 \(kernel 5, stride 1, padding 0 on 4x4\); sizes: input 28x28 -> conv1 24x24 -> "
         "pool1 12x12 -> conv2 8x8 -> pool2 4x4$"
@@ -249,7 +249,7 @@ def test_an_image_that_becomes_too_small_is_told_with_its_sizes():
     ],
 )
 def test_perceptron_mlp_and_convnet_of_about_as_many_parameters(input_shape, num_units, convnet):
-    """The numbers that the documentation gives, within 2 % of the perceptron's."""
+    """Numbers of parameters in the documentation, within 2 % of the perceptron's."""
     sizes = {"input_shape": input_shape, "num_classes": 10}
     networks = Perceptron(**sizes), MLP([num_units], **sizes), ConvNet(**convnet, **sizes)
     perceptron, *others = (sum(parameter.numel() for parameter in network.parameters()) for network in networks)

@@ -7,7 +7,7 @@ from torch import nn
 from torch.func import vmap
 
 from lit_models import MLP, Perceptron
-from lit_models.losses import Loss, RegressionLoss, classification_loss, loss_weights, regression_loss
+from lit_models.losses import Loss, RegressionLoss, classification_loss, parse_loss_weights, regression_loss
 
 LOGITS = torch.tensor([[2.0, -1.0, 0.5], [0.1, 0.2, -3.0], [4.0, 4.0, 4.0], [-1.0, 0.0, 1.0]], dtype=torch.float64)
 TARGET = torch.tensor([0, 2, 1, 2])
@@ -31,7 +31,7 @@ def silent(model):
 
 
 def of(loss, logits=LOGITS, target=TARGET, has_one_logit=False):
-    return classification_loss(loss_weights("MLP", loss, Loss), logits, target, has_one_logit=has_one_logit)
+    return classification_loss(parse_loss_weights("MLP", loss, Loss), logits, target, has_one_logit=has_one_logit)
 
 
 @pytest.mark.parametrize("name", EXPECTED)
@@ -87,7 +87,7 @@ def test_losses_far_from_the_border_are_finite_and_so_are_their_gradients(name):
 
 
 @pytest.mark.parametrize("name", EXPECTED)
-def test_losses_run_on_many_copies_at_once(name):
+def test_losses_run_on_stacked_copies(name):
     many, targets = torch.stack([LOGITS, LOGITS.flip(0)]), torch.stack([TARGET, TARGET])
     together = vmap(lambda logits, target: of(name, logits, target))(many, targets)
     torch.testing.assert_close(together[0], EXPECTED[name])
@@ -99,7 +99,7 @@ def test_losses_run_on_many_copies_at_once(name):
 )
 def test_losses_of_numbers(name, expected):
     predictions, target = torch.tensor([[0.5], [1.0], [-2.0]]), torch.tensor([[0.0], [1.0], [1.0]])
-    found = regression_loss(loss_weights("MLPRegressor", name, RegressionLoss), predictions, target)
+    found = regression_loss(parse_loss_weights("MLPRegressor", name, RegressionLoss), predictions, target)
     assert found.item() == pytest.approx(expected)
 
 

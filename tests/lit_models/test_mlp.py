@@ -20,7 +20,7 @@ PLAIN = [
 ]
 
 
-def test_parameters_are_named_by_kind_and_place():
+def test_parameters_are_named_by_kind_and_number():
     assert names() == PLAIN
 
 
@@ -116,7 +116,7 @@ def test_init_reaches_hidden_and_output_layers():
         ),
     ],
 )
-def test_arguments_out_of_range_are_refused_before_sizes_are_known(arguments, message):
+def test_arguments_out_of_range_raise_in_the_constructor(arguments, message):
     with pytest.raises(ValueError) as error:  # noqa: PT011  # the whole message is compared
         MLP(**arguments)
     assert str(error.value) == message

@@ -1,4 +1,4 @@
-"""The contract of every network: shapes, gradients, checkpoints, stacked training, stock LightningCLI."""
+"""Contract of every network: shapes, gradients, checkpoints, stacked training, stock LightningCLI."""
 
 import sys
 from collections.abc import Callable
@@ -149,7 +149,7 @@ every_regressor = pytest.mark.parametrize("name", NUMBERS | ADDING)
 
 @pytest.fixture(autouse=True)
 def no_seed_left(monkeypatch):
-    """seed_everything writes to the environment, for the workers of data loaders; take that back after each test."""
+    """Restore the environment variables that seed_everything sets."""
     monkeypatch.setenv("PL_GLOBAL_SEED", "0")
     monkeypatch.setenv("PL_SEED_WORKERS", "0")
 
@@ -176,7 +176,7 @@ def make_model(name, seed=0):
 
 
 def silent(model):
-    """The model, with what it logs kept in a list: its training step can then run without a Trainer."""
+    """Return the model and a list of what it logs, so that its steps run without a Trainer."""
     logged = []
     model.log_dict = lambda metrics, **options: logged.append((metrics, options))
     return model, logged
@@ -303,12 +303,12 @@ def test_stacked_copies_train_as_single_ones(name):
         return functional_call(_Training(models[0]), (_prefixed(parameters), _prefixed(buffers)), (batch,))
 
     stacked = vmap(grad(loss), randomness="different")(parameters, buffers)
-    for place, model in enumerate(models):
+    for index, model in enumerate(models):
         single = torch.autograd.grad(model.training_step(batch, 0), list(model.parameters()))
         for (parameter, _), gradient in zip(model.named_parameters(), single, strict=True):
-            torch.testing.assert_close(stacked[parameter][place], gradient, rtol=1e-9, atol=1e-12)
+            torch.testing.assert_close(stacked[parameter][index], gradient, rtol=1e-9, atol=1e-12)
         for buffer, value in model.named_buffers():
-            torch.testing.assert_close(buffers[buffer][place], value)
+            torch.testing.assert_close(buffers[buffer][index], value)
 
 
 class _Training(nn.Module):

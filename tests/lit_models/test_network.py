@@ -1,4 +1,4 @@
-"""What networks of every task share: penalties, what they can train on, and arguments that do not exist."""
+"""Penalties, checks of data and unknown arguments, for networks of every task."""
 
 import copy
 
@@ -22,7 +22,7 @@ def made(**options):
 BATCH = torch.randn(8, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 3
 
 
-def test_penalties_are_of_the_weights_alone_and_in_the_training_loss_alone():
+def test_penalties_apply_to_weights_and_to_the_training_loss_only():
     model, logged = made(l1=0.01, l2=0.5)
     plain, without = made()
     weights = [model.layers.linear1.weight, model.layers.output.weight]
@@ -38,7 +38,7 @@ def test_penalties_are_of_the_weights_alone_and_in_the_training_loss_alone():
     assert "train/penalty" not in without
 
 
-def test_l1_pulls_weights_by_their_sign_and_leaves_biases_alone():
+def test_the_gradient_of_l1_is_the_sign_of_weights_and_zero_for_biases():
     model, _ = made(l1=0.5)
     plain, _ = made()
     model.training_step(BATCH, 0).backward()
@@ -73,7 +73,7 @@ def test_l2_is_the_weight_decay_of_sgd_and_adam_but_not_of_adamw(kind):
     assert (weights[0] - weights[2]).abs().max() > 1e-3
 
 
-def test_penalties_are_no_part_of_a_checkpoint_but_its_hyperparameters():
+def test_checkpoints_have_penalties_as_hyperparameters_only():
     model, _ = made(l1=0.01)
     assert "penalties" not in model.state_dict()
     assert (model.hparams["l1"], model.hparams["l2"]) == (0.01, None)
@@ -132,7 +132,7 @@ def test_batch_norm_over_the_pixels_of_one_image_is_not():
         ),
     ],
 )
-def test_targets_of_another_kind_are_told_before_training(model, data, message):
+def test_targets_of_another_kind_raise_before_training(model, data, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
         model.check_data(data)
 
@@ -143,7 +143,7 @@ def test_targets_of_the_kind_that_is_predicted_are_accepted():
     MLP().check_data(object())
 
 
-def test_an_argument_that_does_not_exist_is_told_at_once():
+def test_an_unknown_argument_raises_in_the_constructor():
     with pytest.raises(TypeError, match=r"^MLP: there is no argument 'hiden'; did you mean 'hidden'\?$"):
         MLP(hiden=[3])
     with pytest.raises(TypeError, match=r"^Perceptron: there is no argument 'vocabulary_size'$"):

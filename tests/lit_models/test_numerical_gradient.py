@@ -1,4 +1,4 @@
-"""A network that takes its gradient from differences, in stock Lightning."""
+"""A network with gradients by finite differences, in stock Lightning."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ NUM_PARAMETERS = 64 * 2 + 2 + 2 * 10 + 10
 
 @pytest.fixture(autouse=True)
 def no_seed_left(monkeypatch):
-    """seed_everything writes to the environment, for the workers of data loaders; take that back after each test."""
+    """Restore the environment variables that seed_everything sets."""
     monkeypatch.setenv("PL_GLOBAL_SEED", "0")
     monkeypatch.setenv("PL_SEED_WORKERS", "0")
 

@@ -1,4 +1,4 @@
-"""Stacked restricted Boltzmann machines as the start of an MLP, in stock Lightning."""
+"""Pretraining of an MLP as stacked restricted Boltzmann machines, in stock Lightning."""
 
 import copy
 
@@ -12,8 +12,8 @@ from datamodules import Digits
 from experiments.config.instantiate import make_model
 from experiments.training.named_draws import NamedDraws
 from lit_models import MLP, RBM, train_rbm
-from lit_models.pretraining import _stream, pretrain_layers
-from lit_models.rbm import visible_biases
+from lit_models.pretraining import _derive_seed, pretrain_layers
+from lit_models.rbm import compute_visible_biases
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers"),  # the data are in memory
@@ -25,7 +25,7 @@ pytestmark = [
 
 @pytest.fixture(autouse=True)
 def no_seed_left(monkeypatch):
-    """seed_everything writes to the environment, for the workers of data loaders; take that back after each test."""
+    """Restore the environment variables that seed_everything sets."""
     monkeypatch.setenv("PL_GLOBAL_SEED", "0")
     monkeypatch.setenv("PL_SEED_WORKERS", "0")
 
@@ -51,7 +51,7 @@ def fitted(model, data, **options):
 
 
 def start(model, data):
-    """The state when training begins: nothing is learnt with a rate of 0."""
+    """Return the state at the beginning of training, which a learning rate of 0 preserves."""
     model.optimizer = lambda parameters: torch.optim.SGD(parameters, lr=0.0)
     fitted(model, data)
     return {name: value.clone() for name, value in model.state_dict().items()}
@@ -59,12 +59,12 @@ def start(model, data):
 
 def test_lightning_pretrains_before_it_trains_and_logs_how_well_layers_reconstruct():
     model = deep()
-    assert model.awaits_pretraining
+    assert model.is_pretraining_pending
     own = fitted(model, digits())
     errors = [own.callback_metrics[f"pretraining/reconstruction{number}"].item() for number in (1, 2)]
     assert errors == pytest.approx(model.reconstruction.tolist())
     assert all(0 < error < 0.25 for error in errors)  # 0.25 is that of saying a half for every binary unit
-    assert not model.awaits_pretraining
+    assert not model.is_pretraining_pending
 
 
 def test_other_inits_are_not_pretrained_and_log_nothing_of_it():
@@ -74,8 +74,8 @@ def test_other_inits_are_not_pretrained_and_log_nothing_of_it():
     assert set(own.callback_metrics) == {"train/loss", "train/acc", "val/loss", "val/acc"}
 
 
-def test_the_first_layer_computes_from_the_inputs_what_its_machine_does_from_pixels():
-    """Standardised as they are, or as pixels from 0 to 1: the network is the same function of the image."""
+def test_the_first_layer_equals_its_machine_on_rescaled_inputs():
+    """From standardised inputs or from pixels, the network becomes the same function of the image."""
     generator = torch.Generator().manual_seed(0)
     pixels = torch.rand(300, 6, generator=generator)
     pixels[0, 0], pixels[1, 1] = 0.0, 1.0
@@ -93,7 +93,7 @@ def test_the_first_layer_computes_from_the_inputs_what_its_machine_does_from_pix
 
 
 def test_each_layer_learns_from_the_probabilities_below_it():
-    """The second layer is a machine that is trained by itself on what the first layer computes."""
+    """The second layer equals a machine trained separately on the outputs of the first."""
     generator = torch.Generator().manual_seed(0)
     inputs = torch.rand(200, 6, generator=generator)
     inputs[0, 0], inputs[1, 1] = 0.0, 1.0  # what they span already: no scaling
@@ -105,8 +105,8 @@ def test_each_layer_learns_from_the_probabilities_below_it():
     assert torch.equal(first.bias, layers[0].bias)
     with torch.no_grad():
         hidden = first(inputs).sigmoid()
-        rbm = RBM(weight=second.weight, hidden_bias=second.bias, visible_bias=visible_biases(hidden))
-        train_rbm(rbm, hidden, epochs=4, lr=0.1, generator=torch.Generator().manual_seed(_stream(0, 2)))
+        rbm = RBM(weight=second.weight, hidden_bias=second.bias, visible_bias=compute_visible_biases(hidden))
+        train_rbm(rbm, hidden, epochs=4, lr=0.1, generator=torch.Generator().manual_seed(_derive_seed(0, 2)))
     torch.testing.assert_close(rbm.weight, layers[1].weight)
     torch.testing.assert_close(rbm.hidden_bias, layers[1].bias)
     assert errors[1].item() == pytest.approx(rbm.reconstruction_error(hidden), rel=1e-5)
@@ -150,14 +150,14 @@ def test_pretraining_draws_from_no_global_generator():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_what_a_checkpoint_holds_is_not_pretrained_again(tmp_path, monkeypatch):
+def test_a_loaded_network_is_not_pretrained_again(tmp_path, monkeypatch):
     model = deep()
     own = fitted(model, digits(), max_epochs=1)
     own.save_checkpoint(tmp_path / "one.ckpt")
     monkeypatch.setattr("lit_models.mlp.pretrain_layers", lambda *_, **__: pytest.fail("pretrained again"))
     loaded = MLP.load_from_checkpoint(tmp_path / "one.ckpt", weights_only=True)
     assert torch.equal(loaded.reconstruction, model.reconstruction)
-    assert not loaded.awaits_pretraining
+    assert not loaded.is_pretraining_pending
     fitted(loaded, digits())
     continued = deep()
     trainer(max_epochs=2).fit(continued, datamodule=digits(), ckpt_path=tmp_path / "one.ckpt", weights_only=True)
@@ -169,11 +169,11 @@ def test_loaders_without_a_data_module_do_as_well():
     loader = DataLoader(TensorDataset(inputs, target), batch_size=20)
     model = deep(input_shape=(12,), num_classes=3)
     trainer().fit(model, train_dataloaders=loader)
-    assert not model.awaits_pretraining
+    assert not model.is_pretraining_pending
 
 
 class Counting(LightningDataModule):
-    """Counts how often it is asked for its loaders, and scales pixels once they are on the device."""
+    """Data module that counts the loaders it makes, and scales pixels on the device."""
 
     input_shape, num_classes = (6,), 2
 
@@ -190,12 +190,12 @@ class Counting(LightningDataModule):
         return inputs.float() / 255, target
 
 
-def test_the_training_loader_is_asked_for_once_and_batches_are_as_in_training():
+def test_pretraining_makes_the_training_loader_once():
     data = Counting(torch.randint(256, (40, 6), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)))
     model = deep()
     fitted(model, data)
     assert data.num_asked == 1
-    assert not model.awaits_pretraining
+    assert not model.is_pretraining_pending
 
 
 def test_unlabelled_examples_are_seen_before_training_and_their_targets_never():
@@ -206,7 +206,7 @@ def test_unlabelled_examples_are_seen_before_training_and_their_targets_never():
     seen = [(inputs, None) for inputs, _ in data.pretraining_dataloader()]
     assert sum(len(inputs) for inputs, _ in seen) == 1100
     model.pretrain(seen)
-    assert not model.awaits_pretraining
+    assert not model.is_pretraining_pending
 
 
 def test_any_depth():
@@ -233,8 +233,8 @@ REFUSED = [
     (
         {"batch_norm": True},
         (
-            "MLP: init is 'rbm', and batch_norm would undo what the layers have learnt before it; accepted: batch_norm "
-            "false, or another init"
+            "MLP: init is 'rbm', and batch_norm would undo the pretraining of the layers before it; accepted: "
+            "batch_norm false, or another init"
         ),
     ),
     ({"pretraining_epochs": 0}, "MLP: pretraining_epochs is 0; accepted: an integer of at least 1"),
@@ -243,7 +243,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("arguments", "message"), REFUSED)
-def test_what_does_not_compute_as_a_machine_is_refused(arguments, message):
+def test_layers_that_differ_from_machines_raise(arguments, message):
     with pytest.raises(ValueError) as error:  # noqa: PT011  # the whole message is compared
         MLP(**({"hidden": [8], "activation": "sigmoid", "init": "rbm"} | arguments))
     assert str(error.value) == message
@@ -270,7 +270,7 @@ BATCHES = [
 
 
 @pytest.mark.parametrize(("batches", "kind", "message"), BATCHES)
-def test_what_cannot_be_learnt_from_is_said(batches, kind, message):
+def test_unusable_pretraining_inputs_raise(batches, kind, message):
     with pytest.raises(kind) as error:
         deep(input_shape=(3,), num_classes=2).pretrain(batches)
     assert str(error.value) == message

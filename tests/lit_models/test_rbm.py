@@ -1,4 +1,4 @@
-"""A restricted Boltzmann machine against hand computation and against its exact likelihood, by counting all states."""
+"""A restricted Boltzmann machine, compared with a calculation by hand and its exact likelihood."""
 
 import itertools
 
@@ -7,7 +7,7 @@ import torch
 
 from datamodules import Digits
 from lit_models import RBM, train_rbm
-from lit_models.rbm import BATCH_SIZE, WEIGHT_COST, visible_biases
+from lit_models.rbm import BATCH_SIZE, WEIGHT_COST, compute_visible_biases
 
 
 def sigmoid(x):
@@ -25,7 +25,7 @@ def states(num_units):
 
 
 def log_likelihood(rbm, visible):
-    """The exact mean log probability, the normaliser summed over all pairs of visible and hidden states."""
+    """Return the exact mean log probability; the normaliser sums over all visible and hidden states."""
     v, h = states(len(rbm.visible_bias)), states(len(rbm.hidden_bias))
     energies = -(h @ rbm.weight @ v.T) - (h @ rbm.hidden_bias)[:, None] - (v @ rbm.visible_bias)[None]
     log_z = torch.logsumexp(-energies.flatten(), 0)
@@ -41,7 +41,7 @@ def patterns(num_examples=400):
     return (pairs.repeat_interleave(2, 1) - flips).abs()
 
 
-def test_one_update_of_cd1_is_what_a_hand_computes():
+def test_one_update_of_cd1_equals_a_calculation_by_hand():
     """Three visible and two hidden units, one example; every number by the formulas of Hinton 2002."""
     w = [[0.1, -0.2, 0.3], [0.4, 0.5, -0.6]]
     b, a, v = [0.05, -0.1], [0.2, 0.0, -0.3], [1.0, 0.0, 1.0]
@@ -70,7 +70,7 @@ def test_a_batch_has_the_mean_of_the_gradients_of_its_examples():
 
 
 def test_momentum_and_weight_cost_are_those_of_the_recipe():
-    """All examples equal and no hidden unit ever uncertain, so that noise decides nothing and steps can be repeated."""
+    """All examples are equal and hidden units certain, so noise has no effect and steps are reproducible."""
     rbm = machine(4, 3, std=0.0)
     rbm.hidden_bias.fill_(50.0)
     visible = torch.ones(BATCH_SIZE, 4, dtype=torch.float64)
@@ -100,7 +100,7 @@ def test_free_energy_sums_the_hidden_states_out():
 
 
 def test_the_exact_log_likelihood_rises_with_training():
-    """Until it is near the best: CD-1 is no gradient of anything, and moves on a little from the maximum."""
+    """CD-1 is not the gradient of any function, so training ends near the maximum and not at it."""
     rbm, visible = machine(4, 3, std=0.01), patterns()
     found = [log_likelihood(rbm, visible).item()]
     generator = torch.Generator().manual_seed(0)
@@ -132,7 +132,7 @@ NAMES = ("weight", "hidden_bias", "visible_bias")
 
 
 def test_visible_biases_are_finite_for_pixels_that_never_change():
-    biases = visible_biases(torch.tensor([[0.0, 1.0, 0.5]] * 8))
+    biases = compute_visible_biases(torch.tensor([[0.0, 1.0, 0.5]] * 8))
     torch.testing.assert_close(biases, torch.tensor([1 / 9, 9.0, 1.0]).log())
 
 
@@ -143,7 +143,7 @@ def test_real_digits_are_reconstructed_ever_better():
     visible = (inputs - inputs.amin()) / (inputs.amax() - inputs.amin())
     generator = torch.Generator().manual_seed(0)
     weight = 0.01 * torch.randn(50, 64, generator=generator)
-    rbm = RBM(weight=weight, hidden_bias=torch.zeros(50), visible_bias=visible_biases(visible))
+    rbm = RBM(weight=weight, hidden_bias=torch.zeros(50), visible_bias=compute_visible_biases(visible))
     by_means_alone = (visible - visible.mean(0)).square().mean().item()
     errors = [rbm.reconstruction_error(visible)]
     for _ in range(3):

@@ -14,7 +14,7 @@ every_shape = pytest.mark.parametrize(("num_layers", "bidirectional"), [(1, Fals
 
 
 def make_both(cell, num_layers, bidirectional):
-    """Ours and torch's, with the same values, in float64."""
+    """Return our layers and torch's, with the same values, in float64."""
     torch.manual_seed(0)
     shape = {"num_layers": num_layers, "bidirectional": bidirectional}
     theirs = THEIRS[cell](5, 4, batch_first=True, **shape).double()
@@ -24,7 +24,7 @@ def make_both(cell, num_layers, bidirectional):
 
 
 def packed(theirs, inputs, lengths=LENGTHS):
-    """What torch's layers make of packed texts: the outputs, zero at padding, and the last layer's final states."""
+    """Return outputs (zero at padding) and final states of torch's layers on packed texts."""
     outputs, final = theirs(pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False))
     outputs, _ = pad_packed_sequence(outputs, batch_first=True, total_length=inputs.shape[1])
     hidden = final[0] if isinstance(final, tuple) else final
@@ -140,16 +140,16 @@ def test_forget_bias_is_the_sum_of_both(init):
         ({"dropout": 1}, "Recurrence: dropout is 1; accepted: a number from 0 up to, not including, 1"),
     ],
 )
-def test_what_cannot_be_built_is_refused(arguments, message):
+def test_invalid_arguments_raise(arguments, message):
     with pytest.raises(ValueError) as error:  # noqa: PT011  # the whole message is compared
         Recurrence(**{"cell": "rnn", "input_size": 2, "hidden_size": 3, **arguments})
     assert str(error.value) == message
 
 
-def test_it_shows_what_it_is():
+def test_repr_shows_the_arguments():
     assert repr(Recurrence("gru", 2, 3)).splitlines()[1] == "  gru, 3, num_layers=1, bidirectional=False"
 
 
 def test_only_an_lstm_has_forget_gates():
     with pytest.raises(ValueError, match="Recurrence: cell 'gru' has no forget gate"):
-        Recurrence("gru", 2, 3).start_forget_bias(1.0)
+        Recurrence("gru", 2, 3).set_forget_bias(1.0)

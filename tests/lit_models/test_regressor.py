@@ -44,7 +44,7 @@ def test_metrics_are_those_of_the_whole_split():
 
 
 @pytest.mark.slow
-def test_without_hidden_layers_full_batches_come_to_least_squares():
+def test_without_hidden_layers_full_batches_converge_to_least_squares():
     data = Diabetes(batch_size="all", seed=1)
     model = MLPRegressor(hidden=[], optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.1, momentum=0.9))
     fitted(model, data, max_epochs=400)
@@ -79,7 +79,7 @@ def test_targets_that_are_not_the_numbers_to_predict(target, message):
         model.training_step((torch.zeros(4, 3), target), 0)
 
 
-def test_a_data_module_without_outputs_is_told_what_to_add():
+def test_a_data_module_without_outputs_raises_with_advice():
     class Numberless(Diabetes):
         num_outputs = None
 

@@ -44,7 +44,7 @@ def test_an_image_is_read_row_by_row_with_its_colours():
     torch.testing.assert_close(of_images(images), of_rows(rows))
 
 
-def test_what_comes_last_is_remembered_and_what_comes_first_too():
+def test_the_last_readout_contains_the_last_and_the_first_word():
     torch.manual_seed(0)
     model = SequenceRegressor("lstm", hidden_size=5, input_shape=(20, 2), num_outputs=1).double()
     inputs = torch.randn(1, 20, 2, dtype=torch.float64, requires_grad=True)

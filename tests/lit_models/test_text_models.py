@@ -21,7 +21,7 @@ every_reader = pytest.mark.parametrize("make", READERS.values(), ids=READERS)
 
 
 def make_texts(*lengths, size=40):
-    """Token ids (num_texts, size), int64: as many tokens as `lengths` says, then padding."""
+    """Return token ids (num_texts, size), int64: `lengths` tokens each, then padding."""
     generator = torch.Generator().manual_seed(0)
     words = torch.randint(1, 20, (len(lengths), size), generator=generator)
     return words.masked_fill(torch.arange(size) >= torch.tensor(lengths).unsqueeze(1), 0)
@@ -56,7 +56,7 @@ def test_gradients_do_not_depend_on_the_fixed_length(make):
 
 
 @every_reader
-def test_what_stands_in_the_row_of_padding_does_not_matter(make):
+def test_the_vector_of_padding_has_no_effect(make):
     model = make_double(make)
     texts = make_texts(6, 1, 0)
     expected = model(texts)
@@ -105,7 +105,7 @@ def test_text_convnet_takes_the_largest_response_of_each_map():
         torch.testing.assert_close(features(text), torch.cat(expected, dim=1), rtol=1e-12, atol=1e-12)
 
 
-def test_windows_in_padding_alone_do_not_respond():
+def test_windows_with_only_padding_are_ignored():
     model = make_double(partial(TextConvNet, [3], num_maps=6, embedding_size=4))
     features = model.layers.features
     with torch.no_grad():
@@ -132,7 +132,7 @@ def test_word_vectors_of_a_text_convnet_start_as_in_kims_code():
 
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
-def test_readouts_are_of_the_words_alone(cell):
+def test_readouts_ignore_padding(cell):
     model = make_double(partial(Recurrent, cell, hidden_size=5, bidirectional=True))
     reading = model.layers.features
     texts = make_texts(4, 7, size=7)
@@ -154,7 +154,7 @@ def test_readouts_are_of_the_words_alone(cell):
 
 NUMBERS = (
     "the inputs are torch.int64, and this network reads floating-point numbers; if they are token ids, give the text "
-    "data module `representation: bag_of_words`, or take a network for tokens, such as lit_models.MeanEmbedding"
+    "data module `representation: bag_of_words`, or use a network for tokens, such as lit_models.MeanEmbedding"
 )
 TOKENS = (
     "the inputs are torch.float32, and this network reads token ids, which are torch.int64; give the text data module "
@@ -184,7 +184,7 @@ def test_networks_for_tokens_refuse_numbers(network):
     assert str(error.value) == f"{network.__name__}: {TOKENS}"
 
 
-def test_inputs_are_told_apart_under_vmap_too():
+def test_kinds_of_inputs_are_checked_under_vmap():
     models = [MLP(input_shape=(7,), num_classes=2) for _ in range(2)]
     stacked, buffers = stack_module_state(models)
 
@@ -217,7 +217,7 @@ def test_inputs_are_told_apart_under_vmap_too():
         ({"head": "softmx"}, "head is 'softmx'; accepted: 'softmax', 'sigmoid'; did you mean 'softmax'?"),
     ],
 )
-def test_what_no_network_for_tokens_accepts(network, arguments, message):
+def test_arguments_that_networks_for_tokens_refuse(network, arguments, message):
     with pytest.raises(ValueError) as error:  # noqa: PT011  # the whole message is compared
         network(**{**TINY, **arguments})
     assert str(error.value) == f"{network.__name__}: {message}"
@@ -256,7 +256,7 @@ def test_what_no_network_for_tokens_accepts(network, arguments, message):
         ),
     ],
 )
-def test_what_cannot_be_built_is_refused_before_sizes_are_known(make, message):
+def test_invalid_arguments_raise_in_the_constructor(make, message):
     with pytest.raises(ValueError) as error:  # noqa: PT011  # the whole message is compared
         make()
     assert str(error.value) == message
