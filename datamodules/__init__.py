@@ -1,4 +1,4 @@
-"""Data sets held in memory, whose splits and batch orders depend on a seed and on nothing else."""
+"""LightningDataModules in memory, whose splits and batch orders depend only on a seed."""
 
 from functools import partial
 

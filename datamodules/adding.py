@@ -1,4 +1,4 @@
-"""A task that needs memory: two numbers, far apart in a sequence, are to be added."""
+"""The adding problem: a task that requires memory."""
 
 from functools import cache
 from typing import Any
@@ -17,22 +17,22 @@ from datamodules.tensors import TensorDataModule
 class AddingProblem(TensorDataModule):
     """Sequences (T, 2) of a value and a marker; the target is the sum of the two values whose marker is 1.
 
-    Values are drawn from U(0, 1). One marker stands at a random step of the first half, one in the second half, and all
-    others are 0. Who says 1 to every sequence has a mean squared error of 1/6, the variance of the sum; what is below
-    was remembered for T / 2 steps on average, and at most T - 1. The problem is that of Hochreiter & Schmidhuber 1997
-    (Long short-term memory, experiment 4) in the form of Le, Jaitly & Hinton 2015 (arXiv:1504.00941): all sequences of
-    one length, values from 0 and not from -1, the sum as it is.
+    Values are from U(0, 1). One marker is 1 at a random step of the first half, another in the second half; all others
+    are 0. Predicting 1 for every sequence has a mean squared error of 1/6, the variance of the sum; a lower error
+    requires memory, over T / 2 steps on average and at most T - 1. The problem is experiment 4 of Hochreiter &
+    Schmidhuber 1997 (Long short-term memory) in the form of Le, Jaitly & Hinton 2015 (arXiv:1504.00941): all sequences
+    have the same length, values begin at 0 instead of -1, and the sum is not rescaled.
 
     Args:
         length: T, the steps of a sequence, at least 2.
-        num_sequences: how many, from which splits are drawn.
-        sequences_seed: of the sequences themselves; the data module's own seed splits them.
+        num_sequences: the number of sequences, from which splits are drawn.
+        sequences_seed: the seed of the sequences; `seed` is the seed of the split.
         batch_size: sequences in a training batch, at least 1, or "all".
         val_size: a number of sequences, or a fraction of them, or 0 for no validation.
         options: train_size, test_size, folds, fold, seed and eval_batch_size, see `TensorDataModule`.
 
     Raises:
-        ValueError: an argument is not accepted; the message says what is.
+        ValueError: an argument is not accepted; the message lists what is.
 
     >>> data = AddingProblem(length=50, num_sequences=1000, batch_size=32, seed=1)
     >>> data.setup()
@@ -62,16 +62,16 @@ class AddingProblem(TensorDataModule):
         super().__init__(batch_size=batch_size, val_size=val_size, **options)
 
     def load(self) -> tuple[Tensor, Tensor]:
-        """All sequences: inputs (num_sequences, length, 2) and target (num_sequences, 1), float32; made once."""
-        return _made(self.pool_size, self.length, self.sequences_seed)
+        """Return all sequences: inputs (num_sequences, length, 2) and target (num_sequences, 1), float32; cached."""
+        return _load(self.pool_size, self.length, self.sequences_seed)
 
     def notes(self) -> list[str]:
-        """Sentences that a reader of results should know: what no memory at all comes to."""
-        return ["Adding problem: the answer 1 to every sequence has a mean squared error of 1/6 = 0.167."]
+        """Return notes for the report: the error of a constant prediction."""
+        return ["Adding problem: predicting 1 for every sequence has a mean squared error of 1/6 = 0.167."]
 
 
 def draw_sequences(num_sequences: int, length: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Sequences (N, T, 2) of values and markers, and the sums of the marked values (N, 1).
+    """Draw sequences (N, T, 2) of values and markers, and the sums of the marked values (N, 1).
 
     >>> sequences, sums = draw_sequences(1000, length=10, seed=0)
     >>> bool(np.allclose(sums[:, 0], (sequences[..., 0] * sequences[..., 1]).sum(axis=1)))
@@ -89,6 +89,6 @@ def draw_sequences(num_sequences: int, length: int, seed: int) -> tuple[NDArray[
 
 
 @cache
-def _made(num_sequences: int, length: int, seed: int) -> tuple[Tensor, Tensor]:
+def _load(num_sequences: int, length: int, seed: int) -> tuple[Tensor, Tensor]:
     sequences, sums = draw_sequences(num_sequences, length, seed)
     return torch.from_numpy(sequences), torch.from_numpy(sums)

@@ -1,4 +1,4 @@
-"""Photographs of 32x32 pixels."""
+"""CIFAR-10: photographs of 32x32 pixels."""
 
 from functools import cache
 from pathlib import Path
@@ -13,23 +13,24 @@ from datamodules.images import ImageDataModule
 from datamodules.in_memory import BatchSize
 from datamodules.splits import Size
 
-MEAN = (0.4914, 0.4822, 0.4465)  # of each colour of the 50,000 training images, on a scale from 0 to 1
+MEAN = (0.4914, 0.4822, 0.4465)  # by colour, of the 50,000 training images, scaled to [0, 1]
 STD = (0.2470, 0.2435, 0.2616)
 
 
 class CIFAR10(ImageDataModule):
     """CIFAR-10 (Krizhevsky 2009), ten classes, images (3, 32, 32): pixels scaled to [0, 1] and then standardised.
 
-    The files are torchvision's, in <data_dir>/cifar-10-batches-py, checked against torchvision's md5 sums, and are
-    downloaded (170 MB) when absent or damaged. Each colour is standardised with the mean and the standard deviation of
-    the training images. All trials of a process share one copy in memory, 740 MB, that is read once.
+    The files are torchvision's, in <data_dir>/cifar-10-batches-py. They are checked against torchvision's md5 sums and
+    downloaded (170 MB) if absent or damaged. Each colour is standardised with the mean and standard deviation of the
+    training images. All trials of a process share one copy in memory, 740 MB.
 
     Args:
         batch_size: examples in a training batch, at least 1, or "all".
         val_size: a number of examples, or a fraction of the 50,000 training images, or 0 for no validation.
         data_dir: the folder of all data sets; None takes the variable ABLATE_DATA_DIR, or `data` if it is not set.
         options: train_size, test_size, folds, fold, permute_pixels, seed and eval_batch_size, see `ImageDataModule`.
-            The pool is the 50,000 training images; without test_size or folds, the 10,000 official test images test.
+            The pool is the 50,000 training images; the 10,000 official test images are the test split unless
+            test_size or folds is given.
 
     Raises:
         ValueError: an argument is not accepted, or the sizes exceed 50,000; the message has the numbers.
@@ -55,16 +56,16 @@ class CIFAR10(ImageDataModule):
         self.data_dir = find_data_dir(data_dir)
 
     def prepare_data(self) -> None:
-        """Download the files unless they are there and whole.
+        """Download the files if they are absent or damaged.
 
         Raises:
-            FileNotFoundError: they are not, and cannot be downloaded.
+            FileNotFoundError: the download fails.
         """
         _prepare(self.data_dir.resolve())
         super().prepare_data()
 
     def load(self) -> tuple[Tensor, Tensor]:
-        """The training images, then the test images: (60000, 3, 32, 32), float32, and (60000,), int64.
+        """Return training images, then test images: (60000, 3, 32, 32), float32, and (60000,), int64.
 
         Raises:
             FileNotFoundError: the files are absent or damaged.
@@ -72,8 +73,8 @@ class CIFAR10(ImageDataModule):
         return _read(self.data_dir.resolve())
 
 
-def _parts(data_dir: Path) -> Any:
-    """Torchvision's training and test part, whose files it has checked.
+def _open_parts(data_dir: Path) -> Any:
+    """Return torchvision's training and test part; it checks their files.
 
     Raises:
         RuntimeError: a file is absent or damaged.
@@ -83,30 +84,30 @@ def _parts(data_dir: Path) -> Any:
     return [datasets.CIFAR10(data_dir, train=is_train) for is_train in (True, False)]
 
 
-def _lacks(data_dir: Path) -> str:
+def _describe_problem(data_dir: Path) -> str:
     return f"CIFAR10: {data_dir / 'cifar-10-batches-py'} lacks files of CIFAR-10, or they are damaged"
 
 
 @cache
 def _prepare(data_dir: Path) -> None:
     try:
-        _parts(data_dir)
+        _open_parts(data_dir)
     except (RuntimeError, OSError):
         advice = (
             "put the unpacked cifar-10-python.tar.gz there, or set ABLATE_DATA_DIR or data_dir to the folder that "
             "holds cifar-10-batches-py; datamodules.Shapes has images of this size and needs no download"
         )
-        download("CIFAR10", data_dir, problem=_lacks(data_dir), advice=advice)
+        download("CIFAR10", data_dir, problem=_describe_problem(data_dir), advice=advice)
 
 
 @cache
 def _read(data_dir: Path) -> tuple[Tensor, Tensor]:
     try:
-        parts = _parts(data_dir)
+        parts = _open_parts(data_dir)
     except (RuntimeError, OSError) as error:
         raise FileNotFoundError(
-            f"{_lacks(data_dir)}; call prepare_data(), or set ABLATE_DATA_DIR or data_dir to the folder that holds "
-            "cifar-10-batches-py"
+            f"{_describe_problem(data_dir)}; call prepare_data(), or set ABLATE_DATA_DIR or data_dir to the folder "
+            "that holds cifar-10-batches-py"
         ) from error
     pixels = torch.from_numpy(np.concatenate([part.data for part in parts])).permute(0, 3, 1, 2)
     inputs = torch.empty(pixels.shape)

@@ -1,4 +1,4 @@
-"""A regression data set, at hand without a network."""
+"""The diabetes data set, for regression; it needs no download."""
 
 from functools import cache
 from typing import Any
@@ -12,19 +12,18 @@ from datamodules.tensors import TensorDataModule
 
 
 class Diabetes(TensorDataModule):
-    """Scikit-learn's 442 diabetes patients: ten measurements, and how far the disease went in a year (25 to 346).
+    """Diabetes of 442 patients: ten measurements, and the progression of the disease after a year (25 to 346).
 
-    From Efron, Hastie, Johnstone & Tibshirani 2004, Least angle regression; they come with scikit-learn. Inputs (10,):
-    age, sex, body mass index, mean blood pressure and six values of blood serum. Each input, and the target where it
-    is asked for, has mean 0 and standard deviation 1 over the training split, whose numbers are used for validation and
-    test too. With standardised targets, losses and errors are in those standard deviations, about 77; R² is the same in
-    any unit.
+    From Efron, Hastie, Johnstone & Tibshirani 2004, Least angle regression; shipped with scikit-learn. Inputs (10,):
+    age, sex, body mass index, mean blood pressure and six blood serum values. Inputs, and optionally the target, are
+    standardised with mean and standard deviation of the training split, also for validation and test. With a
+    standardised target, errors are in units of its standard deviation, about 77; R² does not depend on the unit.
 
     Args:
         batch_size: examples in a training batch, at least 1, or "all".
         val_size: a number of examples, or a fraction of the 442, or 0 for no validation.
-        standardise_target: whether the target is standardised; False keeps its own unit, for which outputs that start
-            near 0 are 150 too low.
+        standardise_target: whether the target is standardised; False keeps its original unit, in which the outputs of
+            an untrained network, near 0, are 150 too low.
         options: train_size, test_size, folds, fold, seed and eval_batch_size, see `TensorDataModule`.
 
     Raises:
@@ -53,34 +52,34 @@ class Diabetes(TensorDataModule):
         self.standardise_target = standardise_target
 
     def load(self) -> tuple[Tensor, Tensor]:
-        """All examples, in the units of the data: inputs (442, 10) and target (442, 1), float32."""
+        """Return all examples in their original units: inputs (442, 10) and target (442, 1), float32."""
         inputs, target = _load()
         return inputs.float(), target.float()
 
     def make_examples(self) -> TensorExamples:
-        """What `load` gives, standardised by the training split."""
+        """Return all examples, standardised by the training split."""
         inputs, target = _load()
         train = self.split.train
-        target = standardised(target, train) if self.standardise_target else target
-        return TensorExamples(standardised(inputs, train).float(), target.float())
+        target = standardise(target, train) if self.standardise_target else target
+        return TensorExamples(standardise(inputs, train).float(), target.float())
 
     def notes(self) -> list[str]:
-        """Sentences that a reader of results should know: the unit of the errors."""
+        """Return notes for the report: the unit of the errors."""
         if not self.standardise_target:
             return []
         spread = _load()[1][self.split.train].std(correction=0).item()
         return [f"The training split standardises the target: an error of 1 is {spread:.1f} (with seed {self.seed})."]
 
 
-def standardised(values: Tensor, train: Tensor) -> Tensor:
-    """Each column with mean 0 and standard deviation 1 over the training examples: (N, D) -> (N, D).
+def standardise(values: Tensor, train: Tensor) -> Tensor:
+    """Scale each column to mean 0 and standard deviation 1 over the training examples: (N, D) -> (N, D).
 
     Args:
         values: (N, D).
-        train: the training examples, indices.
+        train: indices of the training examples.
 
     >>> import torch
-    >>> standardised(torch.tensor([[1.0], [3.0], [6.0]]), torch.tensor([0, 1])).flatten().tolist()
+    >>> standardise(torch.tensor([[1.0], [3.0], [6.0]]), torch.tensor([0, 1])).flatten().tolist()
     [-1.0, 1.0, 4.0]
     """
     known = values[train]

@@ -1,4 +1,4 @@
-"""Handwritten digits of 8x8 pixels, at hand without a network."""
+"""Handwritten digits of 8x8 pixels; they need no download."""
 
 from functools import cache
 from typing import Any
@@ -17,8 +17,8 @@ class Digits(ImageDataModule):
     """Scikit-learn's 1,797 digits, ten classes, images (1, 8, 8): pixels scaled to [0, 1] and then standardised.
 
     They are the test part of UCI's "Optical Recognition of Handwritten Digits" (Alpaydin & Kaynak 1998,
-    doi:10.24432/C50P49) and come with scikit-learn. Standardised with one mean, 0.3053, and one standard deviation,
-    0.3760, for all pixels. Splits are random, not stratified.
+    doi:10.24432/C50P49), shipped with scikit-learn. All pixels are standardised with the mean 0.3053 and the standard
+    deviation 0.3760. Splits are random, not stratified.
 
     Args:
         batch_size: examples in a training batch, at least 1, or "all".
@@ -44,7 +44,7 @@ class Digits(ImageDataModule):
         super().__init__(batch_size=batch_size, val_size=val_size, **options)
 
     def load(self) -> tuple[Tensor, Tensor]:
-        """All examples: inputs (1797, 1, 8, 8), float32, and target (1797,), int64; read once a process."""
+        """Return all examples: inputs (1797, 1, 8, 8), float32, and target (1797,), int64; cached."""
         return _load()
 
 

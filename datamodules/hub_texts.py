@@ -1,4 +1,4 @@
-"""Named sets of the Hugging Face Hub, through its `datasets` library, an extra."""
+"""Text data sets of the Hugging Face Hub, read with the optional library `datasets`."""
 
 from functools import cache
 from typing import Any, Literal, NamedTuple
@@ -8,33 +8,33 @@ import numpy as np
 from datamodules.labelled_texts import LabelledTexts
 from datamodules.text_files import EXTRA
 
-Named = Literal["rotten_tomatoes", "imdb", "yelp_polarity", "sst2"]
+NamedSet = Literal["rotten_tomatoes", "imdb", "yelp_polarity", "sst2"]
 
 
 class HubSet(NamedTuple):
-    """Where a named set is on the Hub, its column of texts, and what its splits are called; None where it has none."""
+    """Path of a data set on the Hub, its column of texts, and the names of its splits, None if absent."""
 
     path: str
     text: str
     splits: tuple[str, str | None, str | None]
 
 
-HUB: dict[str, HubSet] = {
+NAMED_SETS: dict[str, HubSet] = {
     "rotten_tomatoes": HubSet("cornell-movie-review-data/rotten_tomatoes", "text", ("train", "validation", "test")),
     "imdb": HubSet("stanfordnlp/imdb", "text", ("train", None, "test")),
     "yelp_polarity": HubSet("fancyzhx/yelp_polarity", "text", ("train", None, "test")),
-    "sst2": HubSet("stanfordnlp/sst2", "sentence", ("train", None, "validation")),  # the labels of its test are hidden
+    "sst2": HubSet("stanfordnlp/sst2", "sentence", ("train", None, "validation")),  # its test has no labels
 }
-"""All are negative (0) and positive (1), with the column `label`."""
+"""All have the column `label`: negative (0) and positive (1)."""
 
 
 @cache
-def read_named(name: str) -> LabelledTexts:
-    """A named set, from the cache of `datasets` or the network; read once a process.
+def read_named_set(name: str) -> LabelledTexts:
+    """Return a named data set, from the cache of `datasets` or the network; cached.
 
     Raises:
-        ModuleNotFoundError: `datasets` is not installed; the message has the extra.
-        ConnectionError: it is neither in the cache nor to be had from the network.
+        ModuleNotFoundError: `datasets` is not installed; the message names the extra.
+        ConnectionError: the data set is not in the cache and cannot be downloaded.
     """
     try:
         import datasets
@@ -42,19 +42,19 @@ def read_named(name: str) -> LabelledTexts:
         raise ModuleNotFoundError(
             f"{name}: named sets need Hugging Face's `datasets`, which is not installed: {EXTRA}"
         ) from error
-    path, text, splits = HUB[name]
+    path, text, splits = NAMED_SETS[name]
     try:
         found = {split: datasets.load_dataset(path, split=split) for split in splits if split is not None}
     except (OSError, ValueError, RuntimeError) as error:
         raise ConnectionError(
             f"{name}: no network: {path} is not in the cache of Hugging Face's `datasets` and cannot be downloaded "
-            f"({_reason(error)}); run this once with a network, or name files of your own in `files`"
+            f"({_first_line(error)}); run this once with a network, or name files of your own in `files`"
         ) from error
     parts = [found[split] if split is not None else None for split in splits]
-    return _labelled(name, parts, text)
+    return _build_labelled_texts(name, parts, text)
 
 
-def _labelled(name: str, parts: list[Any], text: str) -> LabelledTexts:
+def _build_labelled_texts(name: str, parts: list[Any], text: str) -> LabelledTexts:
     texts: list[str] = []
     labels: list[int] = []
     for part in parts:
@@ -74,6 +74,6 @@ def _labelled(name: str, parts: list[Any], text: str) -> LabelledTexts:
     )
 
 
-def _reason(error: BaseException) -> str:
+def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

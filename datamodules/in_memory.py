@@ -1,4 +1,4 @@
-"""Data sets that fit in memory: an epoch is a row of look-ups, in an order that a seed decides."""
+"""Base class of data sets in memory."""
 
 from functools import cached_property
 from typing import Any, Literal, TypeVar
@@ -18,21 +18,19 @@ AnyT = TypeVar("AnyT")
 
 
 class InMemoryDataModule(LightningDataModule):
-    """What data sets in memory share: batches of looked-up examples, and the order in which a seed puts them.
+    """Base class of data sets in memory, with batches in an order that a seed determines.
 
-    Batches are (inputs, target): (B, *input_shape), and (B,), int64. The order of training examples depends on the seed
-    and the epoch alone. Neither reading an epoch nor anything else here draws from torch's global generator. Validation
-    and test keep one order.
+    Batches are (inputs, target): (B, *input_shape), and (B,), int64. The order of training examples depends only on the
+    seed and the epoch; the order of validation and test is fixed. Nothing here uses torch's global generator.
 
-    The last, smaller batch of a training epoch is kept, except one of a single example, which batch norm cannot train
-    on: see `Batches`. Batches of one example each are what `batch_size=1` asks for and are kept; batch norm cannot
-    train on those.
+    The last, smaller batch of a training epoch is kept unless it has a single example, on which batch norm cannot
+    train: see `Batches`. With `batch_size=1` all batches are kept, and batch norm cannot be used.
 
-    A subclass says which examples there are, `make_examples`, and which of them are for what, `make_split`.
+    A subclass overrides `make_examples` and `make_split`.
 
     Args:
         batch_size: examples in a training batch, at least 1, or "all" for the whole training split in one batch.
-        seed: at least 0; None takes `torch.initial_seed()`, so what `seed_everything` was given.
+        seed: at least 0; None takes `torch.initial_seed()`, the seed given to `seed_everything`.
         eval_batch_size: examples in a validation or test batch, at least 1.
 
     Raises:
@@ -40,7 +38,7 @@ class InMemoryDataModule(LightningDataModule):
     """
 
     uses_global_generators: bool = False
-    """Whether reading data draws from the global generators; a promise that lets many trials be read side by side."""
+    """Whether reading data uses the global generators. If not, the data of many trials can be read in turn."""
 
     def __init__(self, *, batch_size: BatchSize, seed: int | None, eval_batch_size: int) -> None:
         super().__init__()
@@ -57,53 +55,53 @@ class InMemoryDataModule(LightningDataModule):
 
     @cached_property
     def split(self) -> Split:
-        """Which examples train, validate and test."""
+        """Return the indices of training, validation and test examples."""
         return self.make_split()
 
     def make_split(self) -> Split:
-        """Which examples train, validate and test: a function of the arguments and the seed. Called once an object."""
+        """Return the split, as a function of the arguments and the seed. Called once per object."""
         raise NotImplementedError
 
     def make_examples(self) -> Dataset[Any]:
-        """A data set that is asked for batches: indices (B,) of int64 -> (inputs, target). Called once an object."""
+        """Return a data set that is indexed by batches: (B,), int64 -> (inputs, target). Called once per object."""
         raise NotImplementedError
 
     def setup(self, stage: str | None = None) -> None:  # Lightning's signature
-        """Read the data, unless they are there. The split is the same for every stage."""
+        """Read the data unless they have been read. The split is the same for every stage."""
         if self._examples is None:
             self._examples = self.make_examples()
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Training batches, shuffled anew in each epoch."""
+        """Return training batches, shuffled in each epoch."""
         batch_size = len(self.split.train) if self.batch_size == "all" else self.batch_size
         return self._dataloader(Batches(self.split.train, batch_size, seed=self.seed, drop_single=True))
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """Validation batches in one order."""
+        """Return validation batches in a fixed order."""
         return self._dataloader(Batches(self.split.val, self.eval_batch_size))
 
     def test_dataloader(self) -> DataLoader[Batch]:
-        """Test batches in one order."""
+        """Return test batches in a fixed order."""
         return self._dataloader(Batches(self.split.test, self.eval_batch_size))
 
     def __getstate__(self) -> dict[str, Any]:
-        # A copy, or what is sent to another process, sets itself up again: a message is to be small.
+        # Copies in other processes read the data themselves, which keeps messages small.
         return {**self.__dict__, "_examples": None}
 
     def _dataloader(self, batches: Batches) -> DataLoader[Batch]:
         if self._examples is None:
-            raise RuntimeError(f"{type(self).__name__}: the data are not read yet; call setup() first")
-        # Its own generator, because a DataLoader draws a seed for its workers, even if it has none.
+            raise RuntimeError(f"{type(self).__name__}: the data have not been read yet; call setup() first")
+        # With a generator, because a DataLoader draws a seed for its workers even if it has none.
         return DataLoader(
             self._examples, batch_size=None, sampler=batches, collate_fn=_identity, generator=torch.Generator()
         )
 
 
 class TensorExamples(TensorDataset):
-    """Inputs and targets, looked up a batch at a time; `index_select` is twice as fast as indexing on a CPU."""
+    """Inputs and targets, indexed by batches; on a CPU, `index_select` is twice as fast as indexing."""
 
     looks_up_batches = True
-    """A promise that `dataset[indices]` is these rows of `dataset.tensors`, for who can look up more at once."""
+    """Whether `dataset[indices]` is these rows of `dataset.tensors`, so that callers may index these directly."""
 
     def __getitem__(self, indices: Tensor) -> Batch:
         inputs, target = self.tensors

@@ -1,4 +1,4 @@
-"""Labelled texts, whoever they come from: which text has which label, and what was left out on the way."""
+"""Labelled texts from any source, and the numbers of their classes."""
 
 import re
 from collections import Counter
@@ -13,35 +13,35 @@ from numpy.typing import NDArray
 from ablation_suite.argument_checks import suggest
 
 PARTS = ("train", "val", "test")
-MOST_EMPTY = 0.01
-"""The share of texts that may be empty and are left out; beyond it, the file was probably read wrongly."""
+MAX_EMPTY_SHARE = 0.01
+"""Share of empty texts up to which they are dropped; above it, the file is probably misread."""
 
-ORDERS = (
+KNOWN_ORDERS = (
     *(("negative", "positive"), ("neg", "pos"), ("bad", "good"), ("no", "yes"), ("false", "true")),
     *(("부정", "긍정"), ("부정적", "긍정적")),
 )
-"""Pairs of labels of which it is known which is class 0 and which class 1."""
+"""Known pairs of labels, class 0 and class 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One text as it stands in a file. label: what the file has, as text; where: the file and the line."""
+    """One text of a file. label: as text; location: file and line."""
 
     text: str
     label: str
-    where: str
+    location: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LabelledTexts:
-    """Texts and their classes, the training part first, then validation, then test.
+    """Texts and their classes: training, then validation, then test.
 
-    texts: (N,). labels: (N,), from 0. class_names: (C,), the labels as they were written. sizes: how many texts each of
-    the parts train, val and test has; all of them in train, and 0 in the others, where no split was given. notes:
-    sentences on what was left out. fingerprints: what the texts came from, such as a file, and a hash of its content.
+    texts: (N,). labels: (N,), from 0. class_names: (C,), the original labels. sizes: of training, validation and test;
+    without a given split, all are training texts. notes: sentences on dropped texts. fingerprints:
+    source, such as a file -> hash of its content.
 
     Raises:
-        ValueError: the labels are not 0, 1, ..., or their number, the sizes and the texts do not agree.
+        ValueError: the labels are not 0, 1, ..., or texts, labels and sizes disagree.
     """
 
     texts: Sequence[str]
@@ -69,41 +69,43 @@ class LabelledTexts:
         object.__setattr__(self, "texts", tuple(self.texts))
 
 
-def labelled(
+def build_labelled_texts(
     parts: Sequence[Sequence[Row]],
     *,
     source: str,
     labels: Sequence[object] | None = None,
     threshold: float | None = None,
 ) -> LabelledTexts:
-    """Rows as texts with classes.
+    """Convert rows to texts with numbered classes.
 
-    Labels are compared as numbers where they are numbers, and else without regard to case. Which is class 0 and which
-    class 1 is known of numbers (the smaller is class 0) and of a few pairs of words (negative and positive, ...).
+    Labels are compared as numbers if they are numbers, otherwise case-insensitively. The order of two classes is known
+    for numbers (the smaller is class 0) and for a few pairs of words (negative and positive, ...).
 
     Args:
-        parts: rows of train, val and test.
-        source: what messages call the whole, such as the name of the file.
-        labels: the labels in the order of their classes; needed for words that are not known, and for more than two.
-        threshold: for labels that are numbers: above it is class 1, below it class 0, and what equals it is left out.
+        parts: the rows of train, val and test.
+        source: the name of the source in messages, such as a file name.
+        labels: the labels in the order of their classes; required for other words and for more than two classes.
+        threshold: for numeric labels: larger ones are class 1, smaller ones class 0, and equal ones are dropped.
 
     Raises:
-        ValueError: an empty label, a label that is not accepted, one class only, more than 1 % empty texts; the message
-            has the file and the line.
+        ValueError: a label is empty or not accepted, there is only one class, or more than 1 % of the texts are empty;
+            the message has the file and the line.
 
-    >>> rows = [Row(text="so good", label="pos", where="a.tsv:1"), Row(text="so bad", label="neg", where="a.tsv:2")]
-    >>> found = labelled([rows, [], []], source="a.tsv")
+    >>> rows = [Row(text="good", label="pos", location="a.tsv:1"), Row(text="bad", label="neg", location="a.tsv:2")]
+    >>> found = build_labelled_texts([rows, [], []], source="a.tsv")
     >>> found.labels.tolist(), found.class_names
     ([1, 0], ('neg', 'pos'))
     """
     notes: list[str] = []
-    full = _without_empty(parts, source, notes)
+    full = _drop_empty(parts, source, notes)
     if threshold is not None:
-        full = _without_neutral(full, threshold, source, notes)
+        full = _drop_neutral(full, threshold, source, notes)
     rows = [row for part in full for row in part]
     if not rows:
         raise ValueError(f"{source}: there is no text")
-    classes = _by_threshold(rows, threshold) if threshold is not None else _by_name(rows, source, labels)
+    classes = (
+        _classify_by_threshold(rows, threshold) if threshold is not None else _classify_by_name(rows, source, labels)
+    )
     numbers, names = classes
     if len(set(numbers)) == 1:
         only = f"above {threshold}" if threshold is not None and numbers[0] else f"below {threshold}"
@@ -112,7 +114,7 @@ def labelled(
     if untrained := set(range(len(names))) - set(numbers[: len(full[0])]):
         raise ValueError(f"{source}: no training text has the label {names[min(untrained)]!r}")
     return LabelledTexts(
-        texts=tuple(normalize("NFC", row.text) for row in rows),  # é is one letter, however it is written
+        texts=tuple(normalize("NFC", row.text) for row in rows),  # é is one character in every form
         labels=np.array(numbers, dtype=np.int64),
         class_names=names,
         sizes=(len(full[0]), len(full[1]), len(full[2])),
@@ -120,29 +122,27 @@ def labelled(
     )
 
 
-def _without_empty(parts: Sequence[Sequence[Row]], source: str, notes: list[str]) -> list[list[Row]]:
+def _drop_empty(parts: Sequence[Sequence[Row]], source: str, notes: list[str]) -> list[list[Row]]:
     num_rows = sum(map(len, parts))
     empty = [row for part in parts for row in part if not row.text.strip()]
     if empty:
         count = f"{len(empty):,} of {num_rows:,} texts {'is' if len(empty) == 1 else 'are'} empty"
-        if len(empty) > MOST_EMPTY * num_rows:
+        if len(empty) > MAX_EMPTY_SHARE * num_rows:
             raise ValueError(
-                f"{source}: {count} ({len(empty) / num_rows:.1%}), the first at {empty[0].where}; up to "
-                f"{MOST_EMPTY:.0%} would be left out, so many may mean that the wrong column is read"
+                f"{source}: {count} ({len(empty) / num_rows:.1%}), the first at {empty[0].location}; up to "
+                f"{MAX_EMPTY_SHARE:.0%} would be left out, so many may mean that the wrong column is read"
             )
-        places = ", ".join(row.where for row in empty[:3]) + (", ..." if len(empty) > 3 else "")  # noqa: PLR2004
-        notes.append(f"{source}: {count} and left out ({places}).")
+        locations = ", ".join(row.location for row in empty[:3]) + (", ..." if len(empty) > 3 else "")  # noqa: PLR2004
+        notes.append(f"{source}: {count} and left out ({locations}).")
     full = [[row for row in part if row.text.strip()] for part in parts]
     for row in (row for part in full for row in part):
         if not row.label.strip():
-            raise ValueError(f"{row.where}: the label is empty")
+            raise ValueError(f"{row.location}: the label is empty")
     return full
 
 
-def _without_neutral(
-    parts: Sequence[Sequence[Row]], threshold: float, source: str, notes: list[str]
-) -> list[list[Row]]:
-    kept = [[row for row in part if _number(row) != threshold] for part in parts]
+def _drop_neutral(parts: Sequence[Sequence[Row]], threshold: float, source: str, notes: list[str]) -> list[list[Row]]:
+    kept = [[row for row in part if _parse_number(row) != threshold] for part in parts]
     num_left_out = sum(map(len, parts)) - sum(map(len, kept))
     if num_left_out:
         notes.append(
@@ -152,30 +152,32 @@ def _without_neutral(
     return kept
 
 
-def _by_threshold(rows: Sequence[Row], threshold: float) -> tuple[list[int], tuple[str, ...]]:
-    return [int(_number(row) > threshold) for row in rows], (f"below {threshold:g}", f"above {threshold:g}")
+def _classify_by_threshold(rows: Sequence[Row], threshold: float) -> tuple[list[int], tuple[str, ...]]:
+    return [int(_parse_number(row) > threshold) for row in rows], (f"below {threshold:g}", f"above {threshold:g}")
 
 
-def _number(row: Row) -> float:
+def _parse_number(row: Row) -> float:
     if _is_number(row.label):
         return float(row.label)
-    raise ValueError(f"{row.where}: the label is {row.label!r}; with a threshold, labels are numbers")
+    raise ValueError(f"{row.location}: the label is {row.label!r}; with a threshold, labels are numbers")
 
 
-def _by_name(rows: Sequence[Row], source: str, labels: Sequence[object] | None) -> tuple[list[int], tuple[str, ...]]:
+def _classify_by_name(
+    rows: Sequence[Row], source: str, labels: Sequence[object] | None
+) -> tuple[list[int], tuple[str, ...]]:
     first: dict[str, Row] = {}
     for row in rows:
-        first.setdefault(_canonical(row.label), row)
+        first.setdefault(_canonicalise(row.label), row)
     if labels is None:
-        order = _known_order(first, Counter(_canonical(row.label) for row in rows), source)
+        order = _order_labels(first, Counter(_canonicalise(row.label) for row in rows), source)
         names = tuple(first[each].label.strip() for each in order)
     else:
-        names = tuple(_written(label) for label in labels)
-        order = [_canonical(name) for name in names]
+        names = tuple(_format_label(label) for label in labels)
+        order = [_canonicalise(name) for name in names]
         for key, row in first.items():
             if key not in order:
                 raise ValueError(
-                    f"{row.where}: the label is {row.label!r}; `labels` has {', '.join(map(repr, names))}"
+                    f"{row.location}: the label is {row.label!r}; `labels` has {', '.join(map(repr, names))}"
                     f"{suggest(row.label, names)}"
                 )
         for key, name in zip(order, names, strict=True):
@@ -183,23 +185,23 @@ def _by_name(rows: Sequence[Row], source: str, labels: Sequence[object] | None) 
                 found = ", ".join(repr(row.label) for row in first.values())
                 raise ValueError(f"{source}: no text has the label {name!r}; there are {found}")
     numbers = {key: number for number, key in enumerate(order)}
-    return [numbers[_canonical(row.label)] for row in rows], names
+    return [numbers[_canonicalise(row.label)] for row in rows], names
 
 
-def _known_order(first: dict[str, Row], counts: Counter[str], source: str) -> list[str]:
+def _order_labels(first: dict[str, Row], counts: Counter[str], source: str) -> list[str]:
     keys = list(first)
     if len(keys) > 2:  # noqa: PLR2004 -- negative and positive
-        shown = ", ".join(
-            f"{first[key].label!r} ({counts[key]:,} texts, first at {first[key].where})" for key in keys[:5]
+        listing = ", ".join(
+            f"{first[key].label!r} ({counts[key]:,} texts, first at {first[key].location})" for key in keys[:5]
         )
         more = f" and {len(keys) - 5} more" if len(keys) > 5 else ""  # noqa: PLR2004
         raise ValueError(
-            f"{source}: {len(keys)} labels where 2 are expected: {shown}{more}; give `labels`, all of them in the "
+            f"{source}: {len(keys)} labels where 2 are expected: {listing}{more}; give `labels`, all of them in the "
             "order of their classes, or for stars a `threshold`"
         )
     if all(_is_number(key) for key in keys):
         return sorted(keys, key=float)
-    for pair in ORDERS:
+    for pair in KNOWN_ORDERS:
         if set(keys) <= set(pair):
             return [key for key in pair if key in keys]
     if len(keys) == 1:
@@ -210,17 +212,17 @@ def _known_order(first: dict[str, Row], counts: Counter[str], source: str) -> li
     )
 
 
-def _canonical(label: str) -> str:
-    """How labels are compared: 1, 1.0 and "1" are one.
+def _canonicalise(label: str) -> str:
+    """Return a form in which equal labels are equal: 1, 1.0 and "1" are the same.
 
-    >>> _canonical(" 1.0 "), _canonical("Positive")
+    >>> _canonicalise(" 1.0 "), _canonicalise("Positive")
     ('1', 'positive')
     """
     text = label.strip()
     return format((Decimal(text) + 0).normalize(), "f") if _is_number(text) else text.casefold()
 
 
-def _written(label: object) -> str:
+def _format_label(label: object) -> str:
     return str(label).lower() if isinstance(label, bool) else str(label)
 
 

@@ -1,4 +1,4 @@
-"""Handwritten digits of 28x28 pixels."""
+"""MNIST: handwritten digits of 28x28 pixels."""
 
 from functools import cache, partial
 from hashlib import file_digest, md5
@@ -22,15 +22,15 @@ MD5 = {
     "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
     "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
 }
-"""The unpacked files in <data_dir>/MNIST/raw, of which torchvision checks only the packed form."""
+"""Sums of the unpacked files in <data_dir>/MNIST/raw; torchvision checks only the packed ones."""
 
 
 class MNIST(ImageDataModule):
     """MNIST (LeCun et al. 1998), ten classes, images (1, 28, 28): pixels scaled to [0, 1] and then standardised.
 
-    The files are torchvision's, in <data_dir>/MNIST/raw, and are downloaded when absent. Standardised with one mean,
-    0.1307, and one standard deviation, 0.3081, those of the training images. All trials of a process share one copy in
-    memory, 220 MB, that is read once.
+    The files are torchvision's, in <data_dir>/MNIST/raw, and are downloaded if absent. All pixels are standardised with
+    the mean 0.1307 and the standard deviation 0.3081 of the training images. All trials of a process share one copy in
+    memory, 220 MB.
 
     Args:
         batch_size: examples in a training batch, at least 1, or "all".
@@ -38,7 +38,8 @@ class MNIST(ImageDataModule):
         data_dir: the folder of all data sets; None takes the variable ABLATE_DATA_DIR, or `data` if it is not set.
         options: train_size, test_size, folds, fold, permute_pixels, unlabelled_size, seed and eval_batch_size, see
             `ImageDataModule`.
-            The pool is the 60,000 training images; without test_size or folds, the 10,000 official test images test.
+            The pool is the 60,000 training images; the 10,000 official test images are the test split unless test_size
+            or folds is given.
             A split into 35, 15 and 50 % of the pool is train_size=0.35, val_size=0.15, test_size=0.5.
 
     Raises:
@@ -66,12 +67,12 @@ class MNIST(ImageDataModule):
         self.data_dir = find_data_dir(data_dir)
 
     def prepare_data(self) -> None:
-        """Download the files that are absent, and check all of them, once a process.
+        """Download the absent files, and check all files once per process.
 
         Raises:
-            FileNotFoundError: they are absent and cannot be downloaded.
+            FileNotFoundError: the download fails.
             OSError: the folder cannot be read.
-            ValueError: a file is not the one of MNIST.
+            ValueError: a file is damaged.
         """
         if missing := _missing(self._folder):
             advice = (
@@ -83,12 +84,12 @@ class MNIST(ImageDataModule):
         super().prepare_data()
 
     def load(self) -> tuple[Tensor, Tensor]:
-        """The training images, then the test images: (70000, 1, 28, 28), float32, and (70000,), int64.
+        """Return training images, then test images: (70000, 1, 28, 28), float32, and (70000,), int64.
 
         Raises:
-            FileNotFoundError: the files are absent.
+            FileNotFoundError: files are absent.
             OSError: the folder cannot be read.
-            ValueError: a file is not the one of MNIST.
+            ValueError: a file is damaged.
         """
         if missing := _missing(self._folder):
             raise FileNotFoundError(
@@ -104,7 +105,7 @@ class MNIST(ImageDataModule):
 
 
 def _missing(folder: Path) -> list[str]:
-    try:  # not with exists(), which takes a folder that may not be read for an absent one
+    try:  # exists() would return False for a folder without read permission
         found = {path.name for path in folder.iterdir()}
     except FileNotFoundError:
         found = set()
@@ -123,7 +124,7 @@ def _check_files(folder: Path) -> None:
 
 
 @cache
-def _check_file(path: Path, size_bytes: int, modified_ns: int) -> None:  # noqa: ARG001  # a changed file is checked anew
+def _check_file(path: Path, size_bytes: int, modified_ns: int) -> None:  # noqa: ARG001  # a changed file is checked again
     with path.open("rb") as file:
         found = file_digest(file, partial(md5, usedforsecurity=False)).hexdigest()
     if found != MD5[path.name]:
@@ -135,7 +136,7 @@ def _check_file(path: Path, size_bytes: int, modified_ns: int) -> None:  # noqa:
 
 @cache
 def _read(folder: Path) -> tuple[Tensor, Tensor]:
-    """The checked files, decoded. An idx file is a header of 4 bytes and 4 for each axis, then unsigned bytes."""
+    """Decode the files. An idx file has a header of 4 bytes plus 4 for each axis, then unsigned bytes."""
     inputs = torch.empty(MNIST.pool_size + MNIST.num_official_test, *MNIST.input_shape)
     target = torch.empty(len(inputs), dtype=torch.int64)
     end = 0

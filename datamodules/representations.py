@@ -1,6 +1,6 @@
-"""Texts as numbers: bags of words or sequences of tokens, with a vocabulary that is learnt on the training texts alone.
+"""Texts as bags of words or sequences of token ids, with a vocabulary from only the training texts.
 
-N texts, V terms, L tokens.
+Shapes: N texts, V terms, L tokens.
 """
 
 from collections import Counter
@@ -20,18 +20,18 @@ Weighting = Literal["binary", "count", "tfidf"]
 Terms = Literal["words", "characters"]
 
 _JOINERS = "\u200c\u200d"
-"""What stands inside words of Persian and of Indian scripts."""
+"""Joiners within words of Persian and Indian scripts."""
 
 
 @cache
-def words() -> str:
-    r"""A regular expression for a token: a word, with what an apostrophe ties to it, or a single other mark.
+def make_token_pattern() -> str:
+    r"""Return a regular expression for a token: a word, with apostrophes inside, or a single punctuation mark.
 
-    A word is a run of letters and digits of any script, with the marks on them, which Python's `\w` leaves out: vowels
-    of Hindi and Thai, accents that are characters of their own.
+    A word consists of letters and digits of any script and their combining marks, which Python's `\w` does not match:
+    vowels of Hindi and Thai, combining accents.
 
     >>> import re
-    >>> re.findall(words(), "It's हिन्दी, 안 좋아요!")
+    >>> re.findall(make_token_pattern(), "It's हिन्दी, 안 좋아요!")
     ["It's", 'हिन्दी', ',', '안', '좋아요', '!']
     """
     marks = [number for number in range(0x300, 0x20000) if category(chr(number)).startswith("M")]
@@ -42,12 +42,12 @@ def words() -> str:
 
 
 PADDING, UNKNOWN = 0, 1
-"""The ids that are no word: after the end of a text, and for words that are not in the vocabulary."""
+"""Ids of padding after the end of a text, and of words outside the vocabulary."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Representing:
-    """How texts become numbers; see `TextDataModule` for the arguments."""
+class RepresentationOptions:
+    """Options of a representation; see `TextDataModule`."""
 
     representation: Representation
     vocabulary_size: int | None
@@ -59,11 +59,11 @@ class Representing:
     length: int
 
 
-class Represented(NamedTuple):
+class RepresentedTexts(NamedTuple):
     """All texts as numbers.
 
-    inputs: a scipy CSR matrix (N, V) of float32, or ids (N, L), int64. vocabulary: the terms, by column or by id.
-    num_cut: how many texts had more than L tokens.
+    inputs: a scipy CSR matrix (N, V), float32, or ids (N, L), int64. vocabulary: the terms, by column or id. num_cut:
+    the number of texts with more than L tokens.
     """
 
     inputs: Any
@@ -71,80 +71,82 @@ class Represented(NamedTuple):
     num_cut: int = 0
 
 
-def represented(texts: Sequence[str], train: Tensor, how: Representing) -> Represented:
-    """All texts, in terms of what the training texts have.
+def represent_texts(texts: Sequence[str], train: Tensor, options: RepresentationOptions) -> RepresentedTexts:
+    """Represent all texts with the vocabulary of the training texts.
 
     Args:
-        texts: (N,), those of all splits.
-        train: (num_train,), which of them are training texts, int64.
-        how: the representation.
+        texts: (N,), of all splits.
+        train: (num_train,), int64, indices of the training texts.
+        options: the representation.
 
     Raises:
-        ValueError: the training texts leave no vocabulary.
+        ValueError: the vocabulary is empty.
 
-    >>> how = Representing(representation="tokens", vocabulary_size=None, min_df=1, lowercase=True, weighting="binary",
-    ...                    terms="words", ngrams=(1, 1), length=4)
-    >>> found = represented(["Good, good food", "bad food!"], torch.tensor([0]), how)
+    >>> options = RepresentationOptions(representation="tokens", vocabulary_size=None, min_df=1, lowercase=True,
+    ...                                 weighting="binary", terms="words", ngrams=(1, 1), length=4)
+    >>> found = represent_texts(["Good, good food", "bad food!"], torch.tensor([0]), options)
     >>> found.vocabulary
     ('<padding>', '<unknown>', 'good', ',', 'food')
     >>> found.inputs.tolist()
     [[2, 3, 2, 4], [1, 4, 1, 0]]
     """
-    return _tokens(texts, train, how) if how.representation == "tokens" else _bag_of_words(texts, train, how)
+    return _make_ids(texts, train, options) if options.representation == "tokens" else _make_bags(texts, train, options)
 
 
-def _bag_of_words(texts: Sequence[str], train: Tensor, how: Representing) -> Represented:
+def _make_bags(texts: Sequence[str], train: Tensor, options: RepresentationOptions) -> RepresentedTexts:
     from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer  # 1 s to import
 
-    kind = TfidfVectorizer if how.weighting == "tfidf" else CountVectorizer
+    kind = TfidfVectorizer if options.weighting == "tfidf" else CountVectorizer
     vectorizer = kind(
-        **_analysis(how),
-        ngram_range=how.ngrams,
-        min_df=how.min_df,
-        max_features=how.vocabulary_size,
-        binary=how.weighting == "binary",
+        **_analyzer_options(options),
+        ngram_range=options.ngrams,
+        min_df=options.min_df,
+        max_features=options.vocabulary_size,
+        binary=options.weighting == "binary",
         dtype=np.float32,
     )
     try:
-        vectorizer.fit([texts[place] for place in train.tolist()])
-    except ValueError as error:  # which speaks of arguments that nobody gave
-        raise _no_vocabulary(train, how) from error
+        vectorizer.fit([texts[index] for index in train.tolist()])
+    except ValueError as error:  # its message names arguments of scikit-learn
+        raise _vocabulary_error(train, options) from error
     inputs = vectorizer.transform(texts)
     vocabulary = tuple(vectorizer.get_feature_names_out())
-    if how.vocabulary_size is not None:
-        inputs.resize(len(texts), how.vocabulary_size)  # columns of zeros: every seed then has networks of one shape
-    return Represented(inputs, vocabulary)
+    if options.vocabulary_size is not None:
+        inputs.resize(
+            len(texts), options.vocabulary_size
+        )  # adds columns of zeros, so that all seeds have networks of one shape
+    return RepresentedTexts(inputs, vocabulary)
 
 
-def _tokens(texts: Sequence[str], train: Tensor, how: Representing) -> Represented:
+def _make_ids(texts: Sequence[str], train: Tensor, options: RepresentationOptions) -> RepresentedTexts:
     from sklearn.feature_extraction.text import CountVectorizer
 
-    analyze = CountVectorizer(**_analysis(how)).build_analyzer()
+    analyze = CountVectorizer(**_analyzer_options(options)).build_analyzer()
     tokens = [analyze(text) for text in texts]
     counts: Counter[str] = Counter()
     num_texts: Counter[str] = Counter()
-    for place in train.tolist():
-        counts.update(tokens[place])
-        num_texts.update(set(tokens[place]))
-    kept = sorted((word for word in counts if num_texts[word] >= how.min_df), key=lambda word: -counts[word])
-    if how.vocabulary_size is not None:
-        kept = kept[: how.vocabulary_size - 2]
+    for index in train.tolist():
+        counts.update(tokens[index])
+        num_texts.update(set(tokens[index]))
+    kept = sorted((word for word in counts if num_texts[word] >= options.min_df), key=lambda word: -counts[word])
+    if options.vocabulary_size is not None:
+        kept = kept[: options.vocabulary_size - 2]
     if not kept:
-        raise _no_vocabulary(train, how)
+        raise _vocabulary_error(train, options)
     ids = {word: number for number, word in enumerate(kept, start=2)}
-    inputs = np.full((len(texts), how.length), PADDING, dtype=np.int64)
+    inputs = np.full((len(texts), options.length), PADDING, dtype=np.int64)
     for row, of_text in zip(inputs, tokens, strict=True):
-        cut = of_text[: how.length]
+        cut = of_text[: options.length]
         row[: len(cut)] = [ids.get(word, UNKNOWN) for word in cut]
-    num_cut = sum(len(of_text) > how.length for of_text in tokens)
-    return Represented(torch.from_numpy(inputs), ("<padding>", "<unknown>", *kept), num_cut)
+    num_cut = sum(len(of_text) > options.length for of_text in tokens)
+    return RepresentedTexts(torch.from_numpy(inputs), ("<padding>", "<unknown>", *kept), num_cut)
 
 
-def _analysis(how: Representing) -> dict[str, Any]:
-    if how.terms == "characters":
-        return {"analyzer": "char_wb", "lowercase": how.lowercase}
-    return {"analyzer": "word", "token_pattern": words(), "lowercase": how.lowercase}
+def _analyzer_options(options: RepresentationOptions) -> dict[str, Any]:
+    if options.terms == "characters":
+        return {"analyzer": "char_wb", "lowercase": options.lowercase}
+    return {"analyzer": "word", "token_pattern": make_token_pattern(), "lowercase": options.lowercase}
 
 
-def _no_vocabulary(train: Tensor, how: Representing) -> ValueError:
-    return ValueError(f"no term is in at least min_df = {how.min_df} of the {len(train)} training texts")
+def _vocabulary_error(train: Tensor, options: RepresentationOptions) -> ValueError:
+    return ValueError(f"no term is in at least min_df = {options.min_df} of the {len(train)} training texts")

@@ -1,4 +1,4 @@
-"""Sentiment, and any other labelled text that a user has."""
+"""Labelled texts from files or the Hugging Face Hub."""
 
 import math
 from collections.abc import Sequence
@@ -7,9 +7,9 @@ from typing import Any, get_args
 
 from ablation_suite.argument_checks import check_choice
 from datamodules.downloads import find_data_dir
-from datamodules.hub_texts import Named, read_named
+from datamodules.hub_texts import NamedSet, read_named_set
 from datamodules.labelled_texts import LabelledTexts
-from datamodules.text_files import Column, Format, Table, check_table, files_of, read_files
+from datamodules.text_files import Column, Format, Table, check_table, read_files, resolve_files
 from datamodules.texts import TextDataModule
 
 Files = str | list[str] | dict[str, Any]
@@ -18,38 +18,40 @@ Files = str | list[str] | dict[str, Any]
 class Sentiment(TextDataModule):
     """Labelled texts from files, or a named set of the Hugging Face Hub.
 
-    | files | what it is |
+    | files | meaning |
     |---|---|
-    | reviews.tsv | one table; likewise .csv, .jsonl, .parquet |
-    | [a.tsv, b.tsv] | several, of the same columns |
-    | {neg: bad.txt, pos: good.txt} | a file or a list of files a class, one text a line |
-    | {train: a.tsv, val: b.tsv, test: c.tsv} | a given split; each may be any of the above |
+    | reviews.tsv | one table; or .csv, .jsonl, .parquet |
+    | [a.tsv, b.tsv] | several tables with the same columns |
+    | {neg: bad.txt, pos: good.txt} | for each class a file or a list of files, one text per line |
+    | {train: a.tsv, val: b.tsv, test: c.tsv} | a given split; each value may be any of the above |
 
     Args:
-        files: see above; relative paths are looked for in the working folder, then in the data folder.
-        dataset: instead of files: rotten_tomatoes, imdb, yelp_polarity or sst2, of the Hub.
+        files: see above; relative paths are resolved in the working folder, then in the data folder.
+        dataset: a data set of the Hub instead of files: rotten_tomatoes, imdb, yelp_polarity or sst2.
         text: the column of texts, by its name or its number from 0.
-        label: the column of labels, likewise.
-        labels: the labels in the order of their classes, such as [ham, spam]. Not needed for two numbers, nor for
-            negative and positive and the like; more than two make a task of as many classes.
-        threshold: for labels that are numbers, such as stars: above is positive, below negative, equal is left out.
-        format: tsv, csv, jsonl, parquet, or lines for one text a line; auto goes by the file's name.
-        header: whether the first line of a table names its columns; None where a column is asked for by name.
-        delimiter: one character between columns, if it is not the format's own.
-        quotes: whether double quotes enclose columns with delimiters or line ends in them; None in csv and not in tsv.
-        encoding: of the files, one of Python's names, such as utf-8, latin-1, cp949.
+        label: the column of labels, by its name or its number from 0.
+        labels: the labels in the order of their classes, such as [ham, spam]. Not required for two numbers, or for
+            negative and positive and similar pairs; required for more than two classes.
+        threshold: for numeric labels, such as stars: larger ones are positive, smaller ones negative, equal ones are
+            dropped.
+        format: tsv, csv, jsonl, parquet, or lines for one text per line; auto takes it from the file's name.
+        header: whether the first line of a table names its columns; None means yes if a column is given by name.
+        delimiter: one character between columns; None takes the format's.
+        quotes: whether double quotes enclose columns that contain delimiters or line ends; None means yes in csv and no
+            in tsv.
+        encoding: the files' encoding, by its name in Python, such as utf-8, latin-1, cp949.
         data_dir: the folder of all data sets; None takes the variable ABLATE_DATA_DIR, or `data` if it is not set.
         options: see `TextDataModule`.
 
     Raises:
-        ValueError: an argument is not accepted; the message says what is.
+        ValueError: an argument is not accepted; the message lists what is.
     """
 
     def __init__(
         self,
         files: Files | None = None,
         *,
-        dataset: Named | None = None,
+        dataset: NamedSet | None = None,
         text: Column = "text",
         label: Column = "label",
         labels: Sequence[str | int | float | bool] | None = None,
@@ -65,9 +67,9 @@ class Sentiment(TextDataModule):
         super().__init__(**options)
         owner = type(self).__name__
         if (files is None) == (dataset is None):
-            raise ValueError(f"{owner}: give either `files` or `dataset`, one of {', '.join(get_args(Named))}")
+            raise ValueError(f"{owner}: give either `files` or `dataset`, one of {', '.join(get_args(NamedSet))}")
         if dataset is not None:
-            check_choice(owner, "dataset", dataset, get_args(Named))
+            check_choice(owner, "dataset", dataset, get_args(NamedSet))
         if threshold is not None and not math.isfinite(threshold):
             raise ValueError(f"{owner}: threshold is {threshold}; accepted: a finite number")
         if labels is not None and threshold is not None:
@@ -89,15 +91,15 @@ class Sentiment(TextDataModule):
         self.data_dir = find_data_dir(data_dir)
 
     def read_texts(self) -> LabelledTexts:
-        """What the files hold.
+        """Read the files or the named data set.
 
         Raises:
-            FileNotFoundError: a file is not there.
-            ValueError: a file is not as it is said to be; the message has the file and the line.
-            ConnectionError: a named set cannot be downloaded.
-            ModuleNotFoundError: an extra is not installed; the message says which.
+            FileNotFoundError: a file does not exist.
+            ValueError: a file does not have the given form; the message has the file and the line.
+            ConnectionError: a named data set cannot be downloaded.
+            ModuleNotFoundError: an extra is not installed; the message names it.
         """
         if self._dataset is not None:
-            return read_named(self._dataset)
-        files = files_of(type(self).__name__, self._files, self.data_dir)
+            return read_named_set(self._dataset)
+        files = resolve_files(type(self).__name__, self._files, self.data_dir)
         return read_files(files, self._table, self._labels, self._threshold)

@@ -1,4 +1,4 @@
-"""Coloured shapes before coloured textures: images of 32x32 pixels that a generator makes.
+"""Synthetic images of 32x32 pixels: coloured shapes on textures.
 
 Shapes: N images, 32 rows, 32 columns, 3 colours.
 """
@@ -18,28 +18,28 @@ from datamodules.splits import Size
 
 CLASSES = ("disc", "ring", "square", "frame", "triangle", "cross", "stripes", "dots")
 SIDE = 32
-MEAN, STD = 0.5, 0.25  # of all values, about
+MEAN, STD = 0.5, 0.25  # of all values, approximately
 
 Floats = NDArray[np.float32]
 
 
 class Shapes(ImageDataModule):
-    """One shape of eight before a texture, images (3, 32, 32): the size of CIFAR-10, and nothing to download.
+    """One of eight shapes on a texture, images (3, 32, 32): the size of CIFAR-10, without a download.
 
-    The class is the shape alone: disc, ring, square, frame, triangle, cross, a patch of stripes, a patch of dots.
-    Place, size (a radius of 7 to 11 pixels), angle, both colours, the waves behind and the noise are drawn for each
-    image, so that no single pixel or colour tells the class and a network has to find what stays the same. They tell
-    networks apart that use neighbourhood from those that do not, and nothing about photographs.
+    The class is the shape: disc, ring, square, frame, triangle, cross, a patch of stripes, a patch of dots. Position,
+    size (a radius of 7 to 11 pixels), angle, both colours, the waves of the background and the noise are random, so no
+    single pixel or colour predicts the class. The data show whether a network uses neighbourhood; results do not carry
+    over to photographs.
 
     Args:
-        num_images: how many, the classes in equal numbers.
-        images_seed: of the images themselves; the data module's own seed splits them.
+        num_images: the number of images, equally divided among the classes.
+        images_seed: the seed of the images; `seed` is the seed of the split.
         batch_size: examples in a training batch, at least 1, or "all".
         val_size: a number of examples, or a fraction of them, or 0 for no validation.
         options: train_size, test_size, folds, fold, permute_pixels, seed and eval_batch_size, see `ImageDataModule`.
 
     Raises:
-        ValueError: an argument is not accepted; the message says what is.
+        ValueError: an argument is not accepted; the message lists what is.
 
     >>> data = Shapes(400, batch_size=32, seed=1)
     >>> data.setup()
@@ -67,16 +67,16 @@ class Shapes(ImageDataModule):
         super().__init__(batch_size=batch_size, val_size=val_size, **options)
 
     def load(self) -> tuple[Tensor, Tensor]:
-        """All images, standardised with one mean and deviation, and their classes; made once a process."""
-        return _made(self.pool_size, self.images_seed)
+        """Return all images, standardised with one mean and standard deviation, and their classes; cached."""
+        return _load(self.pool_size, self.images_seed)
 
     def notes(self) -> list[str]:
-        """Sentences that a reader of results should know."""
+        """Return notes for the report."""
         return ["The images are synthetic: a generator drew them."]
 
 
 def draw_shapes(num_images: int, seed: int) -> tuple[Floats, NDArray[np.int64]]:
-    """Images (N, 3, 32, 32), from 0 to 1, and their classes (N,); equal arguments give equal images.
+    """Draw images (N, 3, 32, 32), from 0 to 1, and their classes (N,); equal arguments give equal images.
 
     >>> images, classes = draw_shapes(16, seed=0)
     >>> images.shape, np.bincount(classes).tolist()
@@ -86,36 +86,36 @@ def draw_shapes(num_images: int, seed: int) -> tuple[Floats, NDArray[np.int64]]:
     classes = draws.permutation(np.arange(num_images) % len(CLASSES))
     radius = draws.uniform(7, 11, num_images)
     margin = radius + 1
-    places = margin[:, None] + draws.uniform(size=(num_images, 2)) * (SIDE - 1 - 2 * margin[:, None])
+    centres = margin[:, None] + draws.uniform(size=(num_images, 2)) * (SIDE - 1 - 2 * margin[:, None])
     angles = draws.uniform(0, 2 * np.pi, num_images)
     y, x = np.mgrid[:SIDE, :SIDE].astype(np.float32)
     images = np.empty((num_images, 3, SIDE, SIDE), dtype=np.float32)
     for number in range(num_images):
-        across, down = x - places[number, 1], y - places[number, 0]
+        across, down = x - centres[number, 1], y - centres[number, 0]
         cos, sin = np.cos(angles[number]), np.sin(angles[number])
         u, v = (cos * across + sin * down) / radius[number], (cos * down - sin * across) / radius[number]
         cover = _COVERS[CLASSES[classes[number]]](u.astype(np.float32), v.astype(np.float32))
-        behind, before = draws.uniform(0.1, 0.9, (2, 3))
-        while np.abs(behind - before).max() < 0.3:  # a shape that can be seen  # noqa: PLR2004
-            before = draws.uniform(0.1, 0.9, 3)
+        background, foreground = draws.uniform(0.1, 0.9, (2, 3))
+        while np.abs(background - foreground).max() < 0.3:  # until the shape is visible  # noqa: PLR2004
+            foreground = draws.uniform(0.1, 0.9, 3)
         wave = _waves(draws, x, y)[None] * draws.uniform(-0.1, 0.1, (3, 1, 1))
-        images[number] = behind[:, None, None] + cover * (before - behind)[:, None, None] + wave
+        images[number] = background[:, None, None] + cover * (foreground - background)[:, None, None] + wave
     images += draws.normal(0, 0.05, images.shape).astype(np.float32)
     np.clip(images, 0, 1, out=images)
     return images, classes
 
 
 def _waves(draws: np.random.Generator, x: Floats, y: Floats) -> Floats:
-    """A texture, (32, 32), of two waves of 5 to 20 pixels in any direction, from -2 to 2."""
+    """Draw a texture, (32, 32), from -2 to 2: two waves of 5 to 20 pixels in random directions."""
     angle, length, phase = draws.uniform(0, 2 * np.pi, 2), draws.uniform(5, 20, 2), draws.uniform(0, 2 * np.pi, 2)
     total = np.zeros_like(x)
-    for one in range(2):
-        along = np.cos(angle[one]) * x + np.sin(angle[one]) * y
-        total += np.sin(2 * np.pi * along / length[one] + phase[one]).astype(np.float32)
+    for wave in range(2):
+        along = np.cos(angle[wave]) * x + np.sin(angle[wave]) * y
+        total += np.sin(2 * np.pi * along / length[wave] + phase[wave]).astype(np.float32)
     return total
 
 
-# u, v: (32, 32), coordinates in the shape's own directions, its radius 1; to where the shape covers, 0 or 1.
+# u, v: (32, 32), coordinates along the shape's axes, in units of its radius. Return 1 within the shape, else 0.
 
 
 def _disc(u: Floats, v: Floats) -> Floats:
@@ -127,7 +127,7 @@ def _ring(u: Floats, v: Floats) -> Floats:
 
 
 def _square(u: Floats, v: Floats) -> Floats:
-    return (np.maximum(abs(u), abs(v)) < 0.85).astype(np.float32)  # noqa: PLR2004  # about as large as the disc
+    return (np.maximum(abs(u), abs(v)) < 0.85).astype(np.float32)  # noqa: PLR2004  # about the area of the disc
 
 
 def _frame(u: Floats, v: Floats) -> Floats:
@@ -166,6 +166,6 @@ _COVERS = {
 
 
 @cache
-def _made(num_images: int, seed: int) -> tuple[Tensor, Tensor]:
+def _load(num_images: int, seed: int) -> tuple[Tensor, Tensor]:
     images, classes = draw_shapes(num_images, seed)
     return torch.from_numpy(images).sub_(MEAN).div_(STD), torch.from_numpy(classes)

@@ -1,4 +1,4 @@
-"""Which examples train, validate and test."""
+"""Splits into training, validation and test examples."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ablation_suite.argument_checks import check_integer, is_integer
-from datamodules.streams import Stream, permutation
+from datamodules.streams import Stream, draw_permutation
 
 Size = int | float
 """A number of examples if an integer, a fraction of the pool if a float between 0 and 1."""
 
 
 class Split(NamedTuple):
-    """Indices into a data set, three tensors (num_examples,) of int64 without a common element."""
+    """Indices into a data set: three disjoint tensors (num_examples,), int64."""
 
     train: Tensor
     val: Tensor
@@ -37,19 +37,19 @@ def draw_split(
 ) -> Split:
     """Split the examples 0, 1, ..., pool_size - 1 at random; equal arguments give equal splits.
 
-    A size is a number of examples, or a fraction of the pool if it is a float. Fractions are read as the decimals that
-    were written and rounded cumulatively, so that 0.7, 0.15 and 0.15 use every example of any pool. Examples beyond the
-    three sizes are left out. The training examples come first in the order that is drawn, so a smaller training set is
-    part of a larger one of the same seed.
+    A size is a number of examples, or a fraction of the pool if it is a float. Fractions are taken as decimals and
+    rounded cumulatively, so that 0.7, 0.15 and 0.15 use every example of any pool. Examples beyond the three sizes are
+    not used. Training examples are the first of the random order, so a smaller training set is a subset of a larger one
+    with the same seed.
 
     Args:
         pool_size: the number of examples to draw from.
-        train_size: at least one example; None for all that validation and test leave.
+        train_size: at least one example; None for all examples outside validation and test.
         val_size: 0 for none.
         test_size: 0 for none.
         seed: at least 0.
-        owner: whom error messages name.
-        labels: (pool_size,), the class of each example: each part then has the classes in the pool's proportions.
+        owner: the class named in error messages.
+        labels: (pool_size,), the class of each example, for a stratified split; None for an unstratified one.
 
     Raises:
         ValueError: a size is not accepted, training would have no example, or the sizes exceed the pool.
@@ -57,9 +57,9 @@ def draw_split(
     >>> [len(indices) for indices in draw_split(1_797, train_size=0.7, val_size=0.15, test_size=0.15, seed=1)]
     [1258, 269, 270]
     """
-    asked = {"train_size": train_size, "val_size": val_size, "test_size": test_size}
-    sizes = {name: size for name, size in asked.items() if size is not None}
-    shares = {name: _examples(owner, name, size, pool_size) for name, size in sizes.items()}
+    given = {"train_size": train_size, "val_size": val_size, "test_size": test_size}
+    sizes = {name: size for name, size in given.items() if size is not None}
+    shares = {name: _count_examples(owner, name, size, pool_size) for name, size in sizes.items()}
     written = ", ".join(f"{name} {size}" for name, size in sizes.items())
     total = sum(shares.values())
     if total > pool_size:
@@ -70,14 +70,14 @@ def draw_split(
         )
     if train_size is None:
         shares = {"train_size": pool_size - Fraction(total), **shares}
-    train_end, val_end, test_end = _cumulative([*shares.values()])
+    train_end, val_end, test_end = _round_cumulatively([*shares.values()])
     if train_end == 0:
-        asks = f"train_size {train_size}" if train_size is not None else written
-        raise ValueError(f"{owner}: {asks} of {pool_size} examples leaves none for training")
-    order = permutation(pool_size, stream=Stream.SPLIT, seed=seed)
+        cause = f"train_size {train_size}" if train_size is not None else written
+        raise ValueError(f"{owner}: {cause} of {pool_size} examples leaves none for training")
+    order = draw_permutation(pool_size, stream=Stream.SPLIT, seed=seed)
     if labels is not None:
-        order = stratified(order, labels)
-    # Copies, lest a pickled split carries the whole order three times.
+        order = stratify(order, labels)
+    # Copies, because pickling views would store the whole order three times.
     return Split(order[:train_end].clone(), order[train_end:val_end].clone(), order[val_end:test_end].clone())
 
 
@@ -92,20 +92,20 @@ def draw_fold(
     owner: str = "draw_fold",
     class_names: Sequence[str] | None = None,
 ) -> Split:
-    """Fold number `fold` of a stratified cross-validation tests, and the other folds train and validate.
+    """Split for one fold of a stratified cross-validation: `fold` is the test split, the others train and validate.
 
-    Every example is in the test split of one fold of each repetition. Fold sizes differ by at most one example, and so
-    does what they have of each class.
+    Every example is in the test split of one fold per repetition. Sizes of folds differ by at most one example, and so
+    do the numbers of each class.
 
     Args:
         labels: (pool_size,), the class of each example.
         num_folds: at least 2.
         fold: from 0 to num_folds - 1.
-        repetition: which partition into folds, from 0; all else equal, another partition.
-        seed: of what validation takes of the other folds, at least 0.
+        repetition: from 0; each has a different partition into folds.
+        seed: the seed of the validation examples among the other folds, at least 0.
         val_size: a number of examples, or a fraction of the other folds; 0 for none.
-        owner: whom error messages name.
-        class_names: what they call the classes.
+        owner: the class named in error messages.
+        class_names: the names of the classes in error messages.
 
     Raises:
         ValueError: a class has fewer examples than there are folds, or training would have no example.
@@ -122,8 +122,10 @@ def draw_fold(
             f"{owner}: folds is {num_folds}, but class {name} has {counts[rarest]} examples; "
             f"accepted: at most {counts[rarest]}, so that each fold has one"
         )
-    order = permutation(len(labels), stream=Stream.FOLDS, seed=repetition)
-    dealt = order[torch.from_numpy(np.argsort(labels[order.numpy()], kind="stable"))]  # class by class, like cards
+    order = draw_permutation(len(labels), stream=Stream.FOLDS, seed=repetition)
+    dealt = order[
+        torch.from_numpy(np.argsort(labels[order.numpy()], kind="stable"))
+    ]  # by class; then dealt to the folds in turn
     is_tested = torch.zeros(len(labels), dtype=torch.bool)
     is_tested[dealt[fold::num_folds]] = True
     others = torch.nonzero(~is_tested).flatten()
@@ -139,15 +141,15 @@ def draw_fold(
     return Split(others[inner.train], others[inner.val], torch.nonzero(is_tested).flatten())
 
 
-def which_fold(seed: int, num_folds: int, fold: int | None = None) -> tuple[int, int]:
-    """The fold that tests and the number of the partition: of seeds 0 to num_folds - 1 the folds of one, and so on.
+def choose_fold(seed: int, num_folds: int, fold: int | None = None) -> tuple[int, int]:
+    """Return the test fold and the repetition of a seed: seeds 0 to num_folds - 1 are the folds of repetition 0.
 
     Args:
         seed: at least 0.
         num_folds: at least 2.
-        fold: a fold of the first partition, whatever the seed; None takes the seed's.
+        fold: a fold of repetition 0 for every seed; None takes the seed's.
 
-    >>> which_fold(3, num_folds=5), which_fold(13, num_folds=5), which_fold(13, num_folds=5, fold=0)
+    >>> choose_fold(3, num_folds=5), choose_fold(13, num_folds=5), choose_fold(13, num_folds=5, fold=0)
     ((3, 0), (3, 2), (0, 0))
     """
     return (seed % num_folds, seed // num_folds) if fold is None else (fold, 0)
@@ -156,10 +158,10 @@ def which_fold(seed: int, num_folds: int, fold: int | None = None) -> tuple[int,
 def check_folds(
     owner: str, *, folds: int | None, fold: int | None, train_size: Size | None, test_size: Size | None
 ) -> None:
-    """Raise unless a cross-validation can be made of these arguments, or none is asked for.
+    """Raise unless the arguments of a cross-validation are valid; `folds` is None for none.
 
     Raises:
-        ValueError: fewer than 2 folds, a fold that there is not, or sizes of what the folds decide.
+        ValueError: there are fewer than 2 folds, the fold does not exist, or a size is given that the folds determine.
 
     >>> check_folds("Digits", folds=5, fold=5, train_size=None, test_size=None)
     Traceback (most recent call last):
@@ -173,24 +175,24 @@ def check_folds(
         raise ValueError(f"{owner}: fold is {fold!r} and folds is {folds!r}; accepted: from 0 up to folds - 1")
 
 
-def stratified(order: Tensor, labels: NDArray[np.int64]) -> Tensor:
-    """The same examples, in an order any stretch of which has the classes in about the proportions of the whole.
+def stratify(order: Tensor, labels: NDArray[np.int64]) -> Tensor:
+    """Reorder examples so that any contiguous part has the classes in about the proportions of the whole.
 
-    Within a class the order stays. The k-th of a class of n stands at (k + 1/2) / n of the way.
+    Within a class the order is kept. The k-th example of a class of n is placed at the fraction (k + 1/2) / n.
 
     Args:
         order: (N,), the examples, int64.
         labels: (N,), the class of each example.
 
-    >>> stratified(torch.tensor([0, 1, 2, 3, 4, 5]), np.array([0, 0, 1, 1, 1, 1])).tolist()
+    >>> stratify(torch.tensor([0, 1, 2, 3, 4, 5]), np.array([0, 0, 1, 1, 1, 1])).tolist()
     [2, 0, 3, 4, 1, 5]
     """
     labels = labels[order.numpy()]
-    place = np.empty(len(order))
+    fraction = np.empty(len(order))
     for each in np.unique(labels):
         members = np.flatnonzero(labels == each)
-        place[members] = (np.arange(len(members)) + 0.5) / len(members)
-    return order[torch.from_numpy(np.lexsort((labels, place)))]
+        fraction[members] = (np.arange(len(members)) + 0.5) / len(members)
+    return order[torch.from_numpy(np.lexsort((labels, fraction)))]
 
 
 def check_size(owner: str, name: str, size: object) -> None:
@@ -206,18 +208,18 @@ def check_size(owner: str, name: str, size: object) -> None:
     if is_integer(size, minimum=1 if name == "train_size" else 0):
         return
     if isinstance(size, float) and (0 < size < 1 or (size > 1 and size.is_integer())):
-        return  # whole ones too: typing may swap int | float, and parsers then make 400.0 of 400
+        return  # integral floats too: parsers may read 400 as 400.0 for the type int | float
     accepted = "a positive number of examples" if name == "train_size" else "a number of examples, 0 for none"
     raise ValueError(f"{owner}: {name} is {size!r}; accepted: {accepted}, or a fraction of the pool between 0 and 1")
 
 
-def _examples(owner: str, name: str, size: Size, pool_size: int) -> Fraction:
-    """The number of examples that a size asks for, not rounded yet."""
+def _count_examples(owner: str, name: str, size: Size, pool_size: int) -> Fraction:
+    """Return the number of examples of a size, unrounded."""
     check_size(owner, name, size)
-    # Through repr, 0.15 is 15/100; the binary float is a little less, and three of them may exceed the pool.
+    # repr makes 0.15 exactly 15/100; with binary floats, fractions whose sum is 1 may exceed the pool.
     return Fraction(size) if size >= 1 or size == 0 else Fraction(repr(size)) * pool_size
 
 
-def _cumulative(shares: Sequence[Fraction]) -> list[int]:
-    """Running totals, each rounded to the nearest whole, halves up: so a whole share keeps its exact size."""
-    return [floor(sum(shares[: place + 1]) + Fraction(1, 2)) for place in range(len(shares))]
+def _round_cumulatively(shares: Sequence[Fraction]) -> list[int]:
+    """Return running totals, rounded to the nearest integer, halves up; an integer share keeps its size."""
+    return [floor(sum(shares[: index + 1]) + Fraction(1, 2)) for index in range(len(shares))]

@@ -1,4 +1,4 @@
-"""Synthetic reviews as a data module: text at hand without a file."""
+"""Synthetic reviews as a data module, without files."""
 
 from functools import cache
 from typing import Any
@@ -7,22 +7,22 @@ import numpy as np
 
 from ablation_suite.argument_checks import check_integer
 from datamodules.labelled_texts import LabelledTexts
-from datamodules.synthetic_reviews import synthetic_reviews
+from datamodules.synthetic_reviews import draw_reviews
 from datamodules.texts import TextDataModule
 
 
 class SyntheticReviews(TextDataModule):
-    """Reviews that a generator made, whose sentiment lies in negation and word order; see `synthetic_reviews`.
+    """Synthetic reviews whose sentiment depends on negation and word order; see `draw_reviews`.
 
-    They tell networks that read words in order from those that count them, and nothing about real reviews.
+    They show whether a network uses the order of words; results do not carry over to real reviews.
 
     Args:
-        num_reviews: how many, half of them positive.
-        reviews_seed: of the reviews themselves; the data module's own seed splits them.
+        num_reviews: the number of reviews, half of them positive.
+        reviews_seed: the seed of the reviews; `seed` is the seed of the split.
         options: see `TextDataModule`.
 
     Raises:
-        ValueError: an argument is not accepted; the message says what is.
+        ValueError: an argument is not accepted; the message lists what is.
 
     >>> data = SyntheticReviews(200, representation="tokens", length=24, seed=1)
     >>> data.setup()
@@ -38,13 +38,13 @@ class SyntheticReviews(TextDataModule):
         self._num_reviews, self._reviews_seed = num_reviews, reviews_seed
 
     def read_texts(self) -> LabelledTexts:
-        """The reviews; made once a process."""
-        return _made(self._num_reviews, self._reviews_seed)
+        """Return the reviews; cached."""
+        return _load(self._num_reviews, self._reviews_seed)
 
 
 @cache
-def _made(num_reviews: int, seed: int) -> LabelledTexts:
-    texts, labels = synthetic_reviews(num_reviews, seed)
+def _load(num_reviews: int, seed: int) -> LabelledTexts:
+    texts, labels = draw_reviews(num_reviews, seed)
     return LabelledTexts(
         texts=tuple(texts),
         labels=np.array(labels, dtype=np.int64),

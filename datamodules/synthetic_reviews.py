@@ -1,16 +1,16 @@
-"""Made-up reviews whose sentiment lies in the order of their words. SYNTHETIC: nobody wrote these.
+"""Synthetic reviews whose sentiment depends on the order of their words.
 
-For studies that need text without a download, and in which a model that reads order can be told from one that counts
-words. Every review is a template filled with words; both are data below. Templates come in three kinds:
+They are for studies that need text without a download and compare models of word order with models of word counts.
+Every review is a template filled with words; both are data below. There are three kinds of templates:
 
-- plain: the words carry the sentiment, so counting them is better than chance;
-- negated: "not", "never" and the like turn the next word's sentiment over;
-- turned: two templates that are anagrams of each other and mean the opposite, such as "the soup was great but the
-  service was awful" and "the service was awful but the soup was great". What stands after "but", outside of "although",
-  now rather than at first, outside of "not" decides. Counting words cannot tell the two apart.
+- plain: the words carry the sentiment, so word counts predict it better than chance;
+- negated: "not", "never" and similar words invert the sentiment of the next word;
+- turned: two templates with the same words and opposite sentiment, such as "the soup was great but the service was
+  awful" and "the service was awful but the soup was great". The clause after "but", outside "although", about now
+  instead of "at first", or outside "not" determines the sentiment. Word counts cannot distinguish the two.
 
-A linear model of single words gets 63 % of the reviews right, one that also counts pairs of neighbours 96 % (scikit-
-learn's LogisticRegression on 4,000 reviews; tests/datamodules/test_synthetic_reviews.py).
+A linear model of single words classifies 63 % of the reviews correctly, one that also counts pairs of neighbours 96 %
+(scikit-learn's LogisticRegression on 4,000 reviews; tests/datamodules/test_synthetic_reviews.py).
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,9 +23,9 @@ AnyT = TypeVar("AnyT")
 NEGATIVE, POSITIVE = 0, 1
 
 SHARES = {"plain": 0.45, "negated": 0.10, "turned": 0.45}
-"""How much of the reviews is of which kind, on average."""
+"""Expected share of each kind of template."""
 
-_TOPICS = {  # what is reviewed: its parts, and words that suit only it
+_TOPICS = {  # topic -> its parts, and adjectives only for it
     "restaurant": {
         "part": "soup salad pasta pizza bread cheese fish steak rice curry dessert coffee wine menu service waiter "
         "chef kitchen table breakfast lunch dinner sauce tea burger noodles tofu chicken terrace",
@@ -45,7 +45,7 @@ _TOPICS = {  # what is reviewed: its parts, and words that suit only it
         "bad": "flimsy faulty useless",
     },
 }
-_WORDS = {  # what suits every topic
+_WORDS = {  # for every topic
     "good": "good great excellent wonderful superb lovely brilliant fantastic pleasant perfect impressive remarkable",
     "bad": "bad awful terrible horrible dreadful poor disappointing annoying mediocre ugly unpleasant lousy",
     "like": "loved liked enjoyed praised admired recommended",
@@ -54,14 +54,14 @@ _WORDS = {  # what suits every topic
     "who": "i we they everyone",
     "turn": "not never hardly scarcely",
 }
-_PHRASES = {  # of no sentiment; half of the reviews begin or end without one
+_PHRASES = {  # without sentiment; half of the reviews have no opening, half no closing
     "opening": "honestly ,/last week/in my view ,/to be fair ,/as usual ,/for the record ,/this time/on monday/well ,/"
     "after two visits ,/as expected ,/without a doubt ,/this year/yesterday/in short ,/on second thoughts ,/once again",
     "closing": "in the end/for the money/said my brother/and that is all/if you ask me/that evening/in our opinion/"
     "by the way/as my friends agreed/from start to finish/to my mind/more than once/on the whole/at this price",
 }
-# Slots: {a} and {b} are two parts of a topic, {good} and {bad} adjectives of either sentiment; in a plain or negated
-# template {adjective}, {other} and {liked} have the sentiment of the words, which is the review's or its opposite.
+# Slots: {a} and {b} are two parts of a topic, {good} and {bad} adjectives. In plain templates {adjective}, {other} and
+# {liked} have the review's sentiment, in negated ones the opposite.
 _PLAIN = (
     "the {a} was {adjective}",
     "the {a} was {very} {adjective}",
@@ -96,21 +96,21 @@ _TURNED = (  # (positive, negative): the same words
 )
 
 
-def synthetic_reviews(num_reviews: int, seed: int) -> tuple[list[str], list[int]]:
-    """Synthetic reviews in random order, and their labels: 1 positive, 0 negative, as many of each (within one).
+def draw_reviews(num_reviews: int, seed: int) -> tuple[list[str], list[int]]:
+    """Draw synthetic reviews in random order, and their labels: 1 positive, 0 negative, equally many within one.
 
-    Reviews come in pairs of opposite sentiment that share a template and its words as far as their kind allows, both
-    of them here. All are lower-case words and commas with spaces between, 4 to 20 of them. A review of few words may be
-    drawn again: of 5,000, less than 0.1 % are there twice. No text has two labels.
+    Reviews are drawn in pairs of opposite sentiment that share a template and, as far as its kind allows, its words.
+    They consist of 4 to 20 lower-case words and commas, separated by spaces. Short reviews may repeat: of 5,000, less
+    than 0.1 % are duplicates. No text has two labels.
 
     Args:
-        num_reviews: how many, at least 1.
-        seed: of all draws, at least 0. Equal arguments give equal reviews.
+        num_reviews: the number of reviews, at least 1.
+        seed: at least 0. Equal arguments give equal reviews.
 
     Raises:
         ValueError: `num_reviews` is below 1, or `seed` is negative.
 
-    >>> texts, labels = synthetic_reviews(2, seed=0)
+    >>> texts, labels = draw_reviews(2, seed=0)
     >>> len(texts), sorted(labels)
     (2, [0, 1])
     """
@@ -119,45 +119,47 @@ def synthetic_reviews(num_reviews: int, seed: int) -> tuple[list[str], list[int]
     if seed < 0:
         raise ValueError(f"seed is {seed}; at least 0 is needed")
     generator = np.random.default_rng(seed)
-    reviews = [review for _ in range((num_reviews + 1) // 2) for review in _pair(generator)][:num_reviews]
-    shuffled = [reviews[place] for place in generator.permutation(num_reviews)]
+    reviews = [review for _ in range((num_reviews + 1) // 2) for review in _draw_pair(generator)][:num_reviews]
+    shuffled = [reviews[index] for index in generator.permutation(num_reviews)]
     return [text for text, _ in shuffled], [label for _, label in shuffled]
 
 
-def _pair(generator: np.random.Generator) -> list[tuple[str, int]]:
-    """A positive and a negative review of one template."""
+def _draw_pair(generator: np.random.Generator) -> list[tuple[str, int]]:
+    """Draw a positive and a negative review from one template."""
     kind = list(SHARES)[generator.choice(len(SHARES), p=list(SHARES.values()))]
-    topic = _TOPICS[_one(list(_TOPICS), generator)]
+    topic = _TOPICS[_draw_one(list(_TOPICS), generator)]
     words = {name: text.split() for name, text in _WORDS.items()}
     adjectives = {name: [*words[name], *topic[name].split()] for name in ("good", "bad")}
     parts = generator.permutation(topic["part"].split())
-    fixed = {"a": parts[0], "b": parts[1]} | {name: _one(words[name], generator) for name in ("very", "who", "turn")}
-    fixed |= {name: _one(of_one_sentiment, generator) for name, of_one_sentiment in adjectives.items()}
-    opening, closing = (_one(["", _one(text.split("/"), generator)], generator) for text in _PHRASES.values())
+    fixed = {"a": parts[0], "b": parts[1]} | {
+        name: _draw_one(words[name], generator) for name in ("very", "who", "turn")
+    }
+    fixed |= {name: _draw_one(of_one_sentiment, generator) for name, of_one_sentiment in adjectives.items()}
+    opening, closing = (_draw_one(["", _draw_one(text.split("/"), generator)], generator) for text in _PHRASES.values())
     if kind == "turned":
-        positive, negative = _one(_TURNED, generator)
+        positive, negative = _draw_one(_TURNED, generator)
     else:
-        template = _one(_PLAIN if kind == "plain" else _NEGATED, generator)
-        good = _filled(template, _sentiment(adjectives["good"], words["like"], generator))
-        bad = _filled(template, _sentiment(adjectives["bad"], words["dislike"], generator))
+        template = _draw_one(_PLAIN if kind == "plain" else _NEGATED, generator)
+        good = _fill(template, _draw_words(adjectives["good"], words["like"], generator))
+        bad = _fill(template, _draw_words(adjectives["bad"], words["dislike"], generator))
         positive, negative = (good, bad) if kind == "plain" else (bad, good)
     return [
-        (" ".join(f"{opening} {_filled(template, fixed)} {closing}".split()), label)
+        (" ".join(f"{opening} {_fill(template, fixed)} {closing}".split()), label)
         for template, label in ((positive, POSITIVE), (negative, NEGATIVE))
     ]
 
 
-def _sentiment(adjectives: Sequence[str], verbs: Sequence[str], generator: np.random.Generator) -> dict[str, str]:
+def _draw_words(adjectives: Sequence[str], verbs: Sequence[str], generator: np.random.Generator) -> dict[str, str]:
     adjective, other = generator.choice(adjectives, size=2, replace=False)
-    return {"adjective": adjective, "other": other, "liked": _one(verbs, generator)}
+    return {"adjective": adjective, "other": other, "liked": _draw_one(verbs, generator)}
 
 
-def _filled(template: str, words: Mapping[str, str]) -> str:
-    """The template with those of its slots filled that there are words for."""
+def _fill(template: str, words: Mapping[str, str]) -> str:
+    """Fill the slots of a template for which there are words."""
     for slot, word in words.items():
         template = template.replace(f"{{{slot}}}", word)
     return template
 
 
-def _one(choices: Sequence[AnyT], generator: np.random.Generator) -> AnyT:
+def _draw_one(choices: Sequence[AnyT], generator: np.random.Generator) -> AnyT:
     return choices[int(generator.integers(len(choices)))]

@@ -1,4 +1,4 @@
-"""Labelled texts as a data module: split, represented as numbers, and looked up a batch at a time."""
+"""Base class of labelled texts: split, represented as numbers, and read in batches."""
 
 from functools import cached_property, lru_cache
 from typing import Any, Literal, get_args
@@ -12,13 +12,13 @@ from datamodules.in_memory import Batch, BatchSize, InMemoryDataModule, TensorEx
 from datamodules.labelled_texts import LabelledTexts
 from datamodules.representations import (
     Representation,
-    Represented,
-    Representing,
+    RepresentationOptions,
+    RepresentedTexts,
     Terms,
     Weighting,
-    represented,
+    represent_texts,
 )
-from datamodules.splits import Size, Split, check_folds, check_size, draw_fold, draw_split, which_fold
+from datamodules.splits import Size, Split, check_folds, check_size, choose_fold, draw_fold, draw_split
 
 Overlap = Literal["keep", "drop"]
 
@@ -27,45 +27,43 @@ _VAL_SIZE = 0.1
 
 
 class TextDataModule(InMemoryDataModule):
-    """Labelled texts, split from a seed and represented as numbers: the base of those here, and of yours.
+    """Base class of labelled texts, shipped or your own, split from a seed and represented as numbers.
 
-    A subclass says how to read them, `read_texts`. Vocabulary and idf are learnt on the training split alone.
+    A subclass overrides `read_texts`. Vocabulary and idf are computed on the training split only.
 
     Two representations:
 
-    - bag_of_words, for `Perceptron` and `MLP`: (B, V) of float32, one column a term. Sparse until the batch.
-    - tokens, for networks that read words in order: (B, length) of int64, the ids of a text's words. 0 is padding
-      after its end and 1 a word that is not in the vocabulary; the most frequent word is 2.
+    - bag_of_words, for `Perceptron` and `MLP`: (B, V), float32, one column per term. Sparse outside batches.
+    - tokens, for networks that read words in order: (B, length), int64, the ids of a text's words. 0 is padding after
+      the end, 1 a word outside the vocabulary, 2 the most frequent word.
 
-    Splits are stratified: each part has the classes in the proportions of all. With `folds`, the test split is one fold
-    of a cross-validation: seeds 0 to folds - 1 are its folds, the next `folds` seeds those of another partition, so
-    trials of one seed have one fold, whatever their model.
+    Splits are stratified by class. With `folds`, the test split is one fold of a cross-validation: seeds 0 to folds - 1
+    are its folds, the next `folds` seeds the folds of another partition. All trials of a seed thus share a fold.
 
     Args:
         representation: bag_of_words or tokens.
-        vocabulary_size: the most frequent terms are kept; for tokens with the two ids that are no word. Where training
-            texts have fewer terms the rest stays empty, so that networks have one shape for all seeds (trials of
-            several seeds can then share a training loop). None for all terms.
-        min_df: the number of training texts that a term must be in.
-        lowercase: whether Word and word are one.
-        weighting: of bags: binary for 1 where a text has the term, count for how often, tfidf for counts times inverse
-            document frequency, each text scaled to length 1 (scikit-learn's TfidfVectorizer).
-        terms: words (with punctuation marks), or characters, which are counted within words.
-        ngrams: of bags: the shortest and the longest run of neighbouring terms that is a column, such as [1, 2].
-        length: of tokens: how many of a text are kept, from its beginning.
-        batch_size: texts in a training batch, not more than there are for training; "all" for all of them.
-        train_size: a number of texts, or a fraction of the pool; None for what validation and test leave.
-        val_size: likewise, or 0 for none; None for the validation texts that were given, or a tenth.
-        test_size: likewise; None for the test texts that were given, or the fold, or a fifth.
+        vocabulary_size: the number of most frequent terms to keep; for tokens, it includes the ids 0 and 1. If the
+            training texts have fewer terms, the rest is unused, so that networks have the same shape for all seeds and
+            can share a training loop. None keeps all terms.
+        min_df: the minimum number of training texts that contain a term.
+        lowercase: whether to convert texts to lower case.
+        weighting: for bags: binary, 1 if a text contains the term; count, how often; tfidf, count times inverse
+            document frequency, each text scaled to norm 1 (scikit-learn's TfidfVectorizer).
+        terms: for bags: words (with punctuation marks), or characters, counted within words.
+        ngrams: for bags: the shortest and longest sequence of neighbouring terms that form a column, such as [1, 2].
+        length: for tokens: the number of tokens of a text to keep, from its beginning.
+        batch_size: texts in a training batch, at most the number of training texts; "all" for all of them.
+        train_size: a number of texts, or a fraction of the pool; None for all texts outside validation and test.
+        val_size: a number or a fraction, or 0 for none; None for the given validation texts, or a tenth.
+        test_size: a number or a fraction; None for the given test texts, or the fold, or a fifth.
         folds: the number of folds of a cross-validation; None for none.
-        fold: the fold that tests, from 0; None takes the seed's.
-        overlap: whether training texts that also stand in validation or test (but for case and spaces) are kept or
-            dropped.
-        seed: of split and order, at least 0; None takes what `seed_everything` was given.
+        fold: the test fold, from 0; None takes the seed's.
+        overlap: whether to keep or drop training texts that also occur in validation or test (case and spaces ignored).
+        seed: of split and order, at least 0; None takes the seed given to `seed_everything`.
         eval_batch_size: texts in a validation or test batch.
 
     Raises:
-        ValueError: an argument is not accepted; the message says what is.
+        ValueError: an argument is not accepted; the message lists what is.
 
     >>> import numpy as np
     >>> class Opinions(TextDataModule):
@@ -122,7 +120,7 @@ class TextDataModule(InMemoryDataModule):
         if representation == "tokens" and (terms != "words" or tuple(ngrams) != (1, 1) or weighting != "binary"):
             raise ValueError(f"{owner}: terms, ngrams and weighting are for representation: bag_of_words")
         check_folds(owner, folds=folds, fold=fold, train_size=train_size, test_size=test_size)
-        self._how = Representing(
+        self._options = RepresentationOptions(
             representation=representation,
             vocabulary_size=vocabulary_size,
             min_df=min_df,
@@ -138,8 +136,10 @@ class TextDataModule(InMemoryDataModule):
         self._num_dropped = 0
 
     def read_texts(self) -> LabelledTexts:
-        """The texts of all splits, with their classes. Keep what was read for the whole process, as `Sentiment` does:
-        then the trials of one worker share it, and what is made of it.
+        """Return the texts of all splits, with their classes.
+
+        A subclass should cache them for the process, as `Sentiment` does, so that the trials of a worker share texts
+        and representations.
         """
         raise NotImplementedError(f"{type(self).__name__}: write read_texts(self), which returns LabelledTexts")
 
@@ -147,39 +147,39 @@ class TextDataModule(InMemoryDataModule):
         """Read and check everything: files, split, vocabulary.
 
         Raises:
-            ValueError: the texts cannot be split or represented as asked; the message says why.
+            ValueError: the texts cannot be split or represented with these arguments; the message says why.
         """
         _ = self._represented
 
     @property
     def texts(self) -> LabelledTexts:
-        """What `read_texts` gave."""
-        return self._texts_read
+        """Return what `read_texts` returned, cached."""
+        return self._cached_texts
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """(V,) or (length,). The texts are read for it."""
+        """Return (V,) or (length,). Reads the texts."""
         return tuple(self._represented.inputs.shape[1:])
 
     @property
     def num_classes(self) -> int:
-        """The number of classes. The texts are read for it."""
+        """Return the number of classes. Reads the texts."""
         return len(self.texts.class_names)
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
-        """The terms by column, or the words by id."""
+        """Return the terms by column, or the words by id."""
         return self._represented.vocabulary
 
     @property
     def vocabulary_size(self) -> int | None:
-        """The number of ids; None for bags, whose `input_shape` says it."""
-        if self._how.representation == "bag_of_words":
+        """Return the number of ids; None for bags, whose `input_shape` has the number of terms."""
+        if self._options.representation == "bag_of_words":
             return None
-        return self._how.vocabulary_size or len(self.vocabulary)
+        return self._options.vocabulary_size or len(self.vocabulary)
 
     def make_split(self) -> Split:
-        """Stratified; parts that were given stay as they are."""
+        """Draw a stratified split; given parts are kept."""
         owner, texts = type(self).__name__, self.texts
         num_train, num_val, num_test = texts.sizes
         pool = texts.labels[:num_train]
@@ -192,10 +192,10 @@ class TextDataModule(InMemoryDataModule):
         else:
             given_val = given_val[:0]
         if num_test and (self._folds is not None or test_size):
-            asked = f"test_size is {test_size}" if self._folds is None else f"folds is {self._folds}"
-            raise ValueError(f"{owner}: {asked}, but there is a file for test; leave one of them out")
+            given = f"test_size is {test_size}" if self._folds is None else f"folds is {self._folds}"
+            raise ValueError(f"{owner}: {given}, but there is a file for test; leave one of them out")
         if self._folds is not None:
-            fold, repetition = which_fold(self.seed, self._folds, self._fold)
+            fold, repetition = choose_fold(self.seed, self._folds, self._fold)
             split = draw_fold(
                 pool,
                 num_folds=self._folds,
@@ -222,7 +222,7 @@ class TextDataModule(InMemoryDataModule):
         if len(given_val):
             split = split._replace(val=given_val)
         if self._overlap == "drop":
-            is_evaluated = self._is_evaluated(split)
+            is_evaluated = self._find_evaluated(split)
             self._num_dropped = int(is_evaluated.sum())
             split = split._replace(train=split.train[~is_evaluated])
         if self.batch_size != "all" and len(split.train) < self.batch_size:
@@ -233,57 +233,57 @@ class TextDataModule(InMemoryDataModule):
         return split
 
     def make_examples(self) -> Dataset[Any]:
-        """Bags stay sparse until they are looked up."""
+        """Return all examples; bags are sparse outside batches."""
         target = torch.from_numpy(self.texts.labels)
         inputs = self._represented.inputs
         return TensorExamples(inputs, target) if isinstance(inputs, Tensor) else SparseExamples(inputs, target)
 
     def fingerprints(self) -> dict[str, str]:
-        """What the texts came from, such as a file, and a hash of its content: whether it has changed since."""
+        """Return source, such as a file -> hash of its content, to detect changes."""
         return dict(self.texts.fingerprints)
 
     def notes(self) -> list[str]:
-        """Sentences that a reader of results should know: what was left out, cut, or stands in two splits."""
+        """Return notes for the report: dropped and cut texts, and texts in two splits."""
         notes = list(self.texts.notes)
         if self._represented.num_cut:
             have, are = ("has", "is") if self._represented.num_cut == 1 else ("have", "are")
             notes.append(
-                f"{self._represented.num_cut:,} of {len(self.texts.texts):,} texts {have} more than {self._how.length} "
-                f"tokens and {are} cut at the end."
+                f"{self._represented.num_cut:,} of {len(self.texts.texts):,} texts {have} more than "
+                f"{self._options.length} tokens and {are} cut at the end."
             )
         if self._num_dropped:
             notes.append(
-                f"{self._num_dropped:,} of {self._num_dropped + len(self.split.train):,} training texts also stand in "
+                f"{self._num_dropped:,} of {self._num_dropped + len(self.split.train):,} training texts also occur in "
                 f"validation or test (with seed {self.seed}) and are left out."
             )
         for name, part in (("validation", self.split.val), ("test", self.split.test)):
-            if num_both := int(_in_both(self.texts, self.split.train, part).sum()):
-                stand = "stands" if num_both == 1 else "stand"
+            if num_both := int(_find_overlap(self.texts, self.split.train, part).sum()):
+                occur = "occurs" if num_both == 1 else "occur"
                 notes.append(
-                    f"{num_both:,} of {len(part):,} {name} texts also {stand} in the training split (with seed "
+                    f"{num_both:,} of {len(part):,} {name} texts also {occur} in the training split (with seed "
                     f"{self.seed}); overlap: drop leaves such training texts out."
                 )
         return notes
 
     @cached_property
-    def _texts_read(self) -> LabelledTexts:
+    def _cached_texts(self) -> LabelledTexts:
         return self.read_texts()
 
     @cached_property
-    def _represented(self) -> Represented:
+    def _represented(self) -> RepresentedTexts:
         texts, train = self.texts, tuple(self.split.train.tolist())
         try:
-            return _represented(texts, train, self._how)
+            return _represented(texts, train, self._options)
         except ValueError as error:
             raise ValueError(f"{type(self).__name__}: {error}") from None
 
-    def _is_evaluated(self, split: Split) -> Tensor:
-        """(num_train,), which training texts also stand in validation or test."""
-        return _in_both(self.texts, torch.cat([split.val, split.test]), split.train)
+    def _find_evaluated(self, split: Split) -> Tensor:
+        """Return the mask of training texts that also occur in validation or test, (num_train,)."""
+        return _find_overlap(self.texts, torch.cat([split.val, split.test]), split.train)
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        return {key: value for key, value in state.items() if key not in {"_texts_read", "_represented"}}
+        return {key: value for key, value in state.items() if key not in {"_cached_texts", "_represented"}}
 
 
 class SparseExamples(Dataset[Batch]):
@@ -305,18 +305,18 @@ class SparseExamples(Dataset[Batch]):
 
 
 @lru_cache(maxsize=8)
-def _represented(texts: LabelledTexts, train: tuple[int, ...], how: Representing) -> Represented:
-    """Once a process for the trials of a seed, whose models share it."""
-    return represented(texts.texts, torch.tensor(train, dtype=torch.int64), how)
+def _represented(texts: LabelledTexts, train: tuple[int, ...], options: RepresentationOptions) -> RepresentedTexts:
+    """Represent texts once per process for the trials of a seed."""
+    return represent_texts(texts.texts, torch.tensor(train, dtype=torch.int64), options)
 
 
-def _in_both(texts: LabelledTexts, one: Tensor, other: Tensor) -> Tensor:
-    """(len(other),), which of the other texts also stand among the one, but for case and spaces."""
-    folded = _folded(texts)
-    known = {folded[place] for place in one.tolist()}
-    return torch.tensor([folded[place] in known for place in other.tolist()], dtype=torch.bool)
+def _find_overlap(texts: LabelledTexts, one: Tensor, other: Tensor) -> Tensor:
+    """Return the mask of the other texts that are also in the first, ignoring case and spaces, (len(other),)."""
+    normalised = _normalise_texts(texts)
+    known = {normalised[index] for index in one.tolist()}
+    return torch.tensor([normalised[index] in known for index in other.tolist()], dtype=torch.bool)
 
 
 @lru_cache(maxsize=2)
-def _folded(texts: LabelledTexts) -> tuple[str, ...]:
+def _normalise_texts(texts: LabelledTexts) -> tuple[str, ...]:
     return tuple(" ".join(text.casefold().split()) for text in texts.texts)

@@ -28,7 +28,7 @@ def test_the_answer_1_has_an_error_of_a_sixth():
     _, target = AddingProblem(10, seed=0).load()
     assert (target - 1).square().mean().item() == pytest.approx(1 / 6, abs=0.003)
     assert AddingProblem(10, seed=0).notes() == [
-        "Adding problem: the answer 1 to every sequence has a mean squared error of 1/6 = 0.167."
+        "Adding problem: predicting 1 for every sequence has a mean squared error of 1/6 = 0.167."
     ]
 
 

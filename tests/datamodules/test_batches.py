@@ -4,11 +4,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datamodules.batches import Batches
-from datamodules.streams import Stream, permutation
+from datamodules.streams import Stream, draw_permutation
 
 
 @given(st.integers(0, 60), st.integers(1, 70), st.sampled_from([None, 0, 7]))
-def test_every_index_once_in_batches_of_the_size_asked_for(num_examples, batch_size, seed):
+def test_batches_have_the_given_size_and_every_index_once(num_examples, batch_size, seed):
     indices = torch.arange(100, 100 + num_examples)
     batches = list(Batches(indices, batch_size, seed=seed))
     assert sorted(index for batch in batches for index in batch.tolist()) == indices.tolist()
@@ -59,7 +59,7 @@ def test_orders_are_shuffled_evenly():
     """Each of the 6 orders of 3 examples: about 1,000 times in 6,000 epochs (standard deviation 29)."""
     counts: dict[tuple[int, ...], int] = {}
     for epoch in range(6_000):
-        drawn = tuple(permutation(3, stream=Stream.ORDER, seed=1, epoch=epoch).tolist())
+        drawn = tuple(draw_permutation(3, stream=Stream.ORDER, seed=1, epoch=epoch).tolist())
         counts[drawn] = counts.get(drawn, 0) + 1
     assert len(counts) == 6
     assert all(850 < count < 1150 for count in counts.values())
@@ -77,14 +77,14 @@ def test_orders_are_shuffled_evenly():
     ],
 )
 def test_streams_seeds_and_epochs_do_not_meet(first, second):
-    assert permutation(50, **first).tolist() != permutation(50, **second).tolist()
+    assert draw_permutation(50, **first).tolist() != draw_permutation(50, **second).tolist()
 
 
 def test_the_orders_of_a_seed_never_change():
-    """Studies continue where they stopped; a change here would train the rest of them in other orders."""
-    assert permutation(8, stream=Stream.ORDER, seed=1, epoch=2).tolist() == [0, 6, 3, 5, 4, 1, 7, 2]
+    """Studies can be resumed; a change here would train their remaining trials in other orders."""
+    assert draw_permutation(8, stream=Stream.ORDER, seed=1, epoch=2).tolist() == [0, 6, 3, 5, 4, 1, 7, 2]
 
 
 def test_negative_seeds_are_refused():
     with pytest.raises(ValueError, match="non-negative"):
-        permutation(3, stream=Stream.ORDER, seed=-1)
+        draw_permutation(3, stream=Stream.ORDER, seed=-1)

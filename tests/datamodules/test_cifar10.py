@@ -12,14 +12,14 @@ from datamodules.cifar10 import MEAN, STD
 
 @pytest.fixture
 def offline(monkeypatch):
-    """Torchvision's address, moved to a port where nobody answers."""
+    """Point torchvision's address to a closed port."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr(datasets.CIFAR10, "url", "http://127.0.0.1:9/cifar-10-python.tar.gz")
 
 
 @pytest.fixture
 def few(tmp_path, monkeypatch, offline):
-    """Files in CIFAR-10's format with ten training and five test images, whose sums torchvision is given."""
+    """Write ten training and five test images in CIFAR-10's format, and set torchvision's sums to theirs."""
     folder = tmp_path / "cifar-10-batches-py"
     folder.mkdir()
     draws = np.random.default_rng(0)
@@ -65,7 +65,7 @@ def test_splits_are_known_without_files():
     assert split.test.tolist() == list(range(50_000, 60_000))
 
 
-def test_without_files_and_network_the_message_says_what_to_do(tmp_path, offline, capfd):
+def test_without_files_and_network_the_error_gives_advice(tmp_path, offline, capfd):
     with pytest.raises(FileNotFoundError) as error:
         CIFAR10(data_dir=tmp_path, seed=1).prepare_data()
     message = str(error.value)

@@ -1,4 +1,4 @@
-"""The contract of every data module: splits, orders and batches, and that the global generator has no part in them."""
+"""Contract of every data module: splits, orders and batches, without the global generator."""
 
 import copy
 import os
@@ -36,7 +36,7 @@ pytestmark = [
 
 
 class Counted(TensorDataModule):
-    """A user's own data set: 100 examples to split and 20 official test examples, each its own number."""
+    """A user's data set: a pool of 100 examples and 20 official test examples, numbered."""
 
     input_shape = (1,)
     num_classes = 120
@@ -106,7 +106,7 @@ every_data_unread = pytest.mark.parametrize("make_data", DATA.values(), ids=DATA
 
 @pytest.fixture(autouse=True)
 def no_seed_left(monkeypatch):
-    """seed_everything writes to the environment, for the workers of data loaders; take that back after each test."""
+    """Restore the environment variables that seed_everything sets."""
     monkeypatch.setenv("PL_GLOBAL_SEED", "0")
     monkeypatch.setenv("PL_SEED_WORKERS", "0")
 
@@ -118,7 +118,7 @@ def ready(data):
 
 
 def everything(data):
-    """All examples: inputs and target."""
+    """Return all examples: inputs and target."""
     return data.make_examples()[torch.arange(num_examples(data))]
 
 
@@ -137,7 +137,7 @@ def targets(loader):
 
 
 def order(data, epoch=0):
-    """The examples of an epoch, by their index."""
+    """Return the indices of the examples of an epoch."""
     sampler = data.train_dataloader().sampler
     sampler.set_epoch(epoch)
     return torch.cat(list(sampler)).tolist()
@@ -164,7 +164,7 @@ def test_no_example_is_in_two_splits(make_data):
 
 
 @every_data_unread
-def test_sizes_are_those_asked_for(make_data):
+def test_splits_have_the_given_sizes(make_data):
     data = make_data(train_size=40, val_size=30, test_size=0.25, seed=1)
     pool_size = num_examples(data) - getattr(data, "num_official_test", 0)
     assert [len(indices) for indices in data.split] == [40, 30, int(pool_size / 4 + 0.5)]
@@ -242,10 +242,10 @@ def test_evaluation_holds_every_example_once_in_one_order(make_data):
 @every_data
 def test_inputs_go_with_their_targets(make_data):
     data = ready(make_data(seed=1))
-    all_inputs, all_targets = everything(data)
+    gather_inputs, all_targets = everything(data)
     loader = data.train_dataloader()
     for indices, (inputs, target) in zip(loader.sampler, loader, strict=True):
-        assert torch.equal(inputs, all_inputs[indices])
+        assert torch.equal(inputs, gather_inputs[indices])
         assert torch.equal(target, all_targets[indices])
 
 
@@ -305,7 +305,7 @@ def test_folds_have_the_classes_in_equal_numbers():
 
 
 @pytest.mark.parametrize("make_data", [Digits, MNIST, Diabetes])
-def test_what_folds_decide_may_not_be_given(make_data):
+def test_sizes_may_not_be_given_with_folds(make_data):
     name = make_data.__name__
     with pytest.raises(
         ValueError, match=f"^{name}: folds is 5, so the fold tests; train_size and test_size must be null$"
@@ -344,7 +344,7 @@ def test_epochs_do_not_touch_the_global_generator_nor_depend_on_it(make_data):
 
 
 class Reader(LightningModule):
-    """Learns nothing and keeps what it is shown."""
+    """Network that does not learn and records its inputs."""
 
     def __init__(self, num_draws):
         super().__init__()
@@ -379,7 +379,7 @@ def fit(model, data, max_epochs=3, ckpt_path=None):
 
 
 @pytest.mark.parametrize("make_data", [Counted, Digits])
-def test_in_a_trainer_each_epoch_has_its_own_order_whatever_the_model(make_data):
+def test_in_a_trainer_each_epoch_has_a_different_order_for_every_model(make_data):
     small, large = Reader(num_draws=1), Reader(num_draws=1000)
     for model in (small, large):
         fit(model, make_data(seed=1))
@@ -445,7 +445,9 @@ def test_arguments_out_of_range_are_refused(make_data, arguments, message):
 
 @every_data_unread
 def test_batches_cannot_be_read_before_setup(make_data):
-    with pytest.raises(RuntimeError, match=rf"{name_of(make_data)}: the data are not read yet; call setup\(\) first"):
+    with pytest.raises(
+        RuntimeError, match=rf"{name_of(make_data)}: the data have not been read yet; call setup\(\) first"
+    ):
         make_data(seed=1).train_dataloader()
 
 
@@ -453,7 +455,7 @@ def test_without_an_official_test_set_a_share_is_drawn():
     assert [len(indices) for indices in Digits(test_size=None, seed=1).split] == [1258, 269, 270]
 
 
-def test_a_subclass_without_load_is_told_to_write_it():
+def test_a_subclass_without_load_raises():
     class Empty(TensorDataModule):
         input_shape, num_classes, pool_size = (1,), 2, 10
 
@@ -472,7 +474,7 @@ def test_unlabelled_examples_are_in_no_split_and_leave_the_splits_as_they_are():
     assert torch.equal(fewer.unlabelled, more.unlabelled[:10])
 
 
-def test_before_training_a_network_may_see_training_and_unlabelled_examples_and_no_others():
+def test_pretraining_batches_have_training_and_unlabelled_examples_only():
     data = Counted(train_size=10, val_size=10, test_size=10, seed=1)
     data.setup()
     seen = torch.cat([target for _, target in data.pretraining_dataloader()])
@@ -483,7 +485,7 @@ def test_before_training_a_network_may_see_training_and_unlabelled_examples_and_
     assert torch.equal(seen, digits.load()[0][torch.cat([digits.split.train, digits.unlabelled])])
 
 
-def test_more_unlabelled_examples_than_there_are_is_told_with_the_numbers():
+def test_too_many_unlabelled_examples_raise_with_the_numbers():
     with pytest.raises(ValueError) as error:  # noqa: PT011  # the whole message is compared
         Digits(train_size=1000, val_size=200, test_size=200, unlabelled_size=398, seed=0)
     assert str(error.value) == ("Digits: unlabelled_size is 398, and the splits leave 397 of the pool of 1797 examples")

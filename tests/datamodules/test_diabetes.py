@@ -37,7 +37,7 @@ def test_the_target_may_keep_its_unit():
     assert data.notes() == []
 
 
-def test_the_unit_of_errors_is_told():
+def test_a_note_gives_the_unit_of_errors():
     data, _ = parts(seed=1)
     spread = data.load()[1][data.split.train].double().std(correction=0).item()
     assert data.notes() == [f"The training split standardises the target: an error of 1 is {spread:.1f} (with seed 1)."]
@@ -55,6 +55,6 @@ def test_default_split():
         (Digits(folds=200, seed=1), "Digits: folds is 200, but class 8 has 174 examples"),
     ],
 )
-def test_folds_that_cannot_be_drawn_are_told_before_training(data, message):
+def test_impossible_folds_raise_before_training(data, message):
     with pytest.raises(ValueError, match=message):
         data.prepare_data()

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from datamodules import CIFAR10, MNIST, Digits, Shapes
-from datamodules.images import permuted
+from datamodules.images import permute_images
 
 
 def examples(**arguments):
@@ -20,20 +20,20 @@ def test_pixels_are_in_one_other_order_for_all_images_and_seeds():
     assert torch.equal(first, second)
     assert torch.equal(target, same)
     assert not torch.equal(first, plain)
-    places = permuted(torch.arange(64).view(1, 1, 8, 8)).flatten()
+    places = permute_images(torch.arange(64).view(1, 1, 8, 8)).flatten()
     assert sorted(places.tolist()) == list(range(64))
     assert torch.equal(first.flatten(1), plain.flatten(1)[:, places])
 
 
-def test_few_pixels_stay_where_they_are_or_beside_their_neighbours():
-    places = permuted(torch.arange(1024).view(1, 1, 32, 32)).flatten()
+def test_few_pixels_keep_their_position_or_their_neighbours():
+    places = permute_images(torch.arange(1024).view(1, 1, 32, 32)).flatten()
     assert (places == torch.arange(1024)).sum() < 10
     assert (places.diff().abs() == 1).sum() < 10
 
 
-def test_the_channels_of_a_pixel_stay_together():
+def test_the_channels_of_a_pixel_move_as_one():
     images = torch.arange(4 * 5 * 6).view(1, 4, 5, 6)
-    found = permuted(images)[0].flatten(1)
+    found = permute_images(images)[0].flatten(1)
     assert torch.equal(found, found[:1] + 30 * torch.arange(4).unsqueeze(1))
 
 
@@ -44,5 +44,5 @@ def test_pixels_are_permuted_once_a_process():
 
 
 @pytest.mark.parametrize("make_data", [Digits, MNIST, CIFAR10, Shapes])
-def test_images_keep_their_order_unless_asked(make_data):
+def test_images_are_not_permuted_by_default(make_data):
     assert make_data(seed=1).permute_pixels is False

@@ -16,7 +16,7 @@ from datamodules.mnist import MD5
 
 @pytest.fixture
 def raw():
-    """The folder with the eight original files, packed and unpacked."""
+    """Return the folder with the eight original files, packed and unpacked."""
     folder = Path(os.environ.get("ABLATE_DATA_DIR", "absent")) / "MNIST" / "raw"
     lacking = [name for name in MD5 if not (folder / name).is_file()]
     if lacking:
@@ -26,7 +26,7 @@ def raw():
 
 @pytest.fixture
 def offline(monkeypatch):
-    """torchvision's mirrors, moved to a port where nobody answers."""
+    """Point torchvision's mirrors to a closed port."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr(datasets.MNIST, "mirrors", ["http://127.0.0.1:9/"])
 
@@ -64,13 +64,13 @@ def test_default_split_uses_the_official_test_images():
     assert split.test.tolist() == list(range(60_000, 70_000))
 
 
-def test_a_split_of_the_training_images_alone():
+def test_a_split_of_only_the_training_images():
     split = MNIST(train_size=0.35, val_size=0.15, test_size=0.5, seed=1).split
     assert [len(indices) for indices in split] == [21_000, 9_000, 30_000]
     assert sorted(torch.cat(split).tolist()) == list(range(60_000))
 
 
-def test_trials_share_one_copy_and_set_up_at_once(raw):
+def test_trials_share_one_copy_and_set_up_without_reading(raw):
     first = MNIST(seed=1)
     first.prepare_data()
     first.setup()
@@ -122,7 +122,7 @@ def test_absent_files_are_downloaded_without_noise(raw, tmp_path, monkeypatch, c
     assert capfd.readouterr() == ("", "")
 
 
-def test_without_files_and_network_the_message_says_what_to_do(tmp_path, offline):
+def test_without_files_and_network_the_error_gives_advice(tmp_path, offline):
     with pytest.raises(FileNotFoundError) as error:
         MNIST(data_dir=tmp_path, seed=1).prepare_data()
     message = str(error.value)
@@ -134,7 +134,7 @@ def test_without_files_and_network_the_message_says_what_to_do(tmp_path, offline
     )
 
 
-def test_only_what_is_absent_is_named(raw, tmp_path, offline):
+def test_only_absent_files_are_named(raw, tmp_path, offline):
     folder = link_files(raw, tmp_path, "train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte")
     with pytest.raises(FileNotFoundError, match=f"MNIST: {folder} lacks t10k-labels-idx1-ubyte; downloading failed"):
         MNIST(data_dir=tmp_path, seed=1).prepare_data()

@@ -25,8 +25,8 @@ def test_values_are_standardised():
     assert inputs.std().item() == pytest.approx(1, abs=0.1)
 
 
-def test_neither_colours_nor_single_pixels_tell_the_class():
-    """The mean colour of a class, and its mean at any pixel, are within what chance explains of that of all classes."""
+def test_neither_colours_nor_single_pixels_predict_the_class():
+    """Mean colours and mean pixels of a class differ from those of all classes only by chance."""
     inputs, target = Shapes(4000, seed=1).load()
     of_class = torch.stack([inputs[target == each].mean(dim=0) for each in range(len(CLASSES))])
     standard_error = inputs.std(dim=0) / (4000 / len(CLASSES)) ** 0.5
@@ -41,7 +41,7 @@ def test_the_images_do_not_depend_on_the_seed_of_the_split():
     assert not torch.equal(first.load()[0], Shapes(80, images_seed=1, seed=1).load()[0])
 
 
-def test_the_report_is_told_that_the_images_are_synthetic():
+def test_a_note_says_that_the_images_are_synthetic():
     assert Shapes(80, seed=1).notes() == ["The images are synthetic: a generator drew them."]
 
 

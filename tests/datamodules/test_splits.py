@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datamodules import draw_fold, draw_split
-from datamodules.splits import stratified
-from datamodules.streams import Stream, permutation
+from datamodules.splits import stratify
+from datamodules.streams import Stream, draw_permutation
 
 
 def sizes_of(pool_size, train_size, val_size, test_size):
@@ -34,7 +34,7 @@ def test_sizes_by_hand(pool_size, sizes, expected):
 
 @st.composite
 def pools_and_sizes(draw):
-    """A pool and three sizes that fit in it, each a count or a fraction with up to three decimals."""
+    """Draw a pool and three sizes that fit in it: counts or fractions with up to three decimals."""
     pool_size = draw(st.integers(1, 300))
     left, sizes = Fraction(1), []
     for name in ("train", "val", "test"):
@@ -84,7 +84,7 @@ def test_a_smaller_training_set_is_part_of_a_larger_one(pool_size, smaller, seed
 
 
 def test_the_draws_of_a_seed_never_change():
-    """Studies continue where they stopped; a change here would train the rest of them on other splits."""
+    """Studies can be resumed; a change here would train their remaining trials on other splits."""
     split = draw_split(10, train_size=5, val_size=3, test_size=2, seed=1)
     assert [indices.tolist() for indices in split] == [[5, 2, 6, 8, 1], [3, 4, 7], [0, 9]]
 
@@ -149,8 +149,8 @@ def test_folds_are_stratified_and_test_every_example_once(labels, num_folds, rep
 
 @given(labels_of_examples, st.integers(0, 2**40))
 def test_any_stretch_of_a_stratified_order_has_the_classes_in_proportion(labels, seed):
-    order = permutation(len(labels), stream=Stream.SPLIT, seed=seed)
-    sorted_again = stratified(order, labels)
+    order = draw_permutation(len(labels), stream=Stream.SPLIT, seed=seed)
+    sorted_again = stratify(order, labels)
     assert sorted(sorted_again.tolist()) == list(range(len(labels)))
     shares = np.bincount(labels, minlength=4) / len(labels)
     for end in range(len(labels) + 1):

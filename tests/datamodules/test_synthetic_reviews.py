@@ -8,18 +8,18 @@ import pytest
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from datamodules.synthetic_reviews import _NEGATED, _PLAIN, _TURNED, synthetic_reviews
+from datamodules.synthetic_reviews import _NEGATED, _PLAIN, _TURNED, draw_reviews
 
 FILE = Path(__file__).parents[2] / "datamodules" / "synthetic_reviews.py"
 
 
 @pytest.fixture(scope="module")
 def reviews():
-    return synthetic_reviews(6000, seed=1)
+    return draw_reviews(6000, seed=1)
 
 
 def accuracy(reviews, longest):
-    """On 2,000 reviews, of logistic regression on counts of up to `longest` neighbouring words in 4,000 others."""
+    """Return the accuracy on 2,000 reviews of logistic regression on n-gram counts, n <= `longest`, in 4,000 others."""
     texts, labels = reviews
     counts = CountVectorizer(token_pattern=r"\S+", ngram_range=(1, longest))
     model = LogisticRegression(C=10, max_iter=2000).fit(counts.fit_transform(texts[:4000]), labels[:4000])
@@ -27,12 +27,12 @@ def accuracy(reviews, longest):
 
 
 def test_equal_arguments_give_equal_reviews():
-    assert synthetic_reviews(50, seed=3) == synthetic_reviews(50, seed=3)
-    assert synthetic_reviews(50, seed=3) != synthetic_reviews(50, seed=4)
+    assert draw_reviews(50, seed=3) == draw_reviews(50, seed=3)
+    assert draw_reviews(50, seed=3) != draw_reviews(50, seed=4)
 
 
 def test_a_few_reviews_are_as_they_are():
-    assert synthetic_reviews(4, seed=0) == (
+    assert draw_reviews(4, seed=0) == (
         [
             "i found the director great and the ending good and that is all",
             "honestly , although the acting was awful , the trailer was good by the way",
@@ -44,8 +44,8 @@ def test_a_few_reviews_are_as_they_are():
 
 
 @pytest.mark.parametrize("num_reviews", [1, 2, 7, 100])
-def test_there_are_as_many_as_asked_for_and_of_each_label_within_one(num_reviews):
-    texts, labels = synthetic_reviews(num_reviews, seed=5)
+def test_the_numbers_of_reviews_and_labels_are_correct_within_one(num_reviews):
+    texts, labels = draw_reviews(num_reviews, seed=5)
     assert len(texts) == len(labels) == num_reviews
     assert set(labels) <= {0, 1}
     assert abs(labels.count(1) - labels.count(0)) <= 1
@@ -57,7 +57,7 @@ def test_labels_are_in_no_order(reviews):
     assert 2700 < sum(one != other for one, other in itertools.pairwise(labels)) < 3300
 
 
-def test_reviews_are_lower_case_words_and_commas_of_varied_length_from_a_few_hundred_words(reviews):
+def test_reviews_are_4_to_20_lower_case_words_from_a_small_vocabulary(reviews):
     texts, _ = reviews
     words = {word for text in texts for word in text.split()}
     assert all(word == "," or (word.isalpha() and word.islower()) for word in words)
@@ -71,7 +71,7 @@ def test_reviews_are_lower_case_words_and_commas_of_varied_length_from_a_few_hun
 
 @pytest.mark.parametrize("seed", range(3))
 def test_hardly_any_review_is_there_twice_and_none_with_two_labels(seed):
-    texts, labels = synthetic_reviews(5000, seed=seed)
+    texts, labels = draw_reviews(5000, seed=seed)
     assert len(set(texts)) > 0.999 * len(texts)
     of = defaultdict(set)
     for text, label in zip(texts, labels, strict=True):
@@ -79,7 +79,7 @@ def test_hardly_any_review_is_there_twice_and_none_with_two_labels(seed):
     assert all(len(found) == 1 for found in of.values())
 
 
-def test_nearly_half_of_the_reviews_have_a_twin_of_the_same_words_and_the_opposite_label(reviews):
+def test_nearly_half_of_the_reviews_have_an_anagram_of_the_opposite_label(reviews):
     by_words = defaultdict(set)
     for text, label in zip(*reviews, strict=True):
         by_words[tuple(sorted(text.split()))].add(label)
@@ -103,7 +103,7 @@ def test_counting_words_is_better_than_chance_and_far_from_enough(reviews):
     assert 0.60 < accuracy(reviews, longest=1) < 0.75  # 0.63
 
 
-def test_what_counting_words_misses_is_in_their_order(reviews):
+def test_word_order_predicts_what_word_counts_do_not(reviews):
     assert accuracy(reviews, longest=2) > 0.95  # 0.96
 
 
@@ -111,9 +111,9 @@ def test_what_counting_words_misses_is_in_their_order(reviews):
     ("arguments", "message"),
     [((0, 1), "num_reviews is 0; at least 1 is needed"), ((5, -1), "seed is -1; at least 0 is needed")],
 )
-def test_what_is_not_accepted_is_told(arguments, message):
+def test_arguments_out_of_range_raise(arguments, message):
     with pytest.raises(ValueError, match=message):
-        synthetic_reviews(*arguments)
+        draw_reviews(*arguments)
 
 
 def test_it_needs_no_torch():
@@ -122,7 +122,7 @@ def test_it_needs_no_torch():
         f"spec = importlib.util.spec_from_file_location('reviews', {str(FILE)!r})\n"
         "module = importlib.util.module_from_spec(spec)\n"
         "spec.loader.exec_module(module)\n"
-        "print(len(module.synthetic_reviews(3, 0)[0]), 'torch' in sys.modules)"
+        "print(len(module.draw_reviews(3, 0)[0]), 'torch' in sys.modules)"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout == "3 False\n"

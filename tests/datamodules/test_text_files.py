@@ -1,4 +1,4 @@
-"""Labelled texts from files of every form, and what is wrong with those that cannot be read."""
+"""Labelled texts from files of every form, and errors for files that cannot be read."""
 
 import csv
 import io
@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from datamodules.labelled_texts import Row, labelled
-from datamodules.text_files import File, Table, check_table, files_of, read_files
+from datamodules.labelled_texts import Row, build_labelled_texts
+from datamodules.text_files import File, Table, check_table, read_files, resolve_files
 
 TEXTS = ["good food", "bad food", 'so "good"', "어둡고 지루해", "재미있다", "Ça va"]
 LABELS = [1, 0, 1, 0, 1, 1]
@@ -57,7 +57,7 @@ def test_txt_is_read_as_tsv(tmp_path):
     check(read(tsv(tmp_path, header="", name="labelled.txt"), text=0, label=1))
 
 
-def test_other_columns_may_stand_between(tmp_path):
+def test_other_columns_are_ignored(tmp_path):
     rows = [f"7\t{text}\tx\t{label}" for text, label in zip(TEXTS, LABELS, strict=True)]
     path = tsv(tmp_path, rows, header="id\ttext\tsource\tlabel\n")
     check(read(path))
@@ -99,7 +99,7 @@ def test_parquet(tmp_path):
 
 def test_a_file_a_class_with_one_text_a_line(tmp_path):
     pos, neg = write(tmp_path / "a.pos", "good\nfine\r\n"), write(tmp_path / "a.neg", "bad\n")
-    files = files_of("Sentiment", {"pos": str(pos), "neg": [str(neg)]}, tmp_path)
+    files = resolve_files("Sentiment", {"pos": str(pos), "neg": [str(neg)]}, tmp_path)
     found = read_files(files, Table())
     assert list(zip(found.texts, found.labels.tolist(), strict=True)) == [("good", 1), ("fine", 1), ("bad", 0)]
     assert found.class_names == ("neg", "pos")
@@ -107,21 +107,21 @@ def test_a_file_a_class_with_one_text_a_line(tmp_path):
 
 def test_a_table_a_class_has_no_column_of_labels(tmp_path):
     pos, neg = write(tmp_path / "pos.csv", "text\ngood\n"), write(tmp_path / "neg.csv", "text\nbad\n")
-    found = read_files(files_of("Sentiment", {"pos": str(pos), "neg": str(neg)}, tmp_path), Table())
+    found = read_files(resolve_files("Sentiment", {"pos": str(pos), "neg": str(neg)}, tmp_path), Table())
     assert found.labels.tolist() == [1, 0]
 
 
-def test_a_given_split_keeps_its_parts_apart(tmp_path):
+def test_a_given_split_keeps_its_parts(tmp_path):
     for part, text in (("train", "a\t1\nb\t0\n"), ("dev", "c\t1\n"), ("test", "d\t0\ne\t1\n")):
         write(tmp_path / f"{part}.tsv", text)
-    files = files_of("Sentiment", {"test": "test.tsv", "val": "dev.tsv", "train": "train.tsv"}, tmp_path)
+    files = resolve_files("Sentiment", {"test": "test.tsv", "val": "dev.tsv", "train": "train.tsv"}, tmp_path)
     found = read_files(files, Table(text=0, label=1))
     assert (list(found.texts), found.sizes) == (["a", "b", "c", "d", "e"], (2, 1, 2))
 
 
 def test_several_files_are_one_after_another(tmp_path):
     first, second = tsv(tmp_path), tsv(tmp_path, ["more\t0"], name="b.tsv")
-    found = read_files(files_of("Sentiment", [str(first), str(second)], tmp_path), Table())
+    found = read_files(resolve_files("Sentiment", [str(first), str(second)], tmp_path), Table())
     assert list(found.texts) == [*TEXTS, "more"]
 
 
@@ -166,7 +166,7 @@ def test_a_long_text_is_read_whole(tmp_path):
     assert found.texts[0] == text
 
 
-def test_a_changed_file_is_read_anew(tmp_path):
+def test_a_changed_file_is_read_again(tmp_path):
     path = tsv(tmp_path)
     check(read(path))
     assert len(read(tsv(tmp_path, ["good\t1", "bad\t0"])).texts) == 2
@@ -177,9 +177,9 @@ def test_relative_paths_are_of_the_working_folder_then_of_the_data_folder(tmp_pa
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     in_data = tsv(tmp_path / "data")
-    assert files_of("Sentiment", "reviews.tsv", tmp_path / "data")[0].path == in_data
+    assert resolve_files("Sentiment", "reviews.tsv", tmp_path / "data")[0].path == in_data
     here = tsv(tmp_path / "here")
-    assert files_of("Sentiment", "reviews.tsv", tmp_path / "data")[0].path == here
+    assert resolve_files("Sentiment", "reviews.tsv", tmp_path / "data")[0].path == here
 
 
 # --- labels ---
@@ -200,17 +200,17 @@ def test_relative_paths_are_of_the_working_folder_then_of_the_data_folder(tmp_pa
 )
 @pytest.mark.parametrize("turned", [False, True])
 def test_the_positive_label_is_known(written, names, turned):
-    rows = [Row(text=f"text {each}", label=each, where="a:1") for each in (written[::-1] if turned else written)]
-    found = labelled([rows, [], []], source="a")
+    rows = [Row(text=f"text {each}", label=each, location="a:1") for each in (written[::-1] if turned else written)]
+    found = build_labelled_texts([rows, [], []], source="a")
     assert found.class_names == names
     assert [names[number] for number in found.labels] == [row.label for row in rows]
 
 
 def test_labels_are_compared_as_numbers_and_without_case():
-    rows = [Row(text="a", label=label, where="a:1") for label in ("1", "1.0", " 0")]
-    assert labelled([rows, [], []], source="a").labels.tolist() == [1, 1, 0]
-    rows = [Row(text="a", label=label, where="a:1") for label in ("Positive", "positive ", "NEGATIVE")]
-    assert labelled([rows, [], []], source="a").labels.tolist() == [1, 1, 0]
+    rows = [Row(text="a", label=label, location="a:1") for label in ("1", "1.0", " 0")]
+    assert build_labelled_texts([rows, [], []], source="a").labels.tolist() == [1, 1, 0]
+    rows = [Row(text="a", label=label, location="a:1") for label in ("Positive", "positive ", "NEGATIVE")]
+    assert build_labelled_texts([rows, [], []], source="a").labels.tolist() == [1, 1, 0]
 
 
 def test_labels_in_the_order_of_their_classes(tmp_path):
@@ -313,7 +313,7 @@ def test_more_than_two_labels(tmp_path):
     )
 
 
-def test_two_labels_of_which_the_positive_one_is_not_known(tmp_path):
+def test_two_labels_of_unknown_order(tmp_path):
     assert message(read, tsv(tmp_path, ["a\tspam", "b\tham"])) == (
         "reviews.tsv: the labels are 'spam' and 'ham'; give `labels`, the negative one first and the positive one "
         "second"
@@ -362,7 +362,7 @@ def test_quotes_that_do_not_end(tmp_path):
     )
 
 
-def test_jsonl_that_is_none(tmp_path):
+def test_invalid_jsonl(tmp_path):
     assert message(read, write(tmp_path / "a.jsonl", '{"text": "a", "label": 1}\n{"text": }\n')) == (
         "a.jsonl, line 2: is not JSON (Expecting value at character 10)"
     )
@@ -376,35 +376,35 @@ def test_jsonl_that_is_none(tmp_path):
 
 def test_files_that_are_not_there(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert message(files_of, "Sentiment", "a.tsv", Path("/data"), error=FileNotFoundError) == (
+    assert message(resolve_files, "Sentiment", "a.tsv", Path("/data"), error=FileNotFoundError) == (
         f"Sentiment: there is no file {tmp_path}/a.tsv nor /data/a.tsv; relative paths are looked for in the working "
         "folder and in the data folder (--data-dir, or ABLATE_DATA_DIR)"
     )
-    assert message(files_of, "Sentiment", "/x/a.tsv", Path("/data"), error=FileNotFoundError) == (
+    assert message(resolve_files, "Sentiment", "/x/a.tsv", Path("/data"), error=FileNotFoundError) == (
         "Sentiment: there is no file /x/a.tsv"
     )
 
 
 def test_an_argument_that_names_no_files(tmp_path):
     for files in (3, [], {"pos": 3}, {"train": None}, [["a"]]):
-        assert message(files_of, "Sentiment", files, tmp_path) == (
+        assert message(resolve_files, "Sentiment", files, tmp_path) == (
             f"Sentiment: files is {files!r}; accepted: a path, a list of paths, a mapping of class to paths, or a "
             "mapping of train, val and test to these"
         )
     for files in ({"test": "a"}, {"train": "a", "pos": "b"}, {"train": "a", "dev": "b"}):
-        assert message(files_of, "Sentiment", files, tmp_path) == (
+        assert message(resolve_files, "Sentiment", files, tmp_path) == (
             f"Sentiment: files has {', '.join(map(repr, files))}; accepted: 'train' with 'val', 'test' or both, or "
             "classes"
         )
-    assert message(files_of, "Sentiment", {}, tmp_path) == (
+    assert message(resolve_files, "Sentiment", {}, tmp_path) == (
         "Sentiment: files is {}; a mapping of class to paths has at least two classes"
     )
-    assert message(files_of, "Sentiment", str(tmp_path), tmp_path) == (
+    assert message(resolve_files, "Sentiment", str(tmp_path), tmp_path) == (
         f"Sentiment: {tmp_path} is a folder; a file is expected"
     )
 
 
-def test_a_name_that_does_not_say_the_format(tmp_path):
+def test_a_file_name_without_a_known_format(tmp_path):
     assert message(read, write(tmp_path / "reviews", "a\t1\n")) == (
         "reviews: the name does not say what it holds; give `format`, one of tsv, csv, jsonl, parquet, lines"
     )
@@ -448,7 +448,7 @@ def test_numbers_of_many_digits_are_different_labels(tmp_path):
 
 def test_a_class_without_a_training_text(tmp_path):
     train, test = tsv(tmp_path, ["a\t1", "b\t1"], name="train.tsv"), tsv(tmp_path, name="test.tsv")
-    files = files_of("Sentiment", {"train": str(train), "test": str(test)}, tmp_path)
+    files = resolve_files("Sentiment", {"train": str(train), "test": str(test)}, tmp_path)
     assert message(read_files, files, Table()).endswith("test.tsv: no training text has the label '0'")
 
 
@@ -472,7 +472,7 @@ def test_another_delimiter_is_hinted_at(tmp_path):
     assert list(read(write(tmp_path / "b.csv", "text\tlabel\na\t1\nb\t0\n"), delimiter="\\t").texts) == ["a", "b"]
 
 
-def test_encodings_that_are_none(tmp_path):
+def test_invalid_encodings(tmp_path):
     for encoding in ("hex", "rot13", "undefined"):
         assert "accepted: one that Python knows" in message(check_table, "Sentiment", Table(encoding=encoding))
     assert message(read, tsv(tmp_path, encoding="utf-16")).endswith("give the file's `encoding`, such as utf-16")
@@ -486,14 +486,14 @@ def test_json_that_cannot_be_read(tmp_path):
     assert message(read, write(tmp_path / "a.jsonl", "[" * 100_000)).startswith("a.jsonl, line 1: is not JSON")
 
 
-def test_files_of_one_name_are_told_apart(tmp_path):
+def test_messages_distinguish_files_of_the_same_name(tmp_path):
     for part in ("train", "test"):
         (tmp_path / part).mkdir()
         write(
             tmp_path / part / "a.tsv",
             "text\tlabel\ngood\t1\nbad\t\n" if part == "test" else "text\tlabel\na\t1\nb\t0\n",
         )
-    files = files_of("Sentiment", {part: f"{part}/a.tsv" for part in ("train", "test")}, tmp_path)
+    files = resolve_files("Sentiment", {part: f"{part}/a.tsv" for part in ("train", "test")}, tmp_path)
     assert message(read_files, files, Table()) == "test/a.tsv, line 3: the label is empty"
 
 

@@ -1,4 +1,4 @@
-"""Text data modules: what is learnt on the training split alone, representations, splits, folds, notes, errors."""
+"""Text data modules: vocabularies of the training split, representations, splits, folds, notes, errors."""
 
 import os
 import sys
@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from datamodules import LabelledTexts, Sentiment, TextDataModule
-from datamodules.hub_texts import read_named
+from datamodules.hub_texts import read_named_set
 
 NUM_TEXTS = 60
 
 
 class Opinions(TextDataModule):
-    """60 texts, a third of them bad, each with a number of its own; `changed` lets some say something else."""
+    """60 numbered texts, a third of them bad; `changed` replaces some."""
 
     def __init__(self, changed=(), sizes=(NUM_TEXTS, 0, 0), twins=(), **options):
         super().__init__(**{"batch_size": 8, "seed": 1} | options)
@@ -61,7 +61,7 @@ every_representation = pytest.mark.parametrize("options", REPRESENTATIONS.values
 
 @every_representation
 @pytest.mark.parametrize("folds", [None, 5])
-def test_vocabulary_and_idf_are_learnt_on_the_training_split_alone(options, folds):
+def test_vocabulary_and_idf_come_from_the_training_split_only(options, folds):
     data = ready(Opinions(folds=folds, **options))
     others = torch.cat([data.split.val, data.split.test]).tolist()
     assert len(others) > 10
@@ -73,7 +73,7 @@ def test_vocabulary_and_idf_are_learnt_on_the_training_split_alone(options, fold
 
 
 @every_representation
-def test_another_training_text_changes_what_is_learnt(options):
+def test_a_changed_training_text_changes_the_vocabulary(options):
     data = ready(Opinions(**options))
     changed = ready(Opinions(changed=data.split.train.tolist(), **options))
     assert changed.vocabulary != data.vocabulary
@@ -134,7 +134,7 @@ def test_tokens_are_numbered_by_frequency_padded_and_cut():
     assert ids[3] == 1  # its own number stands in no training text
 
 
-def test_a_vocabulary_size_gives_one_shape_whatever_the_seed():
+def test_a_vocabulary_size_gives_all_seeds_the_same_shape():
     shapes = {ready(Opinions(seed=seed, vocabulary_size=100)).input_shape for seed in range(3)}
     assert shapes == {(100,)}
     data = ready(Opinions(vocabulary_size=100))
@@ -169,13 +169,13 @@ def test_splits_are_stratified():
         assert data.texts.labels[indices.numpy()].sum() == pytest.approx(size * 2 / 3, abs=1)
 
 
-def test_what_the_others_leave_is_for_training():
+def test_by_default_the_rest_is_for_training():
     assert [len(part) for part in ready(Opinions()).split] == [42, 6, 12]
     assert [len(part) for part in ready(Opinions(train_size=20)).split] == [20, 6, 12]
     assert [len(part) for part in ready(Opinions(val_size=0, test_size=0)).split] == [60, 0, 0]
 
 
-def test_a_given_split_stays_as_it_is():
+def test_a_given_split_is_kept():
     data = ready(Opinions(sizes=(40, 8, 12)))
     assert [part.tolist() for part in data.split[1:]] == [list(range(40, 48)), list(range(48, 60))]
     assert sorted(data.split.train.tolist()) == list(range(40))
@@ -222,7 +222,7 @@ def test_texts_in_two_splits_are_noted_and_may_be_dropped():
     data = ready(Opinions(twins=twins))
     assert data.notes() == [
         (
-            "2 of 12 test texts also stand in the training split (with seed 1); overlap: drop leaves such training "
+            "2 of 12 test texts also occur in the training split (with seed 1); overlap: drop leaves such training "
             "texts out."
         )
     ]
@@ -230,16 +230,16 @@ def test_texts_in_two_splits_are_noted_and_may_be_dropped():
     assert sorted(dropped.split.train.tolist()) == sorted(set(trained) - set(trained[:3]))
     assert torch.equal(dropped.split.test, data.split.test)
     assert dropped.notes() == [
-        "3 of 42 training texts also stand in validation or test (with seed 1) and are left out."
+        "3 of 42 training texts also occur in validation or test (with seed 1) and are left out."
     ]
 
 
 # --- named sets ---
 
 
-def test_a_named_set_without_the_extra_says_which(monkeypatch):
+def test_a_named_set_without_the_extra_raises_with_its_name(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    read_named.cache_clear()
+    read_named_set.cache_clear()
     with pytest.raises(ModuleNotFoundError) as error:
         Sentiment(dataset="imdb").prepare_data()
     assert str(error.value) == (
@@ -248,11 +248,11 @@ def test_a_named_set_without_the_extra_says_which(monkeypatch):
     )
 
 
-def test_a_named_set_without_a_network_says_so(monkeypatch, tmp_path):
+def test_a_named_set_without_a_network_raises(monkeypatch, tmp_path):
     datasets = pytest.importorskip("datasets", reason="the extra text is not installed")
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
-    read_named.cache_clear()
+    read_named_set.cache_clear()
     with pytest.raises(ConnectionError) as error:
         Sentiment(dataset="imdb").prepare_data()
     assert str(error.value).startswith(
@@ -272,9 +272,9 @@ def test_named_sets_are_read_as_datasets_gives_them(monkeypatch, name):
         return datasets.Dataset.from_dict({column: texts, "label": [number % 2 for number in range(rows[split])]})
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    read_named.cache_clear()
+    read_named_set.cache_clear()
     data = ready(Sentiment(dataset=name, batch_size=8, seed=1))
-    read_named.cache_clear()
+    read_named_set.cache_clear()
     sizes = {"rotten_tomatoes": [40, 10, 12], "sst2": [36, 4, 10]}.get(name, [36, 4, 12])
     assert [len(part) for part in data.split] == sizes
     assert data.texts.class_names == ("negative", "positive")
@@ -336,7 +336,7 @@ def test_arguments_that_are_not_accepted(arguments, message):
         ({"sizes": (40, 8, 12), "folds": 5}, "folds is 5, but there is a file for test; leave one of them out"),
     ],
 )
-def test_texts_that_cannot_be_used_as_asked(arguments, message):
+def test_texts_that_do_not_fit_the_arguments(arguments, message):
     with pytest.raises(ValueError) as error:  # noqa: PT011  # the message is compared
         Opinions(**arguments).prepare_data()
     assert str(error.value).startswith(f"Opinions: {message}")
@@ -385,7 +385,7 @@ def test_arguments_of_sentiment_that_are_not_accepted(arguments, message):
     assert str(error.value).startswith(f"Sentiment: {message}")
 
 
-def test_a_subclass_without_read_texts_is_told_to_write_it():
+def test_a_subclass_without_read_texts_raises():
     with pytest.raises(
         NotImplementedError, match=r"TextDataModule: write read_texts\(self\), which returns LabelledTexts"
     ):
@@ -401,7 +401,7 @@ needs_reviews = pytest.mark.skipif(
 
 
 @needs_reviews
-def test_the_real_files_have_the_rows_and_classes_that_their_readme_says():
+def test_the_real_files_have_the_rows_and_classes_of_their_readme():
     reviews = Sentiment("restaurant_reviews/Restaurant_Reviews.tsv", text="Review", label="Liked").texts
     assert (len(reviews.texts), reviews.labels.sum(), reviews.notes) == (1000, 500, ())
     for name in ("yelp", "imdb", "amazon_cells"):
@@ -417,7 +417,7 @@ def test_the_real_files_have_the_rows_and_classes_that_their_readme_says():
     assert (sst.texts.sizes, sst.texts.labels.sum()) == ((6_920, 872, 1_821), 3_610 + 444 + 909)
     assert sst.notes() == [
         (
-            "2 of 1,821 test texts also stand in the training split (with seed 0); overlap: drop leaves such training "
+            "2 of 1,821 test texts also occur in the training split (with seed 0); overlap: drop leaves such training "
             "texts out."
         )
     ]
