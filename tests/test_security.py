@@ -57,7 +57,7 @@ def test_a_folder_of_trials_that_leads_out_of_the_study_is_an_error(folder, tmp_
     study = small_study()
     study["base"]["trainer"]["default_root_dir"] = folder
     with pytest.raises(
-        StudyError, match=r"trainer.default_root_dir: is .*; a folder within the trial's own is expected"
+        StudyError, match=r"trainer.default_root_dir: is .*; a folder within the trial's folder is expected"
     ):
         run(parse_study(study), tmp_path / "s", RunOptions(runner="inline"))
 

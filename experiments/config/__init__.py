@@ -1,1 +1,1 @@
-"""Configurations and the objects they describe. The only package that imports jsonargparse."""
+"""Configurations and the objects they describe. No other package imports jsonargparse."""

@@ -27,7 +27,7 @@ from experiments.text import choices
 from .parse_cache import ParseCache, Section
 
 LINKED = ("input_shape", "num_classes", "num_outputs", "vocabulary_size")
-"""Taken from the data module where the model's configuration leaves them null."""
+"""Arguments of models that are taken from the data module where the configuration has null."""
 
 _BASES: dict[str, type] = {"model": LightningModule, "data": LightningDataModule}
 _EMPTY = tuple(Section.of(kind, None) for kind in _BASES)
@@ -45,7 +45,7 @@ def find_problems(section: Section) -> tuple[Problem, ...]:
         problems += _num_nodes_problems(value or {})
     elif value is None:
         if kind == "data":
-            return ()  # a LightningModule may bring its own dataloaders
+            return ()  # a LightningModule may have its own dataloaders
         return (Problem(where=kind, what="is missing; {class_path, init_args} of a LightningModule is expected"),)
     else:
         problems = _class_problems(kind, value, _BASES[kind])
@@ -53,25 +53,25 @@ def find_problems(section: Section) -> tuple[Problem, ...]:
         try:
             _cache.parse(section)
         except ArgumentError as error:
-            problems = [Problem(where=kind, what=_essence(error))]
+            problems = [Problem(where=kind, what=_summarize(error))]
     return tuple(problems)
 
 
 @functools.cache
 def resolve(section: Section) -> Any:
     """Return a section without problems as plain data, with every default filled in. Callers share it."""
-    return None if section in _EMPTY else _plain(_cache.parse(section))[section.kind]
+    return None if section in _EMPTY else _to_plain(_cache.parse(section))[section.kind]
 
 
 def clear_caches() -> None:
-    """Forget all sections: their classes may have been defined anew."""
+    """Forget all sections, since their classes may have been redefined."""
     _cache.clear()
-    for function in (find_problems, resolve, _value_problem_of_text):
+    for function in (find_problems, resolve, _value_problem):
         function.cache_clear()
 
 
 def make_data(config: Mapping[str, Any]) -> LightningDataModule | None:
-    """Build the data module of a resolved configuration; return None where the model brings its own dataloaders."""
+    """Build the data module of a resolved configuration; return None where the model has its own dataloaders."""
     if config.get("data") is None:
         return None
     data = _instantiate("data", config["data"])
@@ -81,7 +81,7 @@ def make_data(config: Mapping[str, Any]) -> LightningDataModule | None:
 
 
 def make_model(config: Mapping[str, Any], data: LightningDataModule | None) -> LightningModule:
-    """The model of a resolved configuration, its null `LINKED` arguments taken from the data module."""
+    """Build the model of a resolved configuration, with null `LINKED` arguments taken from the data module."""
     spec = config["model"]
     init_args = dict(spec.get("init_args") or {})
     for name in LINKED:
@@ -94,7 +94,7 @@ def make_model(config: Mapping[str, Any], data: LightningDataModule | None) -> L
 
 
 def make_trainer_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The keyword arguments for Trainer, with callbacks, loggers and plugins built."""
+    """Build the keyword arguments for Trainer, with callbacks, loggers and plugins."""
     return dict(vars(_instantiate("trainer", config.get("trainer") or {})))
 
 
@@ -108,10 +108,10 @@ def _instantiate(kind: str, content: Any) -> Any:
     try:
         return _parser(kind).instantiate(namespace)[kind]
     except ValueError as error:
-        own = error.__cause__ or error.__context__
-        if own is None:
+        cause = error.__cause__ or error.__context__
+        if cause is None:
             raise
-        raise own from None  # the class's own words, without jsonargparse's page around them
+        raise cause from None  # the message of the class, without jsonargparse's page around it
 
 
 def _parse(kind: str, content: Any) -> Namespace:
@@ -122,14 +122,14 @@ def _parse(kind: str, content: Any) -> Namespace:
 _cache = ParseCache(_parse, Namespace)
 
 
-def _plain(value: Any) -> Any:
-    """A parsed value as data that YAML can hold and the parser reads back; jsonargparse's dump cannot do every enum."""
+def _to_plain(value: Any) -> Any:
+    """Convert a parsed value to plain data that the parser reads back; jsonargparse cannot dump every enum."""
     if isinstance(value, Namespace):
-        return {name: _plain(item) for name, item in vars(value).items()}
+        return {name: _to_plain(item) for name, item in vars(value).items()}
     if isinstance(value, dict):
-        return {str(name): _plain(item) for name, item in value.items()}
+        return {str(name): _to_plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(item) for item in value]
+        return [_to_plain(item) for item in value]
     if isinstance(value, Enum):
         return value.name
     if value is None or isinstance(value, bool | int | float | str):
@@ -148,7 +148,7 @@ def _parser(kind: str) -> ArgumentParser:
 
 
 def _folder_problems(trainer: Mapping[str, Any]) -> list[Problem]:
-    """Each trial has a folder of its own; one that leads out of it would be another trial's too, or anybody's."""
+    """Reject a folder outside the trial's folder, where trials would overwrite each other's files."""
     folder = trainer.get("default_root_dir")
     if not isinstance(folder, str) or not (
         "://" in folder
@@ -158,12 +158,12 @@ def _folder_problems(trainer: Mapping[str, Any]) -> list[Problem]:
         or ".." in PureWindowsPath(folder).parts
     ):
         return []
-    what = f"is {folder!r}; a folder within the trial's own is expected, such as checkpoints"
+    what = f"is {folder!r}; a folder within the trial's folder is expected, such as checkpoints"
     return [Problem(where="trainer.default_root_dir", what=what)]
 
 
 def _num_nodes_problems(trainer: Mapping[str, Any]) -> list[Problem]:
-    """A trial is on one machine: nobody starts the processes of another, which the first would wait for."""
+    """Reject several machines: nothing starts the processes on the others, and the first would wait for them."""
     num_nodes = trainer.get("num_nodes", 1)
     if num_nodes in (None, 1):
         return []
@@ -172,7 +172,7 @@ def _num_nodes_problems(trainer: Mapping[str, Any]) -> list[Problem]:
 
 
 def _class_problems(where: str, spec: Any, base: type | None) -> list[Problem]:
-    """Problems of one {class_path, init_args}; the class must descend from `base` where that is given."""
+    """Return the problems of one {class_path, init_args}; the class must be a subclass of `base`, if given."""
     if isinstance(spec, str):
         spec = {"class_path": spec}
     if not isinstance(spec, dict) or not isinstance(spec.get("class_path"), str):
@@ -184,7 +184,7 @@ def _class_problems(where: str, spec: Any, base: type | None) -> list[Problem]:
         if key not in accepted
     ]
     path = spec["class_path"]
-    found = _imported(path)
+    found = _import_class(path)
     if isinstance(found, str):
         return [*problems, Problem(where=f"{where}.class_path", what=found)]
     if base is not None and not (isinstance(found, type) and issubclass(found, base)):
@@ -197,10 +197,10 @@ def _class_problems(where: str, spec: Any, base: type | None) -> list[Problem]:
 
 
 def _argument_problems(where: str, callable_: Any, shown: str, arguments: Mapping[str, Any]) -> list[Problem]:
-    """Names that a class or function does not take, and values of the wrong type."""
+    """Return a problem for each argument that a class or function does not have and each value of a wrong type."""
     names = _argument_names(callable_)
     if names is None:
-        return []  # jsonargparse cannot read this signature; the section's own parser has the last word
+        return []  # jsonargparse cannot read this signature; the parser of the section decides
     problems = []
     for name, value in arguments.items():
         key = f"{where}.{name}"
@@ -213,30 +213,20 @@ def _argument_problems(where: str, callable_: Any, shown: str, arguments: Mappin
         nested = _nested_problems(key, value)
         problems.extend(nested)
         if nested or _is_class_spec(value):
-            continue  # the default class of a spec without class_path is known to the section's parser only
-        if (what := _value_problem(callable_, name, value)) is not None:
+            continue  # only the section's parser knows the default class of a spec without class_path
+        if (what := _value_problem(callable_, name, json.dumps(value))) is not None:
             problems.append(Problem(where=key, what=what))
     return problems
 
 
-def _value_problem(callable_: Any, name: str, value: Any) -> str | None:
-    """What is wrong with the value of one argument; a thousand cells have a few values of each."""
-    try:
-        return _value_problem_of_text(callable_, name, json.dumps(value))
-    except TypeError:  # no plain data
-        return _parsed_value_problem(callable_, name, value)
-
-
-@functools.lru_cache(maxsize=4096)
-def _value_problem_of_text(callable_: Any, name: str, text: str) -> str | None:
-    return _parsed_value_problem(callable_, name, json.loads(text))
-
-
-def _parsed_value_problem(callable_: Any, name: str, value: Any) -> str | None:
+@functools.lru_cache(maxsize=4096)  # many cells share few values
+def _value_problem(callable_: Any, name: str, text: str) -> str | None:
+    """Return what is wrong with the value of an argument, given as JSON."""
+    value = json.loads(text)
     try:
         _argument_parser(callable_, name).parse_object({name: value})
     except ArgumentError as error:
-        return _wrong_value(callable_, name, value, error)
+        return _describe_wrong_value(callable_, name, value, error)
     return None
 
 
@@ -259,7 +249,7 @@ def _is_class_spec(value: Any) -> bool:
 
 @functools.cache
 def _argument_names(callable_: Any) -> frozenset[str] | None:
-    """What a class or function takes, its bases' arguments behind **kwargs included; None when that is unreadable."""
+    """Return the arguments of a class or function, with those behind **kwargs; None if jsonargparse cannot read it."""
     parser = ArgumentParser(exit_on_error=False)
     try:
         return frozenset(_add_arguments(parser, callable_, skip=set()))
@@ -269,7 +259,7 @@ def _argument_names(callable_: Any) -> frozenset[str] | None:
 
 @functools.cache
 def _argument_parser(callable_: Any, name: str) -> ArgumentParser:
-    """A parser for one argument alone, so that each wrong value is found and not only the first."""
+    """Return a parser for one argument, so that every wrong value is found and not only the first."""
     parser = ArgumentParser(exit_on_error=False)
     _add_arguments(parser, callable_, skip=set(_argument_names(callable_) or ()) - {name})
     return parser
@@ -280,8 +270,8 @@ def _add_arguments(parser: ArgumentParser, callable_: Any, skip: set[str]) -> li
     return list(add(callable_, fail_untyped=False, skip=set(skip)))
 
 
-def _imported(path: str) -> Any:
-    """The class behind a class_path, or the sentence that says why there is none."""
+def _import_class(path: str) -> Any:
+    """Import the class of a class_path; return a sentence if it cannot be imported."""
     module_name, _, name = path.rpartition(".")
     if not module_name:
         return f"{path!r} is not a class path; write module.Class, such as lit_models.MLP"
@@ -295,10 +285,10 @@ def _imported(path: str) -> Any:
         return f"{path} cannot be imported: there is no module {error.name!r} on the Python path"
     except Exception as error:  # noqa: BLE001 -- a user's module may raise anything while it is imported
         return f"{path} cannot be imported: {type(error).__name__}: {error}"
-    return getattr(module, name) if hasattr(module, name) else _missing(module, name)
+    return getattr(module, name) if hasattr(module, name) else _describe_missing(module, name)
 
 
-def _missing(module: ModuleType, name: str) -> str:
+def _describe_missing(module: ModuleType, name: str) -> str:
     """Return the sentence about a class that a module does not have."""
     if (hidden := find_hidden(module.__name__)) is not None:
         return f"{module.__name__} has no {name!r}: {hidden}"
@@ -307,11 +297,11 @@ def _missing(module: ModuleType, name: str) -> str:
     return f"{module.__name__} has no {name!r}" + (f"; did you mean {near[0]!r}?" if near else "")
 
 
-def _wrong_value(callable_: Any, name: str, value: Any, error: ArgumentError) -> str:
-    """What was found and what is accepted, from the signature; jsonargparse's own words where it has no annotation."""
+def _describe_wrong_value(callable_: Any, name: str, value: Any, error: ArgumentError) -> str:
+    """Describe what was found and what the annotation accepts; without one, return the message of jsonargparse."""
     annotation = _annotation(callable_, name)
     if annotation is inspect.Parameter.empty:
-        return _essence(error)
+        return _summarize(error)
     names = [literal for literal in _literals(annotation) if isinstance(literal, str)]
     if names and isinstance(value, str):
         return f"is {value!r}{choices(value, names)}"
@@ -322,7 +312,11 @@ def _wrong_value(callable_: Any, name: str, value: Any, error: ArgumentError) ->
 
 
 def _annotation(callable_: Any, name: str) -> Any:
-    """What a class or function, or the base that takes it behind **kwargs, says of an argument; empty for nothing."""
+    """Return the annotation of an argument of a class or function, or of the base that has it behind **kwargs.
+
+    Returns:
+        `inspect.Parameter.empty` where there is none.
+    """
     bases = inspect.getmro(callable_) if isinstance(callable_, type) else ()
     for owner in (callable_, *(vars(base)["__init__"] for base in bases if "__init__" in vars(base))):
         parameter = inspect.signature(owner).parameters.get(name)
@@ -332,7 +326,7 @@ def _annotation(callable_: Any, name: str) -> Any:
 
 
 def _literals(annotation: Any) -> tuple[Any, ...]:
-    """The values of a Literal, alone or as one of several types."""
+    """Return the values of a Literal, or of the Literals in a union."""
     if get_origin(annotation) is Literal:
         return get_args(annotation)
     if get_origin(annotation) in {Union, UnionType}:
@@ -340,8 +334,8 @@ def _literals(annotation: Any) -> tuple[Any, ...]:
     return ()
 
 
-def _essence(error: ArgumentError) -> str:
-    """The lines of a jsonargparse message that say what is wrong, as one."""
+def _summarize(error: ArgumentError) -> str:
+    """Join the lines of a jsonargparse message that say what is wrong."""
     noise = (
         "Does not validate",
         "Subtypes:",

@@ -1,1 +1,1 @@
-"""A study becomes its trials: checked, resolved and built once."""
+"""Plan of a study: its trials, after every cell was checked, resolved and built once."""

@@ -17,7 +17,7 @@ from .problems import describe_failure, label_cells
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataInfo:
-    """Answers of one data module. `problem` says why it cannot be used; the rest is empty then."""
+    """Notes and fingerprints of one data module, or the problem because of which it cannot be used."""
 
     problem: Problem | None = None
     notes: tuple[str, ...] = ()

@@ -1,6 +1,6 @@
 """Plan of a study: every distinct cell is checked, resolved and built once, and each trial gets its identity.
 
-This imports torch and the user's classes, so the command lets a worker do it and stays light itself.
+This imports torch and the user's classes, so a worker does it and the command starts fast.
 """
 
 import functools
@@ -30,19 +30,17 @@ def plan_trials(study: Study) -> list[Trial]:
 
 
 def plan_study(study: Study, emit: Callable[[Any], None] | None = None) -> Plan:  # noqa: ARG001 -- a runner's form
-    """Return all trials of a study, cell by cell, seeds within, with notes on its data, which are on disk afterwards.
+    """Return all trials of a study, cell by cell and then by seed, and facts about its data.
 
-    Each data module's `prepare_data` is called once, as Lightning would, so that data is downloaded before anything
-    trains, and a folder that cannot be read is a problem of the study and not of each trial. The global generators are
-    seeded before it is made, so what it draws from them is as for the first seed. If it has such methods, it is asked
-    for `notes`, sentences that a reader of the report should know, such as what was dropped, and for `fingerprints`,
-    hashes by which a folder knows that its data have changed. A model with a method `check_data(data)` says there
-    whether it can be trained on them.
+    Each data module is built as for the first seed, and its `prepare_data` is called once, so that data are downloaded
+    before training begins, and a folder that cannot be read is one problem of the study and not one of each trial.
+    Optional methods are called: a data module's `notes()`, sentences for readers of the report; its `fingerprints()`,
+    hashes that show when data have changed; and a model's `check_data(data)`, which raises if it cannot train on them.
 
     Raises:
-        StudyError: with every problem of every cell, each named by the key or the level that brings it in.
+        StudyError: with every problem of every cell, each with the key or the level that causes it.
     """
-    clear_caches()  # since the last plan, classes may have been defined anew
+    clear_caches()  # classes may have been redefined since the last plan
     cells = cells_of(study)
     sections = [{kind: Section.of(kind, cell.config.get(kind)) for kind in SECTIONS} for cell in cells]
     raise_problems(study, cells, [[p for each in of.values() for p in find_problems(each)] for of in sections])

@@ -1,1 +1,1 @@
-"""A study as data: its file, factors, design, seeds, metric and claims. No torch."""
+"""Study as data: its file, factors, design, seeds, metric and claims. Nothing here imports torch."""

@@ -1,4 +1,4 @@
-"""The shipped studies as a course: in chapters, each with its question, its size and what it is expected to take."""
+"""Catalogue of the shipped studies as a course: chapters of studies, each with question, size and duration."""
 
 import contextlib
 import re
@@ -16,7 +16,7 @@ CHAPTERS = (
     *("Perceptrons and layers", "Activations", "Initialisation", "Normalisation", "Regularisation", "Optimisation"),
     *("Losses", "Generalisation", "Convolutions", "Recurrence and memory", "Text", "Pretraining", "Gradients"),
 )
-"""In the order of a course. A study may name another; those come after these, by the alphabet."""
+"""In the order of the course. A study may name another chapter; those follow in alphabetical order."""
 
 NO_CHAPTER = "Other studies"
 _LISTED_KEYS = frozenset(
@@ -27,9 +27,10 @@ _KEY_OR_ITEM = re.compile(r"\w+:(\s|$)|- ")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A study of the catalogue. `unit` is what its trials differ by, seed or fold.
+    """Study of the catalogue.
 
-    minutes: how long all of it is expected to take on two cores; None where the file does not say.
+    minutes: expected duration of the whole study on two cores; None if unknown.
+    unit: what the trials of a cell differ by: seed or fold.
     """
 
     name: str
@@ -42,14 +43,14 @@ class Entry:
 
     @property
     def num_trials(self) -> int:
-        """Cells times seeds."""
+        """Return the number of cells times seeds."""
         return self.num_cells * self.num_seeds
 
 
 def load_catalogue(texts: Mapping[str, str] | None = None) -> tuple[Entry, ...]:
-    """The studies in the order of the course: by chapter, and within one by cost and then by name.
+    """Return the studies in the order of the course: by chapter, then by duration and by name.
 
-    Arguments:
+    Args:
         texts: name -> YAML text; the shipped studies by default.
 
     Raises:
@@ -61,7 +62,7 @@ def load_catalogue(texts: Mapping[str, str] | None = None) -> tuple[Entry, ...]:
 
 
 def chapter_order(chapter: str | None) -> tuple[int, str]:
-    """What chapters are sorted by: the order of the course, then other chapters, then none.
+    """Return the sort key of a chapter: the order of the course, then other chapters, then none.
 
     >>> sorted([None, "Zoology", "Text", "Activations"], key=chapter_order)
     ['Activations', 'Text', 'Zoology', None]
@@ -72,7 +73,7 @@ def chapter_order(chapter: str | None) -> tuple[int, str]:
 
 
 def group_by_chapter(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
-    """The studies of each chapter that has some, in the order of the course, and last those without one."""
+    """Group studies by chapter, in the order of the course; those without a chapter come last."""
     found: dict[str, list[Entry]] = {}
     for entry in sorted(entries, key=lambda entry: chapter_order(entry.chapter)):  # stable
         found.setdefault(entry.chapter or NO_CHAPTER, []).append(entry)
@@ -80,10 +81,14 @@ def group_by_chapter(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
 
 
 def select_chapter(entries: Sequence[Entry], chapter: str | None) -> tuple[Entry, ...]:
-    """The studies of a chapter, whose name is taken in any case and by its beginning where only one begins so.
+    """Return the studies of a chapter, all of them for None.
+
+    Args:
+        entries: studies to select from.
+        chapter: name in any case, or the beginning of one name.
 
     Raises:
-        InputError: when there is no such chapter among these studies, or more than one.
+        InputError: when no chapter of these studies, or more than one, has such a name.
     """
     if chapter is None:
         return tuple(entries)
@@ -92,7 +97,7 @@ def select_chapter(entries: Sequence[Entry], chapter: str | None) -> tuple[Entry
     exact = [name for name in names if name.casefold() == wanted]
     found = exact or [name for name in names if wanted and name.casefold().startswith(wanted)]
     if len(found) != 1:
-        what = "more than one begins so" if found else "there is no such chapter"
+        what = "more than one chapter begins so" if found else "there is no such chapter"
         raise InputError(f"--chapter {chapter!r}: {what}{choices(chapter, found or names, 'chapters')}")
     return tuple(entry for entry in entries if (entry.chapter or NO_CHAPTER) == found[0])
 
@@ -102,7 +107,7 @@ def _cost(entry: Entry) -> float:
 
 
 def _entry(name: str, text: str) -> Entry:
-    study = _listed_part(name, text)
+    study = _parse_listed_keys(name, text)
     return Entry(
         name=name,
         question=study.question,
@@ -114,15 +119,15 @@ def _entry(name: str, text: str) -> Entry:
     )
 
 
-def _listed_part(name: str, text: str) -> Study:
-    """A study of what a list needs: to parse its base and its claims takes as long as all the rest.
+def _parse_listed_keys(name: str, text: str) -> Study:
+    """Parse the keys of a study that a list shows: the base and the claims take as long as all others.
 
-    A text that is not written as plain keys at the beginning of lines is parsed as a whole.
+    A text whose keys are not all plain words at the beginning of a line is parsed as a whole.
     """
     source = f"studies/{name}.yaml"
     if all(map(_KEY_OR_ITEM.match, re.findall(r"^[^\s#].*", text, flags=re.MULTILINE))):
         parts = re.split(r"^(?=\w+:)", text, flags=re.MULTILINE)
         kept = "".join(part for part in parts if part.partition(":")[0] in _LISTED_KEYS)
-        with contextlib.suppress(StudyError):  # whatever it is, the whole text says it in full
+        with contextlib.suppress(StudyError):  # the whole text then gives the full message
             return parse_study({**(parse_yaml(kept, source) or {}), "base": {}}, source=source, name=name)
     return parse_study(parse_yaml(text, source), source=source, name=name)

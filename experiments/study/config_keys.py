@@ -1,4 +1,4 @@
-"""Dotted keys into a configuration: `model.init_args.hidden`, `trainer.callbacks.0.init_args.patience`."""
+"""Dotted keys of a configuration: `model.init_args.hidden`, `trainer.callbacks.0.init_args.patience`."""
 
 import copy
 from collections.abc import Iterable, Mapping
@@ -6,40 +6,40 @@ from typing import Any
 
 
 class KeyPathError(ValueError):
-    """A dotted key that leads through something which has no such part."""
+    """Error for a dotted key that leads through a value without such a part."""
 
 
 def set_key(config: dict[str, Any], key: str, value: Any) -> None:
-    """Put a value under a dotted key, in place. Mappings on the way are made, list items must be there.
+    """Set the value of a dotted key, in place. Missing mappings on its path are created; list items must exist.
 
     Raises:
-        KeyPathError: when the way leads through a number, a text, or past the end of a list.
+        KeyPathError: when the path leads through a number, a text, or past the end of a list.
 
     >>> config = {"model": {"class_path": "lit_models.MLP"}}
     >>> set_key(config, "model.init_args.hidden", [64])
     >>> config
     {'model': {'class_path': 'lit_models.MLP', 'init_args': {'hidden': [64]}}}
     """
-    *way, last = key.split(".")
+    *path, last = key.split(".")
     node: Any = config
-    for depth, part in enumerate(way):
+    for depth, part in enumerate(path):
         if isinstance(node, dict):
             if node.get(part) is None:
                 node[part] = {}
             node = node[part]
         else:
-            node = _item(node, part, ".".join(way[:depth]))
+            node = _item(node, part, ".".join(path[:depth]))
     if isinstance(node, dict):
         node[last] = value
     elif isinstance(node, list):
-        _item(node, last, ".".join(way))
+        _item(node, last, ".".join(path))
         node[int(last)] = value
     else:
-        _item(node, last, ".".join(way))
+        _item(node, last, ".".join(path))
 
 
 def apply_changes(config: Mapping[str, Any], changes: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """A copy of a configuration with dotted keys set, shorter keys first, so that a whole model can be replaced.
+    """Return a copy of a configuration with dotted keys set, shorter keys first, so that a model can be replaced.
 
     >>> apply_changes({"model": 1}, [("model.a.b", 2), ("model", {"a": {}})])
     {'model': {'a': {'b': 2}}}

@@ -1,4 +1,4 @@
-"""Which cells a study has: factors x design - excluded. A cell is one combination of levels."""
+"""Cells of a study: the combinations of levels in its design, without the excluded ones."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from .study import Study
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """One combination of levels (factor name -> level name) and the configuration it stands for."""
+    """One combination of levels (factor name -> level name), with its configuration."""
 
     levels: Mapping[str, str]
     config: Mapping[str, Any]
@@ -24,16 +24,17 @@ class Cell:
 
 
 def cells_of(study: Study) -> list[Cell]:
-    """All cells of a study, in the order of the file: the last factor changes fastest.
+    """Return all cells of a study, in the order of the file: the last factor changes fastest.
 
-    `full` is every combination; `one_at_a_time` is the reference of every factor, and then each other level alone.
+    The design `full` has every combination of levels. `one_at_a_time` has the reference level of every factor, and then
+    each other level with the references of the other factors.
 
-    Where the study has `folds`, every cell's data module is given them, whatever its levels set; where it measures
-    `mechanisms`, every cell's trainer has the callback that does.
+    With `folds`, every cell's data module gets them as an argument. With `mechanisms`, every cell's trainer gets the
+    callback that measures them.
 
     Raises:
-        StudyError: when `exclude` leaves nothing, or has a rule that excludes nothing; when a cell without a data
-            module is to take part in cross-validation.
+        StudyError: when `exclude` leaves no cell or a rule of it excludes none, or when a cell has no data module for
+            the study's folds.
     """
     combinations = _combinations(study)
     problems = [
@@ -57,7 +58,7 @@ def cells_of(study: Study) -> list[Cell]:
 
 
 def count_cells(study: Study) -> int:
-    """How many cells a study has, without putting their configurations together; 0 where it excludes all."""
+    """Return the number of cells, without building their configurations; 0 when all are excluded."""
     return len(_kept(study, _combinations(study)))
 
 
@@ -104,9 +105,9 @@ def _config(study: Study, levels: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _with_folds(config: dict[str, Any], folds: int) -> dict[str, Any]:
-    """The configuration with its data module's argument `folds` set; what is no data module stays, to be told later."""
+    """Return the configuration with the data module's argument `folds` set; an invalid data section is unchanged."""
     data = config.get("data")
-    if isinstance(data, str):  # a class path alone
+    if isinstance(data, str):  # only a class path
         data = {"class_path": data}
     if not isinstance(data, dict) or not isinstance(data.get("init_args") or {}, dict):
         return config

@@ -1,7 +1,6 @@
-"""A study file becomes a Study, or an error with everything that is wrong with it.
+"""Parser of study files, which returns a Study or raises all problems at once.
 
-Pure data, no torch: what can be said of a file without importing the user's classes is checked here; what the classes
-themselves accept is checked in instantiate.py.
+Nothing here imports torch or the user's classes; config/instantiate.py checks what the classes accept.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +25,7 @@ DEFAULT_SEEDS = 5
 FEWEST_FOLDS = 2
 MOST_SEEDS = 1_000_000
 SHIPPED = resources.files("experiments.studies")
-LONGEST_CHAPTER = 40  # characters: a heading of `ablate list`
+LONGEST_CHAPTER = 40  # characters; it is a heading of `ablate list`
 
 _REPORT_COLUMNS = (
     *("trial_id", "seed", "status", "backend", "seconds", "num_parameters", "diverged_epoch", "attempts"),
@@ -39,7 +38,7 @@ _STUDY_KEYS = (
 
 
 def shipped_studies() -> dict[str, str]:
-    """The studies that come with the suite: name -> YAML text, in alphabetical order, quickstart first."""
+    """Return the shipped studies: name -> YAML text, in alphabetical order, quickstart first."""
     files = [file for file in SHIPPED.iterdir() if file.name.endswith(".yaml")]
     texts = {file.name.removesuffix(".yaml"): file.read_text(encoding="utf-8") for file in files}
     return dict(sorted(texts.items(), key=lambda item: (item[0] != "quickstart", item[0])))
@@ -51,16 +50,16 @@ def load_study(
     seeds: int | None = None,
     changes: Mapping[str, Any] | None = None,
 ) -> Study:
-    """The study of a shipped name or of a YAML file, checked.
+    """Load and check a shipped study or a YAML file.
 
-    Arguments:
-        name_or_path: a name of `ablate list`, or the path of a file; a path wins where both exist.
-        seeds: how many seeds to use instead of the file's.
+    Args:
+        name_or_path: a name of `ablate list`, or the path of a file, which wins where both exist.
+        seeds: number of seeds to use instead of the file's.
         changes: dotted keys of the base configuration to set, as `--set` does.
 
     Raises:
         InputError: when there is no such study or file.
-        StudyError: when the file has problems; all of them are in the message.
+        StudyError: when the file has problems; the message lists all of them.
 
     >>> load_study("quickstart", seeds=2).seeds
     (0, 1)
@@ -79,7 +78,7 @@ def load_study(
         hint = choices(name_or_path, shipped, "shipped")
         raise InputError(
             f"there is no study {str(name_or_path)!r}{hint}{'' if hint.endswith('?') else '.'} `ablate list` shows the "
-            "shipped ones; a study of your own is a path that ends in .yaml."
+            "shipped ones; your own study is a path that ends in .yaml."
         )
     content = parse_yaml(text, source)
     if seeds is not None and isinstance(content, dict):
@@ -88,287 +87,291 @@ def load_study(
 
 
 def parse_yaml(text: str, source: str) -> Any:
-    """YAML 1.2 text as plain data; a StudyError with line and column when it does not parse."""
+    """Parse YAML 1.2 text to plain data; raise StudyError with line and column when it is invalid."""
     try:
         return YAML(typ="safe", pure=True).load(text)
     except YAMLError as error:
-        raise StudyError(source, [Problem(where="", what=f"is not valid YAML: {_one_line(error)}")]) from error
-    except (ValueError, RecursionError) as error:  # an impossible date, say
+        raise StudyError(source, [Problem(where="", what=f"is not valid YAML: {_summarize(error)}")]) from error
+    except (ValueError, RecursionError) as error:  # such as an impossible date
         raise StudyError(source, [Problem(where="", what=f"is not valid YAML: {error}")]) from error
 
 
 def parse_study(
     content: Any, *, source: str = "study", name: str = "study", changes: Mapping[str, Any] | None = None
 ) -> Study:
-    """Plain data of a study file as a Study.
+    """Parse the plain data of a study file.
 
-    Arguments:
-        content: what YAML gave.
-        source: where it came from, for messages.
-        name: the study's name where the file gives none.
+    Args:
+        content: of the YAML file.
+        source: of the content, for messages.
+        name: of the study where the file gives none.
         changes: dotted keys of the base configuration to set, as `--set` does.
 
     Raises:
         StudyError: with every problem of the content.
     """
-    return _Parser(source, name).study(content, changes or {})
+    return _Parser(source, name).read_study(content, changes or {})
 
 
 class _Parser(StudyReader):
-    """Reads one study and collects what is wrong with it on the way."""
+    """Reader of one study, which collects its problems."""
 
     def __init__(self, source: str, name: str) -> None:
         super().__init__()
         self.source = source
         self.name = name
 
-    def study(self, content: Any, changes: Mapping[str, Any]) -> Study:
+    def read_study(self, content: Any, changes: Mapping[str, Any]) -> Study:
         if not isinstance(content, dict):
             found = "is empty" if content is None else f"holds {type(content).__name__}"
             raise StudyError(
                 self.source, [Problem(where="", what=f"{found}; a study is a mapping with {listed(_STUDY_KEYS)}")]
             )
-        self.only_keys("", content, _STUDY_KEYS)
+        self.check_keys("", content, _STUDY_KEYS)
         for key in ("question", "base", "factors", "metric"):
             if key not in content:
-                self.wrong(key, "is missing")
+                self.add_problem(key, "is missing")
         odd = {key: find_non_plain(key, content.get(key)) for key in ("base", "factors")}
         for key, what in odd.items():
             if what is not None:
-                self.wrong(key, f"holds {what}")
+                self.add_problem(key, f"holds {what}")
         if any(odd.values()):
             raise StudyError(self.source, self.problems)
-        base = self.base(content.get("base", {}), changes)
-        factors = self.factors(content.get("factors", {})) if "factors" in content else ()
-        self.keys_of_two_factors(factors)
-        self.keys_that_factors_vary(factors, changes)
-        self.keys_that_lead_nowhere(base, factors)
-        folds = self.folds(content.get("folds"), base, factors, changes)
-        metric = self.metric(content.get("metric", {"name": ""}))
+        base = self.read_base(content.get("base", {}), changes)
+        factors = self.read_factors(content.get("factors", {})) if "factors" in content else ()
+        self.check_shared_keys(factors)
+        self.check_changed_keys(factors, changes)
+        self.check_key_paths(base, factors)
+        folds = self.read_folds(content.get("folds"), base, factors, changes)
+        metric = self.read_metric(content.get("metric", {"name": ""}))
         study = Study(
-            name=self.text("name", content.get("name", self.name)),
-            question=self.text("question", content.get("question", "")),
+            name=self.read_text("name", content.get("name", self.name)),
+            question=self.read_text("question", content.get("question", "")),
             base=base,
             factors=factors,
-            design=self.one_of("design", content.get("design", "full"), DESIGNS),
-            seeds=self.seeds(content.get("seeds", folds or DEFAULT_SEEDS)),
+            design=self.read_choice("design", content.get("design", "full"), DESIGNS),
+            seeds=self.read_seeds(content.get("seeds", folds or DEFAULT_SEEDS)),
             metric=metric,
-            exclude=self.exclude(content.get("exclude") or [], factors),
+            exclude=self.read_exclude(content.get("exclude") or [], factors),
             claims=read_claims(self, content.get("claims") or {}, factors, content.get("design", "full"), metric),
             folds=folds,
-            chapter=self.chapter(content.get("chapter")),
-            minutes=self.positive("minutes", content.get("minutes"), "a positive number of minutes"),
-            mechanisms=self.mechanisms(content.get("mechanisms"), base, factors),
+            chapter=self.read_chapter(content.get("chapter")),
+            minutes=self.read_positive("minutes", content.get("minutes"), "a positive number of minutes"),
+            mechanisms=self.read_mechanisms(content.get("mechanisms"), base, factors),
             source=self.source,
         )
         if not set(study.name).isdisjoint("/\\\0") or study.name in {"", ".", ".."}:
-            self.wrong("name", f"{study.name!r} cannot be the name of a folder")
+            self.add_problem("name", f"{study.name!r} cannot be the name of a folder")
         if self.problems:
             raise StudyError(self.source, self.problems)
         return study
 
-    def chapter(self, value: Any) -> str | None:
+    def read_chapter(self, value: Any) -> str | None:
         if value is None:
             return None
-        chapter = self.text("chapter", value)
+        chapter = self.read_text("chapter", value)
         if isinstance(value, str) and not 0 < len(chapter) <= LONGEST_CHAPTER:
-            self.wrong("chapter", f"is {value!r}; a short text, of 1 to {LONGEST_CHAPTER} characters, is expected")
+            self.add_problem(
+                "chapter", f"is {value!r}; a short text, of 1 to {LONGEST_CHAPTER} characters, is expected"
+            )
         return chapter
 
-    def base(self, value: Any, changes: Mapping[str, Any]) -> dict[str, Any]:
-        if not self.is_a("base", value, dict, f"a LightningCLI configuration with {listed(SECTIONS)}"):
+    def read_base(self, value: Any, changes: Mapping[str, Any]) -> dict[str, Any]:
+        if not self.check_type("base", value, dict, f"a LightningCLI configuration with {listed(SECTIONS)}"):
             return {}
         if "seed_everything" in value:
-            self.wrong("base.seed_everything", "is set by the suite; give the seeds under `seeds`")
-        self.only_keys("base", {key: 0 for key in value if key != "seed_everything"}, SECTIONS)
+            self.add_problem("base.seed_everything", "is set by the suite; give the seeds under `seeds`")
+        self.check_keys("base", {key: 0 for key in value if key != "seed_everything"}, SECTIONS)
         for key in changes:
-            self.config_key(f"--set {key}", key)
+            self.check_config_key(f"--set {key}", key)
         try:
             return apply_changes(value, changes.items())
         except KeyPathError as error:
-            self.wrong("--set", str(error))
+            self.add_problem("--set", str(error))
             return dict(value)
 
-    def config_key(self, where: str, key: Any) -> None:
+    def check_config_key(self, where: str, key: Any) -> None:
         sections = [f"{section}." for section in SECTIONS]
         if not isinstance(key, str) or not (key in SECTIONS or key.startswith(tuple(sections))) or ".." in key:
-            self.wrong(where, f"{key!r} is not a key of the configuration; it begins with {listed(sections)}")
+            self.add_problem(where, f"{key!r} is not a key of the configuration; it begins with {listed(sections)}")
 
-    def factors(self, value: Any) -> tuple[Factor, ...]:
+    def read_factors(self, value: Any) -> tuple[Factor, ...]:
         if not isinstance(value, dict) or not value:
-            self.wrong("factors", "names no factor; a mapping of name to {key, levels, reference} is expected")
+            self.add_problem("factors", "names no factor; a mapping of name to {key, levels, reference} is expected")
             return ()
         factors = []
         for name, entry in value.items():
             where = f"factors.{name}"
             if not isinstance(name, str) or not name:
-                self.wrong(where, f"{name!r} is not a name; put it in quotes")
+                self.add_problem(where, f"{name!r} is not a name; put it in quotes")
             elif name in _REPORT_COLUMNS:
-                self.wrong(where, f"{name!r} is a column of every report; choose another name")
-            if self.is_a(where, entry, dict, "{key, levels, reference}"):
-                factors.append(self.factor(where, str(name), entry))
+                self.add_problem(where, f"{name!r} is a column of every report; choose another name")
+            if self.check_type(where, entry, dict, "{key, levels, reference}"):
+                factors.append(self.read_factor(where, str(name), entry))
         return tuple(factors)
 
-    def factor(self, where: str, name: str, entry: dict[str, Any]) -> Factor:
-        self.only_keys(where, entry, ("key", "levels", "reference"))
+    def read_factor(self, where: str, name: str, entry: dict[str, Any]) -> Factor:
+        self.check_keys(where, entry, ("key", "levels", "reference"))
         key = entry.get("key")
         if "key" in entry:
-            self.config_key(f"{where}.key", key)
-        levels = self.levels(f"{where}.levels", key, entry.get("levels"))
+            self.check_config_key(f"{where}.key", key)
+        levels = self.read_levels(f"{where}.levels", key, entry.get("levels"))
         names = [level.name for level in levels]
         for level_name in sorted({level for level in names if names.count(level) > 1}):
-            self.wrong(f"{where}.levels", f"{level_name!r} is there twice")
+            self.add_problem(f"{where}.levels", f"{level_name!r} is given twice")
         for position, level in enumerate(levels):
-            same = [other.name for other in levels[:position] if _equal(other.changes, level.changes)]
+            same = [other.name for other in levels[:position] if _is_equal(other.changes, level.changes)]
             if same and same[0] != level.name:
-                self.wrong(f"{where}.levels", f"{level.name!r} and {same[0]!r} are the same level")
+                self.add_problem(f"{where}.levels", f"{level.name!r} and {same[0]!r} are the same level")
         reference = format_value(entry["reference"]) if "reference" in entry else (names[0] if names else "")
         if names and reference not in names:
-            self.wrong(f"{where}.reference", f"{reference!r} is not a level{choices(reference, names, 'levels')}")
+            self.add_problem(f"{where}.reference", f"{reference!r} is not a level{choices(reference, names, 'levels')}")
         return Factor(name=name, levels=levels, reference=reference)
 
-    def levels(self, where: str, key: Any, value: Any) -> tuple[Level, ...]:
+    def read_levels(self, where: str, key: Any, value: Any) -> tuple[Level, ...]:
         if not value or not isinstance(value, dict | list):
             found = "is missing or empty" if not value else f"is {value!r}"
-            self.wrong(where, f"{found}; a list of values, or a mapping of names, is expected")
+            self.add_problem(where, f"{found}; a list of values, or a mapping of names, is expected")
             return ()
         if len(value) < 2:  # noqa: PLR2004 -- one level cannot be compared with anything
-            self.wrong(where, "has one level; a factor needs at least two")
+            self.add_problem(where, "has one level; a factor needs at least two")
         if isinstance(value, dict):
-            return tuple(self.named_level(where, key, format_value(name), content) for name, content in value.items())
+            return tuple(
+                self.read_named_level(where, key, format_value(name), content) for name, content in value.items()
+            )
         if key is None:
-            self.wrong(where, "is a list, so the factor needs a `key` that the values are for")
+            self.add_problem(where, "is a list; the factor needs a `key` that takes these values")
             return ()
         for item in value:
             if isinstance(item, dict):
-                self.wrong(where, f"{item!r} needs a name: write levels as a mapping of name to value")
+                self.add_problem(where, f"{item!r} needs a name: write levels as a mapping of name to value")
         return tuple(Level(name=format_value(item), changes={str(key): item}) for item in value)
 
-    def named_level(self, where: str, key: Any, name: str, content: Any) -> Level:
+    def read_named_level(self, where: str, key: Any, name: str, content: Any) -> Level:
         if key is not None:
             return Level(name=name, changes={str(key): content})
         if not isinstance(content, dict):
-            self.wrong(
+            self.add_problem(
                 f"{where}.{name}", f"is {content!r}; without `key`, a level is a mapping of dotted keys to values"
             )
             return Level(name=name, changes={})
         for changed in content:
-            self.config_key(f"{where}.{name}", changed)
+            self.check_config_key(f"{where}.{name}", changed)
         return Level(name=name, changes={str(changed): item for changed, item in content.items()})
 
-    def keys_of_two_factors(self, factors: Sequence[Factor]) -> None:
+    def check_shared_keys(self, factors: Sequence[Factor]) -> None:
         owner: dict[str, str] = {}
         for factor in factors:
             for key in {key for level in factor.levels for key in level.changes}:
                 if key in owner:
-                    self.wrong(f"factors.{factor.name}", f"sets {key}, which factor {owner[key]!r} sets too")
+                    self.add_problem(f"factors.{factor.name}", f"sets {key}, which factor {owner[key]!r} sets too")
                 owner[key] = factor.name
 
-    def keys_that_factors_vary(self, factors: Sequence[Factor], changes: Mapping[str, Any]) -> None:
+    def check_changed_keys(self, factors: Sequence[Factor], changes: Mapping[str, Any]) -> None:
         for factor in factors:
             for key in sorted({key for level in factor.levels for key in level.changes} & set(changes)):
-                self.wrong(f"--set {key}", f"has no effect: factor {factor.name!r} varies this key")
+                self.add_problem(f"--set {key}", f"has no effect: factor {factor.name!r} varies this key")
 
-    def keys_that_lead_nowhere(self, base: Mapping[str, Any], factors: Sequence[Factor]) -> None:
+    def check_key_paths(self, base: Mapping[str, Any], factors: Sequence[Factor]) -> None:
         for factor in factors:
             for level in factor.levels:
                 try:
                     apply_changes(base, level.changes.items())
                 except KeyPathError as error:
-                    self.wrong(f"factors.{factor.name}.{level.name}", str(error))
+                    self.add_problem(f"factors.{factor.name}.{level.name}", str(error))
 
-    def folds(
+    def read_folds(
         self, value: Any, base: Mapping[str, Any], factors: Sequence[Factor], changes: Mapping[str, Any]
     ) -> int | None:
-        """The number of folds; what else sets them, or the seed that picks one, is a problem."""
+        """Return the number of folds; record a problem if something else sets the folds or the seed of the data."""
         if value is None:
             return None
         if not isinstance(value, int) or isinstance(value, bool) or value < FEWEST_FOLDS:
-            self.wrong("folds", f"is {value!r}; a whole number of folds, at least {FEWEST_FOLDS}, is expected")
+            self.add_problem("folds", f"is {value!r}; a whole number of folds, at least {FEWEST_FOLDS}, is expected")
             return None
-        why = {
+        reasons = {
             "folds": f"the study's `folds: {value}` sets it in every cell; remove one of the two",
             "seed": f"with the study's `folds: {value}` each trial's seed picks its fold; leave it out",
         }
-        for name, reason in why.items():
+        for name, reason in reasons.items():
             key = f"data.init_args.{name}"
             if _data_argument(base, name) is not None:
-                self.wrong(f"--set {key}" if key in changes else f"base.{key}", f"is set, but {reason}")
+                self.add_problem(f"--set {key}" if key in changes else f"base.{key}", f"is set, but {reason}")
             for factor in factors:
-                if any(_data_argument(_set_alone(level), name) is not None for level in factor.levels):
-                    self.wrong(f"factors.{factor.name}", f"sets {key}, but {reason}")
+                if any(_data_argument(_config_of(level), name) is not None for level in factor.levels):
+                    self.add_problem(f"factors.{factor.name}", f"sets {key}, but {reason}")
         return value
 
-    def mechanisms(self, value: Any, base: Mapping[str, Any], factors: Sequence[Factor]) -> Options | None:
-        options = read_options(value, self.wrong)
-        levels = {f"factors.{factor.name}": [_set_alone(level) for level in factor.levels] for factor in factors}
+    def read_mechanisms(self, value: Any, base: Mapping[str, Any], factors: Sequence[Factor]) -> Options | None:
+        options = read_options(value, self.add_problem)
+        levels = {f"factors.{factor.name}": [_config_of(level) for level in factor.levels] for factor in factors}
         if options is not None:
-            report_double_callbacks({"base.trainer.callbacks": [base], **levels}, self.wrong)
+            report_double_callbacks({"base.trainer.callbacks": [base], **levels}, self.add_problem)
         return options
 
-    def seeds(self, value: Any) -> tuple[int, ...]:
+    def read_seeds(self, value: Any) -> tuple[int, ...]:
         if isinstance(value, int) and not isinstance(value, bool):
             if 1 <= value <= MOST_SEEDS:
                 return tuple(range(value))
             needed = "at least 1 is needed" if value < 1 else f"at most {MOST_SEEDS:,} are possible"
-            self.wrong("seeds", f"is {value}; {needed}")
+            self.add_problem("seeds", f"is {value}; {needed}")
             return ()
         if not isinstance(value, list | tuple) or not value:
-            self.wrong("seeds", f"is {value!r}; a number of seeds or a list of seeds is expected")
+            self.add_problem("seeds", f"is {value!r}; a number of seeds or a list of seeds is expected")
             return ()
         for seed in value:
             if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed <= LARGEST_SEED:
-                self.wrong("seeds", f"{seed!r} is not a seed; whole numbers from 0 to {LARGEST_SEED} are")
+                self.add_problem("seeds", f"{seed!r} is not a seed; whole numbers from 0 to {LARGEST_SEED} are")
         for position, seed in enumerate(value):
             if seed in value[:position]:
-                self.wrong("seeds", f"{seed!r} is there twice")
+                self.add_problem("seeds", f"{seed!r} is given twice")
         return tuple(value)
 
-    def exclude(self, value: Any, factors: Sequence[Factor]) -> tuple[Mapping[str, tuple[str, ...]], ...]:
-        if not self.is_a("exclude", value, list, "a list of {factor: level}"):
+    def read_exclude(self, value: Any, factors: Sequence[Factor]) -> tuple[Mapping[str, tuple[str, ...]], ...]:
+        if not self.check_type("exclude", value, list, "a list of {factor: level}"):
             return ()
         rules = []
         for position, entry in enumerate(value):
             where = f"exclude.{position}"
             if not isinstance(entry, dict) or not entry:
-                self.wrong(where, f"is {entry!r}; {{factor: level, ...}} is expected")
+                self.add_problem(where, f"is {entry!r}; {{factor: level, ...}} is expected")
                 continue
             rule = {}
             for name, levels in entry.items():
                 wanted = levels if isinstance(levels, list) and levels else [levels]
-                rule[str(name)] = tuple(self.level_of(f"{where}.{name}", factors, name, level) for level in wanted)
+                rule[str(name)] = tuple(self.read_level(f"{where}.{name}", factors, name, level) for level in wanted)
             rules.append(rule)
         return tuple(rules)
 
 
-def _set_alone(level: Level) -> Mapping[str, Any]:
-    """A configuration of nothing but what a level sets."""
+def _config_of(level: Level) -> Mapping[str, Any]:
+    """Return a configuration with only the keys that a level sets."""
     try:
         return apply_changes({}, level.changes.items())
-    except KeyPathError:  # told by keys_that_lead_nowhere
+    except KeyPathError:  # reported by check_key_paths
         return {}
 
 
 def _data_argument(config: Mapping[str, Any], name: str) -> Any:
-    """An argument of a configuration's data module; None where it is not set."""
+    """Return an argument of a configuration's data module; None when it is not set."""
     data = config.get("data")
     init_args = data.get("init_args") if isinstance(data, dict) else None
     return init_args.get(name) if isinstance(init_args, dict) else None
 
 
-def _equal(one: Any, other: Any) -> bool:
-    """Equality that tells True from 1 and 1 from 1.0 no more than a configuration does."""
+def _is_equal(one: Any, other: Any) -> bool:
+    """Compare two values as a configuration would: True, 1 and 1.0 differ."""
     return repr(one) == repr(other)
 
 
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # a name that is too long for a file
+    except OSError:  # such as a name too long for a file
         return False
 
 
-def _one_line(error: YAMLError) -> str:
+def _summarize(error: YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)
     text = getattr(error, "problem", None) or str(error).splitlines()[0]
     return f"line {mark.line + 1}, column {mark.column + 1}: {text}" if mark else str(text)

@@ -1,18 +1,17 @@
-"""Whether what YAML gave is plain data: mappings with text keys, lists, texts, numbers, true, false and null.
+"""Check for plain data: mappings with text keys, lists, texts, numbers, true, false and null.
 
-YAML also has dates, binary data, keys of any kind and values that hold themselves, none of which a configuration can
-have.
+YAML also has dates, binary data, keys of any type and values that contain themselves. A configuration cannot have them.
 """
 
 from typing import Any
 
-DEEPEST = 50  # deeper than this, an alias holds itself
+DEEPEST = 50  # a deeper value contains itself, through an alias
 
 
 def find_non_plain(key: str, value: Any) -> str | None:
-    """What in the base or the factors of a study is not plain, as the end of a sentence; None when nothing is.
+    """Return the end of a sentence on what is not plain in the base or the factors of a study; None if all is plain.
 
-    The names of factors and levels may be numbers and the like: they become texts.
+    The names of factors and levels may be numbers and the like; they are converted to texts.
     """
     if key != "factors" or not isinstance(value, dict):
         return _not_plain(value)
@@ -22,9 +21,9 @@ def find_non_plain(key: str, value: Any) -> str | None:
 
 
 def _not_plain(value: Any, depth: int = 0) -> str | None:
-    """What in a value is not plain, as the end of a sentence."""
+    """Return the end of a sentence on what is not plain in a value; None if all is plain."""
     if depth > DEEPEST:
-        return "a value that holds itself"
+        return "a value that contains itself"
     if isinstance(value, dict):
         odd = next((key for key in value if not isinstance(key, str)), None)
         if odd is not None:

@@ -1,4 +1,4 @@
-"""A study as data: a question, a base configuration, factors with levels, a design, seeds and a metric. No torch."""
+"""Study as data: a question, a base configuration, factors with levels, a design, seeds, a metric and claims."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ class Level:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Factor:
-    """One thing that is varied. `reference` names the level that the others are compared with."""
+    """Something that the study varies. `reference` names the level that the others are compared with."""
 
     name: str
     levels: tuple[Level, ...]
@@ -32,7 +32,7 @@ class Factor:
 
     @property
     def level_names(self) -> tuple[str, ...]:
-        """The names in the order of the file."""
+        """Return the names in the order of the file."""
         return tuple(level.name for level in self.levels)
 
     def level(self, name: str) -> Level:
@@ -53,7 +53,7 @@ _LARGER_IS_BETTER |= {"precision", "recall", "specificity", "sensitivity", "scor
 
 
 def infer_goal(name: str) -> str | None:
-    """Whether more or less of a metric is better, by a word in the last part of its name; None where that says nothing.
+    """Infer from the last part of a metric's name if more or less is better: "max", "min", or None if unknown.
 
     >>> [infer_goal(name) for name in ("val/loss", "val_top1_error", "loss/acc", "val/closs")]
     ['min', 'min', 'max', None]
@@ -66,9 +66,10 @@ def infer_goal(name: str) -> str | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """The logged number that decides, whether more or less of it is better, and the smallest difference that matters.
+    """Logged number that a study compares, with its goal, and the smallest difference that matters.
 
-    `margin` is in the metric's own unit; None when the study names none, and then nothing is ever called equivalent.
+    goal: "max" or "min".
+    margin: smallest difference that matters, in the metric's unit; None for none, and then no levels are equivalent.
     """
 
     name: str
@@ -76,22 +77,22 @@ class Metric:
     margin: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The metric as plain data of a study file."""
+        """Return the metric as plain data, as in a study file."""
         plain: dict[str, Any] = {"name": self.name, "goal": self.goal}
         return plain if self.margin is None else plain | {"margin": self.margin}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """A sentence put to the test: level `better` of a factor against level `than`.
+    """Claim that level `better` of a factor is better than level `than`.
 
-    is_equality: the claim is that the two differ by less than the metric's margin, and not that one is better.
-    where: (factor, level) of other factors: the claim is on the cells that have these levels, and not on the mean over
-        all of them.
-    under, than_under: where given, (factor, level) of another factor each: the claim is then on the interaction, that
+    says: the claim as a sentence.
+    is_equality: the claim is instead that the two differ by less than the metric's margin.
+    where: (factor, level) of other factors; the claim is on the cells with these levels, not on the mean over all.
+    under, than_under: two (factor, level) of another factor, or None; the claim is then on the interaction, that
         `better` gains more against `than` under the first than under the second.
-    metric: what decides this claim; None for the study's.
-    scale: LOG compares logarithms, so that a difference is a factor, and so is the margin of the claim's metric.
+    metric: of this claim; None for the study's metric.
+    scale: LOG compares logarithms; then differences and the metric's margin are factors.
     """
 
     name: str
@@ -107,7 +108,7 @@ class Claim:
     scale: str = LINEAR
 
     def to_dict(self) -> dict[str, Any]:
-        """The claim as plain data of a study file, without its name."""
+        """Return the claim as plain data, as in a study file, without its name."""
         keys = ("equal", "to") if self.is_equality else ("better", "than")
         plain: dict[str, Any] = {"factor": self.factor, **dict(zip(keys, (self.better, self.than), strict=True))}
         if self.where:
@@ -124,15 +125,13 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Study:
-    """One question and everything needed to answer it.
+    """One question, and everything needed to answer it.
 
-    folds: K, where seed s trains fold s mod K of the data module's K-fold cross-validation; None where each seed is a
-        training of its own.
-    chapter: the chapter of a course that it belongs to, as `ablate list` groups studies; None for none.
-    minutes: how long the whole study is expected to take on two cores; None where nobody has said.
-        Neither is part of a trial's identity.
-    mechanisms: what is measured inside the networks of every cell; None for nothing.
-    source: the file it came from, for messages.
+    folds: K of the data module's K-fold cross-validation, in which seed s tests on fold s mod K; None for none.
+    chapter: chapter of a course, by which `ablate list` groups studies; None for none.
+    minutes: expected duration of the whole study on two cores; None if unknown.
+    mechanisms: quantities to measure inside the networks of every cell; None for none.
+    source: file of the study, for messages.
     """
 
     name: str
@@ -151,22 +150,22 @@ class Study:
     source: str = field(default="study", compare=False)
 
     def factor(self, name: str) -> Factor:
-        """The factor of this name; StopIteration when there is none."""
+        """Return the factor of this name; raise StopIteration when there is none."""
         return next(factor for factor in self.factors if factor.name == name)
 
     @property
     def unit(self) -> str:
-        """What the trials of a cell differ by, as a noun: a seed, or the fold that a seed stands for."""
+        """Return what the trials of a cell differ by, as a noun: seed or fold."""
         return "seed" if self.folds is None else "fold"
 
     @property
     def num_repetitions(self) -> int:
-        """How many cross-validations the seeds begin, each with another partition of the data; 0 without folds."""
+        """Return the number of cross-validations, each with another partition of the data; 0 without folds."""
         return 0 if self.folds is None else len({seed // self.folds for seed in self.seeds})
 
     @property
     def missing_folds(self) -> tuple[int, ...]:
-        """The seeds that the cross-validations lack that are begun; nothing where all are whole."""
+        """Return the seeds missing from incomplete cross-validations."""
         if self.folds is None:
             return ()
         begun = sorted({seed // self.folds for seed in self.seeds})
@@ -174,7 +173,7 @@ class Study:
         return tuple(seed for seed in whole if seed not in self.seeds)
 
     def to_dict(self) -> dict[str, Any]:
-        """The study as plain data; `parse_study` of it gives the study back."""
+        """Return the study as plain data, from which `parse_study` makes an equal study."""
         plain: dict[str, Any] = {"name": self.name, "question": self.question}
         plain |= {
             key: value for key, value in (("chapter", self.chapter), ("minutes", self.minutes)) if value is not None
@@ -202,7 +201,7 @@ class Study:
 
 
 def format_value(value: Any) -> str:
-    """How a level's value is written in reports: as YAML would.
+    """Return a level's value as reports write it, which is as YAML would.
 
     >>> [format_value(value) for value in (0.5, True, None, [128, 64], "relu")]
     ['0.5', 'true', 'null', '[128, 64]', 'relu']

@@ -230,7 +230,7 @@ WRONG = [
     (("run", "mine.yaml", "--retries", "-1"), "ablate: --retries -1: 0 or more is needed"),
     (
         ("run", "mine.yaml", "--set", "trainer.default_root_dir=../x"),
-        "ablate: mine.yaml: base.trainer.default_root_dir: is '../x'; a folder within the trial's own is expected",
+        "ablate: mine.yaml: base.trainer.default_root_dir: is '../x'; a folder within the trial's folder is expected",
     ),
     (("status", "absent", "--watch"), "ablate: absent/ledger.sqlite: there is no ledger; `ablate run` makes one"),
     (("run", "mine.yaml", "--data-dir", "absent"), "ablate: --data-dir absent: is not a folder"),

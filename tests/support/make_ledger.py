@@ -14,7 +14,7 @@ Measure = Callable[[Mapping[str, str], int], "Result | None"]
 
 
 def make_study(**changes: Any) -> Study:
-    """activation (3, reference sigmoid) x init (2, reference xavier), 5 seeds, test/acc; keys of the file replace."""
+    """Return a study of activation (3 levels, reference sigmoid) x init (2, reference xavier), 5 seeds, test/acc."""
     content = {
         "name": "activations",
         "question": "Does ReLU train better than sigmoid?",
@@ -30,14 +30,14 @@ def make_study(**changes: Any) -> Study:
 
 
 def one_factor(levels=("a", "b"), **changes: Any) -> Study:
-    """One factor `x` with these levels, the first its reference."""
+    """Return a study of one factor `x` with these levels, the first as reference."""
     return make_study(factors={"x": {"key": "model.init_args.x", "levels": list(levels)}}, **changes)
 
 
 def make_result(
     score: float | None = None, *, status: str = TrialStatus.FINISHED, metric: str = "test/acc", **fields: Any
 ) -> Result:
-    """A result with one final metric, or of a trial that diverged or failed."""
+    """Return a result with one final metric, or of a trial that diverged or failed."""
     if status == TrialStatus.DIVERGED:
         fields = {"diverged_epoch": 1, "epochs": ({"train/loss": 1.0}, {"train/loss": float("nan")})} | fields
     if status == TrialStatus.FAILED:
@@ -47,12 +47,12 @@ def make_result(
 
 
 def make_trials(study: Study) -> list[Trial]:
-    """The trials that plan_trials would give, had the classes of the configuration existed."""
+    """Return the trials of a study whose classes need not exist."""
     return [trial for cell in cells_of(study) for trial in create_trials(cell.config, cell.levels, study.seeds)]
 
 
 def make_ledger(directory: Path, study: Study, measure: Measure) -> Path:
-    """A study's folder whose trials have the results that `measure(levels, seed)` gives; None leaves one pending."""
+    """Make a study's folder with the results of `measure(levels, seed)`; None leaves a trial pending."""
     directory.mkdir(exist_ok=True)
     trials = make_trials(study)
     with Ledger(directory / "ledger.sqlite", writable=True) as ledger:

@@ -4,7 +4,7 @@ from typing import Any
 
 
 def small_study(**changes: Any) -> dict[str, Any]:
-    """A two-level study on a few digits that trains in a second; `changes` replace whole keys."""
+    """Return a two-level study on a few digits that trains in a second; `changes` replace whole keys."""
     return {
         "question": "Does the activation matter?",
         "base": {

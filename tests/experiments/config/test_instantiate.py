@@ -61,7 +61,7 @@ def test_networks_for_tokens_are_paired_by_parameter(init):
         ("loss", 3, "is 3; "),
     ],
 )
-def test_a_wrong_value_is_told_with_what_is_accepted(argument, value, message):
+def test_a_wrong_value_is_reported_with_what_is_accepted(argument, value, message):
     spec = {"class_path": "lit_models.MLP", "init_args": {argument: value}}
     (problem,) = find_problems(Section.of("model", spec))
     assert problem.where == f"model.init_args.{argument}"

@@ -1,4 +1,4 @@
-"""Parsing by substitution gives what parsing whole gives, with fewer parses."""
+"""Cache of parsed sections: equal to parsing each section whole, with fewer parses."""
 
 import copy
 import itertools
@@ -15,7 +15,7 @@ from experiments.config.parse_cache import ParseCache, Section
 
 
 class Parser:
-    """Doubles every argument; notes what it was given."""
+    """Parser that doubles every argument and keeps what it was given."""
 
     def __init__(self, read=lambda arguments: {name: 2 * value for name, value in arguments.items()}):
         self.read = read
@@ -50,7 +50,7 @@ def test_a_grid_costs_a_parse_for_each_value_and_not_for_each_mixture():
     assert len(parser.seen) == 2 * (1 + 3 * 9 + 4)  # the first, each other value, a mixture of ab, ac, bc and abc
 
 
-def test_another_class_and_other_argument_names_are_parsed_by_themselves():
+def test_another_class_and_other_argument_names_have_their_own_template():
     parser = Parser()
     parse = parser_with_cache(parser)
     contents = [model(a=1), model(a=1, b=1), model(), {"class_path": "N", "init_args": {"a": 1}}]
@@ -68,7 +68,7 @@ def test_arguments_that_depend_on_each_other_are_parsed_whole():
         assert parse("model", model(**arguments)) == Parser(read)("model", model(**arguments))
 
 
-def test_what_the_parser_raises_comes_through_and_costs_no_other_value():
+def test_an_error_of_the_parser_is_raised_and_other_values_stay_cached():
     def read(arguments):
         if arguments["a"] == 3:
             raise ValueError(f"3 is wrong beside {arguments['b']}")
@@ -93,7 +93,7 @@ def test_values_that_could_be_changed_are_parsed_each_time(make):
     assert parse("model", model(a=1)).model.init_args.a is not parse("model", model(a=1)).model.init_args.a
 
 
-def test_what_was_parsed_can_be_forgotten():
+def test_the_cache_can_be_cleared():
     parser = Parser()
     cache = ParseCache(parser, Namespace)
     for _ in range(2):
@@ -106,7 +106,7 @@ def test_what_was_parsed_can_be_forgotten():
     "content",
     [None, "M", 3, {}, {"class_path": "M"}, model(), model(b=[1], a=None), {"class_path": "M", "init_args": 3}],
 )
-def test_a_section_gives_its_content_back_and_equals_a_section_of_equal_content(content):
+def test_sections_keep_their_content_and_compare_by_it(content):
     section = Section.of("model", content)
     assert section.content == content
     assert {section: 1}[Section.of("model", copy.deepcopy(content))] == 1
@@ -119,7 +119,7 @@ def test_sections_do_not_depend_on_the_order_of_their_keys():
 
 
 @pytest.mark.parametrize("name", slow_but(shipped_studies(), "quickstart", "batch_size"))
-def test_every_cell_of_the_shipped_studies_is_parsed_as_it_is_whole(name):
+def test_every_cell_of_the_shipped_studies_is_parsed_as_without_the_cache(name):
     parse = parser_with_cache(_parse)
     for cell in cells_of(load_study(name)):
         for section in ("model", "data", "trainer"):

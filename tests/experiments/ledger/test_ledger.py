@@ -71,7 +71,7 @@ def test_a_result_is_on_disk_when_record_returns(ledger, path):
         assert reader.counts()["finished"] == 1
 
 
-def test_of_attempts_at_the_same_time_the_first_result_stays(ledger):
+def test_the_first_result_of_simultaneous_attempts_counts(ledger):
     trial = make_trial()
     planned(ledger, trial)
     assert [ledger.start(trial.trial_id, "{}") for _ in range(2)] == [1, 2]
@@ -97,7 +97,7 @@ def test_one_trial_is_released_and_another_keeps_running(ledger):
     assert ledger.counts()["pending"] == 2
 
 
-def test_planning_again_may_leave_running_trials_to_others(ledger):
+def test_planning_again_may_leave_running_trials_running(ledger):
     trial = make_trial()
     planned(ledger, trial)
     ledger.start(trial.trial_id, "{}")
@@ -153,7 +153,7 @@ def test_a_retried_trial_keeps_the_traceback_of_its_first_attempt(ledger):
     assert row["history"][0]["error"].endswith("ValueError: no")
 
 
-def test_trials_that_left_the_plan_are_kept_but_not_read(ledger):
+def test_trials_that_are_no_longer_planned_are_kept_but_not_read(ledger):
     stays, leaves = make_trial("relu"), make_trial("tanh")
     planned(ledger, stays, leaves)
     for trial in (stays, leaves):
@@ -179,7 +179,7 @@ def test_cells_are_counted_in_the_order_of_the_plan(ledger):
     ]
 
 
-def test_pending_trials_come_seed_by_seed_so_that_pairs_are_complete_early(ledger):
+def test_pending_trials_are_listed_seed_by_seed(ledger):
     trials = [make_trial(activation, seed) for activation in ("relu", "tanh") for seed in (0, 1)]
     planned(ledger, *trials)
     assert [(trial.seed, trial.levels["activation"]) for trial in ledger.pending()] == [
@@ -191,7 +191,7 @@ def test_pending_trials_come_seed_by_seed_so_that_pairs_are_complete_early(ledge
     assert ledger.pending()[0] == trials[0]
 
 
-def test_values_that_are_no_numbers_come_back_as_such(ledger):
+def test_nan_and_infinities_are_read_as_written(ledger):
     trial = make_trial()
     planned(ledger, trial)
     ledger.start(trial.trial_id, "{}")
@@ -213,7 +213,7 @@ def test_a_trial_is_found_by_the_beginning_of_its_id(ledger):
 
 
 def test_finding_a_trial_does_not_read_all_of_them(ledger):
-    """Counts SQLite's own instructions: 8 ms a trial at 100,000 trials made `wandb verify` take 13 minutes."""
+    """Count SQLite's instructions: 8 ms a trial at 100,000 trials made `wandb verify` take 13 minutes."""
 
     def num_instructions():
         counted = []
@@ -234,12 +234,12 @@ def test_a_reader_does_not_wait_for_the_writer(ledger, path):
         assert reader.counts()["pending"] == 1
 
 
-def test_a_ledger_that_is_not_there_says_so(path):
+def test_a_missing_ledger_is_an_error(path):
     with pytest.raises(LedgerError, match=r"ledger.sqlite: there is no ledger; `ablate run` makes one"):
         Ledger(path, writable=False)
 
 
-def test_a_corrupt_ledger_says_so_and_stays_as_it_is(path):
+def test_a_damaged_ledger_is_an_error_and_is_not_changed(path):
     path.write_bytes(b"this is no database at all, but it is long enough to be looked at" * 20)
     before = path.read_bytes()
     for writable in (False, True):
@@ -248,7 +248,7 @@ def test_a_corrupt_ledger_says_so_and_stays_as_it_is(path):
     assert path.read_bytes() == before
 
 
-def test_a_ledger_cut_short_says_so(ledger, path):
+def test_a_truncated_ledger_is_an_error(ledger, path):
     planned(ledger, *[make_trial(seed=seed) for seed in range(200)])
     ledger._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     ledger._db.close()
@@ -260,14 +260,14 @@ def test_a_ledger_cut_short_says_so(ledger, path):
         cut.trials()
 
 
-def test_a_ledger_from_a_newer_release_is_not_touched(ledger, path):
+def test_a_ledger_from_a_newer_release_is_an_error_and_is_not_changed(ledger, path):
     ledger._db.execute(f"PRAGMA user_version = {VERSION + 1}")
     ledger._db.close()
     with pytest.raises(LedgerError, match=rf"has version {VERSION + 1}, from a newer release of the suite; this one"):
         Ledger(path, writable=True)
 
 
-def test_another_sqlite_file_is_not_taken_for_a_ledger(path):
+def test_another_sqlite_file_is_not_accepted_as_a_ledger(path):
     with sqlite3.connect(path) as other:
         other.execute("CREATE TABLE t (x)")
     other.close()
@@ -295,7 +295,7 @@ def test_notes_on_the_data_are_those_of_the_last_plan(ledger, path):
 
 
 def make_first_version(path):
-    """A ledger as the first release wrote it, with one finished trial."""
+    """Write a ledger as the first release did, with one finished trial."""
     trial = make_trial()
     with sqlite3.connect(path) as old:
         old.executescript(MIGRATIONS[0])
@@ -321,7 +321,7 @@ def version_of(path):
     return found
 
 
-def test_a_ledger_of_the_first_version_is_read_as_it_is(path):
+def test_a_ledger_of_the_first_version_is_read_without_migration(path):
     trial = make_first_version(path)
     before = path.read_bytes()
     with Ledger(path, writable=False) as reader:
@@ -344,31 +344,31 @@ def test_a_ledger_of_the_first_version_is_migrated_when_it_is_written(path):
         assert (reader.notes(), reader.fingerprints()) == (["a note"], {"a.tsv": "1f"})
 
 
-def told(*names):
+def logged(*names):
     return Result(status=TrialStatus.FINISHED, epochs=(dict.fromkeys(names, 0.5), dict.fromkeys((*names, "late"), 0.5)))
 
 
-def test_the_order_in_which_metrics_were_told_is_kept_for_each_cell(ledger, path):
+def test_the_order_in_which_metrics_were_logged_is_kept_for_each_cell(ledger, path):
     relu, again, tanh, gone = make_trial(), make_trial(seed=1), make_trial("tanh"), make_trial("gone")
     planned(ledger, relu, again, tanh, gone)
-    ledger.record({relu.trial_id: told("z"), again.trial_id: told("z", "a"), gone.trial_id: told("c")})
+    ledger.record({relu.trial_id: logged("z"), again.trial_id: logged("z", "a"), gone.trial_id: logged("c")})
     ledger.record({tanh.trial_id: Result(status=TrialStatus.FAILED, error="Traceback")})
     planned(ledger, tanh, relu, again)
     with Ledger(path, writable=False) as reader:
         assert reader.metric_orders() == [["z", "a", "late"]]  # the longer of the cell's two
 
 
-def test_cells_that_tell_the_same_are_one_order(ledger):
+def test_equal_orders_of_metrics_are_returned_once(ledger):
     relu, tanh = make_trial(), make_trial("tanh")
     planned(ledger, tanh, relu)
-    ledger.record({relu.trial_id: told("b", "a"), tanh.trial_id: told("b", "a")})
+    ledger.record({relu.trial_id: logged("b", "a"), tanh.trial_id: logged("b", "a")})
     assert ledger.metric_orders() == [["b", "a", "late"]]
 
 
 CORRECT = Correct(num_examples=10, bits=b"\xf0\x40", targets="aa", examples="bb")
 
 
-def test_which_examples_were_right_is_read_as_it_was_written(ledger, path):
+def test_correct_examples_are_read_as_written(ledger, path):
     trial, other = make_trial(), make_trial(seed=1)
     planned(ledger, trial, other)
     ledger.record({trial.trial_id: replace(finished(), correct=CORRECT), other.trial_id: finished()})
@@ -378,7 +378,7 @@ def test_which_examples_were_right_is_read_as_it_was_written(ledger, path):
         assert reader.trial(other.trial_id)["correct"] is None
 
 
-def test_bits_of_trials_that_left_the_plan_are_kept_but_not_read(ledger):
+def test_bits_of_trials_no_longer_planned_are_kept_but_not_read(ledger):
     trial = make_trial()
     planned(ledger, trial)
     ledger.record({trial.trial_id: replace(finished(), correct=CORRECT)})
@@ -437,7 +437,7 @@ def test_a_lost_trial_is_pending_again_and_its_attempt_stays(ledger):
     assert all(attempt["ended_at"] for attempt in history)
 
 
-def test_putting_back_what_has_ended_or_never_began_changes_nothing(ledger):
+def test_requeueing_a_trial_that_is_not_running_changes_nothing(ledger):
     one, other = make_trial("relu"), make_trial("tanh")
     planned(ledger, one, other)
     ledger.start(one.trial_id, "{}")
@@ -448,7 +448,7 @@ def test_putting_back_what_has_ended_or_never_began_changes_nothing(ledger):
     assert ledger.trial(other.trial_id)["history"] == []
 
 
-def test_trials_are_separated_at_once_and_those_that_ran_are_pending(ledger):
+def test_unfused_trials_are_recorded_at_once_and_running_ones_become_pending(ledger):
     one, other = make_trial("relu"), make_trial("tanh")
     planned(ledger, one, other)
     ledger.start(one.trial_id, "{}")
@@ -461,7 +461,7 @@ def test_trials_are_separated_at_once_and_those_that_ran_are_pending(ledger):
     assert [attempt["status"] for attempt in ledger.trial(one.trial_id)["history"]] == ["not fused"]
 
 
-def test_a_trial_is_expected_to_take_what_its_cell_took(ledger):
+def test_expected_seconds_are_the_mean_of_the_cell(ledger):
     trials = [make_trial("relu", seed) for seed in range(3)] + [make_trial("tanh", 0), make_trial("elu", 0)]
     planned(ledger, *trials)
     for trial, seconds in zip(trials[:2], (2.0, 4.0), strict=True):
@@ -472,8 +472,8 @@ def test_a_trial_is_expected_to_take_what_its_cell_took(ledger):
     assert ledger.expected_seconds() == {trials[2].trial_id: 3.0}
 
 
-def test_a_result_is_waited_for_and_a_beginning_is_not(ledger):
-    """Only results need to survive a power failure; a beginning that is lost is a trial that is trained again."""
+def test_a_result_waits_for_the_disk_and_a_start_does_not(ledger):
+    """Check that only results survive a power failure: a trial whose start is lost is trained again."""
     trial = make_trial()
     planned(ledger, trial)
     ledger.start(trial.trial_id, "{}")

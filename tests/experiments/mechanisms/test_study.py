@@ -95,12 +95,12 @@ def with_claim(metric, **changes):
             ["dead"],
             "mechanism/weight_gradient_ratio is not measured: `mechanisms` lacks 'gradients'",
         ),
-        ("mechanism/deads/activation1", ["dead"], "'deads' is nothing that is measured; did you mean 'dead'?"),
-        ("mechanism/dead", ["dead"], "is measured of each layer; mechanism/dead/<layer> is expected"),
+        ("mechanism/deads/activation1", ["dead"], "'deads' is not a mechanism; did you mean 'dead'?"),
+        ("mechanism/dead", ["dead"], "is measured for each layer; mechanism/dead/<layer> is expected"),
         (
             "mechanism/weight_gradient_ratio/linear1",
             "all",
-            "is of no single layer; mechanism/weight_gradient_ratio is expected",
+            "is not measured for a layer; mechanism/weight_gradient_ratio is expected",
         ),
     ],
 )

@@ -38,7 +38,7 @@ def factor(key, levels):
     return {"f": {"key": key, "levels": levels}}
 
 
-def test_every_trial_has_a_resolved_configuration_with_defaults_and_without_a_seed():
+def test_a_trial_has_a_resolved_configuration_with_defaults_and_without_a_seed():
     trials = plan_trials(parse_study(small_study()))
     assert [(trial.levels["activation"], trial.seed) for trial in trials] == [
         ("tanh", 0),
@@ -62,7 +62,7 @@ def test_a_factor_by_the_optimizers_own_key_changes_the_default_optimizer():
     assert optimizer["init_args"]["weight_decay"] == 0.1
 
 
-def test_shapes_come_from_the_data_module_and_later_layers_leave_the_first_ones_values_alone():
+def test_shapes_come_from_the_data_module_and_more_layers_keep_initial_values():
     levels = {"one": [8], "two": [8, 8]}
     trials = plan_trials(parse_study(small_study(seeds=1, factors=factor("model.init_args.hidden", levels))))
     assert trials[0].config["model"]["init_args"]["input_shape"] is None
@@ -76,7 +76,7 @@ def test_shapes_come_from_the_data_module_and_later_layers_leave_the_first_ones_
 
 
 @pytest.mark.parametrize("ingredient", [{"batch_norm": True}, {"dropout": 0.5}, {"activation": "prelu"}])
-def test_switching_an_ingredient_leaves_initial_values_alone(ingredient):
+def test_switching_an_ingredient_keeps_initial_values(ingredient):
     sections = [Section.of("model", mlp(hidden=[8, 8], init="he", **change)) for change in ({}, ingredient)]
     data = make_data({"data": {"class_path": "datamodules.Digits"}})
     plain, changed = (
@@ -178,13 +178,13 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("changes", "message"), WRONG, ids=[message[:50] for _, message in WRONG])
-def test_what_a_class_does_not_accept_is_named_by_its_key_or_level(changes, message):
+def test_what_a_class_does_not_accept_is_located_at_its_key_or_level(changes, message):
     found = problems(**changes)
     assert len(found) == 1
     assert found[0].startswith(message), found
 
 
-def test_all_problems_come_at_once():
+def test_all_problems_are_reported_at_once():
     found = problems(
         base=base(model=mlp(hiden=[3], dropout="x"), trainer={"max_epoch": 1}),
         factors=factor("model.init_args.activation", ["tanh", "rulu"]),
@@ -197,7 +197,7 @@ def test_all_problems_come_at_once():
     ]
 
 
-def test_a_combination_that_cannot_be_built_is_named_as_a_cell():
+def test_a_combination_that_cannot_be_built_is_located_at_its_cell():
     conv = {"class_path": "lit_models.ConvNet", "init_args": {"pool": "none"}}
     factors = {
         "filters": {"key": "model.init_args.filters", "levels": {"one": [2], "two": [2, 2]}},
@@ -243,7 +243,7 @@ def test_the_number_of_folds_is_part_of_a_trials_identity():
     assert len({trial.trial_id for found in trials.values() for trial in found}) == 24
 
 
-def test_a_data_module_without_folds_is_told_as_a_problem_of_the_studys_folds():
+def test_a_data_module_without_folds_is_a_problem_of_the_studys_folds():
     own = FOLDED | {"data": {"class_path": "user_module.UserData"}}
     (found,) = problems(**folded(base=own))
     assert found.startswith("folds: data.init_args.folds: user_module.UserData has no 'folds'; arguments: batch_size")
@@ -257,7 +257,7 @@ def notes_of(**changes):
     return plan_study(parse_study(folded(**changes))).notes
 
 
-def test_a_data_module_is_asked_for_notes_as_it_is_for_the_first_seed():
+def test_notes_are_those_of_the_data_module_for_the_first_seed():
     def first_test_point(seed):
         return int(np.random.default_rng(seed // 4).permutation(40).reshape(4, 10)[seed % 4][0])
 
@@ -268,7 +268,7 @@ def test_a_data_module_is_asked_for_notes_as_it_is_for_the_first_seed():
         assert found == ("noise of 0.1", f"the first test point is {point}")
 
 
-def test_notes_are_asked_for_once_for_each_data_module_and_name_what_they_belong_to():
+def test_notes_name_the_levels_or_cells_that_they_belong_to():
     factors = factor("data.init_args.noise", [0.1, 0.2, 0.3]) | {
         "lr": {"key": "model.init_args.lr", "levels": [0.1, 0.2]},
         "says": {"key": "data.init_args.says", "levels": {"usual": "", "own": "a sentence"}},
@@ -292,7 +292,7 @@ def test_notes_are_asked_for_once_for_each_data_module_and_name_what_they_belong
     assert notes_of(factors=factors)[-1] == "says=same, noise=0.2 (and 2 more cells): noise of 0.2"
 
 
-def test_data_modules_without_such_a_method_say_nothing():
+def test_data_modules_without_notes_give_none():
     assert notes_of(base=FOLDED | {"data": {"class_path": "folded_data.AttributeNotes"}}) == ()
     assert (
         plan_study(
@@ -315,7 +315,7 @@ def test_data_modules_without_such_a_method_say_nothing():
         ("a text", "TypeError: notes() returns 'one sentence'; a list of sentences is expected"),
     ],
 )
-def test_notes_that_cannot_be_had_are_a_problem_of_the_study(says, why):
+def test_notes_that_raise_are_a_problem_of_the_study(says, why):
     data = {"class_path": "folded_data.FoldedPoints", "init_args": {"says": says}}
     (found,) = problems(**folded(base=FOLDED | {"data": data}))
     assert found == f"base.data: folded_data.FoldedPoints cannot describe its data: {why}"

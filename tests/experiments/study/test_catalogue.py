@@ -23,7 +23,7 @@ def tiny(tmp_path, monkeypatch):
     return folder
 
 
-def test_studies_come_by_chapter_of_the_course_then_by_cost(tiny):
+def test_studies_are_sorted_by_chapter_and_then_by_duration(tiny):
     entries = load_catalogue()
     assert [entry.name for entry in entries] == ["cheap", "dear", "unknown", "late", "other", "none"]
     assert list(group_by_chapter(reversed(entries))) == ["Activations", "Text", "Zoology", NO_CHAPTER]
@@ -54,7 +54,9 @@ def test_an_unknown_chapter_names_the_nearest(tiny, asked, message):
 def test_a_beginning_of_two_chapters_names_both(tmp_path, monkeypatch):
     folder = write_catalogue(tmp_path / "s", a={"chapter": "Recurrence"}, b={"chapter": "Regression"})
     monkeypatch.setattr(study_file, "SHIPPED", folder)
-    with pytest.raises(InputError, match="--chapter 're': more than one begins so; chapters: Recurrence, Regression"):
+    with pytest.raises(
+        InputError, match="--chapter 're': more than one chapter begins so; chapters: Recurrence, Regression"
+    ):
         select_chapter(load_catalogue(), "re")
 
 
@@ -73,12 +75,12 @@ ODD = {
 
 
 @pytest.mark.parametrize("text", ODD.values(), ids=ODD)
-def test_a_list_reads_a_file_as_it_is_read_whole_however_it_is_written(text):
+def test_listed_keys_are_parsed_as_in_the_whole_file(text):
     (entry,) = load_catalogue({"odd": text})
     assert (entry.question, entry.num_cells, entry.num_seeds) == ("Q?", 1 if "exclude" in text else 2, 5)
 
 
-def test_a_file_with_problems_is_told(tiny):
+def test_a_file_with_problems_is_an_error(tiny):
     (tiny / "bad.yaml").write_text("question: Q?\nseeds: 0\n")
     with pytest.raises(StudyError, match=r"studies/bad.yaml has 4 problems"):
         load_catalogue()
@@ -86,7 +88,7 @@ def test_a_file_with_problems_is_told(tiny):
         load_catalogue({"bad": "# nothing\n"})
 
 
-def test_the_list_says_of_the_shipped_studies_what_their_files_say():
+def test_the_catalogue_agrees_with_the_files_of_the_shipped_studies():
     entries = {entry.name: entry for entry in load_catalogue()}
     assert entries.keys() == shipped_studies().keys()
     for name, entry in entries.items():

@@ -24,7 +24,7 @@ def test_full_is_every_combination_in_the_order_of_the_file():
     assert levels_of(study_of()) == [("tanh", "small"), ("tanh", "large"), ("relu", "small"), ("relu", "large")]
 
 
-def test_one_at_a_time_is_the_reference_and_each_other_level_alone():
+def test_one_at_a_time_is_the_reference_and_one_other_level_at_a_time():
     assert levels_of(study_of(design="one_at_a_time")) == [("tanh", "small"), ("relu", "small"), ("tanh", "large")]
 
 
@@ -33,7 +33,7 @@ def test_excluded_cells_are_left_out():
     assert levels_of(study) == [("tanh", "small"), ("tanh", "large"), ("relu", "small")]
 
 
-def test_a_cell_holds_its_levels_in_its_configuration_and_leaves_the_base_alone():
+def test_a_cells_configuration_has_its_levels_and_the_base_is_not_changed():
     study = study_of()
     cell = cells_of(study)[-1]
     assert cell.config["model"]["init_args"] == {"hidden": [64], "activation": "relu"}
@@ -79,7 +79,7 @@ def test_folds_are_set_in_every_cells_data_module():
     assert data_of("F", factors={"data": {"key": "data", "levels": levels}}) == [folded, other]
 
 
-def test_what_is_no_data_module_is_left_to_be_told_later():
+def test_an_invalid_data_section_is_left_to_later_checks():
     assert data_of(3) == [3, 3]
     assert data_of({"class_path": "D", "init_args": [1]}) == [{"class_path": "D", "init_args": [1]}] * 2
 

@@ -19,7 +19,7 @@ def callbacks_of(study):
     return [cell.config["trainer"].get("callbacks") for cell in cells_of(study)]
 
 
-def test_a_study_measures_nothing_unless_it_is_asked():
+def test_a_study_without_the_key_measures_nothing():
     study = parse_study(small_study())
     assert study.mechanisms is None
     assert callbacks_of(study) == [None, None]
@@ -35,7 +35,7 @@ def test_a_study_measures_nothing_unless_it_is_asked():
         ({"examples": 64}, Options(examples=64)),
     ],
 )
-def test_the_key_adds_the_callback_to_every_cell_and_comes_back_from_plain_data(value, options):
+def test_the_key_adds_the_callback_to_every_cell_and_survives_plain_data(value, options):
     study = parse_study(small_study(mechanisms=value))
     assert study.mechanisms == options
     assert parse_study(study.to_dict()) == study
@@ -52,7 +52,7 @@ def test_all_and_the_list_of_all_are_the_same_trials_and_others_are_not():
     assert not {*ids[0]} & {*ids[2]} | {*ids[0]} & {*ids[3]}
 
 
-def test_callbacks_of_the_base_and_of_levels_stay_behind_it():
+def test_callbacks_of_the_base_and_of_levels_follow_it():
     study = small_study(mechanisms=["dead"])
     study["base"]["trainer"]["callbacks"] = STOPPING
     study["factors"]["stop"] = {"key": "trainer.callbacks", "levels": {"yes": [STOPPING], "no": None}}
@@ -82,12 +82,12 @@ def test_callbacks_of_the_base_and_of_levels_stay_behind_it():
         ({"examples": 2.5}, "mechanisms.examples: is 2.5; a number of examples, at least 1, is expected"),
     ],
 )
-def test_what_is_wrong_with_the_key_is_told(value, message):
+def test_what_is_wrong_with_the_key_is_reported(value, message):
     (problem,) = problems(mechanisms=value)
     assert problem.startswith(message)
 
 
-def test_a_study_that_names_the_callback_itself_is_told_and_may_do_so_without_the_key():
+def test_a_study_may_name_the_callback_only_without_the_key():
     base = small_study()["base"]
     base["trainer"]["callbacks"] = [CALLBACK]
     factors = {"measured": {"key": "trainer.callbacks", "levels": {"yes": [CALLBACK], "no": []}}}
@@ -98,7 +98,7 @@ def test_a_study_that_names_the_callback_itself_is_told_and_may_do_so_without_th
     assert len(callbacks_of(parse_study(small_study(base=base)))) == 2
 
 
-def test_wrong_arguments_of_the_callback_itself_are_told_before_anything_trains():
+def test_wrong_arguments_of_the_callback_are_reported_when_a_study_is_planned():
     base = small_study()["base"]
     base["trainer"]["callbacks"] = [CALLBACK | {"init_args": {"measures": ["dead"]}}]
     with pytest.raises(

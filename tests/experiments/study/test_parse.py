@@ -18,7 +18,7 @@ def problems(content):
     return [str(problem) for problem in raised.value.problems]
 
 
-def test_a_study_is_what_its_file_says():
+def test_a_study_has_the_content_of_its_file():
     study = parse_study(small_study(name="mine"))
     assert study.name == "mine"
     assert study.seeds == (0, 1)
@@ -51,7 +51,7 @@ def test_chapter_and_minutes_are_read_written_and_may_be_left_out():
     assert {"chapter", "minutes"}.isdisjoint(plain.to_dict())
 
 
-def test_the_reference_is_the_first_level_where_none_is_named():
+def test_the_reference_is_the_first_level_by_default():
     content = small_study()
     del content["factors"]["activation"]["reference"]
     assert parse_study(content).factors[0].reference == "tanh"
@@ -94,7 +94,7 @@ WRONG = [
     ({"seeds": -3}, "seeds: is -3; at least 1 is needed"),
     ({"seeds": True}, "seeds: is True; a number of seeds or a list of seeds is expected"),
     ({"seeds": [1, -1]}, "seeds: -1 is not a seed; whole numbers from 0 to 4294967295 are"),
-    ({"seeds": [1, 1]}, "seeds: 1 is there twice"),
+    ({"seeds": [1, 1]}, "seeds: 1 is given twice"),
     ({"design": "ful"}, "design: is 'ful'; did you mean 'full'? accepted: full, one_at_a_time"),
     ({"metric": {"name": "a", "goal": "up"}}, "metric.goal: is 'up'; accepted: max, min"),
     (
@@ -115,7 +115,7 @@ WRONG = [
         {"factors": {"f": {"key": "model.x", "levels": [1], "reference": 1}}},
         "factors.f.levels: has one level; a factor needs at least two",
     ),
-    ({"factors": {"f": {"key": "model.x", "levels": [1, 1]}}}, "factors.f.levels: '1' is there twice"),
+    ({"factors": {"f": {"key": "model.x", "levels": [1, 1]}}}, "factors.f.levels: '1' is given twice"),
     (
         {"factors": {"f": {"key": "model.x", "levels": {"a": 1, "b": 1}}}},
         "factors.f.levels: 'b' and 'a' are the same level",
@@ -134,7 +134,7 @@ WRONG = [
     ),
     (
         {"factors": {"f": {"levels": [1, 2]}}},
-        "factors.f.levels: is a list, so the factor needs a `key` that the values are for",
+        "factors.f.levels: is a list; the factor needs a `key` that takes these values",
     ),
     (
         {"factors": {"seed": {"key": "model.x", "levels": [1, 2]}}},
@@ -156,14 +156,14 @@ WRONG = [
     ),
     (
         {"factors": {"f": {"key": "model.x", "levels": {"a": HOLDS_ITSELF, "b": 1}}}},
-        "factors: holds a value that holds itself",
+        "factors: holds a value that contains itself",
     ),
     ({"sedes": 3}, "sedes: is not a key here; did you mean 'seeds'? accepted: name, question"),
 ]
 
 
 @pytest.mark.parametrize(("change", "message"), WRONG, ids=[message[:40] for _, message in WRONG])
-def test_a_wrong_study_says_what_where_and_what_is_accepted(change, message):
+def test_a_problem_says_what_is_wrong_where_and_what_is_accepted(change, message):
     found = problems(small_study(**change))
     assert any(problem.startswith(message) for problem in found), found
 
@@ -173,7 +173,7 @@ def folds_study(**changes):
     return {key: value for key, value in content.items() if key != "seeds" or "seeds" in changes}
 
 
-def test_folds_are_as_many_seeds_unless_seeds_are_given():
+def test_the_number_of_seeds_is_that_of_folds_by_default():
     study = parse_study(folds_study())
     assert (study.folds, study.seeds, study.unit) == (5, (0, 1, 2, 3, 4), "fold")
     assert parse_study(study.to_dict()) == study
@@ -188,7 +188,7 @@ def test_folds_are_as_many_seeds_unless_seeds_are_given():
     ("seeds", "num_repetitions", "missing"),
     [(5, 1, ()), (10, 2, ()), (3, 1, (3, 4)), (7, 2, (7, 8, 9)), ([0, 9], 2, (1, 2, 3, 4, 5, 6, 7, 8))],
 )
-def test_folds_that_a_cross_validation_lacks_are_known(seeds, num_repetitions, missing):
+def test_missing_folds_are_those_of_incomplete_cross_validations(seeds, num_repetitions, missing):
     study = parse_study(folds_study(seeds=seeds))
     assert (study.num_repetitions, study.missing_folds) == (num_repetitions, missing)
 
@@ -229,7 +229,7 @@ def test_a_factor_may_not_set_the_folds(factor):
     ]
 
 
-def test_a_level_that_leads_nowhere_is_told_once_with_folds_too():
+def test_a_level_with_an_impossible_key_is_reported_once_with_folds_too():
     levels = {"one": {"data": "datamodules.Digits", "data.init_args.batch_size": 8}, "other": {"data": "D"}}
     (found,) = problems(folds_study(factors={"f": {"levels": levels}}))
     assert found == "factors.f.one: data is 'datamodules.Digits', which has no part 'init_args'"
@@ -241,7 +241,7 @@ def test_two_factors_cannot_set_one_key():
     assert problems(content) == ["factors.again: sets model.init_args.activation, which factor 'activation' sets too"]
 
 
-def test_all_problems_come_at_once_with_the_file_name():
+def test_all_problems_are_reported_at_once_with_the_file_name():
     with pytest.raises(StudyError) as raised:
         parse_study(small_study(seeds=0, design="x", metric={}), source="x.yaml")
     text = str(raised.value)
@@ -258,7 +258,7 @@ def test_all_problems_come_at_once_with_the_file_name():
         ("- 1", "s.yaml: holds list; a study is a mapping with name, question"),
     ],
 )
-def test_a_file_that_is_no_study_says_so(tmp_path, monkeypatch, text, message):
+def test_a_file_that_is_no_study_is_an_error(tmp_path, monkeypatch, text, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "s.yaml").write_text(text)
     with pytest.raises(StudyError, match=r"s.yaml") as raised:
@@ -284,7 +284,7 @@ def test_truth_values_name_levels_as_yaml_writes_them():
     assert parse_study(content).factors[0].level_names == ("true", "false")
 
 
-def test_a_path_that_is_not_there_says_so(tmp_path):
+def test_a_missing_path_is_an_error(tmp_path):
     with pytest.raises(InputError, match=r"cannot be read as a study file: .*No such file"):
         load_study(tmp_path / "absent.yaml")
 
@@ -328,7 +328,7 @@ def test_a_change_outside_the_configuration_is_refused():
         ]
     ),
 )
-def test_whatever_stands_under_a_key_it_parses_or_is_a_study_error(value, key):
+def test_any_value_of_a_key_parses_or_is_a_study_error(value, key):
     content = copy.deepcopy(small_study())
     content[key] = value
     with contextlib.suppress(StudyError):
@@ -410,13 +410,13 @@ def test_a_claim_may_compare_logarithms():
         ({"more_uner": 1}, "claims.c.more_uner: is not a key here; did you mean 'more_under'?"),
     ],
 )
-def test_each_mistake_in_such_a_claim_is_told(changes, message):
+def test_each_mistake_in_a_claim_on_an_interaction_is_reported(changes, message):
     assert any(problem.startswith(message) for problem in problems(claim_of(**changes)))
 
 
 def test_a_claim_on_an_interaction_needs_the_full_design():
     assert problems(claim_of() | {"design": "one_at_a_time"}) == [
-        "claims.c: is on an interaction, which the one_at_a_time design cannot estimate; use full"
+        "claims.c: is on an interaction, which the one_at_a_time design cannot estimate; use design: full"
     ]
 
 
@@ -469,15 +469,15 @@ EQUAL = {"more_under": None, "than_under": None, "better": None, "than": None, "
         ),
         (
             EQUAL | {"metric": {"name": "train/loss"}},
-            "claims.c: is on equality, and its metric names no margin within which levels are equal",
+            "claims.c: claims equality, but its metric has no margin within which levels are equal",
         ),
     ],
 )
-def test_each_mistake_in_a_claim_in_some_cells_or_on_equality_is_told(changes, message):
+def test_each_mistake_in_a_claim_in_some_cells_or_on_equality_is_reported(changes, message):
     assert any(problem.startswith(message) for problem in problems(claim_of(**changes)))
 
 
-def test_a_claim_that_says_nothing_is_read_on_all_the_same():
+def test_a_claim_without_a_sentence_is_checked_further():
     assert problems(claim_of(says=None, than="rleu")) == [
         "claims.c.says: is missing",
         "claims.c.than: 'rleu' is not a level of activation; did you mean 'relu'? levels: tanh, relu",
@@ -486,16 +486,16 @@ def test_a_claim_that_says_nothing_is_read_on_all_the_same():
 
 def test_a_claim_in_some_cells_needs_the_full_design():
     content = claim_of(more_under=None, than_under=None, where={"size": "large"}) | {"design": "one_at_a_time"}
-    assert problems(content) == ["claims.c.where: names a cell that the one_at_a_time design lacks; use full"]
+    assert problems(content) == ["claims.c.where: names a cell that the one_at_a_time design lacks; use design: full"]
 
 
-def test_the_margin_of_a_study_is_no_factor():
+def test_a_margin_of_the_study_cannot_be_used_with_logarithms():
     content = claim_of(scale="log") | {"metric": {"name": "val/loss", "goal": "min", "margin": 0.01}}
     with pytest.raises(StudyError) as caught:
         parse_study(content)
     assert (
-        "claims.c.scale: is log, on which the study's margin of 0.01 is no difference; give the claim a metric of its "
-        "own, whose margin, if any, is a factor above 1" in str(caught.value)
+        "claims.c.scale: is log, for which the study's margin of 0.01 has no meaning; give the claim a `metric` "
+        "without a margin, or with one that is a factor above 1" in str(caught.value)
     )
     content["claims"]["c"]["metric"] = {"name": "val/loss", "goal": "min"}
     assert parse_study(content).claims[0].scale == "log"
@@ -504,13 +504,13 @@ def test_the_margin_of_a_study_is_no_factor():
 @pytest.mark.parametrize(
     ("name", "goal"), [("test/acc", "max"), ("test/loss", "min"), ("val_top1_error", "min"), ("val/r2", "max")]
 )
-def test_the_goal_is_told_by_the_name_where_it_is_not_given(name, goal):
+def test_the_goal_is_inferred_from_the_name_where_it_is_missing(name, goal):
     content = claim_of(metric={"name": name}) | {"metric": {"name": name}}
     study = parse_study(content)
     assert study.metric.goal == study.claims[0].metric.goal == goal
 
 
-def test_a_goal_that_nothing_tells_is_asked_for():
+def test_a_goal_that_cannot_be_inferred_is_required():
     content = claim_of(metric={"name": "val/thing"}) | {"metric": {"name": "mechanism/dead/act"}}
     what = "does not say whether more is better; max or min"
     assert problems(content) == [
@@ -521,6 +521,6 @@ def test_a_goal_that_nothing_tells_is_asked_for():
     assert parse_study(content).metric.goal == "max"
 
 
-def test_a_level_that_is_not_there_is_a_key_error():
+def test_a_missing_level_is_a_key_error():
     with pytest.raises(KeyError, match="factor 'activation' has no level 'nothing'"):
         load_study("quickstart").factor("activation").level("nothing")

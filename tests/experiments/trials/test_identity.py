@@ -16,12 +16,12 @@ def changed(section, **arguments):
     return new
 
 
-def test_the_ids_of_version_1_stay_what_they_are():
+def test_the_ids_of_version_1_never_change():
     assert compute_config_id(CONFIG) == "32e190efaeec9d67"
     assert compute_trial_id(compute_config_id(CONFIG), 7) == "746e055c031f6d3b"
 
 
-def test_where_and_how_a_trial_runs_is_not_who_it_is():
+def test_placement_is_not_part_of_a_trials_identity():
     same = [
         changed("data", num_workers=4),
         changed("trainer", accelerator="gpu", logger=True, devices=[3]),
@@ -33,7 +33,7 @@ def test_where_and_how_a_trial_runs_is_not_who_it_is():
     }
 
 
-def test_what_changes_the_result_is_who_it_is():
+def test_what_changes_the_result_is_part_of_a_trials_identity():
     others = [
         changed("model", lr=0.2),
         changed("data", batch_size=64),

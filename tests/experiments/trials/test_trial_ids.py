@@ -1,4 +1,4 @@
-"""The ids of all shipped trials are those of 2026-11-30: whoever has trained one keeps it."""
+"""Ids of all shipped trials, which are those of 2026-11-30, so that trained trials stay valid."""
 
 import json
 import os
@@ -32,14 +32,14 @@ for name in sys.argv[1:]:
 
 @pytest.fixture(autouse=True)
 def pinned_versions():
-    """A trial's id covers the defaults of Lightning's Trainer and torch's optimizers, which other versions change."""
+    """Skip with other versions, whose Trainer and optimizers have other defaults, which are part of the ids."""
     found = {name: version(name) for name in PINNED["versions"]}
     if found != PINNED["versions"]:
         pytest.skip(f"ids are pinned for {PINNED['versions']}; installed are {found}")
 
 
 def ids_of(trials):
-    """Trial ids by cell, seed by seed."""
+    """Return trial ids by cell, seed by seed."""
     cells = {}
     for trial in trials:
         name = ", ".join(f"{factor}={level}" for factor, level in trial.levels.items())
@@ -48,7 +48,7 @@ def ids_of(trials):
 
 
 def planned(names):
-    """Cells and their trial ids, study by study, planned in a fresh process as the command does."""
+    """Return cells and trial ids, study by study, planned in a new process as the command does."""
     found = subprocess.run(
         [sys.executable, "-c", PLAN, *names],
         cwd=ROOT,
