@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from experiments.study.study import Study
-    from reports.wandb import Place, WandbSink
+    from reports.wandb import Destination, WandbSink
 
 _MOST_SHOWN = 10  # runs that differ
 
@@ -91,15 +91,15 @@ class WandbOptions:
     entity: str | None
     group: str | None
 
-    def find_destination(self, directory: Path, study_name: str) -> "Place":
+    def find_destination(self, directory: Path, study_name: str) -> "Destination":
         """Return the destination of a folder's runs.
 
         Raises:
             InputError: when W&B would refuse the project's name.
         """
-        from reports.wandb import place_of
+        from reports.wandb import resolve_destination
 
-        return place_of(
+        return resolve_destination(
             directory, study_name, mode=self.mode, project=self.project, entity=self.entity, group=self.group
         )
 
@@ -139,7 +139,7 @@ def print_mirrored(mirror: "WandbSink", directory: Path, counts: Mapping[TrialSt
         line = f"W&B lacks runs of this study: `ablate wandb push {directory}` makes them"
         print_line(console, line)
         return
-    where = mirror.url if mirror.place.mode == ONLINE and mirror.url else directory / "wandb"
+    where = mirror.url if mirror.destination.mode == ONLINE and mirror.url else directory / "wandb"
     trials = [trial for trial in mirror.written if trial != "report"]
     print_line(console, f"W&B: {_runs(len(trials))} and the report in {where}")
     before = count_finished(counts) - len(trials)
@@ -154,17 +154,18 @@ def _push(arguments: argparse.Namespace) -> int:
 
     console = make_console()
     directory = arguments.directory
-    place = read_wandb_options(arguments).find_destination(directory, _study_name(directory))
-    pushed = push(directory, place)
+    destination = read_wandb_options(arguments).find_destination(directory, _study_name(directory))
+    pushed = push(directory, destination)
     total = sum(pushed.counts.values())
-    ended = len(pushed.written) + pushed.num_there
-    where = pushed.url if place.mode == ONLINE and pushed.url else directory / "wandb"
+    ended = len(pushed.written) + pushed.num_unchanged
+    where = pushed.url if destination.mode == ONLINE and pushed.url else directory / "wandb"
     report = " and the report" if pushed.has_report else ""
     print_line(
-        console, f"wrote {_runs(len(pushed.written))}{report}; {_runs(pushed.num_there)} there already, whole: {where}"
+        console,
+        f"wrote {_runs(len(pushed.written))}{report}; {_runs(pushed.num_unchanged)} there already, whole: {where}",
     )
-    if pushed.num_removed:
-        console.print(f"removed {_runs(pushed.num_removed)} of earlier plans, which the ledger keeps")
+    if pushed.num_deleted:
+        console.print(f"removed {_runs(pushed.num_deleted)} of earlier plans, which the ledger keeps")
     if ended < total:
         print_line(
             console, f"the study is not finished ({ended} of {total} trials have ended), and its report in W&B says so"
@@ -177,10 +178,10 @@ def _verify(arguments: argparse.Namespace) -> int:
 
     console = make_console()
     directory = arguments.directory
-    place = read_wandb_options(arguments).find_destination(directory, _study_name(directory))
-    checked = verify(directory, place)
+    destination = read_wandb_options(arguments).find_destination(directory, _study_name(directory))
+    checked = verify(directory, destination)
     differ = [run for run in checked if run.difference is not None]
-    where = "on the server" if place.mode == ONLINE else f"in {directory / 'wandb'}"
+    where = "on the server" if destination.mode == ONLINE else f"in {directory / 'wandb'}"
     print_line(
         console,
         f"{len(checked) - len(differ)} of {len(checked)} runs {where} agree with the ledger in rows, configuration "
@@ -197,19 +198,19 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 def _dashboard(arguments: argparse.Namespace) -> int:
     from reports import build_report
-    from reports.wandb import remember
-    from reports.wandb.dashboard.build import dashboard_of, to_json
+    from reports.wandb import save_destination
+    from reports.wandb.dashboard.build import build_dashboard, to_json
 
     report = build_report(arguments.directory)
-    place = read_wandb_options(arguments).find_destination(arguments.directory, report.study.name)
-    dashboard = dashboard_of(report, place)
+    destination = read_wandb_options(arguments).find_destination(arguments.directory, report.study.name)
+    dashboard = build_dashboard(report, destination)
     if arguments.dry_run:
         sys.stdout.write(to_json(dashboard))
         return ExitCode.DONE
     from reports.wandb.dashboard.save import save_dashboard
 
     workspace, story = save_dashboard(dashboard)
-    remember(arguments.directory, place)
+    save_destination(arguments.directory, destination)
     sys.stdout.write(f"workspace: {workspace}\nreport:    {story}\n")
     return ExitCode.DONE
 
@@ -218,23 +219,23 @@ def _sweep(arguments: argparse.Namespace) -> int:
     from experiments.execution.options import RunOptions
     from experiments.execution.run import data_folder, make_runner, plan
     from experiments.ledger.study_folder import check_folder, lock_folder
-    from reports.wandb import remember
-    from reports.wandb.sweep import agent_command, sweep_text, write_sweep
+    from reports.wandb import save_destination
+    from reports.wandb.sweep import build_agent_command, format_sweep, write_sweep
 
     study = study_of(arguments)
     directory = arguments.out or Path("runs") / study.name
     check_folder(directory, study)
-    place = read_wandb_options(arguments).find_destination(directory, study.name)
+    destination = read_wandb_options(arguments).find_destination(directory, study.name)
     options = RunOptions(runner="inline", data_dir=arguments.data_dir)
     with data_folder(options.data_dir), make_runner(options, [study]) as runner:
         planned = plan(study, runner)
-    command = agent_command(
+    command = build_agent_command(
         arguments.study, directory, seeds=arguments.seeds, changes=arguments.changes, data_dir=arguments.data_dir
     )
-    text = sweep_text(study, planned.trials, place, command)
+    text = format_sweep(study, planned.trials, destination, command)
     if arguments.wandb_project or arguments.wandb_entity or arguments.wandb_group:
-        with lock_folder(directory):  # for the agents, whose command names a folder and no place
-            remember(directory, place)
+        with lock_folder(directory):  # for the agents, whose command names a folder and no destination
+            save_destination(directory, destination)
     if arguments.file is None:
         sys.stdout.write(text)
         return ExitCode.DONE

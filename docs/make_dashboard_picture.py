@@ -18,8 +18,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reports import Report, build_report
-from reports.wandb import factor_keys, place_of
-from reports.wandb.dashboard.build import dashboard_of, to_json
+from reports.wandb import get_factor_keys, resolve_destination
+from reports.wandb.dashboard.build import build_dashboard, to_json
 from reports.wording.numbers import format_count
 
 WIDTH, SIDE, PAD, GAP = 1180, 236, 18, 14  # pixels, as everything below
@@ -87,7 +87,7 @@ class Picture:
         part = content["spec"]["section"]
         self.sections = part["panelBankConfig"]["sections"]
         self.runs = part["runSets"][0]
-        keys = factor_keys(factor.name for factor in report.study.factors)
+        keys = get_factor_keys(factor.name for factor in report.study.factors)
         self.factor_at = {f"factors.value.{key}": factor for factor, key in keys.items()}
 
     def draw(self) -> Figure:
@@ -214,7 +214,7 @@ class Picture:
 def picture_of(directory: Path) -> str:
     """The SVG for a study's folder; the same every time."""
     report = build_report(directory)
-    content = json.loads(to_json(dashboard_of(report, place_of(directory, report.study.name))))
+    content = json.loads(to_json(build_dashboard(report, resolve_destination(directory, report.study.name))))
     with mpl.rc_context(STYLE):
         drawn = io.StringIO()
         Picture(report, content["workspace"]).draw().savefig(drawn, format="svg", metadata={"Date": None})

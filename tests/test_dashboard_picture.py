@@ -12,8 +12,8 @@ from make_ledger import make_ledger, make_study
 
 from experiments.trials.trial import Result, TrialStatus
 from reports import build_report
-from reports.wandb import place_of
-from reports.wandb.dashboard.build import dashboard_of, to_json
+from reports.wandb import resolve_destination
+from reports.wandb.dashboard.build import build_dashboard, to_json
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "docs" / "make_dashboard_picture.py"
@@ -31,7 +31,7 @@ def test_it_shows_every_open_panel_of_the_workspace_and_is_the_same_every_time(t
     svg, again = (runpy.run_path(str(SCRIPT))["picture_of"](directory) for _ in range(2))
     assert again == svg
     report = build_report(directory)
-    content = json.loads(to_json(dashboard_of(report, place_of(directory, report.study.name))))
+    content = json.loads(to_json(build_dashboard(report, resolve_destination(directory, report.study.name))))
     sections = content["workspace"]["spec"]["section"]["panelBankConfig"]["sections"]
     for section in sections:
         assert f"{section['name']}</text>" in svg

@@ -1,8 +1,7 @@
-"""Tasks as Ray tasks: on a cluster, or on a Ray of this machine that lives as long as the runner.
+"""Runner that sends tasks to Ray: to a cluster, or to a local Ray that lives as long as the runner.
 
-This process does not talk to Ray itself: when a cluster's head is gone, Ray ends the process that was connected to it
-by force, and nothing could be said or recorded any more. Another process (ray_process.py) is connected, does what this
-one writes to it, and what it hears comes back. It also keeps what Ray prints off the terminal.
+A child process (ray_process.py) holds the connection to Ray. When the head of a cluster is gone, Ray kills the
+connected process, and the command must still record and report. The child also keeps Ray's output off the terminal.
 """
 
 import contextlib
@@ -23,26 +22,26 @@ from .contract import Done, Event, Lost, Raised, Said, Started, Task, TimedOut
 from .devices import find_devices, has_gpu_driver, usable_cores
 from .local import ALLOCATOR, ENVIRONMENT
 
-_CONNECT_SECONDS = 90.0  # a Ray of this machine starts in 7 s, and in half a minute where other work is done
+_CONNECT_SECONDS = 90.0  # a local Ray starts in 7 s, on a busy machine in 30 s
 _STOP_SECONDS = 15.0
-_BIG_BYTES = 64 * 1024  # an argument from this size on is kept for the next task, which often has the same one
-_GONE = "RAY_gcs_rpc_server_reconnect_timeout_s"  # Ray waits a minute for a head that does not answer
+_BIG_BYTES = 64 * 1024  # larger arguments are kept for the next task, which often has the same
+_HEAD_TIMEOUT = "RAY_gcs_rpc_server_reconnect_timeout_s"  # Ray's default is a minute
 _NOTHING = object()
 _HOW_TO_INSTALL = '`uv sync --extra ray` in a checkout, or `pip install "ablation-suite[ray]"`'
 
 
 class RayRunner:
-    """As many slots as the cluster has GPUs, or else CPUs, which may change meanwhile.
+    """Runner with one slot per GPU of the cluster, or per CPU of a cluster without GPUs. Their number may change.
 
-    Arguments:
-        address: HOST:PORT of the head of a cluster that this machine belongs to, or "auto" to find the one running
-            here; by default the environment variable RAY_ADDRESS, and without it a Ray of this machine alone, which
-            is stopped at the end and listens on the loopback address only.
-        num_slots: how many slots instead, though the cluster may have fewer now: what has none waits in Ray.
+    Args:
+        address: HOST:PORT of the head of a cluster that this machine belongs to, or "auto" to find a cluster on this
+            machine. The default is the environment variable RAY_ADDRESS. Without an address, a local Ray is started,
+            which listens on the loopback address only and is stopped at the end.
+        num_slots: number of slots instead; tasks for which the cluster has no room wait in Ray.
         preload: modules that workers import first; those that are not installed are sent to the cluster's machines.
 
     Raises:
-        RunnerError: from the first use on, when Ray is not installed, the address is wrong, or the cluster is gone.
+        RunnerError: in any method, if Ray is not installed, the address is wrong, or the cluster is gone.
     """
 
     def __init__(self, address: str | None = None, num_slots: int | None = None, preload: Sequence[str] = ()) -> None:
@@ -54,11 +53,11 @@ class RayRunner:
         self._log_directory: Path | None = None
         self._connection: _RayConnection | None = None
         self._last_big: Any = _NOTHING
-        self._num_given = 0
+        self._num_submitted = 0
 
     def __enter__(self) -> Self:
-        """The connection begins, and the caller need not wait for it."""
-        self._connection = _RayConnection(self._settings(), self._address)
+        """Start to connect, without waiting for the cluster."""
+        self._connection = _RayConnection(self._make_settings(), self._address)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -69,11 +68,11 @@ class RayRunner:
 
     @property
     def num_slots(self) -> int:
-        """How many tasks are worked on at once, now; at least 1, though a cluster may be without for a while."""
-        return self._wanted_slots or max(1, self._connected().num_slots)
+        """Return how many tasks can run at once now; at least 1, though a cluster may have no slot for a while."""
+        return self._wanted_slots or max(1, self._connect().num_slots)
 
     def log_to(self, directory: Path) -> None:
-        """What tasks print goes to worker-HOST-PID.log in this folder where a worker sees it, else to Ray's logs."""
+        """Write what tasks print to worker-HOST-PID.log in this folder, or to Ray's logs on machines without it."""
         directory.mkdir(parents=True, exist_ok=True)
         self._log_directory = directory.absolute()
 
@@ -83,32 +82,32 @@ class RayRunner:
         try:
             self._run(iter(tasks), handle, busy)
         finally:
-            if busy and self._connection is not None:  # after an error: nobody will ask what these would have said
+            if busy and self._connection is not None:  # after an error
                 self._connection.drop()
 
     def _run(self, waiting: Iterator[Task], handle: Callable[[Event], None], busy: dict[int, Task]) -> None:
-        connection = self._connected()
+        connection = self._connect()
         while True:
             while (
                 sum(task.num_slots for task in busy.values()) < self.num_slots
                 and (task := next(waiting, None)) is not None
             ):
-                self._num_given += 1
-                busy[self._num_given] = task
-                self._give(connection, self._num_given, task)
+                self._num_submitted += 1
+                busy[self._num_submitted] = task
+                self._submit(connection, self._num_submitted, task)
             if not busy:
                 return
             message = connection.receive()
             if message[0] == "slots":
                 continue
-            event = _event(message, busy[message[1]].key)
+            event = _make_event(message, busy[message[1]].key)
             if not isinstance(event, Started | Said):
                 del busy[message[1]]
             handle(event)
 
-    def _give(self, connection: "_RayConnection", number: int, task: Task) -> None:
-        logs = None if self._log_directory is None else _mark(self._log_directory)
-        argument: bytes | None = None  # the same as the last big one
+    def _submit(self, connection: "_RayConnection", number: int, task: Task) -> None:
+        logs = None if self._log_directory is None else _identify_folder(self._log_directory)
+        argument: bytes | None = None  # the last big one
         if task.argument is not self._last_big:
             argument = pickle.dumps(task.argument)
             if len(argument) >= _BIG_BYTES:
@@ -119,15 +118,15 @@ class RayRunner:
             "near": task.near_command,
             "logs": logs,
         }
-        connection.send("give", number, pickle.dumps(task.function), argument, options)
+        connection.send("submit", number, pickle.dumps(task.function), argument, options)
 
-    def _connected(self) -> "_RayConnection":
+    def _connect(self) -> "_RayConnection":
         if self._connection is None:
             raise RuntimeError("a RayRunner is used in a `with` block")
         self._connection.connect()
         return self._connection
 
-    def _settings(self) -> dict[str, Any]:
+    def _make_settings(self) -> dict[str, Any]:
         num_gpus = len(find_devices(None).gpus) if has_gpu_driver() else 0
         environment = ENVIRONMENT | {name: os.environ.get(name, value) for name, value in ALLOCATOR.items()}
         return {
@@ -138,17 +137,17 @@ class RayRunner:
             "environment": environment
             | {name: value for name, value in os.environ.items() if name.startswith("ABLATE_")},
             "preload": self._preload,
-            "directory": _mark(Path.cwd()),
+            "directory": _identify_folder(Path.cwd()),
             "sys_path": [str(Path(entry).absolute()) for entry in sys.path],
         }
 
 
-def _mark(directory: Path) -> tuple[str, int]:
-    """A folder, and what tells whether another machine has the same one under this path."""
+def _identify_folder(directory: Path) -> tuple[str, int]:
+    """Return a folder's path and inode, by which a worker sees whether its machine shares the folder."""
     return str(directory), directory.stat().st_ino
 
 
-def _event(message: Message, key: str) -> Event:
+def _make_event(message: Message, key: str) -> Event:
     kind, _, *content = message
     if kind == "started":
         return Started(key=key)
@@ -178,11 +177,11 @@ class _RayConnection:
         environment = os.environ | {
             "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # under `uv run`, Ray would build an environment on each machine
             "RAY_USAGE_STATS_ENABLED": "0",
-            _GONE: os.environ.get(_GONE, "20"),
+            _HEAD_TIMEOUT: os.environ.get(_HEAD_TIMEOUT, "20"),
         }
         if address is None:
-            # All of this Ray's processes take its environment over. The name is Ray's; what it does on any system is
-            # to keep a Ray to the loopback address. The token keeps the machine's other users out.
+            # All processes of this Ray inherit the environment. On any system, the first variable restricts Ray to the
+            # loopback address. The token keeps other users of the machine out.
             environment |= settings["environment"] | {
                 "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
                 "RAY_AUTH_MODE": "token",
@@ -195,7 +194,7 @@ class _RayConnection:
         self.send("settings", settings)
 
     def connect(self) -> None:
-        """Wait until the cluster has answered."""
+        """Wait for the first answer of the cluster."""
         if not self._is_connected:
             self._is_connected = self.receive(_CONNECT_SECONDS)[0] == "slots"
 
@@ -215,7 +214,7 @@ class _RayConnection:
             raise RunnerError(f"{self._name()} did not answer within {seconds:g} s{self._last_log_line()}") from None
         if message is None:
             raise RunnerError(
-                f"{self._name()} is gone; what had ended is recorded, and the same command continues with any runner"
+                f"{self._name()} is gone; recorded results are kept, and the same command continues with any runner"
                 f"{self._last_log_line()}"
             )
         if message[0] == "failed":
@@ -237,8 +236,8 @@ class _RayConnection:
         self._child.end(_STOP_SECONDS)
 
     def _name(self) -> str:
-        return "the Ray of this machine" if self._address is None else f"the Ray cluster at {self._address}"
+        return "the local Ray" if self._address is None else f"the Ray cluster at {self._address}"
 
     def _last_log_line(self) -> str:
         line = self._child.last_log_line()
-        return f"\nRay said: {line}" if line else ""
+        return f"\nlast line of Ray's log: {line}" if line else ""

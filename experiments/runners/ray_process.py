@@ -1,6 +1,6 @@
-"""The process that is connected to a Ray cluster, and what Ray's workers do: all that imports ray.
+"""Child process that is connected to Ray, and the tasks of Ray's workers. Only this file imports ray.
 
-The other end is in ray.py; experiments/child_process.py is the channel between them.
+The command's side is ray.py. Both talk over the channel of experiments/child_process.py.
 """
 
 import asyncio
@@ -38,14 +38,14 @@ from experiments.child_process import ParentChannel
 from .worker import print_to, sendable
 
 _BIG_BYTES = 64 * 1024  # smaller arguments travel with each task
-_OBJECT_STORE_BYTES = 128 * 2**20  # of a Ray of this machine: results go by it only from 100 KB on
-_ANSWER_SECONDS = 5.0  # for the head to take a connection
-# After which a head counts as gone; a little less than when Ray ends this process for it (ray.py sets a default).
+_OBJECT_STORE_BYTES = 128 * 2**20  # of a local Ray; only results of 100 KB or more use it
+_ANSWER_SECONDS = 5.0  # limit for the head to accept a connection
+# Limit after which a head counts as gone; less than that after which Ray kills this process (ray.py sets a default).
 _SILENCE_SECONDS = 0.75 * float(os.environ.get("RAY_gcs_rpc_server_reconnect_timeout_s", "60"))  # noqa: SIM112 -- Ray's name
 _DROP_SECONDS = 5.0
 
-# Not sent with the current folder: results, data, environments, weights. Ray leaves out what .gitignore and .rayignore
-# name as well.
+# Not sent with the current folder: results, data, environments, weights. Ray also excludes what .gitignore and
+# .rayignore name.
 _EXCLUDED_FOLDERS = (
     *("runs", "data", ".git", ".venv", "venv", "node_modules", "wandb", "lightning_logs", "mlruns"),
     *("__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis"),
@@ -54,7 +54,7 @@ _EXCLUDED_FILES = ("*.ckpt", "*.pt", "*.pth", "*.safetensors", "*.sqlite", "*.sq
 
 
 class _FailedError(Exception):
-    """Nothing can be run; the message is for the user."""
+    """Error after which no task can run. Its message is shown to the user."""
 
 
 def main(channel: ParentChannel) -> None:
@@ -69,34 +69,34 @@ def main(channel: ParentChannel) -> None:
         channel.send("failed", str(error))
     finally:
         ray.shutdown()
-    os._exit(0)  # a thread may be waiting for a head that is gone
+    os._exit(0)  # a thread may wait for a head that is gone
 
 
 class _Connection:
-    """Tasks in Ray, a coroutine each, and how many there may be."""
+    """Connection to Ray: one coroutine for each task, and one that watches the cluster."""
 
     def __init__(self, settings: Mapping[str, Any], channel: ParentChannel) -> None:
         self._channel = channel
         self._address: str | None = settings["address"]
         self._preload: list[str] = settings["preload"]
-        self._place: dict[str, Any] = {name: settings[name] for name in ("directory", "sys_path")}
+        self._context: dict[str, Any] = {name: settings[name] for name in ("directory", "sys_path")}
         self._is_gone = False
         self._big: ray.ObjectRef | None = None
         self._following: dict[int, tuple[asyncio.Task[None], ray.ObjectRefGenerator]] = {}
         _connect(settings)
         for name in ("SIGTERM", "SIGINT", "SIGHUP"):
             if hasattr(signal, name):
-                signal.signal(getattr(signal, name), signal.SIG_IGN)  # the command gets them too, and decides
+                signal.signal(getattr(signal, name), signal.SIG_IGN)  # the command receives them too, and decides
         self._node_id = ray.get_runtime_context().get_node_id()
         nodes = [node for node in ray.nodes() if node["Alive"]]
         self._unit = "GPU" if any(node["Resources"].get("GPU", 0) >= 1 for node in nodes) else "CPU"
-        self._place["has_gpu"] = self._unit == "GPU"
-        # A process that has initialised CUDA keeps its GPU, so it serves again only where that is the only one.
+        self._context["has_gpu"] = self._unit == "GPU"
+        # A process that has initialised CUDA keeps its GPU, so workers are reused only on machines with one GPU.
         has_choice = any(node["Resources"].get("GPU", 0) > 1 for node in nodes)
         self._function = ray.remote(max_calls=1 if has_choice else 0, max_retries=0, num_returns="streaming")(work)
-        self._num_slots = self._count(nodes)
+        self._num_slots = self._count_slots(nodes)
         if not self._num_slots:
-            raise _FailedError("no machine in it has a free CPU or GPU to offer; `ray start --address ...` adds one")
+            raise _FailedError("it has no CPU or GPU for tasks; `ray start --address ...` adds a machine")
         num_warm = 0 if has_choice else min(self._num_slots, settings["num_slots"] or self._num_slots)
         self._warmups = [self._warm_up() for _ in range(num_warm)]
         self._channel.send("slots", self._num_slots)
@@ -109,33 +109,33 @@ class _Connection:
                 await self._drop()
                 self._channel.send("dropped", message[1])
             else:
-                self._give(*message[1:])
+                self._submit(*message[1:])
         watching.cancel()
         if self._is_gone:
-            os._exit(1)  # Ray would wait for the head that is gone
+            os._exit(1)  # ray.shutdown would wait for the head
         await self._drop()
 
-    def _give(self, number: int, function: bytes, argument: bytes | None, options: dict[str, Any]) -> None:
-        given: Any = self._big if argument is None else argument
+    def _submit(self, number: int, function: bytes, argument: bytes | None, options: dict[str, Any]) -> None:
+        value: Any = self._big if argument is None else argument
         if argument is not None and len(argument) >= _BIG_BYTES:
-            given = self._big = ray.put(argument)  # once for all tasks that have it; Ray keeps a copy on each machine
+            value = self._big = ray.put(argument)  # once for all its tasks; Ray keeps a copy on each machine
         stream = self._remote(options["num_slots"], near=options["near"]).remote(
-            function, given, self._place | {"logs": options["logs"]}
+            function, value, self._context | {"logs": options["logs"]}
         )
         self._following[number] = (asyncio.create_task(self._follow(number, stream, options["timeout"])), stream)
 
     def _remote(self, num_slots: int, *, near: bool) -> Any:
         if near:
-            # Soft: a head that takes no tasks (`--num-cpus=0`) has another machine do it.
-            here = NodeAffinitySchedulingStrategy(self._node_id, soft=True)
-            return self._function.options(num_cpus=1, scheduling_strategy=here)
-        number = min(num_slots, self._most_on_a_node)  # its devices have to be of one machine
+            # Soft: if this machine takes no tasks (`--num-cpus=0`), another one does it.
+            strategy = NodeAffinitySchedulingStrategy(self._node_id, soft=True)
+            return self._function.options(num_cpus=1, scheduling_strategy=strategy)
+        number = min(num_slots, self._most_on_a_node)  # its devices must be on one machine
         return self._function.options(num_cpus=number, num_gpus=number if self._unit == "GPU" else 0)
 
     def _warm_up(self) -> ray.ObjectRefGenerator:
-        """Import in one worker; there are as many as workers, so each gets one and the first tasks need not wait."""
+        """Start an import in a worker. With one call per worker, the first tasks need not wait for imports."""
         importing = pickle.dumps(import_modules), pickle.dumps(self._preload)
-        return self._remote(1, near=False).remote(*importing, self._place | {"logs": None})
+        return self._remote(1, near=False).remote(*importing, self._context | {"logs": None})
 
     async def _follow(self, number: int, stream: ray.ObjectRefGenerator, timeout: float | None) -> None:  # noqa: ASYNC109
         where = "a Ray worker"
@@ -152,21 +152,24 @@ class _Connection:
                         self._channel.send(kind, number, *content)
                     if kind in {"done", "raised"}:
                         return
-            await self._lost(number, f"{where} ended without a result")
+            await self._report_loss(number, f"{where} ended without a result")
         except TimeoutError:
             if not limit.expired():
                 raise
             ray.cancel(stream, force=True)
             self._channel.send("timed out", number, timeout)
-        except (RuntimeEnvSetupError, RayTaskError) as error:  # an error of ours: those of tasks arrive as "raised"
-            self._channel.send("failed", f"its machines cannot run this: {_reason(error)}{_HINT}")
+        except (
+            RuntimeEnvSetupError,
+            RayTaskError,
+        ) as error:  # an error of this suite: errors of tasks arrive as "raised"
+            self._channel.send("failed", f"its machines cannot run this: {_describe_loss(error)}{_HINT}")
         except RayError as error:
-            await self._lost(number, f"{where}: {_reason(error)}")
+            await self._report_loss(number, f"{where}: {_describe_loss(error)}")
         finally:
             self._following.pop(number, None)
 
     async def _drop(self) -> None:
-        """End everything by force, and wait for it, though not for machines that do not answer."""
+        """Kill all tasks and wait until they have ended, except on machines that do not answer."""
         following = list(self._following.values())
         for task, stream in following:
             task.cancel()
@@ -177,12 +180,12 @@ class _Connection:
             await asyncio.wait(ended, timeout=_DROP_SECONDS)
             for future in ended:
                 if future.done() and not future.cancelled():
-                    future.exception()  # looked at, so that asyncio does not tell of it
+                    future.exception()  # retrieved, so that asyncio does not print it
 
-    async def _lost(self, number: int, reason: str) -> None:
-        """A task is lost, or with it the whole cluster, which then costs none."""
+    async def _report_loss(self, number: int, reason: str) -> None:
+        """Report that a task was lost, or that the cluster is gone."""
         try:
-            await self._nodes()
+            await self._list_nodes()
         except _FailedError as error:
             self._fail(error)
         else:
@@ -193,45 +196,49 @@ class _Connection:
         self._channel.send("failed", str(error))
 
     async def _watch(self) -> None:
-        """Tell when the cluster grows or shrinks, and when it is gone."""
+        """Report when the number of slots changes, and when the cluster is gone."""
         while True:
             await asyncio.sleep(1)
             try:
-                num_slots = self._count(await self._nodes())
+                num_slots = self._count_slots(await self._list_nodes())
             except _FailedError as error:
                 return self._fail(error)
             if num_slots != self._num_slots:
                 self._num_slots = num_slots
                 self._channel.send("slots", num_slots)
 
-    async def _nodes(self) -> list[dict[str, Any]]:
-        """The nodes that are alive; raises when the head or this machine's part of the cluster is gone."""
+    async def _list_nodes(self) -> list[dict[str, Any]]:
+        """Return the nodes that are alive.
+
+        Raises:
+            _FailedError: if the head is gone, or this machine has left the cluster.
+        """
         try:
-            found = await asyncio.wait_for(asyncio.to_thread(ray.nodes), _SILENCE_SECONDS)
+            all_nodes = await asyncio.wait_for(asyncio.to_thread(ray.nodes), _SILENCE_SECONDS)
         except (TimeoutError, RayError, OSError):
             raise _FailedError(f"its head is gone; {_CONTINUES}") from None
-        nodes = [node for node in found if node["Alive"]]
+        nodes = [node for node in all_nodes if node["Alive"]]
         if self._node_id not in {node["NodeID"] for node in nodes}:
-            raise _FailedError(f"this machine's part of it has ended; {_CONTINUES}")
+            raise _FailedError(f"this machine has left it; {_CONTINUES}")
         return nodes
 
-    def _count(self, nodes: list[dict[str, Any]]) -> int:
-        """How many slots there are; remembers how many the largest machine has."""
+    def _count_slots(self, nodes: list[dict[str, Any]]) -> int:
+        """Return the number of slots, and store that of the largest machine."""
         numbers = [int(node["Resources"].get(self._unit, 0)) for node in nodes]
         self._most_on_a_node = max([1, *numbers])
         return sum(numbers)
 
 
-_CONTINUES = "what had ended is recorded, and the same command continues with any runner"
-_HINT = "; each needs the Python packages that this one has, this suite's among them (docs/cluster.md)"
+_CONTINUES = "recorded results are kept, and the same command continues with any runner"
+_HINT = "; each needs the same Python packages as this machine, including this suite (docs/cluster.md)"
 
 
-def _reason(error: RayError) -> str:
-    """Why a task is lost, in one sentence."""
+def _describe_loss(error: RayError) -> str:
+    """Return the reason why a task was lost."""
     if isinstance(error, OutOfMemoryError):
-        return "Ray ended it because the machine's memory ran out"
+        return "Ray killed it because the machine ran out of memory"
     if isinstance(error, WorkerCrashedError):
-        return "the worker process died; the kernel does this when memory runs out"
+        return "the worker process died; the kernel kills processes when memory runs out"
     if isinstance(error, NodeDiedError | LocalRayletDiedError | ObjectLostError):
         return "the machine is gone"
     lines = [line for line in str(error).strip().splitlines() if line.strip()]
@@ -260,7 +267,7 @@ def _connect(settings: Mapping[str, Any]) -> None:
             "working_dir": directory,
             "excludes": [*(f"/{name}/" for name in _EXCLUDED_FOLDERS), *_EXCLUDED_FILES],
         }
-        if modules := _modules_to_send(settings["preload"], Path(directory)):
+        if modules := _find_modules_to_send(settings["preload"], Path(directory)):
             environment["py_modules"] = modules
         ray.init(address, runtime_env=environment, **quiet)
     except Exception as error:  # Ray raises whatever its parts do
@@ -269,23 +276,21 @@ def _connect(settings: Mapping[str, Any]) -> None:
 
 
 def _check_address(address: str) -> None:
-    """Ray itself tries for minutes."""
+    """Check an address within seconds; Ray itself tries for minutes."""
     host, colon, port = address.rpartition(":")
     if not colon or not port.isdecimal() or "/" in host:
-        raise _FailedError("write HOST:PORT, the address that `ray start --head` shows, or auto")
+        raise _FailedError("the address must be auto, or HOST:PORT as `ray start --head` prints it")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_SECONDS).close()
     except OSError as error:
-        raise _FailedError(
-            f"nobody answers there ({error.strerror or error}); `ray status` shows a running one"
-        ) from None
+        raise _FailedError(f"no answer ({error.strerror or error}); `ray status` shows a running cluster") from None
 
 
-def _modules_to_send(names: list[str], directory: Path) -> list[str]:
-    """Where the modules are that are neither installed nor sent anyway with the current folder."""
-    found = []
+def _find_modules_to_send(names: list[str], directory: Path) -> list[str]:
+    """Return the paths of modules that are neither installed nor in the current folder, which Ray sends anyway."""
+    paths = []
     for top in dict.fromkeys(name.partition(".")[0] for name in names):
-        with contextlib.suppress(ImportError, ValueError):  # planning will say in full what is wrong with it
+        with contextlib.suppress(ImportError, ValueError):  # planning reports the error in full
             spec = importlib.util.find_spec(top)
             if spec is None or spec.origin in {"built-in", "frozen"}:
                 continue
@@ -295,64 +300,64 @@ def _modules_to_send(names: list[str], directory: Path) -> list[str]:
             )
             is_sent = path.is_relative_to(directory) and path.relative_to(directory).parts[0] not in _EXCLUDED_FOLDERS
             if not is_installed and not is_sent:
-                found.append(str(path))
-    return found
+                paths.append(str(path))
+    return paths
 
 
 # ---- in Ray's workers ----------------------------------------------------------------------------------------------
 
 
-def work(function: bytes, argument: bytes, place: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
-    """What a Ray task says, as it happens: it started, what it emits, and how it ended.
+def work(function: bytes, argument: bytes, context: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
+    """Run a task in a Ray worker and yield its messages: its start, what it emits, and its result or error.
 
-    A thread does the work, since Ray sends on what this generator yields. All is pickled here and not by Ray, so that
-    nothing but the command has to be able to read it.
+    A thread runs the task, since Ray sends what this generator yields. Values are pickled here and not by Ray, so that
+    only the command must be able to unpickle them.
     """
     yield "started", f"worker {os.getpid()} on {socket.gethostname()}"
-    said: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
-    threading.Thread(target=_do, args=(function, argument, place, said.put), daemon=True).start()
+    messages: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
+    threading.Thread(target=_do, args=(function, argument, context, messages.put), daemon=True).start()
     while True:
-        words = said.get()
-        yield words
-        if words[0] != "said":
+        message = messages.get()
+        yield message
+        if message[0] != "said":
             return
 
 
-def _do(function: bytes, argument: bytes, place: Mapping[str, Any], say: Callable[[tuple[Any, ...]], None]) -> None:
+def _do(function: bytes, argument: bytes, context: Mapping[str, Any], send: Callable[[tuple[Any, ...]], None]) -> None:
     try:
-        _settle(place)
-        emit = lambda message: say(("said", pickle.dumps(message)))  # noqa: E731
+        _enter_context(context)
+        emit = lambda message: send(("said", pickle.dumps(message)))  # noqa: E731
         value = pickle.loads(function)(pickle.loads(argument), emit)  # noqa: S301 -- from the command
-        say(("done", pickle.dumps(value)))
-    except BaseException as error:  # noqa: BLE001 -- told to the command as an event; SystemExit too
-        say(("raised", pickle.dumps(sendable(error)), traceback.format_exc()))
+        send(("done", pickle.dumps(value)))
+    except BaseException as error:  # noqa: BLE001 -- an event for the command; SystemExit too
+        send(("raised", pickle.dumps(sendable(error)), traceback.format_exc()))
 
 
-_settled: dict[str, Any] = {}
+_entered: dict[str, Any] = {}
 
 
-def _settle(place: Mapping[str, Any]) -> None:
-    """Be where the command is, as far as this machine has it: its folder, its paths, its logs."""
-    if "directory" not in _settled:
-        _settled["directory"] = place["directory"]
-        sys.path.extend(entry for entry in place["sys_path"] if entry not in sys.path and Path(entry).exists())
-        if not place["has_gpu"]:
-            os.environ["CUDA_VISIBLE_DEVICES"] = ""  # else torch's optimizers look for a driver at every step
-        if _is_here(place["directory"]):
-            os.chdir(place["directory"][0])
-    logs = place["logs"]
-    if logs is not None and logs != _settled.get("logs") and _is_here(logs):
-        _settled["logs"] = logs
+def _enter_context(context: Mapping[str, Any]) -> None:
+    """Use the command's folder, import path and log folder, as far as this machine has them."""
+    if "directory" not in _entered:
+        _entered["directory"] = context["directory"]
+        sys.path.extend(entry for entry in context["sys_path"] if entry not in sys.path and Path(entry).exists())
+        if not context["has_gpu"]:
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""  # else torch's optimizers look for a driver at each step
+        if _is_shared(context["directory"]):
+            os.chdir(context["directory"][0])
+    logs = context["logs"]
+    if logs is not None and logs != _entered.get("logs") and _is_shared(logs):
+        _entered["logs"] = logs
         print_to(Path(logs[0]) / f"worker-{socket.gethostname()}-{os.getpid()}.log")
 
 
-def _is_here(mark: tuple[str, int]) -> bool:
-    path, inode = mark
+def _is_shared(folder: tuple[str, int]) -> bool:
+    path, inode = folder
     return Path(path).is_dir() and Path(path).stat().st_ino == inode
 
 
-def import_modules(names: list[str], emit: Any) -> None:  # noqa: ARG001 -- a task's form
-    """Import what later tasks need; one that cannot be imported is left out."""
+def import_modules(names: list[str], emit: Any) -> None:  # noqa: ARG001 -- signature of a task
+    """Import what later tasks need, and skip modules that cannot be imported."""
     for name in names:
-        with contextlib.suppress(Exception):  # planning will say in full what is wrong with it
+        with contextlib.suppress(Exception):  # planning reports the error in full
             importlib.import_module(name)

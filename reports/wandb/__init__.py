@@ -1,27 +1,27 @@
-"""Weights & Biases as a view of a study's ledger: live runs, runs made again at any time, dashboards, sweeps.
+"""View of a study's ledger in Weights & Biases: runs during training or afterwards, dashboards, sweeps.
 
-Nothing here imports wandb before it is needed.
+wandb is imported late, by the functions that need it.
 """
 
-from .compare.push import Pushed, push
-from .compare.verify import Checked, verify
-from .destination import OFFLINE, ONLINE, Place, place_of, remember
+from .compare.push import PushResult, push
+from .compare.verify import RunCheck, verify
+from .destination import OFFLINE, ONLINE, Destination, resolve_destination, save_destination
 from .live.sink import WandbSink, check_installed
-from .run_content import RunContent, factor_keys, run_of
+from .run_content import RunContent, get_factor_keys, make_run_content
 
 __all__ = [
     "OFFLINE",
     "ONLINE",
-    "Checked",
-    "Place",
-    "Pushed",
+    "Destination",
+    "PushResult",
+    "RunCheck",
     "RunContent",
     "WandbSink",
     "check_installed",
-    "factor_keys",
-    "place_of",
+    "get_factor_keys",
+    "make_run_content",
     "push",
-    "remember",
-    "run_of",
+    "resolve_destination",
+    "save_destination",
     "verify",
 ]

@@ -1,9 +1,10 @@
-"""What a trial is as a run of Weights & Biases: plain data out of the ledger, the same live and long after.
+"""Content of a trial's run in Weights & Biases, as plain data from the ledger.
 
-Config: `trial` (its id), `study`, `seed`, `factors` (the level of each factor, so that W&B can group by
-`factors.activation` and average over seeds), and `model`, `data` and `trainer`, the whole configuration. History: one
-row an epoch, with `epoch` from 0 and the epoch's metrics. Summary: the final metrics as the ledger has them, none where
-a trial diverged or failed, and what is known of the trial under `trial/`.
+The content is the same whether the run is written during training or later. Config: `trial` (its id), `study`, `seed`,
+`factors` (the level of each factor, so that W&B can group by `factors.activation` and average over seeds), and `model`,
+`data` and `trainer`, the complete configuration. History: one row per epoch, with `epoch` from 0 and the epoch's
+metrics. Summary: the final metrics in the ledger, none for a trial that diverged or failed, and the trial's properties
+under `trial/`.
 """
 
 import math
@@ -14,20 +15,20 @@ from typing import Any
 
 from experiments.trials.trial import TrialStatus
 
-from .destination import LONGEST_NAME, Place
+from .destination import LONGEST_NAME, Destination
 
 TRAIN, AGGREGATE = "train", "aggregate"  # job types
 _OF_TRIAL = ("status", "seconds", "backend", "device", "num_parameters", "diverged_epoch", "why_alone", "error")
-_ODD = re.compile(r"[^\w\- ]")  # W&B separates the parts of a nested key by dots
+_REPLACED = re.compile(r"[^\w\- ]")  # W&B separates the parts of a nested key by dots
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunContent:
-    """A run, whole: what W&B is to hold of it.
+    """Content that W&B should hold of one run.
 
-    attempt: which attempt at its trial it is, from 1.
-    rows: the history, a row an epoch, in order.
+    rows: history, one row per epoch, in order.
     exit_code: 0, or 1 for a trial that failed.
+    attempt: number of the attempt at the trial, from 1.
     """
 
     run_id: str
@@ -42,11 +43,11 @@ class RunContent:
 
 @dataclass(slots=True, kw_only=True)
 class WrittenRun:
-    """A run as W&B holds it.
+    """Run as W&B holds it.
 
-    config, rows, summary: without W&B's own keys.
-    exit_code: None for a run that was never ended.
-    unreadable: why it, or the rest of it, cannot be read; None where it can.
+    config, rows, summary: without the keys that W&B adds.
+    exit_code: None for a run that was not finished.
+    unreadable: reason why the run cannot be read; None if it can.
     """
 
     run_id: str = ""
@@ -62,22 +63,22 @@ class WrittenRun:
 
     @property
     def trial_id(self) -> str:
-        """The trial that it is of, by its configuration, else by its id; something else for a run of no trial."""
+        """Return the id of its trial, from its config or else its run id; any other text for a run without a trial."""
         return str(self.config.get("trial") or self.run_id.partition("-")[0]).strip("'")
 
 
-def run_of(trial: Mapping[str, Any], study_name: str, place: Place) -> RunContent:
-    """The run of one trial.
+def make_run_content(trial: Mapping[str, Any], study_name: str, destination: Destination) -> RunContent:
+    """Return the content of a trial's run.
 
-    Arguments:
-        trial: what `Ledger.trial` gives.
-        study_name: of the ledger.
-        place: where the run goes, which gives it its id, with the number of the trial's attempts.
+    Args:
+        trial: trial as `Ledger.trial` returns it.
+        study_name: name of the study in the ledger.
+        destination: destination of the run; its group is part of the run's id.
     """
-    keys = factor_keys(trial["levels"])
+    keys = get_factor_keys(trial["levels"])
     levels = {keys[factor]: level for factor, level in trial["levels"].items()}
     return RunContent(
-        run_id=place.run_id(trial["trial_id"], len(trial["history"])),
+        run_id=destination.run_id(trial["trial_id"], len(trial["history"])),
         name=_name(trial),
         job_type=TRAIN,
         config={
@@ -87,44 +88,44 @@ def run_of(trial: Mapping[str, Any], study_name: str, place: Place) -> RunConten
             "factors": levels,
             **trial["config"],
         },
-        rows=tuple(row_of(epoch, metrics) for epoch, metrics in enumerate(trial["epochs"])),
+        rows=tuple(make_row(epoch, metrics) for epoch, metrics in enumerate(trial["epochs"])),
         summary={
             **{f"trial/{key}": trial[key] for key in _OF_TRIAL if trial[key] is not None},
             "trial/attempts": len(trial["history"]),
-            **{metric_key(name): value for name, value in trial["metrics"].items() if not math.isnan(value)},
+            **{get_metric_key(name): value for name, value in trial["metrics"].items() if not math.isnan(value)},
         },
         exit_code=1 if trial["status"] == TrialStatus.FAILED else 0,
         attempt=len(trial["history"]),
     )
 
 
-def row_of(epoch: int, metrics: Mapping[str, float]) -> dict[str, float]:
-    """What an epoch, from 0, is in the history.
+def make_row(epoch: int, metrics: Mapping[str, float]) -> dict[str, float]:
+    """Return the row of an epoch, counted from 0, in the history.
 
-    >>> row_of(2, {"val/acc": 0.5, "epoch": 7.0})
+    >>> make_row(2, {"val/acc": 0.5, "epoch": 7.0})
     {'epoch': 2, 'val/acc': 0.5, 'epoch (metric)': 7.0}
     """
-    return {"epoch": epoch, **{metric_key(name): value for name, value in metrics.items()}}
+    return {"epoch": epoch, **{get_metric_key(name): value for name, value in metrics.items()}}
 
 
-def metric_key(name: str) -> str:
-    """The key of a metric: its name, unless W&B (what begins with _) or this suite has that key itself.
+def get_metric_key(name: str) -> str:
+    """Return the key of a metric: its name, unless W&B (names that begin with _) or this suite uses that key.
 
-    >>> [metric_key(name) for name in ("val/acc", "_step", "epoch", "trial/status")]
+    >>> [get_metric_key(name) for name in ("val/acc", "_step", "epoch", "trial/status")]
     ['val/acc', '_step (metric)', 'epoch (metric)', 'trial/status (metric)']
     """
     return f"{name} (metric)" if name == "epoch" or name.startswith(("_", "trial/")) else name
 
 
-def factor_keys(factors: Iterable[str]) -> dict[str, str]:
-    """The key of each factor under `factors`: its name, without dots and other signs that W&B reads as its own.
+def get_factor_keys(factors: Iterable[str]) -> dict[str, str]:
+    """Return the key of each factor under `factors`: its name without dots and other signs that W&B interprets.
 
-    >>> factor_keys(["weight decay", "a.b", "a_b"])
+    >>> get_factor_keys(["weight decay", "a.b", "a_b"])
     {'weight decay': 'weight decay', 'a.b': 'a_b', 'a_b': 'a_b_2'}
     """
     keys: dict[str, str] = {}
     for factor in factors:
-        plain = _ODD.sub("_", factor)
+        plain = _REPLACED.sub("_", factor)
         key, number = plain, 1
         while key in keys.values():
             number += 1
@@ -134,7 +135,7 @@ def factor_keys(factors: Iterable[str]) -> dict[str, str]:
 
 
 def _name(trial: Mapping[str, Any]) -> str:
-    """What a reader calls the run: its levels and its seed, cut where W&B would cut it, but with the seed."""
+    """Return the run's display name: levels and seed. Levels are cut at W&B's limit, the seed is not."""
     seed = f"seed={trial['seed']}"
     levels = ", ".join(f"{factor}={level}" for factor, level in trial["levels"].items())
     room = LONGEST_NAME - len(seed) - len(", ")

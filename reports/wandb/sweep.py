@@ -1,6 +1,6 @@
-"""A study as a sweep of Weights & Biases: a grid of exactly its trials, each of which an agent runs by `ablate trial`.
+"""Sweep file of Weights & Biases: a grid over a study's trials, each of which an agent trains with `ablate trial`.
 
-W&B hands out trials, our configuration trains them and the ledger of the study's folder holds the results.
+W&B distributes the trials. Their configuration is the study's, and the results are in the ledger of its folder.
 """
 
 from collections.abc import Sequence
@@ -13,39 +13,39 @@ from experiments.study.study import Study
 from experiments.text import visible
 from experiments.trials.trial import Trial
 
-from .destination import LONGEST_NAME, ONLINE, Place
-from .run_content import metric_key
+from .destination import LONGEST_NAME, ONLINE, Destination
+from .run_content import get_metric_key
 
 HEADER = "# Written by `ablate wandb sweep`."
 _HOW = """\
-# `wandb sweep FILE` makes the sweep and names its agents; start those in this folder, on any machine that sees it.
-# A trial that has a result is not trained again. Where W&B ends an agent after three failed trials,
-# WANDB_AGENT_DISABLE_FLAPPING=true lets it go on."""
+# `wandb sweep FILE` creates the sweep and prints the command of its agents; start agents in this folder, on any
+# machine that has it. A trial that has a result is not trained again. W&B ends an agent after three failed trials;
+# WANDB_AGENT_DISABLE_FLAPPING=true prevents this."""
 _GOALS = {"max": "maximize", "min": "minimize"}
-_VALUES = "${args_no_hyphens}"  # which an agent replaces by trial=VALUE
+_VALUES = "${args_no_hyphens}"  # an agent replaces it by trial=VALUE
 
 
-def sweep_text(study: Study, trials: Sequence[Trial], place: Place, command: Sequence[str]) -> str:
-    """The sweep file: YAML whose parameter `trial` has the trials as its values, seed by seed.
+def format_sweep(study: Study, trials: Sequence[Trial], destination: Destination, command: Sequence[str]) -> str:
+    """Return the sweep file: YAML with one parameter, `trial`, whose values are the trials, seed by seed.
 
-    Arguments:
+    Args:
         study: the study.
-        trials: its plan.
-        place: where the sweep's runs go.
-        command: what an agent runs; see `agent_command`.
+        trials: the study's plan.
+        destination: destination of the sweep's runs.
+        command: command of an agent; see `build_agent_command`.
     """
     config = {
-        # No part of the command; but the agent looks it up in what the server sends, which has it from here.
+        # Not part of the command, but the agent expects the key.
         "program": "ablate",
         "name": study.name[:LONGEST_NAME],
         "description": study.question,
-        "project": place.project,
-        **({"entity": place.entity} if place.entity is not None else {}),
+        "project": destination.project,
+        **({"entity": destination.entity} if destination.entity is not None else {}),
         "method": "grid",
-        "metric": {"name": metric_key(study.metric.name), "goal": _GOALS[study.metric.goal]},
+        "metric": {"name": get_metric_key(study.metric.name), "goal": _GOALS[study.metric.goal]},
         "command": list(command),
     }
-    by_seed = sorted(trials, key=lambda trial: trial.seed)  # stable: pairs are complete early
+    by_seed = sorted(trials, key=lambda trial: trial.seed)  # stable, so that pairs are complete early
     lines = [
         HEADER,
         _HOW,
@@ -53,18 +53,18 @@ def sweep_text(study: Study, trials: Sequence[Trial], place: Place, command: Seq
         "parameters:",
         "  trial:",
         "    values:",
-        *(f'    - "{trial_value(trial.trial_id)}"  # {visible(str(trial))}' for trial in by_seed),
+        *(f'    - "{quote_trial_id(trial.trial_id)}"  # {visible(str(trial))}' for trial in by_seed),
     ]
     return "\n".join(lines) + "\n"
 
 
-def trial_value(trial_id: str) -> str:
-    """How a trial stands in a sweep: by its id, in quotes of its own where the id reads as a number.
+def quote_trial_id(trial_id: str) -> str:
+    """Return a trial's value in a sweep: its id, in quotes if the id reads as a number.
 
-    One in a thousand ids does. `wandb sweep` writes the file anew for the server, without the quotes that YAML 1.1 does
-    not need around 12e45; YAML 1.2 reads that as a number there, and the agent would be given 1.2e+46.
+    One id in a thousand does. `wandb sweep` rewrites the file for the server, without quotes around 12e45, which YAML
+    1.1 does not need. YAML 1.2 reads a number there, and the agent would receive 1.2e+46.
 
-    >>> trial_value("52c5d6a0cd826b15"), trial_value("123456789012e345"), trial_value("1234567890123456")
+    >>> quote_trial_id("52c5d6a0cd826b15"), quote_trial_id("123456789012e345"), quote_trial_id("1234567890123456")
     ('52c5d6a0cd826b15', "'123456789012e345'", "'1234567890123456'")
     """
     try:
@@ -74,7 +74,7 @@ def trial_value(trial_id: str) -> str:
     return f"'{trial_id}'"
 
 
-def agent_command(
+def build_agent_command(
     study: str,
     directory: Path,
     *,
@@ -82,13 +82,13 @@ def agent_command(
     changes: Sequence[str] = (),
     data_dir: Path | None = None,
 ) -> list[str]:
-    """What an agent runs for a trial, word by word; no shell sees it.
+    """Return the command with which an agent trains a trial, as a list of arguments without a shell.
 
-    Paths are absolute, so that an agent started elsewhere does not quietly fill another folder.
+    Paths are absolute, so that an agent started elsewhere uses the same folder.
 
-    Arguments:
-        study: a study's name or the path of its file, as the command was given it.
-        directory: the study's folder.
+    Args:
+        study: name of a study or path of its file, as given to the command.
+        directory: study folder.
         seeds: --seeds of the command.
         changes: each --set of the command.
         data_dir: --data-dir of the command.
@@ -106,14 +106,14 @@ def agent_command(
 
 
 def write_sweep(path: Path, text: str) -> None:
-    """Write the file; one that somebody else wrote stays.
+    """Write the file, unless a file of another origin has its name.
 
     Raises:
-        InputError: when there is such a file, or it cannot be written.
+        InputError: if there is such a file, or it cannot be written.
     """
     try:
         if path.exists() and not path.read_bytes().startswith(HEADER.encode()):
-            raise InputError(f"--file {path}: is there already, and not a file of this command; give another name")
+            raise InputError(f"--file {path}: exists, and this command has not written it; give another name")
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise InputError(f"--file {path}: cannot be written: {error.strerror or error}") from error

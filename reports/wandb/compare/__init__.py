@@ -1,1 +1,1 @@
-"""Comparison of Weights & Biases with the ledger, and pushing what it lacks."""
+"""Comparison of the runs in W&B with the ledger, and `push`, which writes missing ones."""

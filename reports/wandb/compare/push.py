@@ -1,4 +1,4 @@
-"""Runs of W&B made from the ledger, at any time: what W&B lacks or has otherwise, and the run of the report."""
+"""`ablate wandb push`: write runs that W&B lacks or that differ from the ledger, and the run of the report."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,82 +7,83 @@ from pathlib import Path
 from experiments.errors import InputError
 from experiments.ledger.study_folder import open_ledger
 from experiments.trials.trial import TrialStatus
-from reports.wandb.destination import OFFLINE, Place, remember
+from reports.wandb.destination import OFFLINE, Destination, save_destination
 from reports.wandb.live.sink import WandbSink
 
-from .verify import Checked, verify
+from .verify import RunCheck, verify
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pushed:
-    """What a push did.
+class PushResult:
+    """Result of a push.
 
-    written: the trials whose runs were made now.
-    num_removed: how many runs of earlier plans were removed.
-    num_there: how many trials W&B had whole before.
-    counts: planned trials by status.
-    has_report: whether there is a run with the study's report; not before a trial has finished.
-    url: the project's page; None offline.
+    written: trials whose runs were written.
+    num_deleted: number of deleted runs of earlier plans.
+    num_unchanged: number of trials whose runs already equalled the ledger.
+    counts: number of planned trials by status.
+    has_report: whether the study's report was written, which needs a finished trial.
+    url: page of the project; None offline.
     """
 
     written: tuple[str, ...]
-    num_removed: int
-    num_there: int
+    num_deleted: int
+    num_unchanged: int
     counts: Mapping[TrialStatus, int]
     has_report: bool
     url: str | None
 
 
-def push(directory: Path, place: Place) -> Pushed:
-    """Make W&B hold every trial of the ledger that has ended, once and whole, and the study's report.
+def push(directory: Path, destination: Destination) -> PushResult:
+    """Write one run for each trial that has ended, and the study's report.
 
-    Pushing again writes the report alone. Trials that have not ended are not in W&B, and the report's run says so.
+    Runs that equal the ledger are not written again; the report is. Trials that have not ended get no run, and the name
+    of the report's run says so.
 
-    Arguments:
-        directory: the study's folder.
-        place: where runs go; remembered.
+    Args:
+        directory: study folder.
+        destination: destination of the runs; saved in the folder.
 
     Raises:
-        LedgerError: when there is no ledger, or it cannot be read.
-        InputError: when W&B does not take a run; what it had taken stays, and the same call goes on.
+        LedgerError: if there is no ledger, or it cannot be read.
+        InputError: if W&B refuses a run. The same call continues after the runs that were written.
     """
     with open_ledger(directory) as ledger:
         counts = ledger.counts()
-    with WandbSink(directory, place, console=None) as sink:
+    with WandbSink(directory, destination, console=None) as sink:
         sink.wait_until_ready()
-        checked = verify(directory, place)
+        checked = verify(directory, destination)
         planned = [run for run in checked if run.is_planned]
-        missing = [run.trial_id for run in planned if _is_to_be_written(run)]
-        remember(directory, place)
+        missing = [run.trial_id for run in planned if _needs_run(run)]
+        save_destination(directory, destination)
         for run in checked:
             if not run.is_planned:
-                sink.remove(run.trial_id, run.others)
-            elif _is_to_be_written(run):
-                sink.send_trial(run.trial_id, replaces=[*run.whole, *run.others])
+                sink.delete_runs(run.trial_id, run.others)
+            elif _needs_run(run):
+                sink.send_trial(run.trial_id, replaced_ids=[*run.matching, *run.others])
             elif run.difference is not None:
-                sink.remove(run.trial_id, [*run.whole[1:], *run.others])
+                sink.delete_runs(run.trial_id, [*run.matching[1:], *run.others])
         has_report = counts[TrialStatus.FINISHED] > 0 and _write_report(directory)
         if has_report:
             sink.send_report()
-    _raise_what_failed(sink, missing, has_report=has_report, directory=directory, place=place)
-    return Pushed(
+    _raise_if_failed(sink, missing, has_report=has_report, directory=directory, destination=destination)
+    return PushResult(
         written=tuple(missing),
-        num_removed=sum(len(run.others) for run in checked if not run.is_planned),
-        num_there=len(planned) - len(missing),
+        num_deleted=sum(len(run.others) for run in checked if not run.is_planned),
+        num_unchanged=len(planned) - len(missing),
         counts=counts,
         has_report=has_report,
         url=sink.url,
     )
 
 
-def _is_to_be_written(run: Checked) -> bool:
-    """Whether W&B has it nowhere whole, or the files of a run twice, which cannot be told apart by the run's id."""
-    ids = [*run.whole, *run.others]
-    return not run.whole or len(set(ids)) < len(ids)
+def _needs_run(run: RunCheck) -> bool:
+    """Return whether W&B has no equal run of a trial, or two folders of files with one run id."""
+    ids = [*run.matching, *run.others]
+    return not run.matching or len(set(ids)) < len(ids)
 
 
 def _write_report(directory: Path) -> bool:
-    """Whether there is a report now: none, where no trial logged the study's metric."""
+    """Write the report and return True; return False if no trial has logged the study's metric."""
     from reports.write import write_report
 
     try:
@@ -92,15 +93,17 @@ def _write_report(directory: Path) -> bool:
     return True
 
 
-def _raise_what_failed(sink: WandbSink, missing: list[str], *, has_report: bool, directory: Path, place: Place) -> None:
+def _raise_if_failed(
+    sink: WandbSink, missing: list[str], *, has_report: bool, directory: Path, destination: Destination
+) -> None:
     if sink.problem is None:
         return
-    num_lacking = len(set(missing) - set(sink.written))
-    lacking = [f"{num_lacking} of {len(missing)} runs"] if num_lacking else []
-    lacking += ["the report"] if has_report and "report" not in sink.written else []
-    taken = f"{' and '.join(lacking)} not taken" if lacking else "all runs were taken"
-    offline = "" if place.mode == OFFLINE else "; `--wandb offline` writes files that need no network"
+    num_missing = len(set(missing) - set(sink.written))
+    refused = [f"{num_missing} of {len(missing)} runs"] if num_missing else []
+    refused += ["the report"] if has_report and "report" not in sink.written else []
+    state = f"{' and '.join(refused)} not written" if refused else "all runs were written"
+    offline = "" if destination.mode == OFFLINE else "; `--wandb offline` writes files and needs no network"
     raise InputError(
-        f"W&B: {sink.problem}; {taken}. The same command goes on "
-        f"from there{offline}. The ledger in {directory} is as it was"
+        f"W&B: {sink.problem}; {state}. The same command continues from there{offline}. The ledger in {directory} is "
+        "unchanged"
     )

@@ -1,4 +1,4 @@
-"""What the server of W&B has of a study: every run of its group with its history, asked for by a process of its own."""
+"""A study's runs on W&B's server, each with its complete history, read by a child process."""
 
 import os
 from collections.abc import Mapping
@@ -7,24 +7,24 @@ from typing import Any
 
 from experiments.child_process import ParentChannel, ask
 from experiments.errors import InputError
-from reports.wandb.destination import Place
+from reports.wandb.destination import Destination
 from reports.wandb.live.sink import PATIENCE_SECONDS
 from reports.wandb.run_content import WrittenRun
 
-_READERS = 8  # runs that are read at a time
+_NUM_READERS = 8
 _STATES = {"finished": 0, "failed": 1}  # exit codes
 
 
-def runs_on_server(place: Place) -> list[WrittenRun]:
-    """Every run of a study that the server has; nothing where it has no such project.
+def fetch_runs(destination: Destination) -> list[WrittenRun]:
+    """Return all runs of a study's group on the server; none if the project does not exist.
 
     Raises:
-        InputError: when there is no API key, or the server does not answer as it should.
+        InputError: if there is no API key, or the server fails.
     """
     try:
-        answers = ask(__name__, place, seconds=PATIENCE_SECONDS)
+        answers = ask(__name__, destination, seconds=PATIENCE_SECONDS)
     except (TimeoutError, RuntimeError) as error:
-        raise InputError(f"W&B: the runs of {place.project} cannot be read: {error}") from error
+        raise InputError(f"W&B: the runs of {destination.project} cannot be read: {error}") from error
     for kind, content in answers:
         if kind == "refused":
             raise InputError(content)
@@ -32,38 +32,38 @@ def runs_on_server(place: Place) -> list[WrittenRun]:
 
 
 def main(channel: ParentChannel) -> None:
-    """Send every run of the group."""
-    from reports.wandb.live.client import WITHOUT_KEY, check_login, first_line, group_of, is_wandb_error
+    """Send all runs of the group to the command."""
+    from reports.wandb.live.client import WITHOUT_KEY, check_login, describe_error, fetch_group, is_wandb_error
 
-    (place,) = channel.receive() or ()
+    (destination,) = channel.receive() or ()
     try:
         check_login(WITHOUT_KEY)
-        with ThreadPoolExecutor(_READERS) as pool:
-            for run in pool.map(_read, group_of(place)):
+        with ThreadPoolExecutor(_NUM_READERS) as pool:
+            for run in pool.map(_read, fetch_group(destination)):
                 channel.send("run", run)
     except InputError as error:
         channel.send("refused", str(error))
     except Exception as error:
         if not is_wandb_error(error):
             raise
-        channel.send("refused", f"W&B: the runs of {place.project} cannot be read: {first_line(error)}")
-    os._exit(0)  # without W&B's own end, which waits for a server
+        channel.send("refused", f"W&B: the runs of {destination.project} cannot be read: {describe_error(error)}")
+    os._exit(0)  # skips the exit handlers of W&B, which wait for the server
 
 
 def is_own_key(key: str) -> bool:
-    """Whether W&B adds this key of a configuration, row or summary by itself."""
+    """Return whether W&B itself adds this key to a config, row or summary."""
     return key in {"_wandb", "_step", "_runtime", "_timestamp"} or key.startswith("_wandb.")
 
 
 def _read(run: Any) -> WrittenRun:
-    from reports.wandb.live.client import first_line, is_wandb_error
+    from reports.wandb.live.client import describe_error, is_wandb_error
 
     try:
         rows, unreadable = [_without_own(row) for row in run.scan_history()], None
     except Exception as error:
         if not is_wandb_error(error):
             raise
-        rows, unreadable = [], first_line(error)  # one run must not keep the others from being compared
+        rows, unreadable = [], describe_error(error)  # the other runs are still compared
     return WrittenRun(
         run_id=run.id,
         name=run.name,

@@ -1,4 +1,4 @@
-"""What W&B holds of a study against the ledger: rows, configuration and summary of every run."""
+"""Comparison of the runs in W&B with the ledger: rows, config and summary of each run."""
 
 import json
 import math
@@ -9,91 +9,97 @@ from typing import Any
 
 from experiments.ledger.study_folder import open_ledger
 from experiments.trials.trial import TrialStatus
-from reports.wandb.destination import FOLDER, ONLINE, Place
+from reports.wandb.destination import FOLDER, ONLINE, Destination
 from reports.wandb.live.receipt import read_receipt
-from reports.wandb.run_content import RunContent, WrittenRun, run_of
+from reports.wandb.run_content import RunContent, WrittenRun, make_run_content
 
-from .server import runs_on_server
+from .server import fetch_runs
 
 MISSING = "is missing"
 UNPLANNED = "is of an earlier plan"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Checked:
-    """One trial that has ended, and what W&B has of it.
+class RunCheck:
+    """Trial that has ended, and its runs in W&B.
 
-    difference: the first thing in which W&B and the ledger differ; None where W&B has it once and whole.
-    whole: the ids of its runs that agree with the ledger.
-    others: the ids of its other runs.
-    is_planned: whether the trial is of the present plan; else W&B has it from an earlier one, and would average it in.
+    difference: first difference between W&B and the ledger; None if W&B has exactly one run, equal to the ledger.
+    matching: ids of the runs that equal the ledger.
+    others: ids of the trial's other runs.
+    is_planned: whether the trial belongs to the current plan. Runs of earlier plans would be part of W&B's averages.
     """
 
     trial_id: str
     name: str
     difference: str | None
-    whole: tuple[str, ...]
+    matching: tuple[str, ...]
     others: tuple[str, ...]
     is_planned: bool = True
 
 
-def verify(directory: Path, place: Place) -> list[Checked]:
-    """Every planned trial that has ended, in the order of the plan, checked against what W&B holds; and what W&B holds
-    of trials that the ledger keeps from earlier plans.
+def verify(directory: Path, destination: Destination) -> list[RunCheck]:
+    """Compare each planned trial that has ended with its runs in W&B, and list runs of earlier plans.
 
-    Offline, that is the receipts of the files in DIR/wandb; online, what the server answers. A run is found by the
-    trial that its configuration names.
+    Offline, the receipts in DIR/wandb are read; online, the server is asked. The config of a run names its trial.
 
-    Arguments:
-        directory: the study's folder.
-        place: where its runs go.
+    Args:
+        directory: study folder.
+        destination: destination of its runs.
+
+    Returns:
+        Planned trials in the order of the plan, then trials of earlier plans.
 
     Raises:
-        LedgerError: when there is no ledger, or it cannot be read.
-        InputError: online, when the server cannot be asked.
+        LedgerError: if there is no ledger, or it cannot be read.
+        InputError: if the server cannot be asked.
     """
     found: dict[str, list[WrittenRun]] = {}
-    for run in runs_on_server(place) if place.mode == ONLINE else _in_files(directory):
+    for run in fetch_runs(destination) if destination.mode == ONLINE else _read_receipts(directory):
         found.setdefault(run.trial_id, []).append(run)
     with open_ledger(directory) as ledger:
-        study_name = ledger.study_name() or place.group
+        study_name = ledger.study_name() or destination.group
         rows = [row for row in ledger.trials() if TrialStatus(row["status"]).is_finished]
         trials = [ledger.trial(row["trial_id"]) for row in rows]
         earlier = sorted(ledger.unplanned_ids() & found.keys())
     return [
-        *(_checked(run_of(trial, study_name, place), place, found.get(trial["trial_id"], [])) for trial in trials),
-        *(_of_an_earlier_plan(trial_id, found[trial_id]) for trial_id in earlier),
+        *(
+            _check_trial(
+                make_run_content(trial, study_name, destination), destination, found.get(trial["trial_id"], [])
+            )
+            for trial in trials
+        ),
+        *(_make_unplanned_check(trial_id, found[trial_id]) for trial_id in earlier),
     ]
 
 
-def _of_an_earlier_plan(trial_id: str, found: list[WrittenRun]) -> Checked:
+def _make_unplanned_check(trial_id: str, found: list[WrittenRun]) -> RunCheck:
     ids = tuple(run.run_id for run in found)
     name = found[0].name
-    return Checked(trial_id=trial_id, name=name, difference=UNPLANNED, whole=(), others=ids, is_planned=False)
+    return RunCheck(trial_id=trial_id, name=name, difference=UNPLANNED, matching=(), others=ids, is_planned=False)
 
 
-def _checked(content: RunContent, place: Place, found: list[WrittenRun]) -> Checked:
-    differences = [difference_of(content, place, run) for run in found]
-    whole = [run.run_id for run, difference in zip(found, differences, strict=True) if difference is None]
+def _check_trial(content: RunContent, destination: Destination, found: list[WrittenRun]) -> RunCheck:
+    differences = [find_difference(content, destination, run) for run in found]
+    matching = [run.run_id for run, difference in zip(found, differences, strict=True) if difference is None]
     if len(found) > 1:
         difference: str | None = f"is there {len(found)} times"
     else:
         difference = differences[0] if differences else MISSING
-    return Checked(
+    return RunCheck(
         trial_id=content.config["trial"],
         name=content.name,
         difference=difference,
-        whole=tuple(whole),
-        others=tuple(run.run_id for run in found if run.run_id not in whole),
+        matching=tuple(matching),
+        others=tuple(run.run_id for run in found if run.run_id not in matching),
     )
 
 
-def difference_of(content: RunContent, place: Place, found: WrittenRun) -> str | None:
-    """The first thing in which a run differs from what it should be, as a phrase; None where it is whole."""
-    return next(_differences(content, place, found), None)
+def find_difference(content: RunContent, destination: Destination, found: WrittenRun) -> str | None:
+    """Return the first difference between a run and its content in the ledger, as a phrase; None if there is none."""
+    return next(_differences(content, destination, found), None)
 
 
-def _differences(content: RunContent, place: Place, found: WrittenRun) -> Iterator[str]:
+def _differences(content: RunContent, destination: Destination, found: WrittenRun) -> Iterator[str]:
     if found.unreadable is not None:
         yield f"cannot be read ({found.unreadable})"
     if found.exit_code is None:
@@ -104,32 +110,32 @@ def _differences(content: RunContent, place: Place, found: WrittenRun) -> Iterat
         if what := _first_difference(wanted, row):
             yield f"row {number}: {what}"
     expected: tuple[tuple[str, Any, Any], ...] = (
-        ("project", place.project, found.project),
-        ("group", place.group, found.group),
+        ("project", destination.project, found.project),
+        ("group", destination.group, found.group),
         ("job type", content.job_type, found.job_type),
         ("name", content.name, found.name),
-        ("configuration", content.config, _unquoted(found.config)),
+        ("configuration", content.config, _unquote_trial(found.config)),
         ("summary", content.summary, found.summary),
     )
-    for label, whole, value in expected:
-        if what := _first_difference(whole, value):
-            yield f"{label}{': ' if isinstance(whole, Mapping) else ' '}{what}"
+    for label, wanted, value in expected:
+        if what := _first_difference(wanted, value):
+            yield f"{label}{': ' if isinstance(wanted, Mapping) else ' '}{what}"
     if (found.exit_code != 0) != (content.exit_code != 0):
         yield f"ended with exit code {found.exit_code}, not {content.exit_code}"
 
 
-def _unquoted(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A run of a sweep has the trial's id as the sweep gives it, which is in quotes where it reads as a number."""
+def _unquote_trial(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Remove the quotes that a sweep has around trial ids that read as numbers."""
     return {**config, "trial": str(config["trial"]).strip("'")} if "trial" in config else config
 
 
-def _in_files(directory: Path) -> list[WrittenRun]:
+def _read_receipts(directory: Path) -> list[WrittenRun]:
     return [read_receipt(folder) for folder in sorted((directory / FOLDER).glob("offline-run-*-*")) if folder.is_dir()]
 
 
 def _first_difference(wanted: Any, found: Any) -> str | None:
-    """Where two values differ, as a phrase with both."""
-    wanted, found = _flat(wanted), _flat(found)
+    """Return where two values differ, as a phrase with both."""
+    wanted, found = _flatten(wanted), _flatten(found)
     for key in [*wanted, *(key for key in found if key not in wanted)]:
         if key not in found:
             return f"{key} is missing"
@@ -140,24 +146,24 @@ def _first_difference(wanted: Any, found: Any) -> str | None:
     return None
 
 
-def _flat(value: Any) -> dict[str, Any]:
-    return dict(_leaves(_as_json(value), ""))
+def _flatten(value: Any) -> dict[str, Any]:
+    return dict(_list_leaves(_convert_to_json(value), ""))
 
 
-def _leaves(value: Any, key: str) -> Iterator[tuple[str, Any]]:
+def _list_leaves(value: Any, key: str) -> Iterator[tuple[str, Any]]:
     if isinstance(value, dict) and value:
         for name, inner in value.items():
-            yield from _leaves(inner, f"{key}.{name}" if key else str(name))
+            yield from _list_leaves(inner, f"{key}.{name}" if key else str(name))
     else:
         yield key, value
 
 
-def _as_json(value: Any) -> Any:
-    """A value as it is once it was written to JSON by W&B, which gives words to what JSON has no number for."""
+def _convert_to_json(value: Any) -> Any:
+    """Return a value as W&B writes it to JSON: NaN and infinities become words."""
     if isinstance(value, Mapping):
-        return {str(key): _as_json(item) for key, item in value.items()}
+        return {str(key): _convert_to_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_as_json(item) for item in value]
+        return [_convert_to_json(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return json.loads(json.dumps(value))

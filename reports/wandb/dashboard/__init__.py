@@ -1,1 +1,1 @@
-"""A dashboard in Weights & Biases: a workspace and a report, first as plain data."""
+"""Dashboard of a study in Weights & Biases: a workspace and a report."""

@@ -1,33 +1,33 @@
-"""`ablate wandb dashboard`: a study's workspace and its report in W&B, made from the ledger."""
+"""`ablate wandb dashboard`: workspace and report of a study in W&B, built from the ledger."""
 
 import json
 from typing import Any
 
 from reports.report import Report
-from reports.wandb.destination import Place
+from reports.wandb.destination import Destination
 
-from .views import check_version, stored_report, stored_workspace
+from .views import check_version, convert_report, convert_workspace
 
 Dashboard = dict[str, dict[str, Any]]  # "workspace" and "report", each as W&B stores it
 
 
-def dashboard_of(report: Report, place: Place) -> Dashboard:
-    """The workspace and the report of a study. Asks no server; the same ledger and place give the same.
+def build_dashboard(report: Report, destination: Destination) -> Dashboard:
+    """Build the workspace and the report of a study, without a server. The same ledger gives the same dashboard.
 
     Raises:
-        InputError: when wandb-workspaces is absent, or a version that this was not made for.
+        InputError: if wandb-workspaces is not installed, or in another version.
     """
     check_version()
-    from .wandb_report import wandb_report_of
-    from .workspace import workspace_of
+    from .wandb_report import build_wandb_report
+    from .workspace import build_workspace
 
-    name = f"{place.project}/{place.group}"
+    name = f"{destination.project}/{destination.group}"
     return {
-        "workspace": stored_workspace(workspace_of(report, place), f"workspace {name}"),
-        "report": stored_report(wandb_report_of(report, place), f"report {name}"),
+        "workspace": convert_workspace(build_workspace(report, destination), f"workspace {name}"),
+        "report": convert_report(build_wandb_report(report, destination), f"report {name}"),
     }
 
 
 def to_json(dashboard: Dashboard) -> str:
-    """Both views as one JSON document, with what W&B is told of them."""
+    """Return a dashboard as a JSON document."""
     return json.dumps(dashboard, indent=1, ensure_ascii=False) + "\n"

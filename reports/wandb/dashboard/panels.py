@@ -1,4 +1,4 @@
-"""Which panels show a study: for every factor, for its cells, and for what happens inside the networks."""
+"""Run sets and panels of a dashboard: by factor, by cell, and for metrics inside the networks."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,60 +11,60 @@ from experiments.study.study import Factor
 from reports.analysis.frame import name_metric_column
 from reports.mechanism_maps import LOG, QUANTITIES, is_ratio, list_scalar_metrics
 from reports.report import Report
-from reports.wandb.destination import Place
-from reports.wandb.run_content import AGGREGATE, TRAIN, factor_keys, metric_key
+from reports.wandb.destination import Destination
+from reports.wandb.run_content import AGGREGATE, TRAIN, get_factor_keys, get_metric_key
 from reports.wording.method import VALIDATION
 
 EPOCH = "epoch"
 _SPLITS = {"train", "training", "test", *VALIDATION}
-_MOST_SCALARS, _MOST_QUANTITIES = 4, 4  # of mechanisms, the latter with three panels each
-_IN_FACTORS = tuple(f"{MECHANISM}{quantity.name}/" for quantity in QUANTITIES if quantity.kind == LOG)
-_FEWEST_RUNS, _MOST_RUNS = 10, 1000  # W&B's default, and what it draws of a panel
+_MAX_SCALARS, _MAX_QUANTITIES = 4, 4  # of mechanisms; a quantity has three panels
+_LOGARITHMIC = tuple(f"{MECHANISM}{quantity.name}/" for quantity in QUANTITIES if quantity.kind == LOG)
+_DEFAULT_RUNS, _MAX_RUNS = 10, 1000  # that W&B draws in a panel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metrics:
-    """The names of the metrics that the runs of a study hold.
+    """Names of the metrics in a study's runs.
 
-    epochs: of the history, the study's first or, where it has none of that name, its namesake of another split.
-    inside: of the history too, but of what happens inside the network: grad/layer1, activation/dead.
-    mechanisms: of the history too, a few of those that the suite measures itself: ratios and gaps, and of the
-        quantities that say most the first layer, one in the middle and the last.
-    finals: of the summary, the study's first.
+    epochs: losses and scores in the history. The study's metric is first, or else that metric of another split.
+    internal: metrics inside the network in the history, such as grad/layer1 or activation/dead.
+    mechanisms: some of the suite's mechanism metrics in the history: ratios, gaps, and the main quantities in the
+        first layer, a middle one and the last.
+    finals: metrics in the summary. The study's metric is first.
     """
 
     epochs: tuple[str, ...]
-    inside: tuple[str, ...]
+    internal: tuple[str, ...]
     mechanisms: tuple[str, ...]
     finals: tuple[str, ...]
 
 
-def metrics_of(report: Report) -> Metrics:
-    """The metrics that some trial of the study logged."""
+def list_metrics(report: Report) -> Metrics:
+    """Return the metrics that any trial of the study has logged."""
     study = report.study
     known = {"trial_id", *(factor.name for factor in study.factors), "seed", EPOCH}
     logged = [_metric(report, column) for column in report.curves.columns if column not in known]
     columns = list(report.trials.columns)
     finals = [_metric(report, column) for column in columns[columns.index("backend") + 1 : columns.index("seconds")]]
-    own = metric_key(study.metric.name)
+    own = get_metric_key(study.metric.name)
     split, _, rest = own.partition("/")
 
-    def nearness(name: str) -> tuple[bool, bool, bool]:
-        is_namesake = bool(rest) and split in _SPLITS and name.partition("/")[2] == rest
-        return name != own, not is_namesake, name.partition("/")[0] not in VALIDATION
+    def rank(name: str) -> tuple[bool, bool, bool]:
+        is_of_other_split = bool(rest) and split in _SPLITS and name.partition("/")[2] == rest
+        return name != own, not is_of_other_split, name.partition("/")[0] not in VALIDATION
 
     return Metrics(
-        epochs=tuple(sorted((name for name in logged if not is_inside(name)), key=nearness)),
-        inside=tuple(name for name in logged if is_inside(name) and not is_mechanism(name)),
+        epochs=tuple(sorted((name for name in logged if not is_internal_metric(name)), key=rank)),
+        internal=tuple(name for name in logged if is_internal_metric(name) and not is_mechanism(name)),
         mechanisms=tuple(_main_mechanisms(report)),
-        finals=tuple(sorted(finals, key=nearness)),
+        finals=tuple(sorted(finals, key=rank)),
     )
 
 
-def is_inside(metric: str) -> bool:
-    """Whether a metric tells of the inside of a network, and is no loss or score of a split: by what stands before /.
+def is_internal_metric(metric: str) -> bool:
+    """Return whether a metric belongs to the inside of a network: the part before / is not the name of a split.
 
-    >>> [is_inside(name) for name in ("val/loss", "loss", "grad/layer1", "test/f1/macro")]
+    >>> [is_internal_metric(name) for name in ("val/loss", "loss", "grad/layer1", "test/f1/macro")]
     [False, False, True, False]
     """
     split, slash, _ = metric.partition("/")
@@ -72,30 +72,30 @@ def is_inside(metric: str) -> bool:
 
 
 def _main_mechanisms(report: Report) -> Iterator[str]:
-    yield from list_scalar_metrics(report)[:_MOST_SCALARS]
+    yield from list_scalar_metrics(report)[:_MAX_SCALARS]
     logged = [name for name in map(str, report.curves.columns) if split_metric(name)]
-    for quantity in QUANTITIES[:_MOST_QUANTITIES]:
+    for quantity in QUANTITIES[:_MAX_QUANTITIES]:
         layers = [name for name in logged if (split_metric(name) or ("",))[0] == quantity.name]
-        yield from dict.fromkeys(layers[place] for place in (0, len(layers) // 2, -1) if layers)
+        yield from dict.fromkeys(layers[index] for index in (0, len(layers) // 2, -1) if layers)
 
 
-def factor_key(report: Report, factor: Factor) -> str:
-    """Where W&B keeps the levels of a factor: each top-level key of a config has its content under `value`."""
-    return f"factors.value.{factor_keys(other.name for other in report.study.factors)[factor.name]}"
+def get_factor_key(report: Report, factor: Factor) -> str:
+    """Return the key of a factor's levels in a config. W&B adds `value` below each top-level key."""
+    return f"factors.value.{get_factor_keys(other.name for other in report.study.factors)[factor.name]}"
 
 
 def is_averaged_by_level(report: Report) -> bool:
-    """Whether a level's runs are those of its contrasts: not where they stand beside other factors' changes."""
+    """Return whether all runs of a level take part in its contrasts; else some of them change other factors."""
     return report.study.design == "full" or len(report.study.factors) == 1
 
 
-def training_runs(report: Report, place: Place) -> Any:
-    """The run set of all trials, grouped by all factors, so that a group is a cell and its runs are the seeds."""
-    keys = [factor_key(report, factor) for factor in report.study.factors]
-    metric = metric_key(report.study.metric.name)
+def make_trial_runset(report: Report, destination: Destination) -> Any:
+    """Return the run set of all trials, grouped by all factors: a group is a cell, and its runs are the seeds."""
+    keys = [get_factor_key(report, factor) for factor in report.study.factors]
+    metric = get_metric_key(report.study.metric.name)
     return wr.Runset(
         name="Trials",
-        filters=filters_of(place, [TRAIN]),
+        filters=make_filter(destination, [TRAIN]),
         groupby=[f"config.{key}" for key in keys],
         order=[wr.OrderBy(wr.SummaryMetric(metric), ascending=report.study.metric.goal == "min")],
         visible_columns=[
@@ -105,33 +105,33 @@ def training_runs(report: Report, place: Place) -> Any:
     )
 
 
-def factor_runs(report: Report, place: Place, factor: Factor) -> Any:
-    """The run set of one factor, grouped by it: all trials, or those that have every other factor at its reference."""
+def make_factor_runset(report: Report, destination: Destination, factor: Factor) -> Any:
+    """Return the run set of one factor, grouped by it: all trials, or those with all other factors at the reference."""
     others = {
-        factor_key(report, other): other.reference
+        get_factor_key(report, other): other.reference
         for other in report.study.factors
         if other.name != factor.name and not is_averaged_by_level(report)
     }
-    runs = training_runs(report, place)
-    runs.name, runs.groupby = factor.name, [f"config.{factor_key(report, factor)}"]
-    runs.filters = filters_of(place, [TRAIN], others)
+    runs = make_trial_runset(report, destination)
+    runs.name, runs.groupby = factor.name, [f"config.{get_factor_key(report, factor)}"]
+    runs.filters = make_filter(destination, [TRAIN], others)
     return runs
 
 
-def table_runs(place: Place) -> Any:
-    """The run set of the one run that holds the study's tables and its page."""
-    return wr.Runset(name="Tables", filters=filters_of(place, [AGGREGATE]))
+def make_table_runset(destination: Destination) -> Any:
+    """Return the run set with the report's run only."""
+    return wr.Runset(name="Tables", filters=make_filter(destination, [AGGREGATE]))
 
 
-def filters_of(place: Place, job_types: Sequence[str], levels: Mapping[str, str] = {}) -> str:
-    """Which runs of a study a run set has, as an expression of wandb-workspaces.
+def make_filter(destination: Destination, job_types: Sequence[str], levels: Mapping[str, str] = {}) -> str:
+    """Return the filter of a run set, as an expression of wandb-workspaces.
 
     Args:
-        place: where the runs are.
-        job_types: that they may have.
-        levels: the level that they have under each of these keys of their config.
+        destination: destination of the runs.
+        job_types: accepted job types.
+        levels: required level by key of the config.
     """
-    parts = [f"Metric('Group') == {_literal(place.group)}"]
+    parts = [f"Metric('Group') == {_literal(destination.group)}"]
     jobs = [_literal(job_type) for job_type in job_types]
     parts.append(f"Metric('JobType') == {jobs[0]}" if len(jobs) == 1 else f"Metric('JobType') in [{', '.join(jobs)}]")
     parts += [f"Config({_literal(key)}) == {_literal(level)}" for key, level in levels.items()]
@@ -139,18 +139,18 @@ def filters_of(place: Place, job_types: Sequence[str], levels: Mapping[str, str]
 
 
 def _literal(text: str) -> str:
-    """A string literal without signs, since W&B replaces = and < before it parses an expression."""
+    """Return a string literal with all signs escaped: = and < are replaced before an expression is parsed."""
     return "'" + "".join(char if char.isalnum() else f"\\U{ord(char):08x}" for char in text) + "'"
 
 
-def factor_plots(report: Report, factor: Factor, metrics: Iterable[str], *, final: str | None = None) -> list[Any]:
-    """A bar of the final metric and a curve of each other metric, a group for each level of a factor.
+def plot_factor(report: Report, factor: Factor, metrics: Iterable[str], *, final: str | None = None) -> list[Any]:
+    """Return a bar plot of the final metric and a curve of each other metric, with a group for each level of a factor.
 
-    Arguments:
-        report: of the study.
-        factor: one of the study's.
-        metrics: of the history.
-        final: of the summary; None where no trial has it.
+    Args:
+        report: report on the study.
+        factor: factor of the study.
+        metrics: metrics in the history.
+        final: metric in the summary; None if no trial has one.
     """
     trials = report.trials
     for other in report.study.factors:
@@ -158,24 +158,24 @@ def factor_plots(report: Report, factor: Factor, metrics: Iterable[str], *, fina
             trials = trials[trials[other.name] == other.reference]
     sizes = trials[factor.name].value_counts()
     runs = f"{_span(sizes[sizes > 0])} runs a level"
-    return _plots(report, f"by {factor.name}", runs, factor_key(report, factor), metrics, final)
+    return _plots(report, f"by {factor.name}", runs, get_factor_key(report, factor), metrics, final)
 
 
-def cell_plots(report: Report, metrics: Iterable[str], *, final: str | None = None) -> list[Any]:
-    """The same with a group for each cell, so that the band is over seeds alone."""
+def plot_cells(report: Report, metrics: Iterable[str], *, final: str | None = None) -> list[Any]:
+    """Return the same plots with a group for each cell, so that bands show the variation over seeds only."""
     runs = f"{len(report.study.seeds)} {report.study.unit}s a cell"
     return _plots(report, "by cell", runs, None, metrics, final)
 
 
-def most_runs(report: Report) -> int:
-    """How many runs a panel has to show; W&B shows ten where nobody says more."""
-    return min(max(_FEWEST_RUNS, len(report.trials)), _MOST_RUNS)
+def count_runs_to_show(report: Report) -> int:
+    """Return the number of runs that a panel has to show; W&B's default is ten."""
+    return min(max(_DEFAULT_RUNS, len(report.trials)), _MAX_RUNS)
 
 
 def _plots(
     report: Report, by_what: str, runs: str, key: str | None, metrics: Iterable[str], final: str | None
 ) -> list[Any]:
-    """Panels of a mean with a band of one standard deviation for each group: by a key, or as the run set has them."""
+    """Return plots of means and standard deviations by group: of a key, or of the run set if the key is None."""
 
     def options(metric: str) -> dict[str, Any]:
         return {
@@ -183,14 +183,14 @@ def _plots(
             "groupby": None if key is None else wr.Config(key),
             "groupby_aggfunc": "mean",
             "groupby_rangefunc": "stddev",
-            "max_runs_to_show": most_runs(report),
+            "max_runs_to_show": count_runs_to_show(report),
         }
 
     def is_log(metric: str) -> bool:
-        return is_ratio(metric) or metric.startswith(_IN_FACTORS)
+        return is_ratio(metric) or metric.startswith(_LOGARITHMIC)
 
     bars = [
-        wr.BarPlot(metrics=[metric], max_bars_to_show=most_runs(report), **options(f"final {metric}"))
+        wr.BarPlot(metrics=[metric], max_bars_to_show=count_runs_to_show(report), **options(f"final {metric}"))
         for metric in ([] if final is None else [final])
     ]
     return bars + [
@@ -205,6 +205,6 @@ def _span(counts: Iterable[int]) -> str:
 
 
 def _metric(report: Report, column: str) -> str:
-    """The key in W&B of a metric whose column in the frames this is."""
+    """Return the key in W&B of the metric in a column of the report's frames."""
     plain = column.removesuffix(" (metric)")
-    return metric_key(plain if name_metric_column(report.study, plain) == column else column)
+    return get_metric_key(plain if name_metric_column(report.study, plain) == column else column)

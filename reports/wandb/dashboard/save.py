@@ -1,6 +1,6 @@
-"""Saving a dashboard in W&B: who is logged in, the project, and both views, each in the place of its last version.
+"""Saving of a dashboard in W&B, over its last version.
 
-A process of its own asks the server, since W&B's client may hang, also at its exit.
+A child process asks the server, since W&B's client may hang, also at exit.
 """
 
 import os
@@ -11,19 +11,19 @@ from experiments.errors import InputError
 from reports.wandb.live.sink import PATIENCE_SECONDS
 
 from .build import Dashboard
-from .views import known_views, save_view
+from .views import fetch_views, save_view
 
 
 def save_dashboard(dashboard: Dashboard) -> tuple[str, str]:
-    """Save the workspace and the report, over what was saved under their names before; their addresses.
+    """Save the workspace and the report, over earlier ones of their names, and return their addresses.
 
     Raises:
-        InputError: when nobody is logged in, the key is rejected, or W&B cannot be reached or fails.
+        InputError: if there is no API key, the key is refused, or W&B cannot be reached or fails.
     """
     try:
         ((kind, *content),) = ask(__name__, dashboard, seconds=PATIENCE_SECONDS)
     except (TimeoutError, RuntimeError) as error:
-        raise InputError(_not_saved(str(error))) from error
+        raise InputError(_describe_failure(str(error))) from error
     if kind == "refused":
         raise InputError(content[0])
     workspace, report = content
@@ -31,19 +31,19 @@ def save_dashboard(dashboard: Dashboard) -> tuple[str, str]:
 
 
 def main(channel: ParentChannel) -> None:
-    """Save the dashboard that the command sends, and send the addresses."""
+    """Save the dashboard that the command sends, and send the addresses back."""
     (dashboard,) = channel.receive() or ()
     try:
         channel.send("saved", *_save(dashboard))
     except InputError as error:
         channel.send("refused", str(error))
-    except Exception as error:  # noqa: BLE001 -- the client has no common class for what goes wrong
+    except Exception as error:  # noqa: BLE001 -- errors of the client have no common class
         import wandb
 
-        from reports.wandb.live.client import first_line
+        from reports.wandb.live.client import describe_error
 
-        channel.send("refused", _not_saved(f"{wandb.setup().settings.base_url}: {first_line(error)}"))
-    os._exit(0)  # without W&B's own end, which waits for a server
+        channel.send("refused", _describe_failure(f"{wandb.setup().settings.base_url}: {describe_error(error)}"))
+    os._exit(0)  # skips the exit handlers of W&B, which wait for the server
 
 
 def _save(dashboard: Dashboard) -> tuple[str, str]:
@@ -55,12 +55,14 @@ def _save(dashboard: Dashboard) -> tuple[str, str]:
     api = wandb.Api()
     entity, project = dashboard["workspace"]["entityName"] or api.default_entity, dashboard["workspace"]["projectName"]
     if not entity:
-        raise InputError("Weights & Biases names no entity for this login; give --wandb-entity, a user or a team")
-    if known_views(api, entity, project, "workspace") is None:
+        raise InputError(
+            "Weights & Biases has no default entity for this login; give a user or a team as --wandb-entity"
+        )
+    if fetch_views(api, entity, project, "workspace") is None:
         api.create_project(project, entity)
     ids = {}
     for kind, view in dashboard.items():
-        known = known_views(api, entity, project, kind) or {}
+        known = fetch_views(api, entity, project, kind) or {}
         ids[kind] = save_view(api, kind, known.get(view["name"]), {**view, "entityName": entity})
     base = f"{wandb.setup().settings.app_url.rstrip('/')}/{quote(entity)}/{quote(project)}"
     shown = dashboard["workspace"]["name"].removeprefix("nw-").removesuffix("-v")
@@ -68,8 +70,8 @@ def _save(dashboard: Dashboard) -> tuple[str, str]:
     return f"{base}?nw={shown}", f"{base}/reports/{title}--{ids['report'].rstrip('=')}"
 
 
-def _not_saved(what: str) -> str:
+def _describe_failure(what: str) -> str:
     return (
-        f"the dashboard could not be saved: {what}. Nothing of the study is lost: the same command tries again, "
-        "--dry-run prints what would be saved"
+        f"the dashboard could not be saved: {what}. The study is unchanged: repeat the command, or print the dashboard "
+        "with --dry-run"
     )

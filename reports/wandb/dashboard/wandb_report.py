@@ -1,4 +1,4 @@
-"""The report that tells a study's answer in Weights & Biases: text from the ledger, panels from the runs."""
+"""Report on a study in Weights & Biases: text from the ledger, panels from the runs."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,37 +8,37 @@ import wandb_workspaces.reports.v2 as wr
 from reports.formats.markdown import bullets, claim_blocks, escape, main_effect_blocks, paragraph
 from reports.page.answer import answer
 from reports.report import Report
-from reports.wandb.destination import LONGEST_NAME, Place
+from reports.wandb.destination import LONGEST_NAME, Destination
 from reports.wording.numbers import format_count
 
-from .panels import cell_plots, factor_plots, factor_runs, metrics_of, table_runs, training_runs
-from .workspace import SOURCE, notes_on_averages, table_panels
+from .panels import list_metrics, make_factor_runset, make_table_runset, make_trial_runset, plot_cells, plot_factor
+from .workspace import SOURCE, describe_averages, make_table_panels
 
 _EXPLORATORY = (
-    "Computed by Weights & Biases from the configurations and the final metric of all runs, by a random forest and a "
-    "correlation, without intervals and without pairing: a hint where to look, and no verdict. The shares of variance "
-    "among the tables are the study's own."
+    "Weights & Biases computes this from the configurations and the final metric of all runs, by a random forest and a "
+    "correlation, without intervals and without pairing: it is exploratory and no verdict. The variance shares among "
+    "the tables come from the study's analysis."
 )
 
 _WIDTH = 24  # columns of a report's grid
 _PLOT_SIZE = (8, 7)
-_HEIGHTS = {wr.MediaBrowser: 24}  # of panels as wide as the report, else 8
+_HEIGHTS = {wr.MediaBrowser: 24}  # of panels as wide as the report; 8 for others
 
 
-def wandb_report_of(report: Report, place: Place) -> Any:
-    """The report on a study: question, answer, verdicts, claims and caveats, and then the panels."""
+def build_wandb_report(report: Report, destination: Destination) -> Any:
+    """Return the report on a study: question, answer, verdicts, claims and caveats, then the panels."""
     return wr.Report(
-        entity=place.entity or "",
-        project=place.project,
-        title=f"Ablation: {place.group}"[:LONGEST_NAME],
+        entity=destination.entity or "",
+        project=destination.project,
+        title=f"Ablation: {destination.group}"[:LONGEST_NAME],
         description=report.study.question,
-        blocks=[wr.TableOfContents(), *_words(report), *_panels(report, place)],
+        blocks=[wr.TableOfContents(), *_write_text(report), *_make_grids(report, destination)],
         width="fluid",
     )
 
 
-def _words(report: Report) -> Iterator[Any]:
-    yield wr.CalloutBlock(text=f"{SOURCE} {_state(report)}")
+def _write_text(report: Report) -> Iterator[Any]:
+    yield wr.CalloutBlock(text=f"{SOURCE} {_describe_state(report)}")
     if report.study.question:
         yield wr.H2(text="Question")
         yield wr.MarkdownBlock(text=paragraph(report.study.question))
@@ -52,37 +52,41 @@ def _words(report: Report) -> Iterator[Any]:
         yield wr.MarkdownBlock(text=bullets(report.notes))
 
 
-def _panels(report: Report, place: Place) -> Iterator[Any]:
-    metrics = metrics_of(report)
+def _make_grids(report: Report, destination: Destination) -> Iterator[Any]:
+    metrics = list_metrics(report)
     final = metrics.finals[0] if metrics.finals else None
-    about = notes_on_averages(report)
-    several = len(report.study.factors) > 1
+    averages = describe_averages(report)
+    has_several_factors = len(report.study.factors) > 1
     for factor in report.study.factors:
         yield wr.H2(text=f"By {factor.name}")
-        if about:
-            yield wr.MarkdownBlock(text=escape(about))
-        yield _grid(factor_runs(report, place, factor), factor_plots(report, factor, metrics.epochs, final=final))
-    if several:
+        if averages:
+            yield wr.MarkdownBlock(text=escape(averages))
+        yield _make_grid(
+            make_factor_runset(report, destination, factor), plot_factor(report, factor, metrics.epochs, final=final)
+        )
+    if has_several_factors:
         yield wr.H2(text="Cells")
-        yield _grid(training_runs(report, place), cell_plots(report, metrics.epochs, final=final))
+        yield _make_grid(make_trial_runset(report, destination), plot_cells(report, metrics.epochs, final=final))
     if metrics.mechanisms:
         yield wr.H2(text="Mechanisms")
-        yield _grid(training_runs(report, place), cell_plots(report, metrics.mechanisms))
-    if metrics.inside:
+        yield _make_grid(make_trial_runset(report, destination), plot_cells(report, metrics.mechanisms))
+    if metrics.internal:
         for factor in report.study.factors:
             yield wr.H2(text=f"Inside the network, by {factor.name}")
-            yield _grid(factor_runs(report, place, factor), factor_plots(report, factor, metrics.inside))
+            yield _make_grid(
+                make_factor_runset(report, destination, factor), plot_factor(report, factor, metrics.internal)
+            )
     yield wr.H2(text="Tables and report")
     yield wr.MarkdownBlock(text="`ablate wandb push` writes these from the ledger.")
-    yield _grid(table_runs(place), table_panels(report))
-    if several and final is not None:
+    yield _make_grid(make_table_runset(destination), make_table_panels(report))
+    if has_several_factors and final is not None:
         yield wr.H2(text="Exploratory: parameter importance")
         yield wr.MarkdownBlock(text=escape(_EXPLORATORY))
-        yield _grid(training_runs(report, place), [wr.ParameterImportancePlot(with_respect_to=final)])
+        yield _make_grid(make_trial_runset(report, destination), [wr.ParameterImportancePlot(with_respect_to=final)])
 
 
-def _grid(runs: Any, panels: list[Any]) -> Any:
-    """Panels from left to right and top to bottom: plots side by side, all others as wide as the report."""
+def _make_grid(runs: Any, panels: list[Any]) -> Any:
+    """Arrange panels from left to right and top to bottom: plots side by side, all others as wide as the report."""
     x, y, row_height = 0, 0, 0
     for panel in panels:
         is_plot = isinstance(panel, wr.BarPlot | wr.LinePlot)
@@ -94,7 +98,7 @@ def _grid(runs: Any, panels: list[Any]) -> Any:
     return wr.PanelGrid(runsets=[runs], panels=panels, hide_run_sets=False)
 
 
-def _state(report: Report) -> str:
+def _describe_state(report: Report) -> str:
     counts = report.trials["status"].value_counts()
     total = format_count(len(report.trials), "trial")
     return f"Written from {total}: {', '.join(f'{counts[status]} {status}' for status in sorted(counts.index))}."

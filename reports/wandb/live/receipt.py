@@ -1,7 +1,7 @@
-"""Receipt of an offline run: what its files hold, written next to them once W&B's client has ended the run.
+"""Receipt of an offline run: its content as JSON, written beside W&B's files after W&B's client has finished the run.
 
-W&B does not document the form of its files, and reads them only to upload them. A run without a receipt was never
-ended, such as by a command that was killed.
+The format of W&B's files is not documented, so `ablate wandb verify` reads the receipt. A run without a receipt was not
+finished, for example because the command was killed.
 """
 
 import dataclasses
@@ -14,16 +14,16 @@ FILE = "ablation-suite.json"
 
 
 def write_receipt(folder: Path, run: WrittenRun) -> None:
-    """Write the receipt of the run whose files are in this folder."""
+    """Write the receipt of a run into the folder of its files."""
     (folder / FILE).write_text(json.dumps(dataclasses.asdict(run)) + "\n", encoding="utf-8")
 
 
 def read_receipt(folder: Path) -> WrittenRun:
-    """Return the run whose files are in this folder; without exit code where it has no receipt."""
-    nothing = WrittenRun(run_id=folder.name.split("-", 3)[-1])
+    """Return the run in a folder; without a receipt, a run that was not finished."""
+    unfinished = WrittenRun(run_id=folder.name.split("-", 3)[-1])
     try:
         return WrittenRun(**json.loads((folder / FILE).read_text(encoding="utf-8")))
     except FileNotFoundError:
-        return nothing
+        return unfinished
     except (OSError, ValueError, TypeError) as error:
-        return dataclasses.replace(nothing, unreadable=f"{FILE}: {error}")
+        return dataclasses.replace(unfinished, unreadable=f"{FILE}: {error}")

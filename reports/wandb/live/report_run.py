@@ -1,4 +1,4 @@
-"""The run that holds what a study came to: its tables, its verdicts and its report, as they are in DIR/report/."""
+"""Run with the results of a study: tables, verdicts and the files of DIR/report/."""
 
 import json
 import re
@@ -8,33 +8,33 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.ledger.study_folder import open_ledger
 from experiments.trials.trial import count_finished
-from reports.wandb.destination import Place
+from reports.wandb.destination import Destination
 from reports.wandb.run_content import AGGREGATE, RunContent
 
 if TYPE_CHECKING:
     from .client import OpenRun
 
-TABLES = ("cells", "contrasts", "claims", "interactions", "shares")  # of report.json, those with rows
+TABLES = ("cells", "contrasts", "claims", "interactions", "shares")  # in report.json, and in W&B where they have rows
 FILES = ("index.html", "report.md", "tables.tex", "trials.csv", "contrasts.csv", "report.json")
-_LONGEST_NAME = 100  # of what a group gives to the name of an artifact, which has up to 128 characters
-PAGE = "report"  # the key of the HTML page
-_MOST_ROWS = 10_000  # of a table that W&B shows
+_MAX_GROUP_LENGTH = 100  # characters of the group in an artifact's name, which has up to 128
+PAGE = "report"  # key of the HTML page
+_MAX_ROWS = 10_000  # that W&B shows of a table
 
 
-def report_run(directory: Path, place: Place) -> RunContent:
-    """The run of a study, marked where the study is not finished.
+def make_report_content(directory: Path, destination: Destination) -> RunContent:
+    """Return the content of the report's run. Its name says if the study is not finished.
 
     Raises:
-        LedgerError: when there is no ledger, or it cannot be read.
+        LedgerError: if there is no ledger, or it cannot be read.
     """
     with open_ledger(directory) as ledger:
         counts, study, name = ledger.counts(), ledger.study_content(), ledger.study_name()
     total = sum(counts.values())
     ended = count_finished(counts)
-    document = _document(directory)
+    document = _read_document(directory)
     verdicts = Counter(row["verdict"] for row in document["tables"]["contrasts"] if not row["context"])
     return RunContent(
-        run_id=place.report_id,
+        run_id=destination.report_id,
         name="report" if ended == total else f"report (unfinished: {ended} of {total} trials)",
         job_type=AGGREGATE,
         config={"study": name, "question": study["question"], "definition": study},
@@ -47,54 +47,57 @@ def report_run(directory: Path, place: Place) -> RunContent:
     )
 
 
-def log_report(run: "OpenRun", directory: Path, place: Place) -> None:
-    """Write the tables of DIR/report/ and its files into an open run."""
-    tables = {table_key(name): table for name, table in report_tables(directory).items()}
-    run.log_report(tables, [directory / "report" / name for name in FILES], artifact_name(place))
+def log_report(run: "OpenRun", directory: Path, destination: Destination) -> None:
+    """Log the tables and files of DIR/report/ in an open run."""
+    tables = {get_table_key(name): table for name, table in read_tables(directory).items()}
+    run.log_report(tables, [directory / "report" / name for name in FILES], make_artifact_name(destination))
 
 
-def table_key(name: str) -> str:
-    """The key of a table in the run that holds them.
+def get_table_key(name: str) -> str:
+    """Return the key of a table in the report's run.
 
-    >>> table_key("cells")
+    >>> get_table_key("cells")
     'tables/cells'
     """
     return f"tables/{name}"
 
 
-def report_tables(directory: Path) -> dict[str, tuple[list[str], list[list[Any]]]]:
-    """(columns, rows) of each table of DIR/report/report.json that has rows.
+def read_tables(directory: Path) -> dict[str, tuple[list[str], list[list[Any]]]]:
+    """Return (columns, rows) of each table in DIR/report/report.json that has rows.
 
-    Of contrasts beyond what W&B shows, the main effects are kept.
+    Of more contrasts than W&B shows, the main effects are kept.
     """
     tables: dict[str, tuple[list[str], list[list[Any]]]] = {}
-    for name, records in _document(directory)["tables"].items():
+    for name, records in _read_document(directory)["tables"].items():
         if name not in TABLES or not records:
             continue
         rows = records
-        if len(rows) > _MOST_ROWS:
-            rows = [row for row in rows if not row.get("context")][:_MOST_ROWS]
+        if len(rows) > _MAX_ROWS:
+            rows = [row for row in rows if not row.get("context")][:_MAX_ROWS]
         columns = list(rows[0])
-        tables[name] = columns, [[_cell(row[column]) for column in columns] for row in rows]
+        tables[name] = columns, [[_format_cell(row[column]) for column in columns] for row in rows]
     return tables
 
 
-def artifact_name(place: Place) -> str:
-    """The name of the artifact that holds the report: the group in the letters that W&B takes, and a hash where that
-    is not the group itself.
+def make_artifact_name(destination: Destination) -> str:
+    """Return the name of the report's artifact: the group in characters that W&B accepts, with a hash if they differ.
 
-    >>> artifact_name(Place(group="depth")), artifact_name(Place(group="depth & width"))
+    >>> make_artifact_name(Destination(group="depth")), make_artifact_name(Destination(group="depth & width"))
     ('report-depth', 'report-depth-width-82a2494d40')
     """
-    plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", place.group).strip("-")[:_LONGEST_NAME]
-    return place.report_id if not plain else f"report-{plain}" + ("" if plain == place.group else f"-{place.digest}")
+    plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", destination.group).strip("-")[:_MAX_GROUP_LENGTH]
+    return (
+        destination.report_id
+        if not plain
+        else f"report-{plain}" + ("" if plain == destination.group else f"-{destination.digest}")
+    )
 
 
-def _document(directory: Path) -> dict[str, Any]:
+def _read_document(directory: Path) -> dict[str, Any]:
     document: dict[str, Any] = json.loads((directory / "report" / "report.json").read_text(encoding="utf-8"))
     return document
 
 
-def _cell(value: Any) -> Any:
-    """A value that a column of a table may hold."""
+def _format_cell(value: Any) -> Any:
+    """Return a value as a table's column may hold it."""
     return ", ".join(f"{key}={item}" for key, item in value.items()) if isinstance(value, dict) else value

@@ -1,7 +1,7 @@
-"""A study's runs in W&B while it trains: a sink that tells a process beside the command (child.py) what happens.
+"""Sink that sends a study's events to a child process (child.py), which writes them to W&B during training.
 
-The command never waits for W&B while trials train, and at its end only as long as runs are still being taken. Whatever
-fails there is one warning: the ledger has everything, and `ablate wandb push` makes the runs from it.
+The command never waits for W&B while trials train, and at its end only while the child makes progress. A failure of W&B
+prints one warning: the ledger is complete, and `ablate wandb push` writes the runs from it.
 """
 
 import contextlib
@@ -21,100 +21,103 @@ from experiments.errors import InputError
 from experiments.execution.sinks import Sink
 from experiments.ledger.study_folder import lock_folder
 from experiments.trials.trial import EpochEnded, Group, Result, Trial, TrialStatus
-from reports.wandb.destination import FOLDER, Place, place_of, remember
+from reports.wandb.destination import FOLDER, Destination, resolve_destination, save_destination
 
-SMALLEST = "0.28.1"  # earlier releases deadlock after a fork
-WAIT_SECONDS = 60.0  # for others who share the folder, and hold its lock for less than a second each
-START_SECONDS = 60.0  # for importing wandb on a busy machine
-PATIENCE_SECONDS = 100.0  # without a message, longer than anything that W&B is asked for may take
-_SILENT_SECONDS = 3.0  # of waiting before it is told
-AFTER_PROBLEM_SECONDS = 30.0  # of patience once something went wrong
-INTERRUPTED_SECONDS = 15.0  # of patience with somebody who pressed Ctrl-C
-_NOT_OURS = (  # variables that name one run: another one's, when this command was started inside it
+LOWEST_VERSION = "0.28.1"  # earlier releases deadlock after a fork
+LOCK_SECONDS = 60.0  # wait for other commands in the folder, each of which holds its lock for less than a second
+START_SECONDS = 60.0  # limit for importing wandb on a busy machine
+# Limits of the time without a message, after which the child counts as hung.
+PATIENCE_SECONDS = 100.0  # longer than any request to W&B may take
+AFTER_PROBLEM_SECONDS = 30.0  # after W&B has failed once
+INTERRUPTED_SECONDS = 15.0  # after Ctrl-C
+_QUIET_SECONDS = 3.0  # of waiting at the end before a line says so
+_RUN_VARIABLES = (  # of one run; set where the command was started inside another run
     "WANDB_JOB_TYPE",
     "WANDB_NAME",
     "WANDB_RESUME",
     "WANDB_RUN_GROUP",
     "WANDB_SERVICE",
 )
-_OF_AN_AGENT = ("WANDB_RUN_ID", "WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH")
+_AGENT_VARIABLES = ("WANDB_RUN_ID", "WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH")
 
 
 class WandbSink(Sink):
-    """Sends what happens to W&B. Use it in a `with` block; leaving it waits until W&B has everything, within bounds.
+    """Sink that sends events to W&B, used in a `with` block. Leaving the block waits for W&B, with a time limit.
 
-    place: where runs go.
-    written: the trials whose runs W&B has whole, in the order in which they ended, and "report".
-    problem: the first thing that went wrong; None where nothing did.
-    url: the project's page; None offline.
+    destination: destination of the runs.
+    written: trials whose runs are complete in W&B, in the order in which they ended, and "report".
+    problem: first failure of W&B; None without one.
+    url: page of the project; None offline.
 
-    Arguments:
-        directory: the study's folder, which need not be there yet.
-        place: where runs go.
-        console: where the one warning goes; None where the caller tells it.
-        is_one_of_many: whether the command trains one trial, beside others that share the folder. Where an agent of a
-            sweep started it, its run is the sweep's.
+    Args:
+        directory: study folder, which may not exist yet.
+        destination: destination of the runs.
+        console: console for the warning; None if the caller reports `problem`.
+        is_one_of_many: whether the command trains one trial in a folder that it shares with other commands. If the
+            agent of a sweep started it, its run is the agent's.
 
     Raises:
-        InputError: on entering, when wandb is absent or too old.
+        InputError: on entering, if wandb is not installed or too old.
     """
 
-    def __init__(self, directory: Path, place: Place, console: Console | None, *, is_one_of_many: bool = False) -> None:
-        self.place = place
+    def __init__(
+        self, directory: Path, destination: Destination, console: Console | None, *, is_one_of_many: bool = False
+    ) -> None:
+        self.destination = destination
         self.written: list[str] = []
         self.problem: str | None = None
         self.url: str | None = None
         self._directory = directory
         self._console = console
         self._is_one_of_many = is_one_of_many
-        self._agents_run = agents_run_id() if is_one_of_many else None
-        left_out = _NOT_OURS if self._agents_run else (*_NOT_OURS, *_OF_AN_AGENT)
-        folder = directory.absolute() / FOLDER  # copies of artifacts until they are uploaded, and W&B's own logs
-        own = {"WANDB_DATA_DIR": str(folder), "WANDB_CACHE_DIR": str(folder / "cache")}
-        self._environment = own | {name: value for name, value in os.environ.items() if name not in left_out}
+        self._agent_run_id = find_agent_run_id() if is_one_of_many else None
+        removed = _RUN_VARIABLES if self._agent_run_id else (*_RUN_VARIABLES, *_AGENT_VARIABLES)
+        folder = directory.absolute() / FOLDER  # for copies of artifacts until they are uploaded, and W&B's logs
+        folders = {"WANDB_DATA_DIR": str(folder), "WANDB_CACHE_DIR": str(folder / "cache")}
+        self._environment = folders | {name: value for name, value in os.environ.items() if name not in removed}
         self._refused: str | None = None
         self._is_ready = False
 
     def __enter__(self) -> Self:
         check_installed()
         self._child = ChildProcess(f"{__package__}.child", self._environment)
-        self._child.send("settings", self._directory.absolute(), self.place)
+        self._child.send("settings", self._directory.absolute(), self.destination)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         longest = PATIENCE_SECONDS if kind is None else INTERRUPTED_SECONDS
         self._child.close_input()
         try:
-            if not self._has_ended_within(_SILENT_SECONDS) and self._console is not None:
+            if not self._handle_messages(_QUIET_SECONDS) and self._console is not None:
                 self._console.print(
-                    f"waiting for W&B; Ctrl-C leaves the rest to `ablate wandb push {self._directory}`",
+                    f"waiting for W&B; after Ctrl-C, `ablate wandb push {self._directory}` writes the rest",
                     markup=False,
                     soft_wrap=True,
                 )
-            while self._take_message(longest if self.problem is None else AFTER_PROBLEM_SECONDS):
+            while self._handle_message(longest if self.problem is None else AFTER_PROBLEM_SECONDS):
                 pass
-            if self._child.end(PATIENCE_SECONDS) != 0 and self._is_ready:  # else the command has said so
-                self._warn(f"its process ended early{self._last_words()}")
+            if self._child.end(PATIENCE_SECONDS) != 0 and self._is_ready:  # else `wait_until_ready` has raised
+                self._warn(f"its client ended early{self._last_log_line()}")
         except TimeoutError:
-            self._warn("took nothing more for a long time")
+            self._warn("made no progress for a long time")
         finally:
             self._child.end()
 
     def wait_until_ready(self) -> None:
-        """Return when W&B can be written to, as far as can be known without asking its server.
+        """Wait until W&B's client has started. The server is not asked yet.
 
         Raises:
-            InputError: when there is no API key, or wandb cannot be imported.
+            InputError: if there is no API key, or wandb cannot be imported.
         """
         with contextlib.suppress(TimeoutError):
-            while not self._is_ready and self._take_message(START_SECONDS):
+            while not self._is_ready and self._handle_message(START_SECONDS):
                 pass
         if self._refused:
             raise InputError(self._refused)
         if not self._is_ready:
-            raise InputError(f"--wandb: wandb could not be started{self._last_words()}")
+            raise InputError(f"--wandb: wandb could not be started{self._last_log_line()}")
 
-    # ---- a sink --------------------------------------------------------------------------------------------------
+    # ---- events -----------------------------------------------------------------------------------------------------
 
     def on_data_notes(self, notes: Sequence[str]) -> None:
         """See Sink. It is the first event, so a W&B that cannot be used ends the run before any trial starts."""
@@ -123,28 +126,28 @@ class WandbSink(Sink):
     def on_planned(self, counts: Mapping[TrialStatus, int], groups: Sequence[Group], num_slots: int) -> None:
         """See Sink."""
         if not self._is_one_of_many:
-            remember(self._directory, self.place)
+            save_destination(self._directory, self.destination)
             return
         (trial,) = groups[0].trials
-        self._send("alone", trial.trial_id, self._agents_run)
+        self._send("one trial", trial.trial_id, self._agent_run_id)
         try:
-            if place_of(self._directory, self.place.group) != self.place:
-                with lock_folder(self._directory, wait_seconds=WAIT_SECONDS):
-                    remember(self._directory, self.place)
+            if resolve_destination(self._directory, self.destination.group) != self.destination:
+                with lock_folder(self._directory, wait_seconds=LOCK_SECONDS):
+                    save_destination(self._directory, self.destination)
         except InputError as error:
             self._warn(str(error))
 
     def on_started(self, trial: Trial) -> None:
         """See Sink."""
-        self._send("started", trial.trial_id)
+        self._send("start_run", trial.trial_id)
 
     def on_epoch_ended(self, trial: Trial, event: EpochEnded) -> None:
         """See Sink."""
-        self._send("epoch", trial.trial_id, event.epoch, dict(event.metrics))
+        self._send("log_epoch", trial.trial_id, event.epoch, dict(event.metrics))
 
     def on_unfused(self, trial: Trial, reason: str) -> None:
         """See Sink."""
-        self._send("separated", trial.trial_id)
+        self._send("abandon_run", trial.trial_id)
 
     def on_requeued(self, trial: Trial, reason: str) -> None:
         """See Sink."""
@@ -154,40 +157,40 @@ class WandbSink(Sink):
         """See Sink."""
         self.send_trial(trial.trial_id)
 
-    # ---- more than a sink ----------------------------------------------------------------------------------------
+    # ---- for `ablate wandb push` and the report ---------------------------------------------------------------------
 
-    def send_trial(self, trial_id: str, *, replaces: Sequence[str] = ()) -> None:
-        """Have the run of a trial written whole, from the ledger, and then the runs of these ids removed."""
-        self._send("ended", trial_id, list(replaces))
+    def send_trial(self, trial_id: str, *, replaced_ids: Sequence[str] = ()) -> None:
+        """Have the complete run of a trial written from the ledger, then the runs of these ids deleted."""
+        self._send("finish_run", trial_id, list(replaced_ids))
 
-    def remove(self, trial_id: str, run_ids: Sequence[str]) -> None:
-        """Have runs of a trial removed that it has beside its own."""
-        self._send("remove", trial_id, list(run_ids))
+    def delete_runs(self, trial_id: str, run_ids: Sequence[str]) -> None:
+        """Have superfluous runs of a trial deleted."""
+        self._send("delete_runs", trial_id, list(run_ids))
 
     def send_report(self) -> None:
-        """Have the study's tables and report, which are on disk, written to a run of their own."""
-        self._send("report")
+        """Have a run written with the study's tables and report, which are on disk."""
+        self._send("write_report")
 
     def _send(self, *message: Any) -> None:
-        """Send a message, and take those that have come meanwhile."""
+        """Send a message, and handle those that have arrived."""
         self._child.send(*message)
-        self._has_ended_within(0.0)
+        self._handle_messages(0.0)
 
-    def _has_ended_within(self, seconds: float) -> bool:
-        """Take messages for so long; whether the process has ended."""
+    def _handle_messages(self, seconds: float) -> bool:
+        """Handle messages for some time, and return whether the child has ended."""
         until = time.monotonic() + seconds
         try:
-            while self._take_message(max(0.0, until - time.monotonic())):
+            while self._handle_message(max(0.0, until - time.monotonic())):
                 pass
         except TimeoutError:
             return False
         return True
 
-    def _take_message(self, seconds: float) -> bool:
-        """Take the process's next message; False when it has ended.
+    def _handle_message(self, seconds: float) -> bool:
+        """Handle the child's next message. Return False if it has ended.
 
         Raises:
-            TimeoutError: when none came within so many seconds.
+            TimeoutError: if no message arrives within this time.
         """
         match self._child.receive(seconds):
             case None:
@@ -204,17 +207,17 @@ class WandbSink(Sink):
                 self._warn(problem)
         return True
 
-    def _last_words(self) -> str:
+    def _last_log_line(self) -> str:
         line = self._child.last_log_line()
         return f" ({line})" if line else ""
 
     def _warn(self, problem: str) -> None:
-        """Tell the first problem; what else fails then fails for the same reason, or shows in `ablate wandb verify`."""
+        """Print the first problem. Later ones mostly have the same cause, and `ablate wandb verify` shows the rest."""
         if self.problem is None:
             self.problem = problem
             if self._console is not None:
                 self._console.print(
-                    f"W&B: {problem}; the study goes on without it, and `ablate wandb push {self._directory}` makes "
+                    f"W&B: {problem}; the study continues without it, and `ablate wandb push {self._directory}` writes "
                     "the runs afterwards",
                     markup=False,
                     emoji=False,
@@ -222,27 +225,27 @@ class WandbSink(Sink):
                 )
 
 
-def agents_run_id(environment: Mapping[str, str] = os.environ) -> str | None:
-    """The id that W&B has given the run of this process; None where no agent of a sweep started it.
+def find_agent_run_id(environment: Mapping[str, str] = os.environ) -> str | None:
+    """Return the id that W&B has given to the run of this process; None unless an agent of a sweep started it.
 
-    In such a process W&B ignores every other id.
+    W&B ignores every other id in such a process.
 
-    >>> agents_run_id({"WANDB_SWEEP_ID": "s", "WANDB_RUN_ID": "abc"}), agents_run_id({"WANDB_RUN_ID": "abc"})
+    >>> find_agent_run_id({"WANDB_SWEEP_ID": "s", "WANDB_RUN_ID": "abc"}), find_agent_run_id({"WANDB_RUN_ID": "abc"})
     ('abc', None)
     """
     return environment.get("WANDB_RUN_ID") or None if environment.get("WANDB_SWEEP_ID") else None
 
 
 def check_installed() -> None:
-    """Make sure that a usable wandb is installed, without importing it.
+    """Check the version of the installed wandb, without importing it.
 
     Raises:
-        InputError: when it is absent or too old; the message says which version is needed.
+        InputError: if wandb is not installed or too old; the message names the version.
     """
-    how = f'version {SMALLEST} or newer is needed: `pip install "wandb>={SMALLEST}"`'
+    how = f'version {LOWEST_VERSION} or newer is needed: `pip install "wandb>={LOWEST_VERSION}"`'
     try:
         found = importlib.metadata.version("wandb")
     except importlib.metadata.PackageNotFoundError:
         raise InputError(f"Weights & Biases needs the package wandb, which is not installed; {how}") from None
-    if Version(found) < Version(SMALLEST):
+    if Version(found) < Version(LOWEST_VERSION):
         raise InputError(f"wandb {found} is too old; {how}")

@@ -1,4 +1,4 @@
-"""What only Ray can do, and what can go wrong: a real cluster of two nodes on this machine, and a Ray of its own."""
+"""Behaviour and failures of the Ray runner: on a cluster of two nodes on this machine, and with a local Ray."""
 
 import os
 import signal
@@ -48,7 +48,7 @@ def study_path(tmp_path):
 
 
 def start(study_path, directory, *arguments):
-    """The command in a process group of its own, as a terminal gives it."""
+    """Start the command in its own process group, as a terminal does."""
     command = [sys.executable, "-m", "ablate", "run", str(study_path), "--out", str(directory), *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
@@ -77,7 +77,7 @@ def results(directory):
 
 
 def ray_workers():
-    """Processes of Ray that work on a task now."""
+    """Return the processes of Ray that run a task."""
     return [
         process for process in psutil.process_iter(["cmdline"]) if "ray::work" in (process.info["cmdline"] or [""])[0]
     ]
@@ -87,7 +87,7 @@ def many(function, arguments, **options):
     return [Task(key=str(key), function=function, argument=given, **options) for key, given in enumerate(arguments)]
 
 
-# ---- a cluster that works --------------------------------------------------------------------------------------------
+# ---- a working cluster -----------------------------------------------------------------------------------------------
 
 
 def test_both_nodes_work_at_the_same_time(runner, tmp_path):
@@ -99,7 +99,7 @@ def test_both_nodes_work_at_the_same_time(runner, tmp_path):
     assert (met_by_one, met_by_other) == (2, 2)
 
 
-def test_a_study_on_two_nodes_gives_what_it_gives_on_this_machine(shared_cluster, study_path, tmp_path):
+def test_a_study_on_two_nodes_has_the_results_of_a_local_run(shared_cluster, study_path, tmp_path):
     run(load_study(study_path), tmp_path / "ray", RunOptions(runner="ray", address=shared_cluster.address))
     run(load_study(study_path), tmp_path / "local", RunOptions(runner="local", num_slots=2))
     assert results(tmp_path / "ray") == results(tmp_path / "local")
@@ -130,7 +130,7 @@ def test_a_module_of_the_users_folder_reaches_the_workers(shared_cluster, tmp_pa
     assert num_finished(folder / "runs" / "study") == 2
 
 
-def test_workers_stay_warm_and_have_imported_what_was_asked_for(shared_cluster):
+def test_workers_are_reused_and_have_imported_the_preload_modules(shared_cluster):
     events = []
     with RayRunner(shared_cluster.address, preload=["wave"]) as runner:
         runner.run(many(tasks.start_state, ["wave"] * 4), events.append)
@@ -147,10 +147,10 @@ def test_a_big_argument_of_several_tasks_is_sent_once(runner):
     assert [event.value for event in events if isinstance(event, Done)] == [len(data)] * 8
 
 
-# ---- what is ended ---------------------------------------------------------------------------------------------------
+# ---- tasks that end early --------------------------------------------------------------------------------------------
 
 
-def test_a_worker_that_is_killed_costs_only_its_task(runner):
+def test_a_killed_worker_costs_only_its_task(runner):
     events = []
 
     def handle(event):
@@ -165,7 +165,7 @@ def test_a_worker_that_is_killed_costs_only_its_task(runner):
     assert {event.key for event in events if isinstance(event, Done)} == {"0", "2", "3"}
 
 
-def test_a_worker_killed_while_it_trains_a_group_costs_no_trial(shared_cluster, tmp_path):
+def test_a_worker_killed_during_a_fused_group_costs_no_trial(shared_cluster, tmp_path):
     study = small_study(seeds=3)
     study["base"]["trainer"]["max_epochs"] = 6
     killed = []
@@ -189,7 +189,7 @@ def test_a_worker_killed_while_it_trains_a_group_costs_no_trial(shared_cluster, 
     assert outcome.counts["finished"] == 6
 
 
-def test_a_task_that_takes_too_long_is_ended(runner, tmp_path):
+def test_a_task_that_exceeds_its_time_limit_is_killed(runner, tmp_path):
     events = []
     runner.run(many(tasks.slow, [str(tmp_path / "done")], timeout_seconds=0.4), events.append)
     assert events == [Started(key="0"), TimedOut(key="0", seconds=0.4)]
@@ -197,7 +197,7 @@ def test_a_task_that_takes_too_long_is_ended(runner, tmp_path):
     assert not (tmp_path / "done").exists()
 
 
-def test_ctrl_c_ends_what_runs_and_the_command_continues_elsewhere(shared_cluster, tmp_path):
+def test_ctrl_c_kills_running_tasks_and_another_runner_continues(shared_cluster, tmp_path):
     study = small_study(seeds=4)
     study["base"]["trainer"]["max_epochs"] = 30
     path, out = tmp_path / "study.yaml", tmp_path / "out"
@@ -205,8 +205,8 @@ def test_ctrl_c_ends_what_runs_and_the_command_continues_elsewhere(shared_cluste
     command = start(path, out, "--runner", "ray", "--address", shared_cluster.address, "--fuse", "never")
     wait_until(lambda: num_finished(out) >= 2)
     os.killpg(command.pid, signal.SIGINT)
-    _, told = command.communicate(timeout=600)
-    assert (command.returncode, told) == (130, "ablate: interrupted; the same command continues\n")
+    _, errors = command.communicate(timeout=600)
+    assert (command.returncode, errors) == (130, "ablate: interrupted; the same command continues\n")
     assert ray_workers() == []
     before = num_finished(out)
     assert before < 8
@@ -214,7 +214,7 @@ def test_ctrl_c_ends_what_runs_and_the_command_continues_elsewhere(shared_cluste
     assert (outcome.counts["finished"], outcome.num_trained) == (8, 8 - before)
 
 
-def test_a_node_that_comes_gets_work_and_one_that_goes_costs_only_its_tasks(runner, shared_cluster):
+def test_a_new_node_gets_tasks_and_a_lost_node_costs_only_its_tasks(runner, shared_cluster):
     events, nodes = [], []
 
     def handle(event):
@@ -232,7 +232,7 @@ def test_a_node_that_comes_gets_work_and_one_that_goes_costs_only_its_tasks(runn
     assert len([event for event in events if isinstance(event, Done)]) == 30 - len(lost)
 
 
-def test_when_the_head_is_killed_the_command_says_so_and_continues_without_it(tmp_path):
+def test_a_killed_head_is_an_error_and_another_runner_continues(tmp_path):
     study = small_study(seeds=5)
     study["base"]["trainer"]["max_epochs"] = 30
     path, out = tmp_path / "study.yaml", tmp_path / "out"
@@ -241,10 +241,10 @@ def test_when_the_head_is_killed_the_command_says_so_and_continues_without_it(tm
         command = start(path, out, "--runner", "ray", "--address", cluster.address, "--fuse", "never")
         wait_until(lambda: num_finished(out) >= 2)
         cluster.kill_node(0)
-        _, told = command.communicate(timeout=600)
+        _, errors = command.communicate(timeout=600)
     assert command.returncode == 2
-    assert told.startswith(f"ablate: the Ray cluster at {cluster.address}")
-    assert "what had ended is recorded, and the same command continues" in told
+    assert errors.startswith(f"ablate: the Ray cluster at {cluster.address}")
+    assert "recorded results are kept, and the same command continues" in errors
     before = num_finished(out)
     assert 2 <= before < 10
     outcome = run(load_study(path), out, RunOptions(runner="local", num_slots=2, fuse="never"))
@@ -253,10 +253,10 @@ def test_when_the_head_is_killed_the_command_says_so_and_continues_without_it(tm
     assert results(out) == results(tmp_path / "whole")
 
 
-# ---- a Ray of this machine -------------------------------------------------------------------------------------------
+# ---- a local Ray -----------------------------------------------------------------------------------------------------
 
 
-def test_a_ray_of_this_machine_listens_to_it_alone_and_goes_with_the_command(tmp_path):
+def test_a_local_ray_listens_on_loopback_only_and_ends_with_the_command(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         "import sys; sys.path[:0] = [sys.argv[1]]\n"
@@ -287,7 +287,7 @@ def test_a_ray_of_this_machine_listens_to_it_alone_and_goes_with_the_command(tmp
     assert left == []
 
 
-def test_a_trial_over_two_devices_takes_two_slots_and_trains_as_on_the_local_runner(tmp_path):
+def test_a_trial_over_two_devices_takes_two_slots_and_has_the_local_results(tmp_path):
     base = {
         "model": {"class_path": "ranked_module.Ranked"},
         "data": {"class_path": "ranked_module.Points"},
@@ -300,7 +300,7 @@ def test_a_trial_over_two_devices_takes_two_slots_and_trains_as_on_the_local_run
     assert results(tmp_path / "ray") == results(tmp_path / "local")
 
 
-# ---- what can be wrong -----------------------------------------------------------------------------------------------
+# ---- invalid input ---------------------------------------------------------------------------------------------------
 
 
 def refused(address):
@@ -311,29 +311,29 @@ def refused(address):
     return str(refused.value)
 
 
-def test_an_address_where_nobody_answers_is_told():
+def test_an_address_without_a_cluster_is_an_error():
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{closed.getsockname()[1]}"
     assert refused(address) == (
-        f"the Ray cluster at {address}: nobody answers there (Connection refused); `ray status` shows a running one"
+        f"the Ray cluster at {address}: no answer (Connection refused); `ray status` shows a running cluster"
     )
 
 
-def test_an_address_of_another_form_is_told():
+def test_an_address_of_another_form_is_an_error():
     assert refused("ray://127.0.0.1:10001").endswith(
-        "write HOST:PORT, the address that `ray start --head` shows, or auto"
+        "the address must be auto, or HOST:PORT as `ray start --head` prints it"
     )
 
 
-def test_somebody_else_at_the_address_is_told(monkeypatch):
+def test_another_service_at_the_address_is_an_error(monkeypatch):
     monkeypatch.setenv("RAY_gcs_rpc_server_reconnect_timeout_s", "5")
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
         assert refused(address).startswith(f"the Ray cluster at {address}")
 
 
-def test_a_cluster_of_another_version_is_told(shared_cluster):
+def test_a_cluster_of_another_version_is_an_error(shared_cluster):
     kept = "ray.experimental.internal_kv._internal_kv_get(b'CLUSTER_METADATA', namespace=b'cluster').decode()"
     put = "ray.experimental.internal_kv._internal_kv_put(b'CLUSTER_METADATA', {!r}.encode(), namespace=b'cluster')"
     before = shared_cluster.run(kept)

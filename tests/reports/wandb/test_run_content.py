@@ -7,9 +7,9 @@ from make_ledger import make_ledger, make_result, one_factor
 
 from experiments import Ledger
 from experiments.trials.trial import TrialStatus
-from reports.wandb import Place, run_of
+from reports.wandb import Destination, make_run_content
 
-PLACE = Place(group="activations")
+DESTINATION = Destination(group="activations")
 
 
 def run_content(tmp_path, result, **changes):
@@ -17,14 +17,14 @@ def run_content(tmp_path, result, **changes):
     directory = make_ledger(tmp_path / "study", study, lambda levels, seed: result if levels["x"] == "b" else None)
     with Ledger(directory / "ledger.sqlite", writable=False) as ledger:
         trial_id = next(trial["trial_id"] for trial in ledger.trials() if trial["levels"]["x"] == "b")
-        return run_of(ledger.trial(trial_id), "activations", PLACE)
+        return make_run_content(ledger.trial(trial_id), "activations", DESTINATION)
 
 
-def test_a_run_has_factors_seed_and_the_whole_configuration(tmp_path):
+def test_a_run_has_factors_seed_and_the_complete_configuration(tmp_path):
     run = run_content(tmp_path, make_result(0.5))
     assert run.name == "x=b, seed=3"
     assert run.job_type == "train"
-    assert run.run_id == PLACE.run_id(run.config["trial"])
+    assert run.run_id == DESTINATION.run_id(run.config["trial"])
     assert run.config == {
         "trial": run.config["trial"],
         "study": "activations",
@@ -35,7 +35,7 @@ def test_a_run_has_factors_seed_and_the_whole_configuration(tmp_path):
     } | ({"trainer": run.config["trainer"]} if "trainer" in run.config else {})
 
 
-def test_rows_are_epochs_at_their_number_and_the_summary_is_the_ledger_s(tmp_path):
+def test_rows_are_epochs_and_the_summary_is_the_ledger_s(tmp_path):
     epochs = ({"val/acc": 0.1}, {}, {"val/acc": 0.3, "val/loss": math.inf})
     run = run_content(tmp_path, make_result(0.5, epochs=epochs, metrics={"test/acc": 0.5, "odd": math.nan}))
     assert run.rows == (
@@ -55,7 +55,7 @@ def test_rows_are_epochs_at_their_number_and_the_summary_is_the_ledger_s(tmp_pat
     assert run.exit_code == 0
 
 
-def test_a_diverged_trial_ends_well_without_final_metrics(tmp_path):
+def test_a_diverged_trial_has_exit_code_0_and_no_final_metrics(tmp_path):
     run = run_content(tmp_path, make_result(status=TrialStatus.DIVERGED))
     assert run.exit_code == 0
     assert run.summary["trial/status"] == "diverged"
@@ -64,7 +64,7 @@ def test_a_diverged_trial_ends_well_without_final_metrics(tmp_path):
     assert len(run.rows) == 2
 
 
-def test_a_failed_trial_ends_badly_with_its_traceback(tmp_path):
+def test_a_failed_trial_has_exit_code_1_and_its_traceback(tmp_path):
     run = run_content(tmp_path, make_result(status=TrialStatus.FAILED, epochs=({"val/acc": 0.5},)))
     assert run.exit_code == 1
     assert run.rows == ({"epoch": 0, "val/acc": 0.5},)
@@ -78,13 +78,13 @@ def test_a_name_fits_wandb_and_ends_with_the_seed(tmp_path, length):
     directory = make_ledger(tmp_path / "study", study, lambda _, __: make_result(0.5))
     with Ledger(directory / "ledger.sqlite", writable=False) as ledger:
         trials = [ledger.trial(trial["trial_id"]) for trial in ledger.trials()]
-    name = run_of(trials[1], "s", PLACE).name
+    name = make_run_content(trials[1], "s", DESTINATION).name
     assert name.startswith("x=bbb")
     assert name.endswith(", seed=3")
     assert len(name) == min(len(f"x={level}, seed=3"), 128)
 
 
-def test_metrics_with_names_that_are_taken_stand_under_others(tmp_path):
+def test_metrics_with_reserved_names_get_other_keys(tmp_path):
     names = ("epoch", "_step", "_runtime", "_wandb", "trial/status")
     values = dict.fromkeys(names, 0.25)
     run = run_content(tmp_path, make_result(epochs=(values,), metrics=values))

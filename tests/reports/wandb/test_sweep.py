@@ -17,10 +17,10 @@ from wandb_server import WandbServer
 
 from ablate.commands import _parser, main
 from experiments import InputError, Ledger, find_trial
-from reports.wandb.destination import Place
-from reports.wandb.sweep import HEADER, agent_command, sweep_text, trial_value, write_sweep
+from reports.wandb.destination import Destination
+from reports.wandb.sweep import HEADER, build_agent_command, format_sweep, quote_trial_id, write_sweep
 
-PLACE = Place(project="nets", group="activations")
+DESTINATION = Destination(project="nets", group="activations")
 KEYS = {  # of the schema of the package sweeps 0.3.0, which refuses others, with their types there
     "program": str,
     "name": str,
@@ -35,9 +35,9 @@ KEYS = {  # of the schema of the package sweeps 0.3.0, which refuses others, wit
 NUMBERS = ("1234567890123456", "123456789012e345", "000000000000e123", "0123456712345670", "12e4567890123456")
 
 
-def text_of(study=None, trials=None, place=PLACE, command=("ablate",)):
+def dump_row(study=None, trials=None, destination=DESTINATION, command=("ablate",)):
     study = study or make_study()
-    return sweep_text(study, make_trials(study) if trials is None else trials, place, command)
+    return format_sweep(study, make_trials(study) if trials is None else trials, destination, command)
 
 
 def values_of(text):
@@ -65,14 +65,14 @@ def in_a_folder(tmp_path, monkeypatch):
 
 def test_the_grid_is_exactly_the_plan_seed_by_seed():
     trials = make_trials(make_study())
-    values = values_of(text_of())
+    values = values_of(dump_row())
     assert sorted(values) == sorted(trial.trial_id for trial in trials)
     by_id = {trial.trial_id: trial for trial in trials}
     assert [by_id[value].seed for value in values] == sorted(trial.seed for trial in trials)
 
 
-def test_each_value_says_what_it_is():
-    lines = re.findall(r'^    - "([0-9a-f]{16})"  # (.*)$', text_of(), flags=re.MULTILINE)
+def test_each_value_has_its_trial_as_a_comment():
+    lines = re.findall(r'^    - "([0-9a-f]{16})"  # (.*)$', dump_row(), flags=re.MULTILINE)
     assert lines[0][1] == "activation=sigmoid, init=xavier, seed=0"
     assert dict(lines) == {trial.trial_id: str(trial) for trial in make_trials(make_study())}
 
@@ -80,7 +80,7 @@ def test_each_value_says_what_it_is():
 @pytest.mark.parametrize(("goal", "word"), [("max", "maximize"), ("min", "minimize")])
 def test_a_sweep_has_the_keys_that_its_schema_knows(goal, word):
     study = make_study(metric={"name": "val/loss", "goal": goal})
-    config = yaml.safe_load(text_of(study, place=replace(PLACE, entity="me")))
+    config = yaml.safe_load(dump_row(study, destination=replace(DESTINATION, entity="me")))
     assert {key: type(value) for key, value in config.items()} == KEYS
     assert config["method"] == "grid"
     assert config["metric"] == {"name": "val/loss", "goal": word}
@@ -88,8 +88,8 @@ def test_a_sweep_has_the_keys_that_its_schema_knows(goal, word):
     assert (config["project"], config["entity"]) == ("nets", "me")
 
 
-def test_without_an_entity_w_and_b_takes_whoever_is_logged_in():
-    assert "entity" not in yaml.safe_load(text_of())
+def test_without_an_entity_w_and_b_uses_the_login_s():
+    assert "entity" not in yaml.safe_load(dump_row())
 
 
 def test_odd_names_stay_in_their_line_and_their_text():
@@ -97,40 +97,40 @@ def test_odd_names_stay_in_their_line_and_their_text():
         question='Is "a: b" # better?\nOr not, é 🎉?',
         factors={"x": {"key": "model.init_args.x", "levels": {"two\nlines # - a: b": 1, "é": 2}}},
     )
-    config = yaml.safe_load(text_of(study))
+    config = yaml.safe_load(dump_row(study))
     assert config["description"] == study.question
-    assert values_of(text_of(study)) == [trial.trial_id for trial in sorted(make_trials(study), key=lambda t: t.seed)]
+    assert values_of(dump_row(study)) == [trial.trial_id for trial in sorted(make_trials(study), key=lambda t: t.seed)]
 
 
 @pytest.mark.parametrize("number", NUMBERS)
-def test_an_id_that_reads_as_a_number_arrives_as_the_text_that_it_is(number):
+def test_an_id_that_reads_as_a_number_arrives_as_text(number):
     study = make_study()
     trials = make_trials(study)
     odd = [replace(trials[0], trial_id=number), *trials[1:]]
-    (value, *_) = uploaded(text_of(study, odd))["parameters"]["trial"]["values"]
-    assert value == trial_value(number) == f"'{number}'"
+    (value, *_) = uploaded(dump_row(study, odd))["parameters"]["trial"]["values"]
+    assert value == quote_trial_id(number) == f"'{number}'"
     assert find_trial(odd, f"trial={value}", study) is odd[0]
 
 
-def test_without_quotes_of_its_own_such_an_id_would_arrive_as_a_number():
-    text = text_of().replace(values_of(text_of())[0], "123456789012e045")
+def test_without_quotes_such_an_id_would_arrive_as_a_number():
+    text = dump_row().replace(values_of(dump_row())[0], "123456789012e045")
     assert uploaded(text)["parameters"]["trial"]["values"][0] == 123456789012e45
 
 
 # ---- the command ---------------------------------------------------------------------------------------------------
 
 
-def test_an_agents_own_code_makes_commands_that_ours_reads(monkeypatch):
+def test_the_agent_s_own_code_builds_commands_that_ablate_accepts(monkeypatch):
     from wandb import wandb_agent
 
     study = make_study()
     trials = make_trials(study)
     odd = [replace(trials[0], trial_id="123456789012e345"), *trials[1:]]
     Path("a study.yaml").touch()
-    command = agent_command(
+    command = build_agent_command(
         "a study.yaml", Path("out dir"), seeds=5, changes=["base.x={a: 1}", "y=2"], data_dir=Path("data")
     )
-    config = uploaded(text_of(study, odd, command=command))
+    config = uploaded(dump_row(study, odd, command=command))
     commands = []
 
     class Process:
@@ -160,8 +160,8 @@ def test_an_agents_own_code_makes_commands_that_ours_reads(monkeypatch):
 
 
 def test_a_shipped_study_is_named_and_a_file_is_a_path():
-    assert agent_command("quickstart", Path("out"))[2] == "quickstart"
-    assert agent_command("mine.yaml", Path("out"))[2] == str(Path.cwd() / "mine.yaml")
+    assert build_agent_command("quickstart", Path("out"))[2] == "quickstart"
+    assert build_agent_command("mine.yaml", Path("out"))[2] == str(Path.cwd() / "mine.yaml")
 
 
 # ---- the file ------------------------------------------------------------------------------------------------------
@@ -177,7 +177,7 @@ def test_the_command_prints_a_sweep_of_the_plan(capsys):
     assert not Path("runs").exists()
 
 
-def test_the_command_writes_a_file_and_remembers_where_runs_go(capsys):
+def test_the_command_writes_a_file_and_saves_the_destination(capsys):
     Path("mine.yaml").write_text(yaml.safe_dump(small_study()))
     arguments = ["wandb", "sweep", "mine.yaml", "--file", "sweep.yaml", "--wandb-project", "nets", "--out", "out"]
     assert main(arguments) == 0
@@ -188,19 +188,19 @@ def test_the_command_writes_a_file_and_remembers_where_runs_go(capsys):
     assert yaml.safe_load(Path("sweep.yaml").read_text())["project"] == "nets"
 
 
-def test_a_file_of_somebody_else_stays(capsys):
+def test_a_file_of_another_origin_is_not_overwritten(capsys):
     Path("notes.yaml").write_text("mine: 1\n")
-    with pytest.raises(InputError, match=r"--file notes.yaml: is there already, and not a file of this command; give"):
+    with pytest.raises(InputError, match=r"--file notes.yaml: exists, and this command has not written it; give"):
         write_sweep(Path("notes.yaml"), "x")
     with pytest.raises(InputError, match=r"--file no/such/sweep.yaml: cannot be written: No such file or directory"):
         write_sweep(Path("no/such/sweep.yaml"), "x")
     assert Path("notes.yaml").read_text() == "mine: 1\n"
 
 
-def test_bad_input_of_the_command_is_told(capsys):
+def test_invalid_input_of_the_command_is_an_error(capsys):
     Path("mine.yaml").write_text(yaml.safe_dump(small_study(name="mine")))
     assert main(["wandb", "sweep", "mine.yaml", "--wandb-project", "a/b"]) == 2
-    assert "--wandb-project 'a/b' holds '/', which W&B refuses" in capsys.readouterr().err
+    assert "--wandb-project 'a/b' contains '/', which W&B refuses" in capsys.readouterr().err
     assert main(["wandb", "sweep", "mine.yaml", "--seeds", "0"]) == 2
     assert "seeds" in capsys.readouterr().err
     Path("empty.yaml").write_text(yaml.safe_dump(small_study(exclude=[{"activation": ["tanh", "relu"]}])))

@@ -8,12 +8,12 @@ from make_ledger import make_ledger, make_result, one_factor
 from wandb_files import read_run, records_in
 
 from experiments.trials.trial import TrialStatus
-from reports.wandb import OFFLINE, Place, RunContent, push, verify
-from reports.wandb.compare.verify import difference_of
+from reports.wandb import OFFLINE, Destination, RunContent, push, verify
+from reports.wandb.compare.verify import find_difference
 from reports.wandb.live.receipt import FILE, read_receipt
 from reports.wandb.run_content import WrittenRun
 
-PLACE = Place(group="activations", mode=OFFLINE)
+DESTINATION = Destination(group="activations", mode=OFFLINE)
 CONTENT = RunContent(
     run_id="r",
     name="x=a, seed=0",
@@ -40,8 +40,8 @@ def written(**changes):
     return WrittenRun(**fields | changes)
 
 
-def test_a_whole_run_has_no_difference():
-    assert difference_of(CONTENT, PLACE, written()) is None
+def test_an_equal_run_has_no_difference():
+    assert find_difference(CONTENT, DESTINATION, written()) is None
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_a_whole_run_has_no_difference():
     ],
 )
 def test_each_difference_is_named(changes, difference):
-    assert difference in difference_of(CONTENT, PLACE, written(**changes))
+    assert difference in find_difference(CONTENT, DESTINATION, written(**changes))
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def pushed_once(tmp_path_factory):
         return make_result(0.5 + seed / 7, epochs=epochs)
 
     directory = make_ledger(tmp_path_factory.mktemp("pushed") / "study", one_factor(seeds=3), measure)
-    return directory, push(directory, PLACE)
+    return directory, push(directory, DESTINATION)
 
 
 @pytest.fixture
@@ -94,12 +94,12 @@ def pushed(pushed_once, tmp_path):
     return tmp_path / "study", first
 
 
-def test_a_push_writes_every_trial_that_ended_and_a_second_only_what_is_lacking(pushed):
+def test_a_push_writes_every_ended_trial_and_a_second_only_missing_ones(pushed):
     directory, first = pushed
-    assert (len(first.written), first.num_there, first.has_report) == (5, 0, True)
-    assert [run.difference for run in verify(directory, PLACE)] == [None] * 5
-    again = push(directory, PLACE)
-    assert (len(again.written), again.num_there) == (0, 5)
+    assert (len(first.written), first.num_unchanged, first.has_report) == (5, 0, True)
+    assert [run.difference for run in verify(directory, DESTINATION)] == [None] * 5
+    again = push(directory, DESTINATION)
+    assert (len(again.written), again.num_unchanged) == (0, 5)
     folders = sorted((directory / "wandb").glob("offline-run-*"))
     assert len(folders) == 6
     trials = [folder for folder in folders if "report" not in folder.name]
@@ -107,19 +107,19 @@ def test_a_push_writes_every_trial_that_ended_and_a_second_only_what_is_lacking(
     (trials[1] / FILE).unlink()  # what kill -9 leaves
     (trials[2] / FILE).write_text('{"run_id": "')
     shutil.copytree(trials[3], trials[3].with_name(trials[3].name.replace("offline-run-2", "offline-run-1")))
-    differences = [run.difference for run in verify(directory, PLACE)]
+    differences = [run.difference for run in verify(directory, DESTINATION)]
     assert differences.count(None) == 1
     assert {"is missing", "was never ended", "is there 2 times"} <= set(differences)
     assert sum(str(difference).startswith(f"cannot be read ({FILE}: ") for difference in differences) == 1
-    last = push(directory, PLACE)
-    assert (len(last.written), last.num_there) == (4, 1)
-    assert [run.difference for run in verify(directory, PLACE)] == [None] * 5
+    last = push(directory, DESTINATION)
+    assert (len(last.written), last.num_unchanged) == (4, 1)
+    assert [run.difference for run in verify(directory, DESTINATION)] == [None] * 5
     assert len(list((directory / "wandb").glob("offline-run-*"))) == 6
 
 
-def test_the_run_of_the_report_has_tables_an_artifact_and_a_mark_that_the_study_is_not_finished(pushed):
+def test_the_report_run_has_tables_and_an_artifact_and_is_marked_unfinished(pushed):
     directory, _ = pushed
-    (folder,) = (directory / "wandb").glob(f"offline-run-*-{PLACE.report_id}")
+    (folder,) = (directory / "wandb").glob(f"offline-run-*-{DESTINATION.report_id}")
     run = read_run(folder)
     assert run.name == "report (unfinished: 5 of 6 trials)"
     assert run.job_type == "aggregate"
@@ -146,7 +146,7 @@ def test_the_run_of_the_report_has_tables_an_artifact_and_a_mark_that_the_study_
     assert paths["report"].read_bytes() == (directory / "report" / "index.html").read_bytes()
 
 
-def test_a_receipt_says_what_w_and_b_reads_in_the_files(pushed):
+def test_a_receipt_equals_what_w_and_b_reads_in_the_files(pushed):
     directory, _ = pushed
     folders = (directory / "wandb").glob("offline-run-*")
     folder = max(folders, key=lambda path: next(path.glob("*.wandb")).stat().st_size)
@@ -156,20 +156,20 @@ def test_a_receipt_says_what_w_and_b_reads_in_the_files(pushed):
 
 
 @pytest.mark.slow
-def test_runs_of_earlier_plans_are_told_and_removed_and_files_of_online_runs_are_no_offline_ones(pushed):
+def test_runs_of_earlier_plans_are_listed_and_deleted(pushed):
     directory, _ = pushed
     measure = lambda levels, seed: make_result(0.5)  # noqa: E731
     make_ledger(directory, one_factor(seeds=1), measure)
-    differences = [run.difference for run in verify(directory, PLACE)]
+    differences = [run.difference for run in verify(directory, DESTINATION)]
     assert differences == [None] * 2 + ["is of an earlier plan"] * 3
-    done = push(directory, PLACE)
-    assert (done.written, done.num_there, done.num_removed) == ((), 2, 3)
-    assert [run.difference for run in verify(directory, PLACE)] == [None] * 2
+    done = push(directory, DESTINATION)
+    assert (done.written, done.num_unchanged, done.num_deleted) == ((), 2, 3)
+    assert [run.difference for run in verify(directory, DESTINATION)] == [None] * 2
     for folder in (directory / "wandb").glob("offline-run-*"):
         folder.rename(folder.with_name(folder.name.removeprefix("offline-")))
-    assert [run.difference for run in verify(directory, PLACE)] == ["is missing"] * 2
-    elsewhere = Place(group="activations", mode=OFFLINE, project="other")
-    push(directory, PLACE)
+    assert [run.difference for run in verify(directory, DESTINATION)] == ["is missing"] * 2
+    elsewhere = Destination(group="activations", mode=OFFLINE, project="other")
+    push(directory, DESTINATION)
     assert [run.difference for run in verify(directory, elsewhere)] == ["project is 'ablation-suite', not 'other'"] * 2
     assert len(push(directory, elsewhere).written) == 2
     assert [run.difference for run in verify(directory, elsewhere)] == [None] * 2

@@ -1,4 +1,4 @@
-"""Dashboards: what they show, that every run holds what they ask for, and that W&B is told once."""
+"""Dashboards: their panels, the keys that these need in runs, and saving."""
 
 import json
 import os
@@ -16,9 +16,9 @@ from experiments.errors import InputError
 from experiments.ledger.ledger import Ledger
 from experiments.trials.trial import TrialStatus
 from reports import build_report
-from reports.wandb import place_of, run_of
-from reports.wandb.dashboard.build import dashboard_of, to_json
-from reports.wandb.dashboard.panels import is_averaged_by_level, metrics_of
+from reports.wandb import make_run_content, resolve_destination
+from reports.wandb.dashboard.build import build_dashboard, to_json
+from reports.wandb.dashboard.panels import is_averaged_by_level, list_metrics
 from reports.wandb.dashboard.views import check_version
 
 CURVE, BAR, TABLE, PAGE = "Run History Line Plot", "Bar Chart", "Weave", "Media Browser"
@@ -36,9 +36,11 @@ def factors_named(*names, levels=("off", "on")):
     return {name: {"key": f"model.init_args.a{number}", "levels": list(levels)} for number, name in enumerate(names)}
 
 
-def content_of(directory, **place):
+def content_of(directory, **destination):
     report = build_report(directory)
-    return json.loads(to_json(dashboard_of(report, place_of(directory, report.study.name, **place))))
+    return json.loads(
+        to_json(build_dashboard(report, resolve_destination(directory, report.study.name, **destination)))
+    )
 
 
 def sections_of(content):
@@ -67,7 +69,7 @@ def plots_of(panels):
     return [panel for panel in panels if panel["viewType"] in {CURVE, BAR}]
 
 
-def filters_of(run_set):
+def make_filter(run_set):
     return {item["key"]["name"]: item["value"] for item in run_set["filters"]["filters"]}
 
 
@@ -87,14 +89,14 @@ def every_run_set(content):
 def runs_in(directory):
     """The runs of a folder as W&B gets them, ended ones alone."""
     report = build_report(directory)
-    place = place_of(directory, report.study.name)
+    destination = resolve_destination(directory, report.study.name)
     with Ledger(directory / "ledger.sqlite", writable=False) as ledger:
         ids = [
             row["trial_id"]
             for row in ledger.trials()
             if row["status"] in {"finished", TrialStatus.DIVERGED, TrialStatus.FAILED}
         ]
-        return [run_of(ledger.trial(trial_id), report.study.name, place) for trial_id in ids]
+        return [make_run_content(ledger.trial(trial_id), report.study.name, destination) for trial_id in ids]
 
 
 def value_at(run, section, name):
@@ -108,7 +110,7 @@ def value_at(run, section, name):
     return found
 
 
-def test_a_factor_has_a_section_of_a_bar_and_curves_that_average_the_runs_of_a_level(tmp_path):
+def test_the_section_of_a_factor_averages_the_runs_of_each_level(tmp_path):
     content = content_of(make_ledger(tmp_path, make_study(), measure))
     sections = sections_of(content)
     assert list(sections) == ["Answer", "By activation", "By init", "Cells", "Tables and report"]
@@ -127,7 +129,7 @@ def test_a_factor_has_a_section_of_a_bar_and_curves_that_average_the_runs_of_a_l
     assert not sections["By activation"]["localPanelSettings"]["useRunsTableGroupingInPanels"]
 
 
-def test_cells_have_the_groups_of_the_run_set_which_are_all_factors(tmp_path):
+def test_cells_use_the_groups_of_the_run_set_which_are_all_factors(tmp_path):
     content = content_of(make_ledger(tmp_path, make_study(), measure), group="mine")
     section = sections_of(content)["Cells"]
     assert section["localPanelSettings"]["useRunsTableGroupingInPanels"]
@@ -138,7 +140,7 @@ def test_cells_have_the_groups_of_the_run_set_which_are_all_factors(tmp_path):
         {"section": "config", "name": "factors.value.activation"},
         {"section": "config", "name": "factors.value.init"},
     ]
-    assert filters_of(run_set) == {"group": "mine", "jobType": ["train", "aggregate"]}
+    assert make_filter(run_set) == {"group": "mine", "jobType": ["train", "aggregate"]}
     assert run_set["sort"]["keys"] == [{"key": {"section": "summary", "name": "test/acc"}, "ascending": False}]
     assert run_set["runFeed"]["columnOrder"][1:4] == [
         "config:factors.value.activation",
@@ -147,7 +149,7 @@ def test_cells_have_the_groups_of_the_run_set_which_are_all_factors(tmp_path):
     ]
 
 
-def test_the_report_tells_the_answer_the_verdicts_the_claims_and_where_numbers_come_from(tmp_path):
+def test_the_report_has_answer_verdicts_claims_and_the_source_of_numbers(tmp_path):
     claims = {"tanh-wins": {"factor": "activation", "better": "tanh", "than": "sigmoid", "says": "Tanh <wins>"}}
     directory = make_ledger(tmp_path, make_study(claims=claims), measure)
     content = content_of(directory)
@@ -173,10 +175,10 @@ def test_the_report_tells_the_answer_the_verdicts_the_claims_and_where_numbers_c
     assert "no verdict" in text.split("Exploratory")[1]
 
 
-def test_the_tables_and_the_page_are_those_of_the_run_that_holds_them(tmp_path):
+def test_tables_and_page_are_shown_from_the_report_run(tmp_path):
     content = content_of(make_ledger(tmp_path, make_study(), measure))
     grid = grids_of(content)["Tables and report"]
-    assert filters_of(grid["runSets"][0])["jobType"] == "aggregate"
+    assert make_filter(grid["runSets"][0])["jobType"] == "aggregate"
     shown = json.dumps(grid["panelBankSectionConfig"]["panels"])
     for table in ("cells", "contrasts", "interactions", "shares"):
         assert f'"tables/{table}"' in shown
@@ -198,7 +200,7 @@ STUDIES = {
 
 
 @pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES)
-def test_panels_and_run_sets_ask_only_for_what_runs_hold(tmp_path, study):
+def test_panels_and_run_sets_use_only_keys_that_runs_have(tmp_path, study):
     directory = make_ledger(tmp_path, study, measure)
     content = content_of(directory)
     runs = runs_in(directory)
@@ -235,7 +237,7 @@ def selected(run_set, runs):
     ]
 
 
-def test_one_at_a_time_a_factor_is_shown_with_the_others_at_their_reference(tmp_path):
+def test_one_at_a_time_designs_show_a_factor_with_the_others_at_reference(tmp_path):
     study = make_study(design="one_at_a_time")
     directory = make_ledger(tmp_path, study, measure)
     content, runs = content_of(directory), runs_in(directory)
@@ -251,14 +253,14 @@ def test_one_at_a_time_a_factor_is_shown_with_the_others_at_their_reference(tmp_
     assert panels[0]["config"]["chartTitle"].endswith("5 runs a level")
     # a workspace has one run set, in which a reference would be averaged with the other factors' changes
     assert list(sections_of(content)) == ["Answer", "Cells", "Tables and report"]
-    assert "panels by factor stand in the report" in sections_of(content)["Answer"]["panels"][0]["config"]["value"]
+    assert "panels by factor are in the report" in sections_of(content)["Answer"]["panels"][0]["config"]["value"]
     assert not is_averaged_by_level(build_report(directory))
 
 
-def test_what_happens_inside_the_network_has_sections_of_its_own(tmp_path):
+def test_metrics_inside_the_network_have_separate_sections(tmp_path):
     epochs = tuple(row | {"grad/layer1": 0.1, "activation/dead": 0.0} for row in EPOCHS)
     directory = make_ledger(tmp_path, make_study(), lambda levels, seed: measure(levels, seed, epochs))
-    assert metrics_of(build_report(directory)).inside == ("activation/dead", "grad/layer1")
+    assert list_metrics(build_report(directory)).internal == ("activation/dead", "grad/layer1")
     content = content_of(directory)
     sections = sections_of(content)
     for factor in ("activation", "init"):
@@ -271,7 +273,7 @@ def test_what_happens_inside_the_network_has_sections_of_its_own(tmp_path):
 
 
 @pytest.mark.parametrize("design", ["full", "one_at_a_time"])
-def test_of_mechanisms_a_few_panels_are_shown_each_with_the_cells(design, tmp_path):
+def test_mechanisms_have_a_few_panels_by_cell(design, tmp_path):
     directory = inside_ledger(tmp_path, depth_study(depths=(4, 16), design=design))
     content = content_of(directory)
     gradients = [
@@ -295,14 +297,14 @@ def test_of_mechanisms_a_few_panels_are_shown_each_with_the_cells(design, tmp_pa
     assert others == {"test/acc", "val/acc", "train/loss"}
 
 
-def test_names_of_metrics_that_w_and_b_has_another_meaning_for_are_kept(tmp_path):
+def test_metrics_named_like_those_of_w_and_b_keep_their_names(tmp_path):
     epochs = tuple(row | {"Step": 1.0, "loss.total": 0.5, "seed": 2.0} for row in EPOCHS)
     directory = make_ledger(tmp_path, one_factor(), lambda levels, seed: measure(levels, seed, epochs))
     metrics = {panel["config"]["metrics"][0] for panel in plots_of(every_panel(content_of(directory)))}
     assert metrics == {"test/acc", "val/acc", "val/loss", "train/loss", "Step", "loss.total", "seed"}
 
 
-def test_trials_without_numbers_leave_their_panels_standing(tmp_path):
+def test_trials_without_metrics_remove_no_panels(tmp_path):
     def odd(levels, seed):
         if seed > 2:
             return [make_result(status=TrialStatus.DIVERGED), make_result(status=TrialStatus.FAILED)][seed - 3]
@@ -316,7 +318,7 @@ def test_trials_without_numbers_leave_their_panels_standing(tmp_path):
     assert "failed; ablate show prints why" in text
 
 
-def test_trials_without_curves_have_bars_alone(tmp_path):
+def test_trials_without_curves_have_bar_plots_only(tmp_path):
     content = content_of(make_ledger(tmp_path, one_factor(), lambda levels, seed: measure(levels, seed, ())))
     assert {panel["viewType"] for panel in plots_of(every_panel(content))} == {BAR}
 
@@ -329,11 +331,11 @@ def test_a_study_without_results_has_no_dashboard(tmp_path, capsys):
     assert "there is no" in capsys.readouterr().err
 
 
-def test_a_name_that_w_and_b_refuses_for_a_workspace_is_shown_without_it(tmp_path):
+def test_emojis_in_the_name_of_a_workspace_are_replaced(tmp_path):
     content = content_of(make_ledger(tmp_path, make_study(name="lr + decay 🚀"), measure))
     assert content["workspace"]["displayName"] == "Ablation: lr _ decay _"
     assert content["report"]["displayName"] == "Ablation: lr + decay 🚀"
-    assert filters_of(content["workspace"]["spec"]["section"]["runSets"][0])["group"] == "lr + decay 🚀"
+    assert make_filter(content["workspace"]["spec"]["section"]["runSets"][0])["group"] == "lr + decay 🚀"
 
 
 def test_identifiers_are_unique_within_a_view_and_differ_between_studies(tmp_path):
@@ -352,14 +354,14 @@ def test_identifiers_are_unique_within_a_view_and_differ_between_studies(tmp_pat
     ("found", "said"),
     [
         (None, "which is not installed"),
-        ("0.4.12", "finds 0.4.12"),
-        ("0.5.0", "finds 0.5.0"),
-        ("0.5.0rc1", "finds 0.5.0rc1"),
+        ("0.4.12", "but 0.4.12 is installed"),
+        ("0.5.0", "but 0.5.0 is installed"),
+        ("0.5.0rc1", "but 0.5.0rc1 is installed"),
         ("0.4.13", None),
         ("0.4.20.post1", None),
     ],
 )
-def test_another_version_of_wandb_workspaces_is_told(found, said, tmp_path, monkeypatch):
+def test_another_version_of_wandb_workspaces_is_an_error(found, said, tmp_path, monkeypatch):
     # an installed package is a folder on the path: the real look-up meets one, or none
     monkeypatch.setattr("sys.path", [str(tmp_path)])
     if found is not None:
@@ -410,14 +412,14 @@ def test_the_same_ledger_prints_the_same_bytes_without_login_or_network(director
     done = dashboard(directory, "--dry-run", environment=elsewhere, PYTHONHASHSEED="1")
     assert (done.returncode, done.stderr) == (0, "")
     report = build_report(directory)
-    assert done.stdout == to_json(dashboard_of(report, place_of(directory, report.study.name)))
+    assert done.stdout == to_json(build_dashboard(report, resolve_destination(directory, report.study.name)))
     assert set(json.loads(done.stdout)) == {"workspace", "report"}
     assert not (directory / "wandb.json").exists()
     assert server.requests == []
 
 
 @pytest.mark.slow
-def test_saving_stores_what_a_dry_run_prints_and_again_in_the_same_place(directory, server):
+def test_saving_stores_the_dry_run_and_saving_again_overwrites_it(directory, server):
     options = ("--wandb-project", "my project", "--wandb-group", "first")
     first = dashboard(directory, *options, environment=server.environment())
     assert (first.returncode, first.stderr) == (0, "")
@@ -441,7 +443,7 @@ def test_saving_stores_what_a_dry_run_prints_and_again_in_the_same_place(directo
 
 
 @pytest.mark.slow
-def test_another_group_has_a_dashboard_of_its_own(directory, server):
+def test_each_group_has_its_dashboard(directory, server):
     for group in ("first", "second"):
         done = dashboard(directory, "--wandb-group", group, "--wandb-entity", "team", environment=server.environment())
         assert done.returncode == 0, done.stderr
@@ -454,18 +456,18 @@ def test_another_group_has_a_dashboard_of_its_own(directory, server):
 
 
 @pytest.mark.slow
-def test_who_is_not_logged_in_is_told_how(directory, server):
+def test_a_missing_api_key_is_an_error_with_the_login_command(directory, server):
     done = dashboard(directory, environment=server.environment(), WANDB_API_KEY="")
     assert done.returncode == 2
     assert done.stderr == (
-        "ablate: there is no API key for Weights & Biases; `wandb login` stores one, the variable WANDB_API_KEY gives "
-        "one; --dry-run needs none\n"
+        "ablate: there is no API key for Weights & Biases; `wandb login` stores one, or set WANDB_API_KEY; --dry-run "
+        "needs none\n"
     )
     assert server.views == []
 
 
 @pytest.mark.slow
-def test_a_rejected_key_is_told(directory, server):
+def test_a_rejected_key_is_an_error(directory, server):
     with server.rejecting_key():
         done = dashboard(directory, environment=server.environment())
     assert done.returncode == 2
@@ -476,7 +478,7 @@ def test_a_rejected_key_is_told(directory, server):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", ["refusing", "failing", "failing later", "delaying"])
-def test_a_server_in_trouble_is_one_line_in_bounded_time(directory, server, fault):
+def test_a_failing_server_is_a_one_line_error_in_bounded_time(directory, server, fault):
     troubles = {
         "refusing": server.refusing,
         "failing": server.failing,
@@ -488,5 +490,5 @@ def test_a_server_in_trouble_is_one_line_in_bounded_time(directory, server, faul
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"ablate: the dashboard could not be saved: {server.url}: no answer in time.")
-    assert "the same command tries again" in line
+    assert "repeat the command" in line
     assert "Traceback" not in done.stderr

@@ -1,6 +1,6 @@
-"""A study and W&B's own clients against a server on this machine: what arrives is what the ledger says.
+"""A study and W&B's clients with a stand-in server on this machine: the runs that arrive equal the ledger.
 
-Everything is done by commands in processes of their own, whose only way out would be a proxy that refuses and tells.
+Commands run as separate processes. A proxy refuses and records all connections to other hosts.
 """
 
 import os
@@ -19,9 +19,9 @@ from waiting_module import waiting_study
 from wandb_server import WandbServer
 
 from experiments import Ledger
-from reports.wandb import Place, place_of, run_of
+from reports.wandb import Destination, make_run_content, resolve_destination
 from reports.wandb.compare.server import is_own_key
-from reports.wandb.compare.verify import difference_of
+from reports.wandb.compare.verify import find_difference
 from reports.wandb.run_content import WrittenRun
 
 SLOW = pytest.mark.slow
@@ -73,14 +73,16 @@ def ledger(directory="runs/mine"):
 
 def differences(server, directory="runs/mine", study_name="mine"):
     """Of every planned trial, in what its run on the server differs from the ledger, or how many runs it has."""
-    place = place_of(Path(directory), study_name)
+    destination = resolve_destination(Path(directory), study_name)
     with ledger(directory) as opened:
-        contents = [run_of(opened.trial(trial["trial_id"]), study_name, place) for trial in opened.trials()]
-    runs = [as_written(run) for run in server.runs.values() if run.run_id != place.report_id]
+        contents = [
+            make_run_content(opened.trial(trial["trial_id"]), study_name, destination) for trial in opened.trials()
+        ]
+    runs = [as_written(run) for run in server.runs.values() if run.run_id != destination.report_id]
     found = []
     for content in contents:
         own = [run for run in runs if run.trial_id == content.config["trial"]]
-        found.append(difference_of(content, place, own[0]) if len(own) == 1 else f"is there {len(own)} times")
+        found.append(find_difference(content, destination, own[0]) if len(own) == 1 else f"is there {len(own)} times")
     assert {run.trial_id for run in runs} <= {content.config["trial"] for content in contents}
     return [difference for difference in found if difference is not None]
 
@@ -111,7 +113,7 @@ def statuses(directory="runs/mine"):
 
 @SLOW
 @pytest.mark.parametrize("fuse", ["auto", "never"])
-def test_an_online_study_is_seen_while_it_trains_and_is_the_ledger_afterwards(server, fuse):
+def test_an_online_study_appears_during_training_and_equals_the_ledger_afterwards(server, fuse):
     Path("mine.yaml").write_text(yaml.safe_dump(waiting_study(Path.cwd(), max_epochs=4)))
     often = {"WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "0.2"}  # seconds; W&B's client sends every 15
     process = start(server, "run", "mine.yaml", "--wandb", "online", "--fuse", fuse, **often)
@@ -135,15 +137,15 @@ def test_an_online_study_is_seen_while_it_trains_and_is_the_ledger_afterwards(se
 
 
 @SLOW
-def test_the_report_of_an_online_study_is_an_artifact_and_its_tables_are_in_its_run(server):
+def test_an_online_study_has_a_report_run_with_tables_and_an_artifact(server):
     ablate(server, "run", "mine.yaml", "--wandb", "online", "--wandb-project", "p", "--wandb-group", "second try")
-    place = Place(project="p", group="second try")
-    run = server.runs[server.entity, "p", place.report_id]
+    destination = Destination(project="p", group="second try")
+    run = server.runs[server.entity, "p", destination.report_id]
     assert (run.state, run.group, run.job_type, run.name) == ("finished", "second try", "aggregate", "report")
     assert run.summary["tables/contrasts"]["nrows"] == 1
     (artifact,) = [artifact for artifact in server.artifacts if artifact.type == "report"]
     assert artifact.state == "COMMITTED"
-    assert artifact.collection == f"report-second-try-{place.digest}"
+    assert artifact.collection == f"report-second-try-{destination.digest}"
     folder = Path("runs/mine/report")
     assert artifact.files == {
         name: (folder / name).read_bytes()
@@ -168,7 +170,7 @@ def test_an_offline_study_is_uploaded_by_wandb_sync_or_by_push(server):
 
 
 @SLOW
-def test_trials_that_fail_and_diverge_are_ended_runs_that_say_so(server):
+def test_failed_and_diverged_trials_are_finished_runs_with_their_status(server):
     levels = {"good": "", "raising": "raises", "diverging": "diverges"}
     study = {
         "question": "?",
@@ -190,13 +192,13 @@ def test_trials_that_fail_and_diverge_are_ended_runs_that_say_so(server):
     assert states["fails=raising, seed=0"] == "failed"
     assert states["fails=diverging, seed=0"] == states["fails=good, seed=0"] == "finished"
     failed = next(run for run in server.runs.values() if run.state == "failed")
-    assert [row["epoch"] for row in failed.history] == [0]  # told before it failed in the next
+    assert [row["epoch"] for row in failed.history] == [0]  # logged before it failed in the next epoch
     assert "the user's own error" in failed.summary["trial/error"]
 
 
 @SLOW
 @pytest.mark.parametrize("fault", ["500", "refused", "rejected key", "slow"])
-def test_a_server_that_fails_costs_no_trial_and_one_warning_and_push_makes_the_runs_afterwards(server, fault):
+def test_a_failing_server_costs_no_trial_and_push_writes_the_runs(server, fault):
     faults = {
         "500": server.failing,
         "refused": server.refusing,
@@ -206,7 +208,7 @@ def test_a_server_that_fails_costs_no_trial_and_one_warning_and_push_makes_the_r
     with faults[fault]():
         out = ablate(server, "run", "mine.yaml", "--wandb", "online")
         assert out.count("W&B:") == 1
-        assert "the study goes on without it, and `ablate wandb push runs/mine` makes the runs afterwards" in out
+        assert "the study continues without it, and `ablate wandb push runs/mine` writes the runs afterwards" in out
         assert statuses() == {"finished": 4}
         assert "ablate: W&B: " in ablate(server, "wandb", "push", "runs/mine", code=2)
     assert "wrote 4 runs and the report; 0 runs there" in ablate(server, "wandb", "push", "runs/mine")
@@ -223,7 +225,7 @@ def either_server(request):
 
 
 @SLOW
-def test_ctrl_c_ends_runs_and_the_same_command_has_whole_ones_in_their_place(either_server):
+def test_ctrl_c_finishes_runs_and_the_same_command_replaces_them(either_server):
     server = either_server
     write_study(max_epochs=100)
     often = {"WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "0.2"}
@@ -242,16 +244,16 @@ def test_ctrl_c_ends_runs_and_the_same_command_has_whole_ones_in_their_place(eit
 
 
 @SLOW
-def test_push_mends_what_lost_rows_was_deleted_or_stands_twice(either_server):
+def test_push_rewrites_runs_that_lack_rows_are_deleted_or_duplicated(either_server):
     server = either_server
     ablate(server, "run", "mine.yaml", "--wandb", "online")
     assert differences(server) == []
-    lost, deleted, twice, whole = [key for key, run in server.runs.items() if run.job_type == "train"]
-    server.runs[lost].lines["wandb-history.jsonl"].pop(2)
+    shortened, deleted, duplicated, complete = [key for key, run in server.runs.items() if run.job_type == "train"]
+    server.runs[shortened].lines["wandb-history.jsonl"].pop(2)
     server.runs.pop(deleted)
     server.store.deleted.add(deleted)
-    copy = replace(server.runs[twice], run_id="another", storage_id="Run:another")
-    server.runs[(*twice[:2], "another")] = copy
+    copy = replace(server.runs[duplicated], run_id="another", storage_id="Run:another")
+    server.runs[(*duplicated[:2], "another")] = copy
     out = ablate(server, "wandb", "verify", "runs/mine", code=1)
     assert "1 of 4 runs on the server agree" in out
     assert "has 2 rows, not 3" in out
@@ -259,13 +261,13 @@ def test_push_mends_what_lost_rows_was_deleted_or_stands_twice(either_server):
     assert "is there 2 times" in out
     assert "wrote 2 runs and the report; 2 runs there already" in ablate(server, "wandb", "push", "runs/mine")
     assert differences(server) == []
-    assert whole in server.runs
-    assert lost not in server.runs
+    assert complete in server.runs
+    assert shortened not in server.runs
     assert "4 of 4 runs on the server agree" in ablate(server, "wandb", "verify", "runs/mine")
 
 
 @SLOW
-def test_killed_in_the_middle_offline_run_and_push_hold_every_trial_once_and_whole(server):
+def test_after_a_kill_run_and_push_complete_every_offline_run(server):
     write_study(max_epochs=30, seeds=6)
     process = start(server, "run", "mine.yaml", "--wandb", "offline", "--fuse", "never")
     while not (Path("runs/mine/ledger.sqlite").exists() and num_finished() >= 4):
@@ -305,7 +307,7 @@ def kill_all(process):
 
 
 @SLOW
-def test_a_study_that_is_not_finished_is_pushed_as_it_is_and_marked(server):
+def test_an_unfinished_study_is_pushed_and_marked(server):
     write_study(max_epochs=100)
     process = start(server, "run", "mine.yaml", "--fuse", "never")
     while num_finished() < 1:
@@ -317,13 +319,13 @@ def test_a_study_that_is_not_finished_is_pushed_as_it_is_and_marked(server):
     assert 1 <= done < 4
     out = ablate(server, "wandb", "push", "runs/mine")
     assert f"the study is not finished ({done} of 4 trials have ended), and its report in W&B says so" in out
-    run = server.runs[server.entity, "ablation-suite", Place(group="mine").report_id]
+    run = server.runs[server.entity, "ablation-suite", Destination(group="mine").report_id]
     assert run.name == f"report (unfinished: {done} of 4 trials)"
     assert run.summary["study/complete"] is False
 
 
 @SLOW
-def test_the_commands_of_the_readme_leave_runs_a_workspace_and_a_report(server):
+def test_the_readme_s_commands_write_runs_a_workspace_and_a_report(server):
     readme = (Path(__file__).parents[4] / "README.md").read_text(encoding="utf-8")
     (block,) = [text for text in re.findall(r"```console\n(.*?)```", readme, flags=re.DOTALL) if "--wandb" in text]
     for line in block.splitlines():
@@ -337,15 +339,15 @@ def test_the_commands_of_the_readme_leave_runs_a_workspace_and_a_report(server):
 
 
 @SLOW
-def test_bad_input_is_told_before_anything_trains(server):
+def test_invalid_input_is_an_error_before_training(server):
     out = ablate(server, "run", "mine.yaml", "--wandb", "online", code=2, WANDB_API_KEY="")
     assert "ablate: there is no API key for Weights & Biases; `wandb login` stores one" in out
     assert "--wandb offline needs none" in out
     out = ablate(server, "run", "mine.yaml", "--wandb", "online", "--wandb-project", "a/b", code=2)
-    assert "ablate: --wandb-project 'a/b' holds '/', which W&B refuses in the name of a project" in out
+    assert "ablate: --wandb-project 'a/b' contains '/', which W&B refuses in a project name" in out
     assert not Path("runs").exists()
     out = ablate(server, "run", "mine.yaml", "--wandb", "offline", code=2, WANDB_BASE_URL="notaurl")
-    assert "ablate: --wandb: a variable WANDB_... is not as it must be: " in out
+    assert "ablate: --wandb: an environment variable WANDB_... is invalid: " in out
     assert "base_url" in out
     out = ablate(server, "wandb", "push", "runs/none", code=2)
     assert "there is no ledger" in out
