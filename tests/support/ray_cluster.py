@@ -1,4 +1,4 @@
-"""A Ray cluster of several nodes on this machine, on the loopback address, for tests to break.
+"""Ray cluster of several nodes on this machine, on the loopback address, whose nodes tests can kill.
 
 Ray lives in another process, so that the tests' own does not import it.
 """
@@ -19,7 +19,7 @@ ENVIRONMENT = {
 
 
 class RayCluster:
-    """A head with one CPU and a node with another; `address` is the head's."""
+    """Cluster of a head and a node with one CPU each; `address` is the head's."""
 
     def __init__(self):
         self._process = subprocess.Popen(
@@ -42,15 +42,15 @@ class RayCluster:
         self._process.stdout.close()
 
     def add_node(self):
-        """A further node of one CPU; returns its id."""
+        """Add a node with one CPU and return its id."""
         return self._ask("add")
 
     def kill_node(self, number):
-        """Kill -9 of a node: 0 is the head."""
+        """Kill a node; 0 is the head."""
         self._ask(f"kill {number}")
 
     def run(self, code):
-        """Let a process that is connected to the cluster evaluate an expression, as an administrator might."""
+        """Evaluate an expression in a process that is connected to the cluster."""
         return self._ask(f"evaluate {code}")
 
     def _ask(self, words):

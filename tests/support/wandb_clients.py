@@ -1,4 +1,4 @@
-"""Client processes of the loopback W&B server."""
+"""Client processes of the stand-in server."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ from wandb_server import WandbServer
 
 
 def client_environment(server: WandbServer, **more: str) -> dict[str, str]:
-    """This process's variables without any of W&B's, and the server's."""
+    """Return this process's variables without those of W&B, and the server's."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
     return own | server.environment() | more
 
@@ -18,7 +18,7 @@ def client_environment(server: WandbServer, **more: str) -> dict[str, str]:
 def run_client(
     server: WandbServer, *command: str | Path, check: bool = True, timeout: float = 60, **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    """A process in the server's folder that ran to its end; with `check`, one that fails fails the test.
+    """Run a process in the server's folder; with `check`, its failure fails the test.
 
     Raises TimeoutExpired after `timeout` seconds, when the process and its children have been killed.
     """
@@ -44,11 +44,3 @@ def run_python(
 ) -> subprocess.CompletedProcess[str]:
     """Run Python code as a client."""
     return run_client(server, sys.executable, "-c", code, check=check, timeout=timeout, **variables)
-
-
-def run_wandb(
-    server: WandbServer, *arguments: str | Path, check: bool = True, timeout: float = 60, **variables: str
-) -> subprocess.CompletedProcess[str]:
-    """Run the `wandb` command as a client."""
-    command = Path(sys.executable).with_name("wandb")
-    return run_client(server, command, *arguments, check=check, timeout=timeout, **variables)

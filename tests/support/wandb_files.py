@@ -1,4 +1,4 @@
-"""What W&B's own command reads in the files of an offline run."""
+"""Content of an offline run's files, read by W&B's own command."""
 
 import json
 import subprocess

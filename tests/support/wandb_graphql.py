@@ -1,4 +1,4 @@
-"""Just enough GraphQL to answer the queries of the wandb clients: a parser and an executor.
+"""Parser and executor for the part of GraphQL that W&B's clients use.
 
 Objects are dicts; a value may be a function of the field's arguments. What a query asks for and an object does not have
 is answered with null and told to `missing`, so that a test can say that nothing was missing.
@@ -22,7 +22,7 @@ Node = dict[str, Any]
 
 
 class GraphqlError(Exception):
-    """What is answered in `errors`, with the HTTP status."""
+    """Error that is answered in `errors`, with its HTTP status."""
 
     def __init__(self, message: str, status: int = 200) -> None:
         super().__init__(message)
@@ -31,7 +31,7 @@ class GraphqlError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """A field with its alias, or (`name` "...") a fragment, inline or by the name in `fragment`."""
+    """Field with its alias, or (`name` "...") a fragment, inline or by the name in `fragment`."""
 
     name: str
     alias: str = ""
@@ -44,7 +44,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """The one operation of a request and the fragments that it uses."""
+    """Operation of a request, with the fragments that it uses."""
 
     kind: str
     name: str
@@ -59,7 +59,7 @@ class _Variable:
 
 
 def parse(text: str) -> Document:
-    """The operation that `text` holds. Raises ValueError where it is not GraphQL."""
+    """Return the operation in `text`. Raise ValueError if it is not GraphQL."""
     return _Parser(text).document()
 
 
@@ -202,7 +202,7 @@ def _tokens(text: str) -> Iterator[tuple[str, str]]:
 def execute(
     document: Document, variables: dict[str, Any], root: dict[str, Any], missing: Callable[[str], None]
 ) -> dict[str, Any]:
-    """The answer to `document`, field by field from `root`; `missing` is told of each field that nobody answers."""
+    """Answer `document` field by field from `root`; call `missing` with each unknown field."""
     return _Execution(document, document.defaults | variables, missing).answer(root, document.selections, "")
 
 
@@ -256,7 +256,7 @@ class _Execution:
 
 
 def _merged(one: Any, other: Any) -> Any:
-    """What two selections of the same field ask for, together."""
+    """Merge two selections of one field."""
     if isinstance(one, dict) and isinstance(other, dict):
         return one | {key: _merged(one.get(key), value) for key, value in other.items()}
     if isinstance(one, list) and isinstance(other, list):
@@ -265,12 +265,12 @@ def _merged(one: Any, other: Any) -> Any:
 
 
 def or_none(found: Any, node: Callable[[Any], Node]) -> Node | None:
-    """The node of what was found, if it was."""
+    """Return the node of an item, or None without an item."""
     return None if found is None else node(found)
 
 
 def connection(items: list[Any], node: Callable[[Any], Node], arguments: dict[str, Any]) -> Node:
-    """A page of nodes: `first` of them after the cursor `after`, which is the number of the last one before."""
+    """Return a page of `first` nodes after the cursor `after`, the number of the last node of the page before."""
     start = int(arguments.get("after") or 0)
     end = min(len(items), start + (arguments.get("first") or len(items)))
     edges = [{"node": node(items[place]), "cursor": str(place + 1)} for place in range(start, end)]

@@ -1,4 +1,4 @@
-"""HTTP of the loopback W&B server: bodies, keys and connections."""
+"""HTTP of the stand-in server: bodies, keys and connections."""
 
 import base64
 import gzip
@@ -14,7 +14,7 @@ Answer = Callable[[str, str, str | None, bytes], tuple[int, bytes]]
 
 
 class WandbListener(ThreadingHTTPServer):
-    """Hands every request to `answer(method, path, key, body)`, and errors of it to `record_error`."""
+    """Listener that calls `answer(method, path, key, body)` for each request, and `record_error` with its errors."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -37,14 +37,14 @@ class WandbListener(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def cut_connections(self) -> None:
-        """End what clients keep open."""
+        """Close the connections that clients keep open."""
         with self._open_lock:
             for connection in self._open:
                 with suppress(OSError):  # closed by the client meanwhile
                     connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Connections that end early are the client's; nothing is printed."""
+        """Print nothing about connections that clients close early."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -58,7 +58,7 @@ class _Handler(BaseHTTPRequestHandler):
         raise AttributeError(name)
 
     def log_message(self, *_: Any) -> None:
-        """Nothing is printed."""
+        """Print nothing."""
 
     def _respond(self) -> None:
         body = self._body()

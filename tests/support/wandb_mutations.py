@@ -1,4 +1,4 @@
-"""What the mutations of the W&B clients do to the store."""
+"""Mutations of W&B's clients, applied to the store."""
 
 import json
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from wandb_sweeps import WandbSweeps
 
 
 class WandbMutations:
-    """The root of mutations: `fields` are the names of the protocol, each a function of its arguments."""
+    """Root of mutations: `fields` maps their names in the protocol to functions of their arguments."""
 
     def __init__(
         self,
@@ -35,9 +35,7 @@ class WandbMutations:
             "createArtifactManifest": self.create_manifest,
             "createArtifactFiles": self.create_artifact_files,
             "commitArtifact": self.commit_artifact,
-            "useArtifact": self.use_artifact,
             "upsertView": self.upsert_view,
-            "deleteView": self.delete_view,
             "deleteRun": self.delete_run,
             "upsertSweep": sweeps.upsert,
             "createAgent": sweeps.create_agent,
@@ -64,8 +62,6 @@ class WandbMutations:
                 setattr(run, attribute, given[argument])
         if given.get("config") is not None:
             run.raw_config = json.loads(given["config"])
-        if given.get("summaryMetrics") is not None:
-            run.edited_summary = json.loads(given["summaryMetrics"])
         run.heartbeat_at = now()
         bucket = self.nodes.run(run)
         if not self.appends:
@@ -201,14 +197,6 @@ class WandbMutations:
                 other.aliases = [alias for alias in other.aliases if alias not in artifact.aliases]
         return {"artifact": self.nodes.artifacts.artifact(artifact)}
 
-    def use_artifact(self, given: dict[str, Any]) -> dict[str, Any]:
-        artifact = self._artifact(given["artifactID"])
-        artifact.used_by.append(given["runName"])
-        run = self.store.run_of(given["entityName"], given["projectName"], given["runName"])
-        if run is not None:
-            run.used_artifacts.append(artifact.name)
-        return {"artifact": self.nodes.artifacts.artifact(artifact)}
-
     def _artifact(self, artifact_id: str) -> StoredArtifact:
         if artifact_id not in self.store.artifacts:
             raise GraphqlError(f"artifact {artifact_id} not found", 404)
@@ -244,20 +232,11 @@ class WandbMutations:
         known.spec, known.updated_at = spec, now()
         return {"view": self.nodes.view(known), "inserted": False}
 
-    def delete_view(self, given: dict[str, Any]) -> dict[str, Any]:
-        return {
-            "__typename": "DeleteViewPayload",
-            "success": self.store.views.pop(given["id"], None) is not None,
-            "pendingDrafts": [],
-        }
-
 
 def receive_stream(run: StoredRun, sent: dict[str, Any]) -> dict[str, Any]:
-    """What the file stream does to a run: lines at their offset, and its end."""
+    """Apply a message of the file stream to a run: lines at their offset, and the end of the run."""
     for name, part in (sent.get("files") or {}).items():
         run.write_lines(name, part["offset"], part["content"])
-        if name == "wandb-summary.json":
-            run.edited_summary = None
     if sent.get("complete"):
         run.exit_code = sent.get("exitcode", 0)
         run.state = run_state(run.exit_code)

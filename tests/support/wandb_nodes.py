@@ -1,26 +1,24 @@
-"""What queries of the W&B clients can ask of the store: nodes in the names of the protocol."""
+"""GraphQL nodes of the stand-in server, by their names in the protocol."""
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 from wandb_artifact_nodes import WandbArtifactNodes
-from wandb_filters import matches, sort_key
 from wandb_graphql import Node, connection, or_none
 from wandb_store import StoredProject, StoredRun, StoredSweep, StoredView, WandbStore
 
 
 def run_state(exit_code: int) -> str:
-    """What W&B calls a run that ended with this code."""
+    """Return W&B's state of a run with this exit code."""
     return "finished" if exit_code == 0 else "failed"
 
 
 class WandbNodes:
-    """The root of queries, `fields`, and the nodes that mutations answer with too."""
+    """Root of queries, `fields`, and nodes, with which mutations answer too."""
 
-    def __init__(self, store: WandbStore, download_url: Callable[[bytes], str]) -> None:
+    def __init__(self, store: WandbStore) -> None:
         self.store = store
-        self.artifacts = WandbArtifactNodes(store, self.project, self.run, download_url)
+        self.artifacts = WandbArtifactNodes(store, self.project)
         self.fields: Node = {
             "viewer": self.viewer,
             "serverInfo": lambda _: {
@@ -80,9 +78,8 @@ class WandbNodes:
 
         def runs(arguments: dict[str, Any]) -> list[StoredRun]:
             wanted = json.loads(arguments.get("filters") or "{}")
-            found = [run for run in mine(self.store.runs) if matches(run, wanted)]
-            order = arguments.get("order") or "+created_at"
-            return sorted(found, key=lambda run: sort_key(run, order.lstrip("+-")), reverse=order.startswith("-"))
+            assert wanted.keys() <= {"group"}, wanted
+            return [run for run in mine(self.store.runs) if wanted.get("group", run.group) == run.group]
 
         def sweep(arguments: dict[str, Any]) -> Node | None:
             found = self.store.sweeps.get(arguments["sweepName"])
@@ -118,7 +115,7 @@ class WandbNodes:
             "sweeps": lambda arguments: connection(mine(self.store.sweeps), self.sweep, arguments),
             "totalSweeps": lambda _: len(mine(self.store.sweeps)),
             "allViews": views,
-        } | self.artifacts.of_project(project)
+        }
 
     def run(self, run: StoredRun) -> Node:
         history = run.text_lines("wandb-history.jsonl")
@@ -191,9 +188,7 @@ class WandbNodes:
                 "parquetUrls": [],
                 "liveData": [json.loads(_as_json(line)) for line in history],
             },
-            "files": lambda arguments: self.artifacts.files(run.files, arguments),
-            "fileCount": len(run.files),
-        } | self.artifacts.of_run(run)
+        }
 
     def sweep(self, sweep: StoredSweep) -> Node:
         runs = [self.store.runs[key] for key in self.store.runs if self.store.runs[key].sweep == sweep.sweep_id]
@@ -237,7 +232,7 @@ class WandbNodes:
 
 
 def _selected(rows: list[dict[str, Any]], spec: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rows from `minStep` to `maxStep`, both included, that hold all of the spec's keys, with these keys only."""
+    """Return rows from `minStep` to `maxStep` that have all keys of the spec, with these keys only."""
     keys, low, high = spec.get("keys") or [], spec.get("minStep") or 0, spec.get("maxStep")
     inside = [row for row in rows if low <= row.get("_step", 0) and (high is None or row.get("_step", 0) <= high)]
     whole = [{key: row[key] for key in keys} if keys else row for row in inside if all(key in row for key in keys)]
@@ -245,13 +240,13 @@ def _selected(rows: list[dict[str, Any]], spec: dict[str, Any]) -> list[dict[str
 
 
 def _as_json(line: str) -> str:
-    """A line as queries answer it: clients write NaN and infinities bare, and could not read them so."""
+    """Return a line with NaN and infinities as texts: clients write them without quotes, but cannot read that."""
     words = {"NaN": "NaN", "Infinity": "Infinity", "-Infinity": "-Infinity"}
     return json.dumps(json.loads(line, parse_constant=words.__getitem__))
 
 
 def _sampled(rows: list[Any], num_samples: int | None) -> list[Any]:
-    """As many rows, evenly apart: W&B thins a long history unless it is asked for page by page."""
+    """Return evenly spaced rows: W&B thins a long history unless a client reads it page by page."""
     if not num_samples or len(rows) <= num_samples:
         return rows
     return [rows[place * len(rows) // num_samples] for place in range(num_samples)]

@@ -1,4 +1,4 @@
-"""A loopback stand-in for the Weights & Biases server, for tests with real clients in real processes.
+"""Stand-in for the server of Weights & Biases on the loopback address, for tests with real client processes.
 
     with WandbServer() as server:
         subprocess.run([sys.executable, "train.py"], env=os.environ | server.environment(), check=True)
@@ -33,7 +33,7 @@ KEY = "0123456789abcdef" * 2 + "01234567"  # 40 hexadecimal digits, as W&B's own
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedRequest:
-    """A request; `operation` is GraphQL's name, else file_stream, upload, download, telemetry or other."""
+    """Request; `operation` is GraphQL's name, else file_stream, upload, telemetry or other."""
 
     method: str
     path: str
@@ -45,7 +45,7 @@ class RecordedRequest:
 
 @dataclass(slots=True, kw_only=True)
 class Fault:
-    """What happens to requests while it is on: a status (0: none) after a delay, `times` times (None: always)."""
+    """Fault of requests: a status (0: none) after a delay, `times` times (None: always)."""
 
     operation: str | None = None
     status: int = 0
@@ -53,7 +53,7 @@ class Fault:
     times: int | None = None
 
     def meets(self, operation: str) -> bool:
-        """Whether this request is met; counts it."""
+        """Return whether the fault applies to a request, and count it."""
         if self.operation not in (None, operation) or self.times == 0:
             return False
         if self.times is not None:
@@ -62,7 +62,7 @@ class Fault:
 
 
 class WandbServer:
-    """A context manager: it listens on a free port of 127.0.0.1 from `with` on and holds everything in memory.
+    """Context manager that listens on a free port of 127.0.0.1 and keeps everything in memory.
 
     Leaving it raises the first error that the server itself had, since that is not a fault of the client.
 
@@ -89,10 +89,9 @@ class WandbServer:
         self._errors: list[BaseException] = []
         self._lock = threading.RLock()
         self._closing = threading.Event()
-        self._contents: dict[str, bytes] = {}
         self._uploads: dict[str, Callable[[bytes], None]] = {}
         self.store = WandbStore(entity)
-        nodes = WandbNodes(self.store, self._download_url)
+        nodes = WandbNodes(self.store)
         mutations = WandbMutations(self.store, nodes, self._upload_url, appends=appends)
         self._roots = {"query": nodes.fields, "mutation": mutations.fields}
         self._http: WandbListener | None = None
@@ -118,49 +117,49 @@ class WandbServer:
 
     @property
     def runs(self) -> dict[RunKey, StoredRun]:
-        """The runs by (entity, project, run id)."""
+        """Return the runs by (entity, project, run id)."""
         return self.store.runs
 
     @property
     def artifacts(self) -> list[StoredArtifact]:
-        """All versions of all artifacts, oldest first."""
+        """Return all versions of all artifacts, oldest first."""
         return list(self.store.artifacts.values())
 
     @property
     def views(self) -> list[StoredView]:
-        """The workspaces and reports, oldest first."""
+        """Return the workspaces and reports, oldest first."""
         return list(self.store.views.values())
 
     @property
     def sweeps(self) -> dict[str, StoredSweep]:
-        """The sweeps by the id that `wandb agent` takes."""
+        """Return the sweeps by the id that `wandb agent` takes."""
         return self.store.sweeps
 
     @property
     def requests(self) -> list[RecordedRequest]:
-        """A copy of all requests so far."""
+        """Return a copy of all requests so far."""
         with self._lock:
             return list(self._requests)
 
     def operations(self) -> list[str]:
-        """What was asked, in order."""
+        """Return the operations of all requests, in order."""
         return [request.operation for request in self.requests]
 
     # What clients need
 
     @property
     def url(self) -> str:
-        """The address that clients take for W&B's."""
+        """Return the address that clients use instead of W&B's."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def folder(self) -> Path:
-        """A temporary folder, the home of client processes."""
+        """Return the temporary folder that is the home of client processes."""
         assert self._folder is not None, "the server runs inside `with` only"
         return Path(self._folder.name)
 
     def environment(self) -> dict[str, str]:
-        """Variables for client processes: they come here, write to `folder`, and go nowhere else but into the trap."""
+        """Return variables for client processes: they use this server and `folder`, and all other hosts are trapped."""
         folders = {
             name: str(self.folder / name.lower())
             for name in (
@@ -204,13 +203,13 @@ class WandbServer:
 
     @contextmanager
     def rejecting_key(self) -> Iterator[Fault]:
-        """Answer as W&B does to a key that it does not know, whatever key is sent."""
+        """Answer all requests as W&B answers an unknown key."""
         with self._with(Fault(status=401)) as fault:
             yield fault
 
     @contextmanager
     def refusing(self) -> Iterator[None]:
-        """Refuse connections, and cut those that are open; afterwards the same port listens again."""
+        """Refuse and close connections; afterwards listen on the same port again."""
         placeholder = socket.socket()
         placeholder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._stop_listening()
@@ -250,13 +249,8 @@ class WandbServer:
         self._uploads[token] = keep
         return self.url + token
 
-    def _download_url(self, content: bytes) -> str:
-        token = f"/download/{len(self._contents)}"
-        self._contents[token] = content
-        return self.url + token
-
     def _answer(self, method: str, path: str, key: str | None, body: bytes) -> tuple[int, bytes]:
-        """The status and content for a request; called by the listener, from many threads."""
+        """Return status and content of the answer to a request; called from many threads."""
         path = urlsplit(path).path
         operation, variables, query = _read(method, path, body)
         with self._lock:
@@ -264,7 +258,7 @@ class WandbServer:
         status = max((fault.status for fault in faults), default=0)
         if not status and operation == "telemetry":
             status = 404  # as a server of one's own that does not collect it; clients then send none
-        if not status and key != self.key and not path.startswith(("/upload/", "/download/")):
+        if not status and key != self.key and not path.startswith("/upload/"):
             status = 401
         with self._lock:
             self._requests.append(
@@ -296,8 +290,6 @@ class WandbServer:
         if operation == "upload" and path in self._uploads:
             self._uploads[path](body)
             return 200, b""
-        if operation == "download" and path in self._contents:
-            return 200, self._contents[path]
         self.unknown.append(f"{method} {path}")
         return 404, b'{"error": "not found"}'
 
@@ -313,13 +305,13 @@ class WandbServer:
             return error.status, _json({"errors": [{"message": str(error)}], "data": None})
 
     def _record_error(self, error: BaseException) -> None:
-        """Keep an error of the server itself for the end of `with`."""
+        """Keep an error of the server, to raise it at its end."""
         with self._lock:
             self._errors.append(error)
 
 
 def _read(method: str, path: str, body: bytes) -> tuple[str, dict[str, Any], str]:
-    """The name of what is asked, its variables, and the GraphQL text where there is one."""
+    """Return a request's operation, its variables, and its GraphQL text, if any."""
     if path == "/graphql":
         sent = json.loads(body)
         document = parse(sent["query"])
@@ -329,8 +321,7 @@ def _read(method: str, path: str, body: bytes) -> tuple[str, dict[str, Any], str
         return "file_stream", json.loads(body), ""
     if path.startswith("/sdk/otel/"):
         return "telemetry", {}, ""
-    kinds = {"PUT": "upload", "GET": "download"}
-    return (kinds.get(method, "other") if path.startswith(("/upload/", "/download/")) else "other"), {}, ""
+    return "upload" if path.startswith("/upload/") else "other", {}, ""
 
 
 def _refusal(status: int, query: str) -> bytes:

@@ -1,4 +1,4 @@
-"""What the loopback W&B server keeps: runs, artifacts, views and sweeps, as tests read them."""
+"""Store of the stand-in server: runs, artifacts, views and sweeps."""
 
 import base64
 import json
@@ -9,13 +9,13 @@ from typing import Any
 
 
 def now() -> str:
-    """The time in the form that W&B uses."""
+    """Return the current time in W&B's format."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @dataclass(kw_only=True)
 class StoredProject:
-    """A project and the order in which it was made, its internal id."""
+    """Project; its number is its internal id."""
 
     entity: str
     name: str
@@ -25,7 +25,7 @@ class StoredProject:
 
 @dataclass(kw_only=True)
 class StoredRun:
-    """A run as the clients told it. `files` are uploaded ones; `lines` are those of the file stream by their number."""
+    """Run as clients sent it; `files` are uploads, `lines` those of the file stream by number."""
 
     entity: str
     project: str
@@ -43,48 +43,44 @@ class StoredRun:
     exit_code: int | None = None
     raw_config: dict[str, Any] = field(default_factory=dict)
     lines: dict[str, dict[int, str]] = field(default_factory=dict)
-    edited_summary: dict[str, Any] | None = None
     files: dict[str, bytes] = field(default_factory=dict)
-    used_artifacts: list[str] = field(default_factory=list)
     created_at: str = field(default_factory=now)
     heartbeat_at: str = field(default_factory=now)
 
     @property
     def config(self) -> dict[str, Any]:
-        """The configuration as it was given to `wandb.init`, without W&B's own part."""
+        """Return the config as it was given to `wandb.init`, without W&B's own part."""
         return {key: entry["value"] for key, entry in self.raw_config.items() if key != "_wandb"}
 
     @property
     def history(self) -> list[dict[str, Any]]:
-        """The rows in the order of their lines, with W&B's own `_step`, `_runtime` and `_timestamp`."""
+        """Return the rows in the order of their lines, with W&B's own `_step`, `_runtime` and `_timestamp`."""
         return [json.loads(line) for line in self.text_lines("wandb-history.jsonl")]
 
     @property
     def summary(self) -> dict[str, Any]:
-        """The last summary, without W&B's own part `_wandb`."""
+        """Return the last summary, without W&B's own part `_wandb`."""
         return {key: value for key, value in self.raw_summary.items() if key != "_wandb"}
 
     @property
     def raw_summary(self) -> dict[str, Any]:
-        """The last summary as it was sent."""
-        if self.edited_summary is not None:
-            return self.edited_summary
+        """Return the last summary as it was sent."""
         lines = self.text_lines("wandb-summary.json")
         return json.loads(lines[-1]) if lines else {}
 
     def text_lines(self, name: str) -> list[str]:
-        """The lines of a file of the file stream, as in `wandb-events.jsonl` or `output.log`."""
+        """Return the lines of a file of the file stream, as in `wandb-events.jsonl` or `output.log`."""
         lines = self.lines.get(name, {})
         return [lines[number] for number in sorted(lines)]
 
     def write_lines(self, name: str, offset: int, content: list[str]) -> None:
-        """What the file stream sends: lines from `offset` on are replaced, later ones stay."""
+        """Replace lines from `offset` on; later lines stay."""
         self.lines.setdefault(name, {}).update(enumerate(content, offset))
 
 
 @dataclass(kw_only=True)
 class StoredArtifact:
-    """A version of an artifact; `files` are what was uploaded, by their names in the manifest."""
+    """Artifact version; `files` are the uploads by their names in the manifest."""
 
     artifact_id: str
     entity: str
@@ -103,23 +99,22 @@ class StoredArtifact:
     description: str | None = None
     files: dict[str, bytes] = field(default_factory=dict)
     manifest_bytes: bytes = b""
-    used_by: list[str] = field(default_factory=list)
     created_at: str = field(default_factory=now)
 
     @property
     def name(self) -> str:
-        """As W&B names versions: `collection:v0`."""
+        """Return W&B's name of the version: `collection:v0`."""
         return f"{self.collection}:v{self.version}"
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """The manifest that the client uploaded; its `contents` say digest and size of each file."""
+        """Return the manifest that the client uploaded; its `contents` say digest and size of each file."""
         return json.loads(self.manifest_bytes) if self.manifest_bytes else {}
 
 
 @dataclass(kw_only=True)
 class StoredView:
-    """A saved workspace (`type` project-view) or report (`type` runs, its draft runs/draft)."""
+    """Saved workspace (`type` project-view) or report (`type` runs, its draft runs/draft)."""
 
     view_id: str
     entity: str
@@ -135,7 +130,7 @@ class StoredView:
 
 @dataclass(kw_only=True)
 class StoredSweep:
-    """A sweep: its configuration, what is left to hand out, and the runs that agents were given."""
+    """Sweep: config, pending values, and the runs of its agents."""
 
     sweep_id: str
     storage_id: str
@@ -152,7 +147,7 @@ class StoredSweep:
 
     @property
     def num_expected(self) -> int:
-        """How many runs the grid has."""
+        """Return the number of runs of the grid."""
         return len(self.pending) + len(self.handed_out)
 
 
@@ -160,7 +155,7 @@ RunKey = tuple[str, str, str]
 
 
 class WandbStore:
-    """All that was stored. Keys: runs by (entity, project, run id), projects by (entity, name), the rest by id."""
+    """Store of all content. Keys: runs by (entity, project, run id), projects by (entity, name), the rest by id."""
 
     def __init__(self, default_entity: str) -> None:
         self.default_entity = default_entity
@@ -173,26 +168,26 @@ class WandbStore:
         self._numbers = count(1)
 
     def new_id(self, kind: str) -> str:
-        """An id as W&B's: base64 of the kind and a number."""
+        """Return a new id in W&B's form: base64 of the kind and a number."""
         return base64.b64encode(f"{kind}:{next(self._numbers)}".encode()).decode()
 
     def project(self, entity: str | None, name: str | None) -> StoredProject:
-        """The project, made if it is new."""
+        """Return the project, and create it if it is new."""
         key = (entity or self.default_entity, name or "uncategorized")
         if key not in self.projects:
             self.projects[key] = StoredProject(entity=key[0], name=key[1], number=len(self.projects) + 1)
         return self.projects[key]
 
     def run_of(self, entity: str | None, project: str | None, run_id: str) -> StoredRun | None:
-        """The run by its name, in the default entity where none is given."""
+        """Return the run by its name, by default in the default entity."""
         return self.runs.get((entity or self.default_entity, project or "uncategorized", run_id))
 
     def run_by_storage_id(self, storage_id: str) -> StoredRun | None:
-        """The run by W&B's internal id."""
+        """Return the run by W&B's internal id."""
         return next((run for run in self.runs.values() if run.storage_id == storage_id), None)
 
     def artifacts_of(self, project: StoredProject, collection: str | None = None) -> list[StoredArtifact]:
-        """The versions of a project, or of one collection, oldest first."""
+        """Return the versions of a project, or of one collection, oldest first."""
         return [
             artifact
             for artifact in self.artifacts.values()

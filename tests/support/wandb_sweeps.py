@@ -1,4 +1,4 @@
-"""Sweeps of the loopback server: a grid of values, handed out to agents one run at a time."""
+"""Sweeps of the stand-in server: a grid, of which agents get one run at a time."""
 
 import json
 from itertools import product
@@ -6,36 +6,18 @@ from typing import Any
 from uuid import uuid4
 
 import yaml
-from wandb_graphql import GraphqlError
 from wandb_nodes import WandbNodes
 from wandb_store import StoredRun, StoredSweep, WandbStore, now
 
 
 def grid_points(parameters: dict[str, Any]) -> list[dict[str, Any]]:
-    """Every combination of a sweep's `parameters`, the last one varying fastest.
-
-    Nested parameters give nested values. Raises GraphqlError for a parameter that a grid cannot enumerate.
-
-    >>> grid_points({"lr": {"values": [1, 2]}, "model": {"parameters": {"width": {"value": 8}}}})
-    [{'lr': 1, 'model': {'width': 8}}, {'lr': 2, 'model': {'width': 8}}]
-    """
-    choices = []
-    for name, parameter in parameters.items():
-        if "values" in parameter:
-            choices.append(parameter["values"])
-        elif "value" in parameter:
-            choices.append([parameter["value"]])
-        elif "parameters" in parameter:
-            choices.append(grid_points(parameter["parameters"]))
-        elif parameter.get("distribution") == "int_uniform":
-            choices.append(list(range(parameter["min"], parameter["max"] + 1)))
-        else:
-            raise GraphqlError(f"Invalid sweep config: a grid cannot enumerate {name}: {parameter}", 400)
-    return [dict(zip(parameters, chosen, strict=True)) for chosen in product(*choices)]
+    """Return all combinations of the values of a sweep's parameters, the last parameter varying fastest."""
+    values = [parameter["values"] for parameter in parameters.values()]
+    return [dict(zip(parameters, chosen, strict=True)) for chosen in product(*values)]
 
 
 class WandbSweeps:
-    """The mutations of `wandb sweep` and `wandb agent`."""
+    """Mutations of `wandb sweep` and `wandb agent`."""
 
     def __init__(self, store: WandbStore, nodes: WandbNodes) -> None:
         self.store = store
@@ -46,8 +28,7 @@ class WandbSweeps:
         if sweep is None:
             project = self.store.project(given.get("entityName"), given.get("projectName"))
             config = yaml.safe_load(given["config"])
-            if config.get("method") != "grid":
-                raise GraphqlError("the loopback server enumerates `method: grid` only", 400)
+            assert config["method"] == "grid"
             sweep = StoredSweep(
                 sweep_id=uuid4().hex[:8],
                 storage_id=self.store.new_id("Sweep"),
@@ -70,7 +51,7 @@ class WandbSweeps:
         return {"agent": {"id": agent_id}}
 
     def heartbeat(self, given: dict[str, Any]) -> dict[str, Any]:
-        """One run while the agent has none and the grid has some; the command to leave when the grid is used up."""
+        """Return a run for an idle agent, or the command to exit when the grid is finished."""
         sweep = next(sweep for sweep in self.store.sweeps.values() if given["id"] in sweep.agents)
         busy = json.loads(given.get("runState") or "{}")
         command: dict[str, Any] | None = None

@@ -1,4 +1,4 @@
-"""A proxy that lets nothing through and tells what clients wanted to reach."""
+"""Proxy that refuses all connections and records their hosts."""
 
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 
 class Trap:
-    """A context manager: named as HTTP_PROXY and HTTPS_PROXY, it records every host and refuses it with 403."""
+    """Context manager: as HTTP_PROXY and HTTPS_PROXY, it records each host and answers 403."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -26,18 +26,18 @@ class Trap:
 
     @property
     def url(self) -> str:
-        """The address for HTTP_PROXY and HTTPS_PROXY."""
+        """Return the address for HTTP_PROXY and HTTPS_PROXY."""
         assert self._http is not None
         return f"http://127.0.0.1:{self._http.server_address[1]}"
 
     @property
     def hosts(self) -> list[str]:
-        """What was wanted, `host:port` or a host, each time that it was."""
+        """Return the host or `host:port` of each request."""
         with self._lock:
             return list(self._wanted)
 
     def record(self, host: str) -> None:
-        """Keep a host."""
+        """Record a host."""
         with self._lock:
             self._wanted.append(host)
 
@@ -50,7 +50,7 @@ class _Proxy(ThreadingHTTPServer):
         super().__init__(address, _Refusal)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Connections that end early are the client's; nothing is printed."""
+        """Print nothing about connections that clients close early."""
 
 
 class _Refusal(BaseHTTPRequestHandler):
@@ -66,4 +66,4 @@ class _Refusal(BaseHTTPRequestHandler):
         self.send_error(403, "Nothing leaves this machine")
 
     def log_message(self, *_: Any) -> None:
-        """Nothing is printed."""
+        """Print nothing."""

@@ -1,4 +1,4 @@
-"""Where runs go: what is asked for, what a folder remembers, what W&B refuses."""
+"""Destination of runs: arguments, saved values, variables, and names that W&B refuses."""
 
 import json
 

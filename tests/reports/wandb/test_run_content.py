@@ -1,4 +1,4 @@
-"""What a trial is as a run, from the ledger alone."""
+"""Content of a trial's run, from the ledger."""
 
 import math
 

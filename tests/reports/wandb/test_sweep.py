@@ -1,4 +1,4 @@
-"""The sweep file of a study: what it holds, what W&B's own code makes of it, and real agents that run it."""
+"""Sweep file of a study: its content, how W&B's own code reads it, and real agents."""
 
 import os
 import re
@@ -45,13 +45,13 @@ def values_of(text):
 
 
 def uploaded(text):
-    """What `wandb sweep` sends of a file, as a server reads it that knows YAML 1.2."""
+    """Return what `wandb sweep` sends of a file, as a server with YAML 1.2 reads it."""
     return YAML(typ="safe").load(yaml.dump(yaml.safe_load(text)))
 
 
 @pytest.fixture(autouse=True)
 def in_a_folder(tmp_path, monkeypatch):
-    """Commands run in a folder of their own; what `main` changes in the process is put back."""
+    """Run commands in a temporary folder, and restore what `main` changes in the process."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     handlers = {name: signal.getsignal(name) for name in (signal.SIGTERM, signal.SIGHUP)}

@@ -1,4 +1,4 @@
-"""Every way in which a run may differ from the ledger is found; and what W&B wrote is read back as it was."""
+"""Differences between runs and the ledger, and pushes that remove them."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ CONTENT = RunContent(
 
 
 def written(**changes):
-    """The run as W&B holds it, with changes."""
+    """Return the run as W&B holds it, with changes."""
     fields = {
         "run_id": "r",
         "name": "x=a, seed=0",
@@ -70,7 +70,7 @@ def test_each_difference_is_named(changes, difference):
 
 @pytest.fixture(scope="module")
 def pushed_once(tmp_path_factory):
-    """A study of six trials, one failed, one diverged and one pending, whose runs were written offline."""
+    """Push a study of six trials, one of them failed, one diverged and one pending."""
     states = {("a", 0): TrialStatus.FAILED, ("b", 0): TrialStatus.DIVERGED, ("a", 2): TrialStatus.PENDING}
 
     def measure(levels, seed):
@@ -88,7 +88,7 @@ def pushed_once(tmp_path_factory):
 
 @pytest.fixture
 def pushed(pushed_once, tmp_path):
-    """A copy of it for a test that changes it, and what was pushed."""
+    """Return a copy of that study, which a test may change, and the result of the push."""
     directory, first = pushed_once
     shutil.copytree(directory, tmp_path / "study")
     return tmp_path / "study", first

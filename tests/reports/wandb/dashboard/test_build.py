@@ -48,7 +48,7 @@ def sections_of(content):
 
 
 def grids_of(content):
-    """The panel grids of the report by the heading above them."""
+    """Return the panel grids of the report by the heading above them."""
     grids, heading = {}, None
     for block in content["report"]["spec"]["blocks"]:
         if block["type"] == "heading":
@@ -87,7 +87,7 @@ def every_run_set(content):
 
 
 def runs_in(directory):
-    """The runs of a folder as W&B gets them, ended ones alone."""
+    """Return the contents of a folder's finished runs."""
     report = build_report(directory)
     destination = resolve_destination(directory, report.study.name)
     with Ledger(directory / "ledger.sqlite", writable=False) as ledger:
@@ -100,7 +100,7 @@ def runs_in(directory):
 
 
 def value_at(run, section, name):
-    """What W&B finds in a run under a key, with the layer that it puts between a config's key and its content."""
+    """Return the value that W&B finds in a run under a key; configs have `value` below each key."""
     if section == "summary":
         return run.summary[name]
     assert section == "config"
@@ -225,7 +225,7 @@ def test_panels_and_run_sets_use_only_keys_that_runs_have(tmp_path, study):
 
 
 def selected(run_set, runs):
-    """The runs that a run set's filters on the config let through."""
+    """Return the runs that pass a run set's filters on the config."""
     return [
         run
         for run in runs
@@ -394,7 +394,7 @@ def directory(tmp_path):
 
 
 def dashboard(directory, *options, environment=None, **variables):
-    """What the command printed and how it ended, with no variable of W&B but these."""
+    """Run the command with no variables of W&B but these."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
     return subprocess.run(
         [sys.executable, "-m", "ablate", "wandb", "dashboard", str(directory), *options],

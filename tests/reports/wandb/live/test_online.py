@@ -72,7 +72,7 @@ def ledger(directory="runs/mine"):
 
 
 def differences(server, directory="runs/mine", study_name="mine"):
-    """Of every planned trial, in what its run on the server differs from the ledger, or how many runs it has."""
+    """Return the difference of each planned trial's run from the ledger, or its number of runs."""
     destination = resolve_destination(Path(directory), study_name)
     with ledger(directory) as opened:
         contents = [
@@ -88,7 +88,7 @@ def differences(server, directory="runs/mine", study_name="mine"):
 
 
 def as_written(run):
-    """What the server stored, in the form that `verify` compares."""
+    """Convert a run of the server to the form that `verify` compares."""
     return WrittenRun(
         run_id=run.run_id,
         name=run.name,
@@ -217,7 +217,7 @@ def test_a_failing_server_costs_no_trial_and_push_writes_the_runs(server, fault)
 
 @pytest.fixture(params=[False, True], ids=["overwrites", "appends"])
 def either_server(request):
-    """Whether W&B's server forgets what a run held that begins again is not documented so that one could rely on it."""
+    """Yield servers that overwrite or append to a run that starts again: W&B's documentation leaves this open."""
     with WandbServer(appends=request.param) as running:
         yield running
         assert running.unknown == []

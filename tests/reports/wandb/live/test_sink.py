@@ -1,4 +1,4 @@
-"""A study's runs while it trains, written offline and read back: every case of what may happen to a trial."""
+"""Runs that the sink writes offline during training, for all events of a trial."""
 
 import importlib.metadata
 import os
@@ -26,7 +26,7 @@ STUDY = one_factor(seeds=2)
 
 @pytest.fixture
 def directory(tmp_path):
-    """A study whose trials are planned, and none has ended."""
+    """Make a study with planned trials only."""
     return make_ledger(tmp_path / "study", STUDY, lambda _, __: None)
 
 
