@@ -1,4 +1,4 @@
-"""The commands that are compared: what each way is called, how it is started, and what one command took."""
+"""Commands of the compared ways: their names, how they are started, and what one command took."""
 
 import importlib.util
 import os
@@ -22,7 +22,7 @@ NAMES = {
     "auto": "ablate run --fuse auto",
 }
 EPOCHS = {"mlp": 2, "convnet": 1}
-SLOW = ("stock", "ray")  # may train fewer trials, from which the seconds of all are computed
+SLOW = ("stock", "ray")  # may train fewer trials; the seconds of all are computed from these
 _DEPTHS = {"stock": 0, "plain": 1, "ray": 2, "never": 2, "auto": 2}  # where a way's workers are: 0 the command itself
 _MODEL_LINES = {
     "mlp": "{class_path: lit_models.MLP, init_args: {hidden: [64, 128, 64], batch_norm: true, activation: relu}}",
@@ -43,11 +43,11 @@ metric: {name: test/acc, goal: max}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """What every way trains.
+    """Work that every way trains.
 
-    Arguments:
+    Args:
         num_trials: how many trials, divisible by 4: ours are a grid of 4 initialisations and num_trials / 4 seeds.
-        num_slow_trials: how many of them stock Lightning and Ray Tune train; the seconds of the others are computed.
+        num_slow_trials: trials that stock Lightning and Ray Tune train; the seconds of the others are computed.
         model: mlp or convnet.
         accelerator: cpu or gpu.
     """
@@ -60,13 +60,13 @@ class Work:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Took:
-    """What one command took.
+    """Time and memory of one command.
 
-    Arguments:
-        seconds: of the whole command; of num_trials trials, also where it trained fewer.
+    Args:
+        seconds: of the whole command, for num_trials trials even if it trained fewer.
         peak_kb: the largest VmHWM of its workers, in kB.
-        start_seconds: until the first trial, where the command prints it.
-        trial_seconds: of each trial that it trained, where the command prints them.
+        start_seconds: until the first trial, if the command prints it.
+        trial_seconds: of each trial trained, if the command prints them.
     """
 
     seconds: float
@@ -76,7 +76,7 @@ class Took:
 
 
 def why_not_run(way: str) -> str | None:
-    """What to do before a way can be measured here; None when it can."""
+    """Return what to install before a way can be measured here; None if nothing."""
     if way == "ray" and any(importlib.util.find_spec(name) is None for name in ("ray", "tensorboardX")):
         return "not run: pip install 'ray[tune]', or uv sync --group tune"
     return None
@@ -86,8 +86,7 @@ def measure(way: str, work: Work) -> Took:
     """Run one command, from its start to its end.
 
     Raises:
-        SystemExit: it ended with another exit code than 0, the message has the end of what it printed; or what it
-            printed lacks trials.
+        SystemExit: its exit code was not 0 (the message has the end of its output), or its output lacks trials.
     """
     with tempfile.TemporaryDirectory() as folder:
         took = timed(command(way, work, Path(folder)), depth=_DEPTHS[way])
@@ -101,7 +100,7 @@ def measure(way: str, work: Work) -> Took:
 
 
 def command(way: str, work: Work, folder: Path) -> list[str]:
-    """The command of one way; what it reads and leaves is in the folder."""
+    """Return the command of one way; its inputs and outputs are in the folder."""
     if way in ("never", "auto"):
         study = folder / "timing.yaml"
         study.write_text(study_text(work), encoding="utf-8")
@@ -115,7 +114,7 @@ def command(way: str, work: Work, folder: Path) -> list[str]:
 
 
 def study_text(work: Work) -> str:
-    """Our study file."""
+    """Return our study file."""
     values = {
         "MODEL": _MODEL_LINES[work.model],
         "EPOCHS": str(EPOCHS[work.model]),
@@ -125,10 +124,10 @@ def study_text(work: Work) -> str:
     return re.sub("|".join(values), lambda match: values[match[0]], _STUDY)
 
 
-def extrapolated(seconds: float, trial_seconds: Sequence[float], *, num_trials: int, num_slots: int = 1) -> float:
-    """The seconds of a whole command of num_trials trials, from one that trained fewer.
+def extrapolated(seconds: float, trial_seconds: Sequence[float], *, num_trials: int, num_places: int = 1) -> float:
+    """Compute the seconds of a command of num_trials trials from one that trained fewer.
 
-    What it took, and the mean seconds of a trial for each trial that it did not train, `num_slots` of them at a time.
+    Each missing trial adds the mean seconds of a trial, `num_places` trials at a time.
 
     >>> extrapolated(34.0, [11.0, 13.0], num_trials=4)
     58.0
@@ -137,7 +136,7 @@ def extrapolated(seconds: float, trial_seconds: Sequence[float], *, num_trials: 
 
 
 def printed_seconds(output: str) -> tuple[float, tuple[float, ...]]:
-    r"""The seconds of the start and of each trial, from what stock_lightning.py and ray_tune.py print.
+    r"""Parse the seconds of the start and of each trial from the output of stock_lightning.py or ray_tune.py.
 
     >>> printed_seconds("start: 9.50 s\nseed 0: 0.9712, 12.25 s\nseed 1: 0.9700, 12.00 s")
     (9.5, (12.25, 12.0))
@@ -151,7 +150,7 @@ def timed(arguments: list[str], *, depth: int) -> Took:
     """Run a command; its workers are the command itself (depth 0), its children (1) or its grandchildren (2).
 
     Raises:
-        SystemExit: it ended with another exit code than 0; the message has the end of what it printed.
+        SystemExit: its exit code was not 0; the message has the end of its output.
     """
     peaks: dict[int, int] = {}
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
@@ -180,12 +179,12 @@ def timed(arguments: list[str], *, depth: int) -> Took:
 
 
 def num_cores() -> int:
-    """The cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _watch(root: int, depth: int, peaks: dict[int, int], stop: threading.Event) -> None:
-    """Note the peak memory in kB of the processes this far below root, until told to stop."""
+    """Note the peak memory in kB of the processes this far below root, until stopped."""
     while not stop.wait(0.5):
         workers = [root]
         for _ in range(depth):
@@ -200,11 +199,11 @@ def _watch(root: int, depth: int, peaks: dict[int, int], stop: threading.Event) 
 
 
 def _children(process_id: int) -> list[int]:
-    """The processes that this one started, in any of its threads; none where there is no /proc."""
+    """List the processes that any thread of this one started; none without /proc."""
     found: list[int] = []
     try:
         for thread in Path(f"/proc/{process_id}/task").iterdir():
             found += map(int, (thread / "children").read_text(encoding="utf-8").split())
-    except OSError:  # it ended meanwhile
+    except OSError:  # it has ended
         pass
     return found

@@ -1,12 +1,12 @@
-"""Ledgers of 1,000 to 100,000 trials: what `ablate status` and `ablate report` take as a study grows.
+"""Time and memory of `ablate status` and `ablate report` on ledgers of 1,000 to 100,000 trials.
 
     python benchmarks/ledger_growth.py
     python benchmarks/ledger_growth.py --trials 1000 100000 --repeats 3 --keep ledgers
 
-Nothing is trained: the ledgers are filled through `Ledger` with made-up numbers of three factors and 100 seeds, 20
-epochs a trial and 4 metrics an epoch. Each command is a process of its own, so that its seconds include the start of
-Python and all imports; its peak memory is VmHWM, the largest resident set (Linux alone has it). The last column falls
-where the start is most of the seconds, and then stays: what a report takes grows as its trials do.
+Nothing is trained: the ledgers are filled through `Ledger` with synthetic numbers of three factors and 100 seeds, 20
+epochs per trial and 4 metrics per epoch. Each command is a separate process, so its seconds include the start of Python
+and all imports. Peak memory is VmHWM, the largest resident set (Linux only). The last column falls while the start is
+most of the time, then levels off: the time of a report is proportional to its trials.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from ways import spread
 from experiments import Ledger, Result, Study, TrialStatus, cells_of, parse_study
 from experiments.trials.trial import create_trials
 
-SHAPES = {  # trials: how many levels the three factors have, with 100 seeds
+SHAPES = {  # trials: levels of the three factors, with 100 seeds
     1_000: (5, 2, 1),
     3_000: (5, 3, 2),
     10_000: (5, 5, 4),
@@ -41,7 +41,7 @@ SHAPES = {  # trials: how many levels the three factors have, with 100 seeds
 NUM_SEEDS = 100
 COMMANDS = ("status", "report")
 _NUM_EPOCHS = 20
-_AT_ONCE = 1_000  # trials a transaction
+_AT_ONCE = 1_000  # trials per transaction
 _RUN = """
 import pathlib, sys
 from ablate.commands import main
@@ -54,7 +54,7 @@ sys.exit(code)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Took:
-    """What one command took: `peak_kb` is the largest resident set in kB, None where the system does not tell."""
+    """Time and memory of one command: `peak_kb` is the largest resident set in kB, None if the system lacks it."""
 
     seconds: float
     peak_kb: int | None
@@ -85,7 +85,7 @@ def main() -> None:
 
 
 def grid_study(levels: Sequence[int], num_seeds: int) -> Study:
-    """A study whose factors f0, f1, ... have so many levels each; factors of one level are left out."""
+    """Build a study whose factors f0, f1, ... have these numbers of levels; factors of one level are left out."""
     return parse_study(
         {
             "name": "grid",
@@ -106,7 +106,7 @@ def grid_study(levels: Sequence[int], num_seeds: int) -> Study:
 
 
 def make_ledger(directory: Path, study: Study) -> None:
-    """A folder with a ledger of this study in which every trial has finished: made-up numbers, the same each time."""
+    """Write a folder with a ledger in which every trial has finished; its synthetic numbers are the same each time."""
     directory.mkdir(parents=True)
     path = directory / "ledger.sqlite"
     trials = [trial for cell in cells_of(study) for trial in create_trials(cell.config, cell.levels, study.seeds)]
@@ -123,10 +123,10 @@ def make_ledger(directory: Path, study: Study) -> None:
 
 
 def measure(command: str, directory: Path) -> Took:
-    """Run `ablate COMMAND DIRECTORY` in a process of its own, from its start to its end.
+    """Run `ablate COMMAND DIRECTORY` in a separate process, from its start to its end.
 
     Raises:
-        SystemExit: it ended with another exit code than 0; the message has the end of what it printed.
+        SystemExit: its exit code was not 0; the message has the end of its output.
     """
     started = time.perf_counter()
     done = subprocess.run(
@@ -144,9 +144,9 @@ def measure(command: str, directory: Path) -> Took:
 
 
 def growth_table(turns: Mapping[int, Mapping[str, Sequence[Took]]], sizes: Mapping[int, int]) -> list[str]:
-    """One row a ledger: its trials and size, the seconds and the peak memory of each command, and what a trial costs.
+    """Format one row per ledger: trials, size, seconds and peak memory of each command, and milliseconds per trial.
 
-    Arguments:
+    Args:
         turns: by trials and command.
         sizes: of the ledgers in bytes, by trials.
     """
@@ -164,7 +164,7 @@ def growth_table(turns: Mapping[int, Mapping[str, Sequence[Took]]], sizes: Mappi
 
 
 def _results(num_trials: int, num_seeds: int) -> Iterator[Result]:
-    """Learning curves that level off, at a height that cell and seed add up to."""
+    """Generate learning curves that level off at the sum of a cell's and a seed's effect."""
     rng = np.random.default_rng(0)
     of_seed = rng.normal(0, 0.01, num_seeds)
     of_cell = 0.0
@@ -203,7 +203,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, nargs="+", choices=list(SHAPES), default=list(SHAPES), metavar="N")
     parser.add_argument("--repeats", type=int, default=3, help="turns (default: %(default)s)")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="make the ledgers here, or measure those that are")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="write the ledgers here, or reuse existing ones")
     return parser.parse_args()
 
 

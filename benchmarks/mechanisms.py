@@ -1,12 +1,12 @@
-"""What `mechanisms: all` adds to training: the same trials with and without it, alone and together, in turn.
+"""Overhead of `mechanisms: all`: the same trials with and without it, unfused and fused, in turn.
 
     ABLATE_DATA_DIR=... python benchmarks/mechanisms.py --repeats 7
     python benchmarks/mechanisms.py --settings digits --repeats 15
 
-Seconds are of the processor, for training and testing in one process with one thread, after a turn that is not counted;
-starting, planning and reporting, which are the same, are not in them. A ratio is of one turn, in which the two ways
-follow each other, first one and then the other. Other work on the machine disturbs that ratio more than the one within
-a single training, of the calls that measure over everything else, which decides.
+Seconds are processor time of training and testing in one process with one thread, after an uncounted turn. They exclude
+starting, planning and reporting, which are the same. A ratio compares two runs of one turn; which way runs first
+alternates. Other work on the machine disturbs that ratio more than the ratio within a single training, the time of the
+measuring calls over the rest. The latter decides.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from typing import Any
 
 from ways import spread
 
-GOAL = 10.0  # per cent
+GOAL = 10.0  # percent
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "mnist": {
@@ -49,7 +49,7 @@ FACTORS = {
 
 
 def study_content(setting: str, mechanisms: Any) -> dict[str, Any]:
-    """The quickstart's factors in a setting, as a study file has them."""
+    """Return the quickstart's factors in a setting, as the content of a study file."""
     given = SETTINGS[setting]
     content: dict[str, Any] = {
         "question": "What does it cost?",
@@ -66,7 +66,7 @@ def study_content(setting: str, mechanisms: Any) -> dict[str, Any]:
 
 
 CALLS = {
-    "alone": (
+    "unfused": (
         "on_train_start",
         "on_train_batch_start",
         "on_train_batch_end",
@@ -75,18 +75,18 @@ CALLS = {
         "on_validation_end",
         "on_train_epoch_end",
     ),
-    "together": ("__init__", "before_last_step", "after_last_step", "metrics"),
+    "fused": ("__init__", "before_last_step", "after_last_step", "metrics"),
 }
-"""What measures: methods of the callback for one trial, and of what stands in for it for many."""
+"""Measuring methods: of the callback for one trial, and of its replacement for a group."""
 
 
 @contextlib.contextmanager
 def timed_calls(way: str) -> Iterator[list[float]]:
-    """Within, the processor seconds of each call that measures are added to what this gives."""
+    """Yield a list that collects the processor seconds of each measuring call."""
     from experiments.fusing.fit.fused_mechanisms import Probing
     from experiments.mechanisms import Mechanisms
 
-    owner: Any = Mechanisms if way == "alone" else Probing
+    owner: Any = Mechanisms if way == "unfused" else Probing
     seconds: list[float] = []
 
     def timed(real: Any) -> Any:
@@ -110,17 +110,16 @@ def timed_calls(way: str) -> Iterator[list[float]]:
 
 
 def seconds_of(setting: str, way: str, mechanisms: Any) -> tuple[float, float]:
-    """Processor seconds of training, and of the calls that measure: alone, one trial; together, a group of all."""
+    """Return processor seconds of training and of the measuring calls: unfused, one trial; fused, all in a group."""
     from experiments import parse_study
-    from experiments.fusing import train_in_one_loop
     from experiments.planning.plan import plan_trials
     from experiments.training.train import Training, train_trial
 
     trials = plan_trials(parse_study(study_content(setting, mechanisms)))
     with tempfile.TemporaryDirectory() as folder, timed_calls(way) as inside:
         started = time.process_time()
-        if way == "together":
-            results = [*train_in_one_loop(trials, _ignore).values()]
+        if way == "fused":
+            results = [*train_group(trials, _ignore).values()]
         else:
             results = [train_trial(Training(trial=trials[0], directory=Path(folder)), _ignore)]
         seconds = time.process_time() - started
@@ -130,11 +129,11 @@ def seconds_of(setting: str, way: str, mechanisms: Any) -> tuple[float, float]:
 
 
 def _ignore(event: Any) -> None:
-    """Where epochs are told to."""
+    """Discard reported epochs."""
 
 
 def measured(setting: str, way: str, mechanisms: Any, repeats: int) -> list[tuple[float, float, float]]:
-    """Seconds without, with, and of the calls that measure, of each turn; which way comes first alternates."""
+    """Measure each turn: seconds without, with, and of the measuring calls; which way runs first alternates."""
     turns = []
     for turn in range(repeats + 1):
         order = [None, mechanisms] if turn % 2 else [mechanisms, None]
@@ -147,7 +146,7 @@ def measured(setting: str, way: str, mechanisms: Any, repeats: int) -> list[tupl
 
 
 def shares(turns: Sequence[tuple[float, float, float]]) -> list[float]:
-    """Of the calls that measure over everything else in the same training, in per cent.
+    """Return the time of the measuring calls over the rest of the same training, in percent.
 
     >>> shares([(1.0, 1.25, 0.25)])
     [25.0]
@@ -156,10 +155,10 @@ def shares(turns: Sequence[tuple[float, float, float]]) -> list[float]:
 
 
 def cost_row(setting: str, way: str, turns: Sequence[tuple[float, float, float]]) -> str:
-    """A line of the table.
+    """Format one row of the table.
 
-    >>> cost_row("digits", "alone", [(1.0, 1.25, 0.25), (2.0, 2.5, 0.5), (1.0, 1.5, 0.3)])
-    '| digits | alone | 1.00 (1.00 to 2.00) | 1.50 (1.25 to 2.50) | 25.0 (25.0 to 50.0) | 25.0 (25.0 to 25.0) |'
+    >>> cost_row("digits", "unfused", [(1.0, 1.25, 0.25), (2.0, 2.5, 0.5), (1.0, 1.5, 0.3)])
+    '| digits | unfused | 1.00 (1.00 to 2.00) | 1.50 (1.25 to 2.50) | 25.0 (25.0 to 50.0) | 25.0 (25.0 to 25.0) |'
     """
     without, with_it, _ = zip(*turns, strict=True)
     more = [100 * (on / off - 1) for off, on, _ in turns]
@@ -172,7 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--settings", nargs="+", choices=[*SETTINGS], default=[*SETTINGS])
-    parser.add_argument("--ways", nargs="+", choices=["alone", "together"], default=["alone", "together"])
+    parser.add_argument("--ways", nargs="+", choices=["unfused", "fused"], default=["unfused", "fused"])
     parser.add_argument("--measure", nargs="+", help="quantities (default: all)")
     parsed = parser.parse_args(arguments)
     mechanisms = parsed.measure or "all"

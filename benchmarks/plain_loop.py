@@ -1,11 +1,11 @@
-"""The benchmark's work by a plain PyTorch loop over tensors, one process a core: no Trainer, no DataLoader, no ledger.
+"""Plain PyTorch loop over tensors for the benchmark's work, one process per core: no Trainer, DataLoader or ledger.
 
 python benchmarks/plain_loop.py DATA_DIR NUM_TRIALS [--model mlp|convnet] [--epochs 2]
 
-Written to be fast: images are one float tensor, normalised once a process; a batch is an index_select; Adam updates in
-one kernel; metrics stay tensors until the epoch ends; each process has one thread, imports torch once (and nothing
-else), and trains its share of the trials one after the other. The script itself does not import torch. Prints the
-validation accuracy and the seconds of each trial.
+Written to be fast: images are one float tensor, normalised once per process; a batch is an index_select; Adam updates
+in one kernel; metrics stay tensors until the epoch ends. Each process has one thread, imports only torch, once, and
+trains its share of the trials one by one. The script itself does not import torch. Prints the validation accuracy and
+the seconds of each trial.
 """
 
 import argparse
@@ -28,7 +28,7 @@ NUM_TRAIN, BATCH_SIZE, EVAL_BATCH_SIZE = 55_000, 128, 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
-    """The trials of one process."""
+    """Trials of one process."""
 
     seeds: range
     data_dir: Path
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def train_share(share: Share) -> list[str]:
-    """Train the trials of one process; a line for each."""
+    """Train the trials of one process and return a line for each."""
     import torch
 
     torch.set_num_threads(1)
@@ -76,7 +76,7 @@ def train_share(share: Share) -> list[str]:
 
 
 def train_trial(seed: int, images: "Tensor", target: "Tensor", *, model: str, epochs: int) -> float:
-    """The validation accuracy of one trial after its last epoch. images: (60000, ...), float32; target: (60000,)."""
+    """Return one trial's validation accuracy after its last epoch. images: (60000, ...), float32; target: (60000,)."""
     import torch
     from torch.nn.functional import cross_entropy
 
@@ -104,7 +104,7 @@ def train_trial(seed: int, images: "Tensor", target: "Tensor", *, model: str, ep
 
 
 def make_mlp() -> "nn.Module":
-    """784-64-128-64-10 with batch norm and ReLU; images: (B, 784)."""
+    """Build 784-64-128-64-10 with batch norm and ReLU; images: (B, 784)."""
     from torch import nn
 
     layers: list[nn.Module] = []
@@ -114,7 +114,7 @@ def make_mlp() -> "nn.Module":
 
 
 def make_convnet() -> "nn.Module":
-    """Two 5x5 convolutions of 16 and 32 filters, ReLU and 2x2 max pooling after each; images: (B, 1, 28, 28)."""
+    """Build two 5x5 convolutions of 16 and 32 filters, each with ReLU and 2x2 max pooling; images: (B, 1, 28, 28)."""
     from torch import nn
 
     layers: list[nn.Module] = []
@@ -124,7 +124,7 @@ def make_convnet() -> "nn.Module":
 
 
 def read_mnist(data_dir: Path, *, flat: bool) -> "tuple[Tensor, Tensor]":
-    """The 60,000 training images, normalised, (60000, 784) if flat or else (60000, 1, 28, 28), and (60000,), int64."""
+    """Read the 60,000 training images, normalised: (60000, 784) or (60000, 1, 28, 28); and (60000,), int64."""
     import torch
 
     folder = data_dir / "MNIST" / "raw"  # an idx file: a header of 16 or 8 bytes, then unsigned bytes

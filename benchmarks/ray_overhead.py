@@ -1,9 +1,9 @@
-"""What Ray costs beside training: the start, the first task, and each further task that does nothing.
+"""Overhead of Ray: the start, the first task, and each further task that does nothing.
 
     python benchmarks/ray_overhead.py [--address HOST:PORT] [--tasks 500] [--slots 2]
 
-Without an address it starts a Ray on this machine. "warm" is the median over 5 rounds of NUM tasks that return at once
-with one message each, a number of slots at a time: seconds of a round over its tasks. Needs the extra `ray`.
+Without an address it starts Ray on this machine. "warm" is the median over 5 rounds of seconds per task; each task
+sends one message and returns at once, as many at a time as there are slots. Needs the extra `ray`.
 """
 
 import argparse
@@ -18,13 +18,13 @@ ROUNDS = 5
 
 
 def nothing(argument: bytes, emit: Any) -> int:
-    """A task that says one thing and ends."""
+    """Send one message and end."""
     emit("here")
     return len(argument)
 
 
 def seconds_for(runner: RayRunner, num_tasks: int, argument: bytes = b"") -> float:
-    """How long the runner takes for so many tasks."""
+    """Return the seconds that the runner takes for this many tasks."""
     events: list[Event] = []
     started = time.perf_counter()
     runner.run([Task(key=str(n), function=nothing, argument=argument) for n in range(num_tasks)], events.append)
@@ -35,7 +35,7 @@ def seconds_for(runner: RayRunner, num_tasks: int, argument: bytes = b"") -> flo
 
 
 def main() -> None:
-    """Measure, and print a table."""
+    """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--address", metavar="HOST:PORT")
     parser.add_argument("--tasks", type=int, default=500)
@@ -44,9 +44,9 @@ def main() -> None:
     import ray
 
     started = time.perf_counter()
-    with RayRunner(arguments.address, arguments.slots) as runner:
-        runner.run([], print)  # no task, but it waits for the cluster
-        slots = runner.num_slots
+    with RayRunner(arguments.address, arguments.places) as runner:
+        runner.run([], print)  # waits for the cluster
+        places = runner.num_places
         connected = time.perf_counter() - started
         first = seconds_for(runner, 1)
         seconds_for(runner, 10 * slots)  # every worker is up
@@ -62,7 +62,7 @@ def main() -> None:
         ("first task, with the start of a worker", first),
         (f"a task of {arguments.tasks}, warm: median of {ROUNDS} rounds", statistics.median(rounds)),
         (f"the same: fastest and slowest round, {min(rounds) * 1000:.1f} to", max(rounds)),
-        ("one task alone, warm, from asking to its end: median of 20", one),
+        ("a single task, warm, from request to end: median of 20", one),
         ("a task of 20 that share an argument of 20 MB", big),
         ("stop", stopped),
     ):
@@ -70,6 +70,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    import ray_overhead  # under its own name: a worker cannot import a task of the script that runs
+    import ray_overhead  # by module name: a worker cannot import a task from __main__
 
     ray_overhead.main()

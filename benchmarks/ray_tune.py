@@ -1,10 +1,10 @@
-"""The benchmark's work by Ray Tune: the stock module and data module, one Ray Tune trial a seed, one a core at a time.
+"""Ray Tune for the benchmark's work: the stock module and data module, one trial per seed, one per core at a time.
 
 python benchmarks/ray_tune.py DATA_DIR NUM_TRIALS [--model mlp|convnet] [--epochs 2]
 
-Ray Tune's own defaults, as a user would have them: a process for each trial, which imports what it needs. Each trial
-has one CPU and one torch thread. Prints what the start took (imports and Ray itself), then the validation accuracy and
-the seconds of each trial, its imports included. Needs the group `tune`: `uv sync --group tune`.
+Ray Tune's defaults, as a user would have them: one process per trial, with its imports. Each trial has one CPU and one
+torch thread. Prints the seconds of the start (imports and Ray itself), then the validation accuracy and the seconds of
+each trial, its imports included. Needs the group `tune`: `uv sync --group tune`.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from commands import num_cores
 
 
 def train(config: dict[str, Any]) -> None:
-    """One Ray Tune trial."""
+    """Train one Ray Tune trial."""
     started = time.perf_counter()
     import torch
     from ray import tune
@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--model", default="mlp", choices=["mlp", "convnet"])
     parser.add_argument("--epochs", type=int, default=2)
     arguments = parser.parse_args()
-    os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"  # under `uv run`, Ray would build an environment a worker
+    os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"  # under `uv run`, Ray would build one environment per worker
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     import ray
     from ray import tune

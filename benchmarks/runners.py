@@ -1,8 +1,8 @@
-"""What running costs beside training: the runner, the driver and its ledger, planning; and how workers scale.
+"""Overhead of running: the runner, the driver and its ledger, planning; and how workers scale.
 
     python benchmarks/runners.py --repeats 3
 
-Nothing is trained. Tasks do nothing, or arithmetic in Python, and results are made up.
+Nothing is trained. Tasks do nothing, or arithmetic in Python, and results are synthetic.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from typing import Any, Self
 
 import psutil
 
-from experiments import Ledger, RunOptions, Sink, parse_study
+from experiments import Ledger, RunOptions, parse_study
 from experiments.execution.driver import Driver
 from experiments.execution.run import grouped, make_runner, plan
 from experiments.runners import Done, Event, LocalRunner, Runner, Started, Task
@@ -41,7 +41,7 @@ RESULT = Result(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """How much of each is measured."""
+    """Numbers of tasks, trials and cells to measure."""
 
     num_tasks: int = 2_000
     num_trials: int = 10_000
@@ -52,7 +52,7 @@ class Size:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One line of the table: what was measured, in which unit, and what it should be."""
+    """One row of the table: the quantity, its unit and its goal."""
 
     what: str
     unit: str
@@ -61,7 +61,7 @@ class Row:
 
 
 class InstantRunner:
-    """A runner whose tasks are done as soon as all slots have one: what is left is the driver."""
+    """Runner whose tasks are done once all slots have one, so that only the driver is measured."""
 
     def __init__(self, num_slots: int) -> None:
         self.num_slots = num_slots
@@ -73,7 +73,7 @@ class InstantRunner:
         pass
 
     def log_to(self, directory: Path) -> None:
-        """Nothing is printed."""
+        """Ignore the folder: nothing is printed."""
 
     def run(self, tasks: Iterable[Task], handle: Callable[[Event], None]) -> None:
         """See Runner.run."""
@@ -86,11 +86,11 @@ class InstantRunner:
 
 
 def nothing(argument: Any, emit: Any) -> None:
-    """A task that does nothing."""
+    """Do nothing."""
 
 
 def work(number: int, emit: Any) -> int:  # noqa: ARG001
-    """A task that keeps one core busy, and no memory."""
+    """Keep one core busy, without memory."""
     total = 0
     for each in range(number):
         total += each & 7
@@ -98,7 +98,7 @@ def work(number: int, emit: Any) -> int:  # noqa: ARG001
 
 
 def ms_a_task(runner: Runner, num_tasks: int) -> float:
-    """Milliseconds that a warm runner takes for a task that does nothing, beside the one before it."""
+    """Measure the milliseconds of a warm runner per task that does nothing."""
     tasks = [Task(key=str(number), function=nothing, argument=None) for number in range(num_tasks)]
     with runner:
         runner.run(tasks[: runner.num_slots], _ignore)
@@ -107,8 +107,8 @@ def ms_a_task(runner: Runner, num_tasks: int) -> float:
         return (time.perf_counter() - started) / num_tasks * 1000
 
 
-def times_as_fast(num_slots: int, size: Size) -> float:
-    """How many times as fast so many workers are as one, in processor-bound tasks."""
+def times_as_fast(num_places: int, size: Size) -> float:
+    """Measure how many times as fast this many workers are as one, in processor-bound tasks."""
     seconds = []
     for number in (1, num_slots):
         tasks = [Task(key=str(key), function=work, argument=size.work) for key in range(size.num_work_tasks)]
@@ -121,7 +121,7 @@ def times_as_fast(num_slots: int, size: Size) -> float:
 
 
 def trials_of(num_trials: int, num_seeds: int = 10) -> list[Trial]:
-    """Trials of a made-up study."""
+    """Build the trials of a synthetic study."""
     trials: list[Trial] = []
     for cell in range(-(-num_trials // num_seeds)):
         model = {"class_path": "lit_models.MLP", "init_args": {"hidden": [cell]}}
@@ -130,18 +130,18 @@ def trials_of(num_trials: int, num_seeds: int = 10) -> list[Trial]:
     return trials[:num_trials]
 
 
-def driven(num_trials: int, num_slots: int, at: Callable[[int], None] | None = None) -> float:
-    """Seconds in which a driver takes in so many finished trials, each on disk before the next is asked for.
+def driven(num_trials: int, num_places: int, at: Callable[[int], None] | None = None) -> float:
+    """Measure the seconds in which a driver records finished trials, each on disk before the next is requested.
 
-    Arguments:
-        num_trials: each a group of its own.
-        num_slots: how many of them end at the same time.
-        at: told how many have ended, after each.
+    Args:
+        num_trials: each in a separate group.
+        num_places: trials that end at the same time.
+        at: called after each trial with the number that have ended.
     """
     trials = trials_of(num_trials)
 
-    class Counts(Sink):
-        """A sink that counts trials."""
+    class Counts:
+        """Sink that counts."""
 
         num_ended = 0
 
@@ -165,13 +165,13 @@ def driven(num_trials: int, num_slots: int, at: Callable[[int], None] | None = N
         return seconds
 
 
-def trials_a_second(num_trials: int, num_slots: int) -> float:
-    """Finished trials that a driver takes in, a second."""
-    return num_trials / driven(num_trials, num_slots)
+def trials_a_second(num_trials: int, num_places: int) -> float:
+    """Measure the finished trials that a driver records per second."""
+    return num_trials / driven(num_trials, num_places)
 
 
 def growth_mb(num_trials: int) -> float:
-    """MB by which the driver's process grows from the first tenth of its trials to the last."""
+    """Measure the MB by which the driver's process grows from the first tenth of its trials to the last."""
     process = psutil.Process()
     found: list[int] = []
 
@@ -185,10 +185,10 @@ def growth_mb(num_trials: int) -> float:
 
 
 def plan_seconds(num_cells: int) -> float:
-    """Seconds to check and resolve ten trials a cell, and to put them into a ledger and read what is pending."""
+    """Measure the seconds to check and resolve ten trials per cell, add them to a ledger and read the pending ones."""
     study = grid(num_cells)
-    with make_runner(RunOptions(num_slots=1), [study]) as runner, tempfile.TemporaryDirectory(dir=".") as folder:
-        plan(grid(8), runner)  # what is imported once
+    with make_runner("local", study, 1) as runner, tempfile.TemporaryDirectory(dir=".") as folder:
+        plan(grid(8), runner)  # imported once
         started = time.perf_counter()
         planned = plan(study, runner)
         with Ledger(Path(folder) / "ledger.sqlite", writable=True) as ledger:
@@ -202,7 +202,7 @@ def plan_seconds(num_cells: int) -> float:
 
 
 def grid(num_cells: int) -> Study:
-    """A study of at least so many cells in three factors of about as many levels each."""
+    """Build a study of at least this many cells in three factors with about equally many levels."""
     base = {
         "model": {"class_path": "lit_models.MLP", "init_args": {"hidden": [8]}},
         "data": {"class_path": "datamodules.Digits"},
@@ -225,7 +225,7 @@ def grid(num_cells: int) -> Study:
 
 
 def rows(size: Size) -> list[Row]:
-    """What is measured."""
+    """Return the rows to measure."""
     return [
         Row(
             what="local runner, a task that does nothing, 1 worker",
@@ -264,7 +264,7 @@ def rows(size: Size) -> list[Row]:
 
 
 def table(measured: Sequence[tuple[Row, Sequence[float]]]) -> list[str]:
-    """The lines of a table: medians over the repeats, with the range."""
+    """Format the lines of the table: medians over the repeats, with the range."""
     lines = ["| what | goal | median (min to max) |", "|---|---|---|"]
     for row, values in measured:
         lines.append(f"| {row.what}, {row.unit} | {row.goal} | {_shown(values)} |")
@@ -277,11 +277,11 @@ def _shown(values: Sequence[float]) -> str:
 
 
 def _ignore(event: Event) -> None:
-    """Events of tasks that do nothing."""
+    """Ignore an event."""
 
 
 def main(arguments: Sequence[str] | None = None, size: Size | None = None) -> None:
-    """Measure, and print the table."""
+    """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--repeats", type=int, default=3, metavar="N", help="default: %(default)s")
     repeats = parser.parse_args(arguments).repeats

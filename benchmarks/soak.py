@@ -1,11 +1,11 @@
-"""Kills over and over while a study is trained: workers, the fork server, the command; and nothing may be lost.
+"""Repeated random kills of workers, the fork server and the command while a study trains; nothing may be lost.
 
     python benchmarks/soak.py --kills 200
 
-Chance has a fixed seed. Each kill is SIGKILL at a random moment, most of them while trials are trained, of a random one
-of the command's processes, mostly of a worker; a command that was killed is started again, and a study that is complete
-grows by seeds, so that there is always something to train. At the end the ledger must hold each trial once, and the
-very values of an undisturbed run.
+The random generator has a fixed seed. Each kill is SIGKILL at a random moment, usually during training, of a random
+process of the command, usually a worker. A killed command is started again. A complete study gets more seeds, so that
+there is always something to train. At the end the ledger must hold each trial once, with exactly the values of an
+undisturbed run.
 """
 
 import argparse
@@ -42,10 +42,10 @@ _WEIGHTS = {"the command": 1, "a worker": 4, "the fork server or what it needs":
 
 
 def soak(num_kills: int, folder: Path, seed: int = 0) -> Counter[str]:
-    """Kill so often, finish the study, compare it with an undisturbed run, and return what was killed how often.
+    """Kill this often, finish the study, compare it with an undisturbed run, and count the kills of each process.
 
     Raises:
-        SystemExit: something was lost, counted twice, or came out otherwise.
+        SystemExit: something was lost, counted twice, or differs.
     """
     chance = random.Random(seed)
     path = folder / "soak.yaml"
@@ -74,7 +74,7 @@ def soak(num_kills: int, folder: Path, seed: int = 0) -> Counter[str]:
 
 def _start(path: Path, directory: Path, num_seeds: int) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", "ablate", "run", str(path), "--out", str(directory)]
-    # As many retries as kills, so that no trial fails; alone, so that there is much to be lost and little to wait for.
+    # As many retries as kills, so that no trial fails; unfused, so that there is much to lose and little to wait for.
     options = ["--seeds", str(num_seeds), "--fuse", "never", "--retries", "1000"]
     return subprocess.Popen(
         [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
@@ -82,7 +82,7 @@ def _start(path: Path, directory: Path, num_seeds: int) -> "subprocess.Popen[str
 
 
 def _kill_one(process_id: int, chance: random.Random) -> str:
-    """Kill the command or one of its processes, and say which of them it was."""
+    """Kill the command or one of its processes, and return which."""
     with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
         command = psutil.Process(process_id)
         kinds = {command: "the command"} | {
@@ -97,7 +97,7 @@ def _kill_one(process_id: int, chance: random.Random) -> str:
 
 
 def _wait_for_workers(command: "subprocess.Popen[str]") -> None:
-    """Return once a worker is there, or the command has ended."""
+    """Return once a worker exists, or the command has ended."""
     while command.poll() is None:
         with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
             children = psutil.Process(command.pid).children(recursive=True)
@@ -107,7 +107,7 @@ def _wait_for_workers(command: "subprocess.Popen[str]") -> None:
 
 
 def _check_ended(command: "subprocess.Popen[str]") -> int:
-    """Wait for a command, and return its exit code.
+    """Wait for a command and return its exit code.
 
     Raises:
         SystemExit: it ended neither well nor by the kill.
@@ -122,7 +122,7 @@ def _num_pending(directory: Path) -> int:
     try:
         with Ledger(directory / "ledger.sqlite", writable=False) as ledger:
             counts = ledger.counts()
-    except LedgerError:  # killed before it was made
+    except LedgerError:  # killed before it was created
         return 1
     return counts[TrialStatus.PENDING] + counts[TrialStatus.RUNNING]
 
@@ -144,10 +144,10 @@ def _compare(soaked: Path, undisturbed: Path, num_seeds: int) -> None:
 
 
 def main() -> None:
-    """Soak, and say what was killed."""
+    """Run the soak test and print what was killed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--kills", type=int, default=200, metavar="N", help="default: %(default)s")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of chance (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the random kills (default: %(default)s)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         started = time.monotonic()

@@ -1,8 +1,8 @@
-"""The benchmark's work by stock Lightning: one warm process, all trials one after the other.
+"""Stock Lightning for the benchmark's work: one warm process, all trials one by one.
 
 python benchmarks/stock_lightning.py DATA_DIR NUM_TRIALS [--model mlp|convnet] [--epochs 2] [--accelerator cpu|gpu]
 
-Prints what the start took (imports), then the validation accuracy and the seconds of each trial.
+Prints the seconds of the start (imports), then the validation accuracy and the seconds of each trial.
 """
 
 import argparse

@@ -1,6 +1,6 @@
-"""The benchmark's work as most people write it: torchvision transforms, DataLoader, torchmetrics, Lightning's Trainer.
+"""Benchmark's work as most people write it: torchvision transforms, DataLoader, torchmetrics, Lightning's Trainer.
 
-Importing this file imports all of those, so whoever imports it pays for them.
+Importing this file imports all of those, so the importing process pays for them.
 """
 
 import itertools
@@ -38,15 +38,15 @@ class StockModule(lightning.LightningModule):
         return loss
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
-        """The loss of a batch."""
+        """Return the loss of a batch."""
         return self._step(batch, "train")
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Logs only."""
+        """Log the metrics of a batch."""
         self._step(batch, "val")
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam, as LightningCLI's default of the suite."""
+        """Return Adam, as the suite's LightningCLI default."""
         return torch.optim.Adam(self.parameters(), lr=1e-3)
 
 
@@ -64,16 +64,16 @@ class StockMNIST(lightning.LightningDataModule):
         self.train, self.val = random_split(images, [55_000, 5_000])
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Batches of 128 in random order."""
+        """Return batches of 128 in random order."""
         return DataLoader(self.train, batch_size=128, shuffle=True)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """Batches of 1,000."""
+        """Return batches of 1,000."""
         return DataLoader(self.val, batch_size=1000)
 
 
 def make_mlp() -> nn.Module:
-    """784-64-128-64-10 with batch norm and ReLU."""
+    """Build 784-64-128-64-10 with batch norm and ReLU."""
     layers: list[nn.Module] = [nn.Flatten()]
     for before, after in itertools.pairwise([784, 64, 128, 64]):
         layers += [nn.Linear(before, after), nn.BatchNorm1d(after), nn.ReLU()]
@@ -81,7 +81,7 @@ def make_mlp() -> nn.Module:
 
 
 def make_convnet() -> nn.Module:
-    """Two 5x5 convolutions of 16 and 32 filters, ReLU and 2x2 max pooling after each, then linear to 10."""
+    """Build two 5x5 convolutions of 16 and 32 filters, each with ReLU and 2x2 max pooling, then linear to 10."""
     layers: list[nn.Module] = []
     for before, after in itertools.pairwise([1, 16, 32]):
         layers += [nn.Conv2d(before, after, kernel_size=5), nn.ReLU(), nn.MaxPool2d(2)]
@@ -92,7 +92,7 @@ MODELS = {"mlp": make_mlp, "convnet": make_convnet}
 
 
 def train_trial(seed: int, *, data_dir: str, model: str, epochs: int, accelerator: str) -> float:
-    """The validation accuracy of one trial after its last epoch."""
+    """Return one trial's validation accuracy after its last epoch."""
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning").setLevel(logging.ERROR)
     lightning.seed_everything(seed, verbose=False)

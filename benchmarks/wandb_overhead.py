@@ -1,8 +1,8 @@
-"""What --wandb offline adds to a study: the quickstart with and without it, in turn, and what a push takes.
+"""Overhead of --wandb offline: the quickstart with and without it, in turn, and the time of a push.
 
     python benchmarks/wandb_overhead.py --repeats 5
 
-Nothing is uploaded. Seconds are of whole commands, imports included; a difference is of one turn.
+Nothing is uploaded. Seconds cover whole commands, imports included; a difference is within one turn.
 """
 
 import argparse
@@ -24,9 +24,9 @@ MODES = ("off", "offline")
 
 
 def overhead_table(turns: Sequence[Mapping[str, float]], num_trials: int) -> list[str]:
-    """A Markdown table of what was measured.
+    """Format the measurements as a Markdown table.
 
-    Arguments:
+    Args:
         turns: of each turn, the seconds of `off`, `offline` and `push`.
         num_trials: of the study.
     """
@@ -43,7 +43,7 @@ def overhead_table(turns: Sequence[Mapping[str, float]], num_trials: int) -> lis
 
 
 def measured(study: str, seeds: int, folder: Path) -> dict[str, float]:
-    """One turn: the seconds of a study without and with W&B, and of a push of the first into an empty place."""
+    """Measure one turn: the seconds of a study without and with W&B, and of a push of the first from scratch."""
     seconds = {}
     for mode in MODES:
         arguments = ["run", study, "--seeds", str(seeds), "--wandb", mode, "--out", str(folder / mode)]

@@ -1,4 +1,4 @@
-"""The same trials in several ways, in turn: one table, whole command against whole command.
+"""Comparison of several ways to train the same trials, in turn: one table of whole commands.
 
     ABLATE_DATA_DIR=... python benchmarks/ways.py --trials 24 --repeats 3
     ABLATE_DATA_DIR=... python benchmarks/ways.py --trials 96 --stock-trials 8 --model convnet
@@ -6,9 +6,9 @@
     ABLATE_DATA_DIR=... python benchmarks/ways.py --accelerator gpu --trials 512
 
 The work: MLP 784-64-128-64-10 with batch norm and ReLU, or a ConvNet; Adam 0.001, batches of 128, MNIST 55,000/5,000,
-2 epochs (ConvNet 1), validation after each. Ours also tests on the 10,000 test images and writes ledger and report,
-and the others do not. Each ratio is of one turn, so a machine whose speed drifts does not bend it; "times stock" is how
-many times as fast as stock Lightning. A worker's peak memory is VmHWM, the largest resident set, shared pages included.
+2 epochs (ConvNet 1), validation after each. Only ours also tests on the 10,000 test images and writes a ledger and a
+report. Each ratio is within one turn, so drift in the machine's speed does not bias it; "times stock" is the speed over
+that of stock Lightning. A worker's peak memory is VmHWM, the largest resident set, shared pages included.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from importlib.metadata import version
 
 from commands import EPOCHS, NAMES, SLOW, Took, Work, measure, num_cores, why_not_run
 
-FEW = 4  # trials of stock Lightning on a GPU, unless --stock-trials says otherwise
+FEW = 4  # trials of stock Lightning on a GPU, unless --stock-trials is given
 Turns = Mapping[str, Sequence[Took]]
 
 
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def ways_table(turns: Turns, work: Work, *, ways: Sequence[str], not_run: Mapping[str, str]) -> list[str]:
-    """The table of all ways; where stock Lightning is not among them, ratios are to the first that was run."""
+    """Format the table of all ways; without stock Lightning, ratios are to the first way run."""
     first = "stock" if "stock" in turns else next(iter(turns), "stock")
     heads = "way", "seconds, whole command: median (min to max)", "seconds a trial", f"times {first}", "times plain"
     lines = [f"| {' | '.join(heads)} | MB a worker |", "|---|---|---|---|---|---|"]
@@ -75,7 +75,7 @@ def ways_table(turns: Turns, work: Work, *, ways: Sequence[str], not_run: Mappin
 
 
 def gpu_table(turns: Turns, work: Work) -> list[str]:
-    """Trials an hour on the GPU, and how many times those of stock Lightning."""
+    """Format trials per hour on the GPU, and their ratio to stock Lightning."""
     lines = [
         "| way | trials trained | trials an hour: median (min to max) | times stock | MB a worker (not the GPU's) |",
         "|---|---|---|---|---|",
@@ -89,7 +89,7 @@ def gpu_table(turns: Turns, work: Work) -> list[str]:
 
 
 def growth_table(turns: Mapping[int, Sequence[Took]]) -> list[str]:
-    """What more trials cost, of `ablate run --fuse auto`."""
+    """Format the time and memory of `ablate run --fuse auto` by the number of trials."""
     lines = ["| trials | seconds, whole command: median (min to max) | seconds a trial | MB a worker |"]
     lines.append("|---|---|---|---|")
     for number, each in turns.items():
@@ -100,12 +100,12 @@ def growth_table(turns: Mapping[int, Sequence[Took]]) -> list[str]:
 
 
 def ratios(turns: Turns, reference: str, way: str) -> list[float]:
-    """How many times as fast as the reference, in each turn."""
+    """Compute how many times as fast as the reference, in each turn."""
     return [theirs.seconds / mine.seconds for theirs, mine in zip(turns[reference], turns[way], strict=True)]
 
 
 def spread(values: Sequence[float], digits: int = 1) -> str:
-    """The median and the range.
+    """Format the median and the range.
 
     >>> spread([23.24, 22.6, 30.0])
     '23.2 (22.6 to 30.0)'
@@ -117,7 +117,7 @@ def spread(values: Sequence[float], digits: int = 1) -> str:
 
 
 def how_computed(way: str, turns: Turns, work: Work) -> str:
-    """One sentence on a row that was not measured whole."""
+    """Describe in one sentence how a row was computed."""
     few, missing = work.num_slow_trials, work.num_trials - work.num_slow_trials
     a_trial = statistics.mean(seconds for took in turns[way] for seconds in took.trial_seconds)
     start = statistics.mean(took.start_seconds for took in turns[way])
@@ -138,7 +138,7 @@ def _megabytes(turns: Sequence[Took]) -> str:
 
 
 def _turns(ways: Sequence[str], work: Work, repeats: int) -> dict[str, list[Took]]:
-    """Each way once a turn, so that a slow minute of the machine does not fall on one way alone."""
+    """Run each way once per turn, so that a slow minute of the machine does not affect only one way."""
     turns: dict[str, list[Took]] = {way: [] for way in ways}
     for turn in range(1, repeats + 1):
         for way in ways:
@@ -180,16 +180,16 @@ def _circumstances(work: Work) -> str:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=_grid, help="trials a command, divisible by 4 (24; 512 on a GPU)")
+    parser.add_argument("--trials", type=_grid, help="trials per command, divisible by 4 (24; 512 on a GPU)")
     parser.add_argument("--repeats", type=_positive, default=3, help="turns (default: %(default)s)")
     parser.add_argument("--ways", nargs="+", default=list(NAMES), choices=list(NAMES), help="default: all")
     parser.add_argument("--model", default="mlp", choices=list(EPOCHS))
-    parser.add_argument("--accelerator", default="cpu", choices=["cpu", "gpu"], help="gpu: stock and auto alone")
+    parser.add_argument("--accelerator", default="cpu", choices=["cpu", "gpu"], help="gpu: only stock and auto")
     parser.add_argument(
         "--stock-trials",
         type=_positive,
         metavar="K",
-        help=f"train K trials of stock and ray a turn and compute the others' seconds (all; {FEW} on a GPU)",
+        help=f"train K trials of stock and ray per turn and compute the others' seconds (all; {FEW} on a GPU)",
     )
     parser.add_argument(
         "--growth", nargs="+", type=_grid, metavar="N", help="only `--fuse auto` on CPUs, with each of these trials"

@@ -1,4 +1,4 @@
-"""A network and data of one's own, as anyone writes them with Lightning: nothing of the suite in them."""
+"""Your own network and data in plain Lightning, without any import from the suite."""
 
 import lightning
 import torch
@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader, TensorDataset, random_split
 
 
 class TwoMoonsNet(lightning.LightningModule):
-    """A small classifier of points (batch, 2) into two classes."""
+    """Small classifier of points (batch, 2) into two classes."""
 
     def __init__(self, width: int = 16, lr: float = 0.1) -> None:
         super().__init__()
@@ -16,24 +16,24 @@ class TwoMoonsNet(lightning.LightningModule):
         self.net = nn.Sequential(nn.Linear(2, width), nn.Tanh(), nn.Linear(width, 1))
 
     def training_step(self, batch, batch_idx):
-        """Binary cross-entropy of a batch."""
+        """Return the binary cross-entropy of a batch."""
         x, y = batch
         loss = nn.functional.binary_cross_entropy_with_logits(self.net(x).squeeze(1), y)
         self.log("train/loss", loss, on_epoch=True, on_step=False)
         return loss
 
     def validation_step(self, batch, batch_idx):
-        """Accuracy of a batch."""
+        """Log the accuracy of a batch."""
         x, y = batch
         self.log("val/acc", ((self.net(x).squeeze(1) > 0) == y.bool()).float().mean())
 
     def configure_optimizers(self):
-        """Plain SGD."""
+        """Return plain SGD."""
         return torch.optim.SGD(self.parameters(), lr=self.hparams.lr)
 
 
 class TwoMoons(lightning.LightningDataModule):
-    """400 noisy points, split at random and shuffled by a stock DataLoader."""
+    """Data module of 400 noisy points, split at random and shuffled by a stock DataLoader."""
 
     def __init__(self, noise: float = 0.2, batch_size: int = 20) -> None:
         super().__init__()
@@ -46,9 +46,9 @@ class TwoMoons(lightning.LightningDataModule):
         self.train, self.val = random_split(points, [300, 100])
 
     def train_dataloader(self):
-        """Batches in random order."""
+        """Return batches in random order."""
         return DataLoader(self.train, batch_size=self.hparams.batch_size, shuffle=True)
 
     def val_dataloader(self):
-        """All points at once."""
+        """Return all points as one batch."""
         return DataLoader(self.val, batch_size=100)
