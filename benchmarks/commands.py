@@ -124,10 +124,10 @@ def study_text(work: Work) -> str:
     return re.sub("|".join(values), lambda match: values[match[0]], _STUDY)
 
 
-def extrapolated(seconds: float, trial_seconds: Sequence[float], *, num_trials: int, num_places: int = 1) -> float:
+def extrapolated(seconds: float, trial_seconds: Sequence[float], *, num_trials: int, num_slots: int = 1) -> float:
     """Compute the seconds of a command of num_trials trials from one that trained fewer.
 
-    Each missing trial adds the mean seconds of a trial, `num_places` trials at a time.
+    Each missing trial adds the mean seconds of a trial, `num_slots` trials at a time.
 
     >>> extrapolated(34.0, [11.0, 13.0], num_trials=4)
     58.0

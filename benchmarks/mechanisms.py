@@ -112,6 +112,7 @@ def timed_calls(way: str) -> Iterator[list[float]]:
 def seconds_of(setting: str, way: str, mechanisms: Any) -> tuple[float, float]:
     """Return processor seconds of training and of the measuring calls: unfused, one trial; fused, all in a group."""
     from experiments import parse_study
+    from experiments.fusing import train_in_one_loop
     from experiments.planning.plan import plan_trials
     from experiments.training.train import Training, train_trial
 
@@ -119,7 +120,7 @@ def seconds_of(setting: str, way: str, mechanisms: Any) -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as folder, timed_calls(way) as inside:
         started = time.process_time()
         if way == "fused":
-            results = [*train_group(trials, _ignore).values()]
+            results = [*train_in_one_loop(trials, _ignore).values()]
         else:
             results = [train_trial(Training(trial=trials[0], directory=Path(folder)), _ignore)]
         seconds = time.process_time() - started

@@ -44,9 +44,9 @@ def main() -> None:
     import ray
 
     started = time.perf_counter()
-    with RayRunner(arguments.address, arguments.places) as runner:
+    with RayRunner(arguments.address, arguments.slots) as runner:
         runner.run([], print)  # waits for the cluster
-        places = runner.num_places
+        slots = runner.num_slots
         connected = time.perf_counter() - started
         first = seconds_for(runner, 1)
         seconds_for(runner, 10 * slots)  # every worker is up

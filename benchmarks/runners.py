@@ -107,7 +107,7 @@ def ms_a_task(runner: Runner, num_tasks: int) -> float:
         return (time.perf_counter() - started) / num_tasks * 1000
 
 
-def times_as_fast(num_places: int, size: Size) -> float:
+def times_as_fast(num_slots: int, size: Size) -> float:
     """Measure how many times as fast this many workers are as one, in processor-bound tasks."""
     seconds = []
     for number in (1, num_slots):
@@ -130,12 +130,12 @@ def trials_of(num_trials: int, num_seeds: int = 10) -> list[Trial]:
     return trials[:num_trials]
 
 
-def driven(num_trials: int, num_places: int, at: Callable[[int], None] | None = None) -> float:
+def driven(num_trials: int, num_slots: int, at: Callable[[int], None] | None = None) -> float:
     """Measure the seconds in which a driver records finished trials, each on disk before the next is requested.
 
     Args:
         num_trials: each in a separate group.
-        num_places: trials that end at the same time.
+        num_slots: trials that end at the same time.
         at: called after each trial with the number that have ended.
     """
     trials = trials_of(num_trials)
@@ -165,9 +165,9 @@ def driven(num_trials: int, num_places: int, at: Callable[[int], None] | None = 
         return seconds
 
 
-def trials_a_second(num_trials: int, num_places: int) -> float:
+def trials_a_second(num_trials: int, num_slots: int) -> float:
     """Measure the finished trials that a driver records per second."""
-    return num_trials / driven(num_trials, num_places)
+    return num_trials / driven(num_trials, num_slots)
 
 
 def growth_mb(num_trials: int) -> float:
