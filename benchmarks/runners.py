@@ -23,7 +23,7 @@ from typing import Any, Self
 
 import psutil
 
-from experiments import Ledger, RunOptions, parse_study
+from experiments import Ledger, RunOptions, Sink, parse_study
 from experiments.execution.driver import Driver
 from experiments.execution.run import grouped, make_runner, plan
 from experiments.runners import Done, Event, LocalRunner, Runner, Started, Task
@@ -140,8 +140,8 @@ def driven(num_trials: int, num_slots: int, at: Callable[[int], None] | None = N
     """
     trials = trials_of(num_trials)
 
-    class Counts:
-        """Sink that counts."""
+    class Counts(Sink):
+        """Sink that counts trials."""
 
         num_ended = 0
 
@@ -187,7 +187,7 @@ def growth_mb(num_trials: int) -> float:
 def plan_seconds(num_cells: int) -> float:
     """Measure the seconds to check and resolve ten trials per cell, add them to a ledger and read the pending ones."""
     study = grid(num_cells)
-    with make_runner("local", study, 1) as runner, tempfile.TemporaryDirectory(dir=".") as folder:
+    with make_runner(RunOptions(num_slots=1), [study]) as runner, tempfile.TemporaryDirectory(dir=".") as folder:
         plan(grid(8), runner)  # imported once
         started = time.perf_counter()
         planned = plan(study, runner)

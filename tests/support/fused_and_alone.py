@@ -47,7 +47,7 @@ def assert_equal(trials, tmp_path, tolerance=1e-9):
     A trial that stopped early goes on in the stack, so its parameters are others there.
     """
     (group,) = group_trials(trials, num_slots=1)
-    assert group.why_alone is None
+    assert group.reason_not_fusable is None
     proven = prove_group(group.trials)
     trainer = FusedTrainer(proven)
     trainer.fit(lambda event: None)

@@ -58,7 +58,7 @@ def build_workspace(report: Report, destination: Destination) -> Any:
 
 def make_table_panels(report: Report) -> list[Any]:
     """Return panels with the tables that have rows, and the HTML page."""
-    tables = [name for name in TABLES if len(getattr(report, name))]
+    tables = [name for name, frame in TABLES.items() if len(getattr(report, frame))]
     return [
         *(wr.WeavePanelSummaryTable(table_name=get_table_key(name)) for name in tables),
         wr.MediaBrowser(title="The whole report", num_columns=1, media_keys=[PAGE]),

@@ -14,7 +14,8 @@ from reports.wandb.run_content import AGGREGATE, RunContent
 if TYPE_CHECKING:
     from .client import OpenRun
 
-TABLES = ("cells", "contrasts", "claims", "interactions", "shares")  # in report.json, and in W&B where they have rows
+# Table in report.json, and in W&B where it has rows -> frame of a Report.
+TABLES = {name: name for name in ("cells", "contrasts", "claims", "interactions")} | {"shares": "variance_shares"}
 FILES = ("index.html", "report.md", "tables.tex", "trials.csv", "contrasts.csv", "report.json")
 _MAX_GROUP_LENGTH = 100  # characters of the group in an artifact's name, which has up to 128
 PAGE = "report"  # key of the HTML page

@@ -20,7 +20,7 @@ def mlp(**init_args):
 
 def together(trials):
     (group,) = group_trials(trials, num_slots=1)
-    assert group.why_alone is None
+    assert group.reason_not_fusable is None
     return train_in_one_loop(group.trials, lambda event: None)
 
 

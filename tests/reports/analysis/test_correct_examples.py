@@ -70,7 +70,7 @@ def test_a_row_is_the_crossed_comparison_of_the_means_over_contexts(tmp_path):
         for name in ("relu", "sigmoid")
     )
     found = estimate_seed_and_example_variance(level, reference, np.random.default_rng(3), 100)
-    names = {"mean_difference": "mean", "standard_error": "se"}
+    names = {"mean_difference": "mean"}
     for name in ("mean_difference", "ci_low", "ci_high", "sd_seeds", "sd_examples", "sd_rest", "standard_error"):
         assert row[name] == getattr(found, names.get(name, name))
     assert (row["bootstrap_low"], row["bootstrap_high"]) == (found.bootstrap_low, found.bootstrap_high)

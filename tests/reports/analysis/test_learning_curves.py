@@ -35,7 +35,7 @@ def report_of(directory, study, measured=measure):
 
 
 def test_a_band_is_the_paired_t_interval_of_each_epoch(tmp_path):
-    bands = report_of(tmp_path, one_factor()).bands
+    bands = report_of(tmp_path, one_factor()).curve_differences
     assert tuple(bands.columns) == CURVE_DIFFERENCE_COLUMNS
     acc = bands[bands["metric"] == "val/acc"]
     assert acc["epoch"].tolist() == [0, 1, 2]
@@ -61,7 +61,7 @@ def test_a_seed_that_failed_is_in_no_band_and_one_that_all_share_has_no_width(tm
     def some(levels, seed):
         return make_result(status=TrialStatus.FAILED) if (levels, seed) == (ONE, 3) else measure(levels, seed)
 
-    bands = report_of(tmp_path, one_factor(), some).bands
+    bands = report_of(tmp_path, one_factor(), some).curve_differences
     assert set(bands["n"]) == {4}
     constant = bands[(bands["metric"] == "train/loss") & (bands["epoch"] == 2)].iloc[0]
     assert constant["mean_difference"] < 0
@@ -71,7 +71,7 @@ def test_a_seed_that_failed_is_in_no_band_and_one_that_all_share_has_no_width(tm
 def test_folds_have_wider_bands(tmp_path):
     widths = []
     for name, changes in (("seeds", {}), ("folds", {"folds": 5})):
-        band = report_of(tmp_path / name, one_factor(**changes)).bands.iloc[0]
+        band = report_of(tmp_path / name, one_factor(**changes)).curve_differences.iloc[0]
         widths.append(band["ci_high"] - band["ci_low"])
     assert widths[1] / widths[0] == pytest.approx(math.sqrt((1 / 5 + 1 / 4) * 5), rel=1e-9)
 
@@ -122,7 +122,7 @@ def test_a_band_is_of_the_same_seeds_at_every_epoch(tmp_path):
         epochs = tuple({"val/acc": 0.1 * epoch + gain} for epoch in range(length))
         return make_result(0.5 + gain, epochs=epochs)
 
-    bands = report_of(tmp_path, one_factor(seeds=3), early).bands
+    bands = report_of(tmp_path, one_factor(seeds=3), early).curve_differences
     assert bands["epoch"].tolist() == [0, 1]
     assert bands["n"].tolist() == [3, 3]
     assert bands["mean_difference"].tolist() == pytest.approx([0.3, 0.3])

@@ -94,7 +94,7 @@ def test_it_is_the_same_from_the_same_generator_and_in_another_order():
     assert estimate_seed_and_example_variance(level, reference, rng(3)) == found
     order = rng(4).permutation(300)
     again = estimate_seed_and_example_variance(level[::-1, order], reference[::-1, order], rng(3))
-    for name in ("mean", "ci_low", "ci_high", "se", "sd_seeds", "sd_examples", "sd_rest"):
+    for name in ("mean", "ci_low", "ci_high", "standard_error", "sd_seeds", "sd_examples", "sd_rest"):
         assert getattr(again, name) == pytest.approx(getattr(found, name), rel=1e-9, abs=1e-12)
 
 

@@ -47,7 +47,7 @@ def test_groups_and_attempts_have_different_run_ids():
 def test_an_invalid_project_is_an_error_that_names_the_character(tmp_path, char):
     with pytest.raises(InputError) as caught:
         resolve_destination(tmp_path, "depth", project=f"my{char}project")
-    assert f"holds {char!r}, which W&B refuses in the name of a project; accepted: up to 128 characters" in str(
+    assert f"contains {char!r}, which W&B refuses in a project name; accepted: up to 128 characters" in str(
         caught.value
     )
 
