@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import functools
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.errors import InputError, StudyError
 from experiments.execution.options import FUSE, RUNNERS, RunOptions
-from experiments.execution.run import Outcome, data_folder, make_runner, run, run_on
+from experiments.execution.run import Outcome, check_names, data_folder, make_runner, run_on
 from experiments.execution.sinks import Sink
 from experiments.ledger.study_folder import LEDGER, check_folder
+from experiments.runners import Runner
 from experiments.study.parse import load_study
 from experiments.trials.trial import TrialStatus
 
@@ -141,7 +141,14 @@ def _run(arguments: argparse.Namespace) -> int:
             raise InputError(f"--{name} {value}: is for --all; {arguments.study} is one study")
     study = study_of(arguments)
     directory = arguments.out or Path("runs") / study.name
-    outcome = _train_and_report(study, directory, functools.partial(run, study, directory, session.options), session)
+    check_names()
+    check_folder(directory, study)
+
+    def train(sinks: Sequence[Sink]) -> Outcome:
+        with _start_runner(session.options, [study]) as runner:
+            return run_on(runner, study, directory, session.options, sinks)
+
+    outcome = _train_and_report(study, directory, train, session)
     return ExitCode.SOME_FAILED if outcome.counts[TrialStatus.FAILED] else ExitCode.DONE
 
 
@@ -158,10 +165,7 @@ def _train_and_report(
     console = session.console
     mirror = make_mirror(session.wandb, study, directory, console)
     with mirror or contextlib.nullcontext():
-        with (
-            _importing_reports(session.options),
-            ProgressSink(console, study.metric.name, doing, study.claims) as progress,
-        ):
+        with ProgressSink(console, study.metric.name, doing, study.claims) as progress:
             outcome = train([progress] if mirror is None else [progress, mirror])
         if outcome.num_trained == 0:
             console.print("nothing to train: every trial of this plan has ended")
@@ -178,27 +182,18 @@ def _train_and_report(
 
 
 @contextlib.contextmanager
-def _importing_reports(options: RunOptions) -> Iterator[None]:
-    """Import the modules of the report in a thread, while the workers import torch.
+def _start_runner(options: RunOptions, studies: "Sequence[Study]") -> Iterator[Runner]:
+    """Start the runner, and import the modules of the report while its workers import torch.
 
-    The inline runner imports torch in this process, where a second thread of imports would gain nothing.
+    The inline runner imports torch in this process, which would gain nothing.
     """
-    if options.runner == "inline":
-        yield
-        return
-    thread = threading.Thread(target=_import_reports, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        thread.join()  # also after an error: the interpreter cannot exit safely within the import of a C extension
+    with data_folder(options.data_dir), make_runner(options, studies) as runner:
+        if options.runner != "inline":
+            with contextlib.suppress(Exception):  # the report raises it again
+                from reports import import_libraries
 
-
-def _import_reports() -> None:
-    with contextlib.suppress(Exception):  # the report raises it again
-        from reports import import_libraries
-
-        import_libraries()
+                import_libraries()
+        yield runner
 
 
 def _print_failures(failures: list[tuple[Any, str]], outcome: "Outcome", console: "Console") -> None:
@@ -256,7 +251,7 @@ def _run_all(
     tell = functools.partial(print_line, console)
     jobs = by_cost(job_of(entry, study, parent / study.name) for entry, study in loaded)
     make_mirror(session.wandb, jobs[0].study, jobs[0].directory, console)  # what is wrong with W&B is told once, now
-    with data_folder(options.data_dir), make_runner(options, [job.study for job in jobs]) as runner:
+    with _start_runner(options, [job.study for job in jobs]) as runner:
         _make(parent)
         _print_begin(jobs, budget_seconds, tell)
 

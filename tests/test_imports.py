@@ -63,7 +63,7 @@ ALLOWED = {
     "reports.wandb.sweep": "wandb.destination wandb.run_content | errors study text trials",
     "reports.wandb.dashboard": "analysis formats mechanism_maps page report wandb.destination wandb.live"
     " wandb.run_content wording | child_process errors study",
-    "ablate": "| errors execution gradients ledger planning study text trials"
+    "ablate": "| errors execution gradients ledger planning runners study text trials"
     " | ablation_suite reports reports.index reports.wandb reports.wandb.dashboard reports.wandb.sweep",
 }
 
