@@ -395,7 +395,7 @@ def test_a_claim_may_compare_logarithms():
         ),
         (
             {"more_under": {"activation": "relu"}, "than_under": {"activation": "tanh"}},
-            "claims.c.more_under: names the claim's own factor 'activation'; another one is needed",
+            "claims.c.more_under: names the claim's factor 'activation'; another one is needed",
         ),
         (
             {"metric": {"goal": "up"}},
