@@ -85,7 +85,7 @@ def test_half_precision_does_not_count_examples(given, expected):
 @pytest.mark.parametrize("shape", [(4, 3), (4,), (4, 1)])
 def test_other_than_two_classes_are_refused(measure, shape):
     with pytest.raises(
-        ValueError, match=rf"{measure.__name__}: logits are \({shape[0]},.*; accepted: \(N, 2\), of two"
+        ValueError, match=rf"{measure.__name__}: logits are \({shape[0]},.*; accepted: \(N, 2\), for two"
     ):
         measure(torch.zeros(shape), torch.zeros(4, dtype=torch.int64))
 
