@@ -1,6 +1,6 @@
-"""What a study came to: tidy frames, paired statistics, verdicts and the files of a report. No torch."""
+"""Reports of studies: tidy frames, paired statistics, verdicts and files. Does not import torch."""
 
-import ablation_suite  # noqa: F401 -- the names of the suite's packages are the suite's from here on
+import ablation_suite  # noqa: F401 -- from here on, our package names are not shadowed
 
 from .analysis.cells import cell_table, collect_outcomes
 from .analysis.claims import claim_table

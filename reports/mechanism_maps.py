@@ -1,4 +1,4 @@
-"""What happens inside the networks of a study, as maps of layer by epoch for a few of its cells.
+"""Maps of mechanisms inside the networks by layer and epoch, for selected cells of a study.
 
 C cells, S seeds, L layers, E epochs, M metrics.
 """
@@ -21,18 +21,18 @@ from .wording.numbers import format_counts
 
 LOG, SHARE, SIZE, SIGNED = "log", "share", "size", "signed"
 MAX_CELLS = 8
-MAX_GRID_CELLS, MAX_COLUMNS = 24, 6  # cells of two factors, and those side by side
+MAX_GRID_CELLS, MAX_COLUMNS = 24, 6  # of a grid of two factors
 _QUANTILES = ("activation_q05", "activation_q50", "activation_q95")
 _RATIO = "_ratio"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quantity:
-    """Something that is measured of each layer.
+    """Quantity that is measured for each layer.
 
     name: as in the metric's name.
-    title, description: what it is, as a title and as a sentence.
-    kind: LOG where factors count, SHARE from 0 to 1, SIZE from 0 on, SIGNED around 0.
+    title, description: texts for the figure.
+    kind: LOG for ratio scales, SHARE for 0 to 1, SIZE for non-negative values, SIGNED for values around 0.
     """
 
     name: str
@@ -45,7 +45,7 @@ QUANTITIES = (
     Quantity(
         name="weight_gradient",
         title="Gradient of the weights",
-        description="RMS of the gradient of each weight.",
+        description="RMS of the gradient of a layer's weight.",
         kind=LOG,
     ),
     Quantity(
@@ -57,7 +57,7 @@ QUANTITIES = (
     Quantity(
         name="saturated",
         title="Saturated units",
-        description="Share of a layer's outputs within 5 % of the range from a bound of sigmoid or tanh.",
+        description="Share of a layer's outputs within 5 % of the range of sigmoid or tanh from one of its bounds.",
         kind=SHARE,
     ),
     Quantity(
@@ -68,8 +68,8 @@ QUANTITIES = (
     ),
     Quantity(
         name="activation_std",
-        title="Deviation of activations",
-        description="Deviation of a layer's outputs.",
+        title="Standard deviation of activations",
+        description="Standard deviation of a layer's outputs.",
         kind=SIZE,
     ),
     Quantity(
@@ -79,15 +79,15 @@ QUANTITIES = (
         name="activation_drift",
         title="Drift of activations",
         description=(
-            "How far the 5 %, 50 % and 95 % quantiles of a layer's outputs have moved since the first epoch, on "
-            "average, as a share of the range between the outer two then."
+            "Mean shift of the 5 %, 50 % and 95 % quantiles of a layer's outputs since the first epoch, as a share of "
+            "the range between the 5 % and 95 % quantiles in that epoch."
         ),
         kind=SIZE,
     ),
     Quantity(
         name="update_ratio",
-        title="Update over weight",
-        description="RMS of the last step's change of a weight over the RMS of the weight.",
+        title="Update-to-weight ratio",
+        description="RMS of the last update of a layer's weight over the RMS of the weight.",
         kind=LOG,
     ),
     Quantity(
@@ -99,10 +99,11 @@ _FIRST_SCALARS = ("mechanism/weight_gradient_ratio", "mechanism/activation_gradi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CellSelection:
-    """The cells that are shown: (row, column) -> the levels of all factors, and how they were chosen, as a sentence.
+    """Cells that are shown.
 
-    varied: the factors whose levels tell the cells apart.
-    note: nothing where every cell is shown.
+    cells: (row, column) -> the levels of all factors.
+    varied: the factors in which the cells differ.
+    note: the selection as a sentence; "" if all cells are shown.
     """
 
     cells: Mapping[tuple[int, int], tuple[str, ...]]
@@ -112,12 +113,12 @@ class CellSelection:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LayerMap:
-    """A quantity by layer and epoch, for each of C cells.
+    """Quantity by layer and epoch, for each of C cells.
 
-    layers: L names, in the order in which data flow.
+    layers: L names, in the order of data flow.
     epochs: (E,), from 0.
-    values: (C, L, E), the mean over the cell's finished trials; NaN where the networks of the cell have no such layer,
-        and where one of these trials has no finite value.
+    values: (C, L, E), the mean over the cell's finished trials; NaN if the networks of the cell lack the layer, or a
+        trial has no finite value.
     """
 
     quantity: Quantity
@@ -127,31 +128,28 @@ class LayerMap:
 
 
 def list_scalar_metrics(report: Report) -> list[str]:
-    """The metrics by epoch that tell of a network as a whole: ratios of gradients, gaps (the study's own first)."""
-    own = f"{GAP}{report.study.metric.name.rpartition('/')[2]}"
-    first = [*_FIRST_SCALARS[:1], own, f"{GAP}loss", *_FIRST_SCALARS[1:]]
-    found = [
+    """List the metrics by epoch of whole networks: ratios of gradients, and gaps with the study's metric first."""
+    gap = f"{GAP}{report.study.metric.name.rpartition('/')[2]}"
+    first = [*_FIRST_SCALARS[:1], gap, f"{GAP}loss", *_FIRST_SCALARS[1:]]
+    names = [
         name
         for name in map(str, report.curves.columns)
         if name.startswith(GAP) or (name.startswith(MECHANISM) and split_metric(name) is None)
     ]
-    return sorted(found, key=lambda name: first.index(name) if name in first else len(first))
+    return sorted(names, key=lambda name: first.index(name) if name in first else len(first))
 
 
 def drop_mechanism_metrics(report: Report) -> pd.DataFrame:
-    """The frame of trials without the hundreds of metrics that the section on mechanisms shows in its own way.
-
-    Those that the study or one of its claims is on stay.
-    """
+    """Return the frame of trials without metrics of mechanisms, except those of the study or one of its claims."""
     study = report.study
-    asked = {study.metric.name, *(claim.metric.name for claim in study.claims if claim.metric is not None)}
-    factors = {factor.name for factor in study.factors}  # one may be called like a metric
-    dropped = [name for name in map(str, report.trials.columns) if is_mechanism(name) and name not in asked | factors]
+    kept = {study.metric.name, *(claim.metric.name for claim in study.claims if claim.metric is not None)}
+    factors = {factor.name for factor in study.factors}  # a factor may have the name of a metric
+    dropped = [name for name in map(str, report.trials.columns) if is_mechanism(name) and name not in kept | factors]
     return report.trials.drop(columns=dropped)
 
 
 def is_ratio(metric: str) -> bool:
-    """Whether factors of a metric count, and not differences.
+    """Return whether a metric is compared by ratios instead of differences.
 
     >>> is_ratio("mechanism/weight_gradient_ratio"), is_ratio("gap/loss")
     (True, False)
@@ -160,77 +158,75 @@ def is_ratio(metric: str) -> bool:
 
 
 def select_cells(study: Study) -> CellSelection:
-    """Which cells are shown: all that there are, or those that change one factor of the reference.
+    """Select the cells to show: all, or those that differ from the reference in one factor.
 
-    Cells of two factors that are crossed stand in rows and columns, up to 24; others up to 8, four in a row.
+    Two crossed factors give a grid of up to 24 cells. Otherwise, up to 8 cells are shown, four in a row.
     """
     cells = [tuple(cell.levels[factor.name] for factor in study.factors) for cell in cells_of(study)]
     varied = tuple(factor.name for factor in study.factors)
-    if (crossed := _crossed(study)) is not None and len(cells) <= MAX_GRID_CELLS:
+    if (crossed := _grid_factors(study)) is not None and len(cells) <= MAX_GRID_CELLS:
         down, across = crossed
-        places = {
+        grid = {
             (
                 down.level_names.index(levels[study.factors.index(down)]),
                 across.level_names.index(levels[study.factors.index(across)]),
             ): levels
             for levels in cells
         }
-        return CellSelection(cells=places, varied=varied, note="")
+        return CellSelection(cells=grid, varied=varied, note="")
     note = ""
     if len(cells) > MAX_CELLS:
         reference = tuple(factor.reference for factor in study.factors)
         near = [levels for levels in cells if sum(map(str.__ne__, levels, reference)) <= 1] or cells
         note = f"Of {len(cells)} cells, "
-        note += "those that change one factor of the reference" if len(study.factors) > 1 else f"the first {MAX_CELLS}"
+        note += (
+            "those that differ from the reference in one factor" if len(study.factors) > 1 else f"the first {MAX_CELLS}"
+        )
         if len(near) > MAX_CELLS and len(study.factors) > 1:
             note += f", the first {MAX_CELLS} of {len(near)}"
-        note += " are drawn; curves.csv has all."
+        note += " are drawn; curves.csv contains all."
         cells = near[:MAX_CELLS]
     return CellSelection(
-        cells={divmod(place, 4): levels for place, levels in enumerate(cells)}, varied=varied, note=note
+        cells={divmod(index, 4): levels for index, levels in enumerate(cells)}, varied=varied, note=note
     )
 
 
 def compute_layer_maps(report: Report, chosen: CellSelection) -> list[LayerMap]:
-    """A map for each quantity that was logged, those that say most first.
-
-    Quantiles are drawn as how far they drift.
-    """
+    """Compute a map for each logged quantity, the most informative first. Quantiles appear as their drift."""
     columns: dict[str, dict[str, str]] = {}  # quantity -> layer -> column
     for column in map(str, report.curves.columns):
-        if found := split_metric(column):
-            columns.setdefault(found[0], {})[found[1]] = column
-    parts = [_by_trial(report, levels, columns) for levels in chosen.cells.values()]
+        if (names := split_metric(column)) is not None:
+            quantity_name, layer = names
+            columns.setdefault(quantity_name, {})[layer] = column
+    parts = [_collect_values(report, levels, columns) for levels in chosen.cells.values()]
     known = {quantity.name: quantity for quantity in QUANTITIES}
     others = [name for name in columns if name not in known and name not in _QUANTILES]
     num_epochs = max((next(iter(part.values())).shape[2] for part in parts if part), default=0)
     maps = []
     for name in [*(name for name in known if name in columns), *others]:
         values = np.full((len(parts), len(columns[name]), num_epochs), np.nan)
-        for place, part in enumerate(parts):
-            if len(part[name]):
-                values[place, :, : part[name].shape[2]] = part[name].mean(
-                    axis=0
-                )  # NaN where one of the trials has none
+        for cell, part in enumerate(parts):
+            if len(part[name]):  # the mean is NaN if one of the trials has no value
+                values[cell, :, : part[name].shape[2]] = part[name].mean(axis=0)
         is_there = np.isfinite(values)
         if is_there.any():
             epochs = np.flatnonzero(is_there.any(axis=(0, 1)))
             shown = np.where(is_there, values, np.nan)[:, :, epochs]
-            quantity = known.get(name) or _unknown(name, shown)
+            quantity = known.get(name) or _make_quantity(name, shown)
             maps.append(LayerMap(quantity=quantity, layers=tuple(columns[name]), epochs=epochs, values=shown))
     return maps
 
 
 def count_trials(report: Report, levels: Sequence[str]) -> tuple[int, int, str]:
-    """How many trials of a cell finished, how many are planned, and what the others came to, in words."""
+    """Count the finished and the planned trials of a cell, and describe the others, such as "1 failed"."""
     statuses = report.trials.loc[_has_levels(report.trials, report.study, levels), "status"]
     states = statuses.where(statuses != TrialStatus.RUNNING, TrialStatus.PENDING).value_counts()
-    lost = format_counts({reason: int(states.get(reason, 0)) for reason in MISSING})
-    return int(states.get(TrialStatus.FINISHED, 0)), len(statuses), lost
+    others = format_counts({reason: int(states.get(reason, 0)) for reason in MISSING})
+    return int(states.get(TrialStatus.FINISHED, 0)), len(statuses), others
 
 
-def _crossed(study: Study) -> tuple[Factor, Factor] | None:
-    """The factors whose levels stand in rows and in columns; None where there are not two that are crossed."""
+def _grid_factors(study: Study) -> tuple[Factor, Factor] | None:
+    """Return the factors of the rows and the columns; None unless the study crosses exactly two factors."""
     if study.design != "full" or len(study.factors) != 2:  # noqa: PLR2004
         return None
     shorter, longer = sorted(study.factors, key=lambda factor: len(factor.levels))
@@ -245,26 +241,26 @@ def _has_levels(frame: pd.DataFrame, study: Study, levels: Sequence[str]) -> NDA
     return has
 
 
-def _by_trial(
+def _collect_values(
     report: Report, levels: Sequence[str], columns: Mapping[str, Mapping[str, str]]
 ) -> dict[str, NDArray[np.float64]]:
-    """Of one cell, quantity -> (S, L, E), finished trials alone; NaN where a trial has no finite value."""
+    """Return quantity -> values (S, L, E) of the finished trials of a cell; NaN if a trial has no finite value."""
     finished = set(report.trials.loc[report.trials["status"] == TrialStatus.FINISHED, "trial_id"])
     part = report.curves[_has_levels(report.curves, report.study, levels)]
     part = part[part["trial_id"].isin(finished)]
-    trials, places = np.unique(part["trial_id"].to_numpy(dtype=str), return_inverse=True)
+    trials, rows = np.unique(part["trial_id"].to_numpy(dtype=str), return_inverse=True)
     epochs = part["epoch"].to_numpy(dtype=np.int64)
     shape = len(trials), int(epochs.max(initial=-1)) + 1
-    found = {}
+    by_quantity = {}
     for quantity, by_layer in columns.items():
         values = np.full((*shape, len(by_layer)), np.nan)
-        values[places, epochs] = part[list(by_layer.values())].to_numpy(dtype=np.float64)
-        found[quantity] = np.where(np.isfinite(values), values, np.nan).transpose(0, 2, 1)
-    return found
+        values[rows, epochs] = part[list(by_layer.values())].to_numpy(dtype=np.float64)
+        by_quantity[quantity] = np.where(np.isfinite(values), values, np.nan).transpose(0, 2, 1)
+    return by_quantity
 
 
-def _unknown(name: str, values: NDArray[np.float64]) -> Quantity:
-    """A quantity that this suite does not measure itself."""
+def _make_quantity(name: str, values: NDArray[np.float64]) -> Quantity:
+    """Describe a quantity that the suite does not measure itself."""
     title = name.replace("_", " ")
     kind = SIGNED if np.nanmin(values) < 0 else SIZE
     return Quantity(name=name, title=title[:1].upper() + title[1:], description=f"mechanism/{name}.", kind=kind)

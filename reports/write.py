@@ -1,4 +1,4 @@
-"""The files of a report, in DIR/report/: the page, the text, the tables of a paper, and the data of all of them."""
+"""Files of a report in DIR/report/: HTML page, Markdown, LaTeX tables, and the data as CSV and JSON."""
 
 import csv
 import hashlib
@@ -24,25 +24,25 @@ FOLDER, PAGE = "report", "index.html"
 def write_report(directory: str | Path) -> Report:
     """Write DIR/report/ and return the report.
 
-    The same ledger gives the same bytes. Every file appears whole or not at all. Numbers in the CSV files are written
-    with all their digits: `pandas.read_csv(..., float_precision="round_trip")` reads exactly the same ones.
+    The same ledger gives the same bytes, and each file is written atomically. Numbers in the CSV files have all digits,
+    so `pandas.read_csv(..., float_precision="round_trip")` restores them exactly.
 
-    Arguments:
-        directory: a study's folder, the one that holds ledger.sqlite.
+    Args:
+        directory: folder of the study, which holds ledger.sqlite.
 
     Raises:
-        LedgerError: when there is no ledger, or it cannot be read.
-        InputError: when no trial has finished, or none logged the study's metric.
-        DirectoryError: when the folder cannot be written.
+        LedgerError: if there is no ledger, or it cannot be read.
+        InputError: if no trial has finished, or none logged the study's metric.
+        DirectoryError: if the folder cannot be written.
     """
     report = build_report(directory)
     folder = Path(directory) / FOLDER
     tables = {
-        "trials.csv": _csv(report.trials),
-        "contrasts.csv": _csv(report.contrasts),
-        "curves.csv": _csv(report.curves),
+        "trials.csv": _to_csv(report.trials),
+        "contrasts.csv": _to_csv(report.contrasts),
+        "curves.csv": _to_csv(report.curves),
     }
-    digests = {name: hashlib.sha256(_bytes(content)).hexdigest() for name, content in tables.items()}
+    digests = {name: hashlib.sha256(_encode(content)).hexdigest() for name, content in tables.items()}
     contents = {
         PAGE: to_html(report, digests),
         "report.md": to_markdown(report),
@@ -60,29 +60,28 @@ def write_report(directory: str | Path) -> Report:
 
 
 def import_libraries() -> None:
-    """Import scipy and matplotlib, which a report otherwise imports at their first use."""
+    """Import scipy and matplotlib, which a report otherwise imports at first use."""
     for name in ("matplotlib.backends.backend_svg", "matplotlib.figure", "scipy.special"):
         importlib.import_module(name)
 
 
-def _csv(frame: pd.DataFrame) -> str:
+def _to_csv(frame: pd.DataFrame) -> str:
     text = csv_text(frame)
-    if "\r" in text:  # Python 3.11 leaves a lone carriage return unquoted, and readers take it for the end of the line
+    if "\r" in text:  # Python 3.11 does not quote a lone carriage return, which readers take for the end of a line
         text = frame.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     return text
 
 
-def _bytes(content: str) -> bytes:
+def _encode(content: str) -> bytes:
     return content.encode(errors="backslashreplace")
 
 
 def write_atomically(path: Path, content: str) -> None:
-    """Write a file that appears whole or not at all."""
-    temporary = path.with_name(
-        f".{path.name}.{secrets.token_hex(8)}.tmp"
-    )  # on a shared disk, a process id is not unique
+    """Write a file atomically: it appears complete or not at all."""
+    # A random name, because process ids are not unique on a shared disk.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
-        temporary.write_bytes(_bytes(content))
+        temporary.write_bytes(_encode(content))
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -1,1 +1,1 @@
-"""Analysis of a ledger: one pandas frame for each kind of statement."""
+"""Analysis of a ledger, with one pandas frame for each kind of result."""

@@ -1,4 +1,4 @@
-"""What each cell of a study came to: its values by seed, its mean, and what is missing.
+"""The study's metric by cell and seed: means, intervals and missing values.
 
 C cells of the design, S seeds.
 """
@@ -19,25 +19,25 @@ from reports.statistics.paired import fold_overlap, mean_interval
 
 from .frame import name_metric_column
 
-NO_VALUE = "no value"  # finished, and yet the metric is missing, NaN or infinite
+NO_VALUE = "no value"  # finished, but the metric is missing, NaN or infinite
 MISSING = (
     TrialStatus.DIVERGED,
     TrialStatus.FAILED,
     TrialStatus.PENDING,
     NO_VALUE,
-)  # why a seed of a cell has no value; running counts as pending
+)  # reasons why a trial has no value; running counts as pending
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Outcomes:
-    """A study's metric on its grid.
+    """A metric on the grid of cells and seeds.
 
-    factors: the names, in the order of the file.
-    cells: C tuples of level names, one a factor, in the order of the design.
+    factors: names of the factors, in the order of the study file.
+    cells: C tuples with the name of a level per factor, in the order of the design.
     seeds: S seeds.
-    scores: (C, S), the final value of the metric; NaN where the trial has none that can be used.
-    states: (C, S), `finished` where there is a value, else one of MISSING.
-    folds: K, where a seed is a fold of a K-fold cross-validation; None where seeds are independent.
+    scores: (C, S), the final value of the metric; NaN if the trial has no finite value.
+    states: (C, S), `finished` for trials with a value, otherwise one of MISSING.
+    folds: K if each seed is a fold of a K-fold cross-validation; None if seeds are independent.
     """
 
     factors: tuple[str, ...]
@@ -49,17 +49,17 @@ class Outcomes:
 
     @property
     def overlap(self) -> float:
-        """See `fold_overlap`."""
+        """Return test over training examples of a fold, see `fold_overlap`."""
         return fold_overlap(self.folds)
 
     @property
     def unit(self) -> str:
-        """What a column is, as a noun."""
+        """Return what the columns are: "seed" or "fold"."""
         return "seed" if self.folds is None else "fold"
 
 
 def collect_outcomes(study: Study, trials: pd.DataFrame) -> Outcomes:
-    """The study's metric in `load_trials`' frame, on the grid of the design. The order of the rows does not matter."""
+    """Arrange the study's metric in the frame of `load_trials` on the grid. The order of the rows does not matter."""
     factors = tuple(factor.name for factor in study.factors)
     cells = tuple(tuple(cell.levels[name] for name in factors) for cell in cells_of(study))
     at = locate_on_grid(study, cells, trials)
@@ -77,7 +77,7 @@ def collect_outcomes(study: Study, trials: pd.DataFrame) -> Outcomes:
 def locate_on_grid(
     study: Study, cells: Sequence[tuple[str, ...]], frame: pd.DataFrame
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The row (its cell) and the column (its seed) of each row of a frame on the grid (C, S) of a study."""
+    """Return for each row of a frame its position on the grid (C, S): the index of its cell and of its seed."""
     sizes = [len(factor.levels) for factor in study.factors]
     row_of = np.full(math.prod(sizes), -1, dtype=np.int64)
     for row, cell in enumerate(cells):
@@ -92,14 +92,14 @@ def locate_on_grid(
 
 
 def average_complete_seeds(outcomes: Outcomes, groups: ArrayLike) -> tuple[NDArray[np.float64], int, dict[str, int]]:
-    """The mean of groups of cells in each seed that has a value in all of them, and what the other seeds miss.
+    """Average groups of cells within each complete seed, that is, each seed with a value in all cells of all groups.
 
-    Arguments:
-        outcomes: the metric on its grid.
-        groups: (G, K), rows of the grid.
+    Args:
+        outcomes: the metric on the grid.
+        groups: (G, K), G groups of K rows of the grid.
 
     Returns:
-        means (G, complete seeds); how many seeds are left out; how many of their trials are missing, by reason.
+        means (G, complete seeds), the number of seeds left out, and the number of missing trials by reason.
     """
     rows = np.array(groups, dtype=np.int64)
     states = outcomes.states[rows.reshape(-1)]  # (G K, S)
@@ -111,32 +111,32 @@ def average_complete_seeds(outcomes: Outcomes, groups: ArrayLike) -> tuple[NDArr
 
 
 def cell_table(outcomes: Outcomes) -> pd.DataFrame:
-    """One row a cell, indexed by its levels.
+    """Return one row per cell, indexed by its levels.
 
-    Columns: n (trials with a value), planned, mean, sd, ci_low, ci_high (95 % t interval over seeds, corrected where
-    these are folds), diverged, failed, pending, no_value (finished, but the metric is not a finite number), complete
-    (all planned trials have a value).
+    Columns: n (trials with a value), planned, mean, sd, ci_low, ci_high (95 % t interval over seeds, corrected if they
+    are folds), diverged, failed, pending, no_value (finished, but the metric is not a finite number), complete (all
+    planned trials have a value).
     """
     rows: list[dict[str, Any]] = []
     for scores, states in zip(outcomes.scores, outcomes.states, strict=True):
-        found = mean_interval(scores[states == TrialStatus.FINISHED], overlap=outcomes.overlap)
+        interval = mean_interval(scores[states == TrialStatus.FINISHED], overlap=outcomes.overlap)
         missing = count_missing(states)
         rows.append(
             {
-                "n": found.n,
+                "n": interval.n,
                 "planned": len(states),
-                "mean": found.mean,
-                "sd": found.sd,
-                "ci_low": found.ci_low,
-                "ci_high": found.ci_high,
+                "mean": interval.mean,
+                "sd": interval.sd,
+                "ci_low": interval.ci_low,
+                "ci_high": interval.ci_high,
                 **{reason.replace(" ", "_"): number for reason, number in missing.items()},
-                "complete": found.n == len(states),
+                "complete": interval.n == len(states),
             }
         )
-    # An index, because a factor may well be called `n`.
+    # The levels are the index because a factor may be called `n`.
     return pd.DataFrame(rows, index=pd.MultiIndex.from_tuples(outcomes.cells, names=outcomes.factors))
 
 
 def count_missing(states: NDArray[np.str_]) -> dict[str, int]:
-    """How many of these states are which of MISSING; any shape."""
+    """Count the states (any shape) of each reason in MISSING."""
     return {reason: int(np.count_nonzero(states == reason)) for reason in MISSING}

@@ -1,11 +1,9 @@
-"""Every level of a study against its factor's reference, paired by seed.
+"""Contrasts of each level with its factor's reference, paired by seed.
 
-A main effect is, within each seed, the mean over the contexts (the cells of the other factors in which the design has
-both levels). A seed takes part when all these trials have a value; otherwise it is left out and counted. A simple
-effect is the same in one context. Main effects are one Holm family and simple effects another. Where the study has
-folds, a seed is a fold, and intervals and p values are corrected for the training examples that folds share.
-
-K contexts, S seeds.
+The main effect of a level is its mean difference from the reference over the contexts, computed within each seed. A
+context is a cell of the other factors in which the design has both levels. A seed with a missing trial is left out. A
+simple effect is the difference in a single context. Main effects and simple effects are separate Holm families. If the
+study has folds, each seed is a fold, and intervals and p-values are corrected for shared training examples.
 """
 
 import math
@@ -42,29 +40,30 @@ Contrast = tuple[str, str, str]  # factor, level, reference
 
 
 def contrast_table(study: Study, outcomes: Outcomes) -> pd.DataFrame:
-    """One row a contrast: the main effects, then the simple effects. Empty for a study of one seed.
+    """Return one row per contrast: the main effects, then the simple effects. Empty for a study with one seed.
 
-    Columns, beyond the documented ones of contrasts.csv:
-        context: "" for a main effect; the cell of the other factors for a simple effect. A simple effect that is its
-            main effect (one context) is not listed.
-        sd_difference: of the differences by seed.
-        num_seeds_left_out, left_out: the seeds without a full set of trials, and why ("1 diverged, 2 failed").
-        num_contexts: the cells of the other factors that the row is the mean of.
-        num_comparisons: the size of the Holm family.
-        effect_size_name: what effect_size is.
-        equivalence_low, equivalence_high: the 90 % interval that is held against the margin; NaN without a margin.
-        below_margin: improves or harms, and yet shown to be smaller than the margin.
-        is_constant: all seeds differ by the same amount, so the width of the interval is not known.
-        sentence: the verdict in plain words.
-        seed_correlation: of level and reference over seeds (Pearson); what pairing gains by.
-        wins, losses, ties: seeds in which the level is better, worse, the same, by the metric's goal.
-        hedges_g: mean difference over the SD of a run, see `pairs.hedges_g_av`; not d_z.
-        sign_flip_p, sign_flip_floor: p without the assumption of normality, and the smallest that so many seeds can
-            give; NaN for folds.
-        bootstrap_low, bootstrap_high: 95 % bootstrap-t interval; NaN below 10 seeds, and for folds.
-        mde: the true difference that is found with a power of 80 %, in the metric's unit, at this row's SD and family.
-        more_seeds: about how many more seeds would decide for the margin (`estimate_sensitivity`); 0 where there are
-            enough; NaN where it is decided, no margin is named, or no number of them would.
+    Columns in addition to the documented ones of contrasts.csv:
+        context: "" for a main effect, the cell of the other factors for a simple effect. With a single context, the
+            simple effect equals the main effect and is not listed.
+        sd_difference: standard deviation of the paired differences.
+        num_seeds_left_out, left_out: number of incomplete seeds, and the reasons ("1 diverged, 2 failed").
+        num_contexts: number of contexts that the row averages.
+        num_comparisons: size of the Holm family.
+        effect_size_name: name of the statistic in effect_size.
+        equivalence_low, equivalence_high: 90 % interval of the equivalence test; NaN without a margin.
+        below_margin: the verdict is improves or harms, but the difference is shown to be smaller than the margin.
+        is_constant: all paired differences are equal, so the width of the interval is unknown.
+        sentence: the verdict as a sentence.
+        seed_correlation: Pearson correlation of level and reference over seeds; the higher, the more pairing helps.
+        wins, losses, ties: number of seeds in which the level is better, worse or the same, by the metric's goal.
+        hedges_g: mean difference over the SD of a trial, see `hedges_g_av`; unlike d_z.
+        sign_flip_p, sign_flip_floor: p-value of the sign-flip test, which does not assume normality, and the smallest
+            possible one for this number of seeds; NaN for folds.
+        bootstrap_low, bootstrap_high: 95 % bootstrap-t interval; NaN for fewer than 10 seeds and for folds.
+        mde: true difference, in the metric's unit, that is detected with 80 % power at this row's SD and family size.
+        more_seeds: approximate number of additional seeds needed for a verdict at the margin, see
+            `estimate_sensitivity`; 0 if there are enough, NaN for other verdicts than undecided, without a margin, and
+            if no number is enough.
     """
     if len(study.seeds) == 1:
         return judge_family([], study.metric)
@@ -75,7 +74,7 @@ def contrast_table(study: Study, outcomes: Outcomes) -> pd.DataFrame:
 
 
 def list_contrasts(study: Study) -> list[Contrast]:
-    """Every level of every factor against the factor's reference."""
+    """List each level of each factor with the factor's reference."""
     return [
         (factor.name, level, factor.reference)
         for factor in study.factors
@@ -85,17 +84,17 @@ def list_contrasts(study: Study) -> list[Contrast]:
 
 
 def compare_levels(outcomes: Outcomes, factor: str, level: str, reference: str) -> list[Comparison]:
-    """The main effect of a level against a reference, and its simple effects when there is more than one context."""
+    """Compare a level with a reference: the main effect, then the simple effects if there are several contexts."""
     pairs = pair_contexts(outcomes, factor, level, reference)
     groups: Mapping[str, Sequence[tuple[int, int]]] = {"": list(pairs.values())}
     if len(pairs) > 1:
         groups = {**groups, **{context: [pair] for context, pair in pairs.items()}}
     contrast = (factor, level, reference)
-    return [_comparison(outcomes, contrast, context, group) for context, group in groups.items()]
+    return [_compare_in_contexts(outcomes, contrast, context, group) for context, group in groups.items()]
 
 
 def pair_contexts(outcomes: Outcomes, factor: str, level: str, reference: str) -> dict[str, tuple[int, int]]:
-    """The rows of the cells with the level and with the reference, by context: those that the design has both of."""
+    """Return the rows of the cells with the level and with the reference, by context, if the design has both."""
     position = outcomes.factors.index(factor)
     rows: dict[str, dict[tuple[str, ...], int]] = {level: {}, reference: {}}
     for row, cell in enumerate(outcomes.cells):
@@ -110,18 +109,18 @@ def pair_contexts(outcomes: Outcomes, factor: str, level: str, reference: str) -
 
 
 def judge_family(comparisons: Sequence[Comparison], metric: Metric | Sequence[Metric]) -> pd.DataFrame:
-    """Comparisons as one Holm family: the rows of `contrast_table`.
+    """Judge comparisons as one Holm family and return the rows of `contrast_table`.
 
-    Arguments:
+    Args:
         comparisons: the family.
-        metric: what they compare, of all or of each.
+        metric: the metric of all comparisons, or of each.
     """
     metrics = [metric] * len(comparisons) if isinstance(metric, Metric) else metric
     adjusted = holm([comparison.difference.p_value for comparison in comparisons])
     num_comparisons = int(np.count_nonzero(~np.isnan(adjusted)))
     rows = [
-        _row(comparison, float(p_adjusted), compared, num_comparisons)
-        for comparison, p_adjusted, compared in zip(comparisons, adjusted, metrics, strict=True)
+        _row(comparison, float(p_adjusted), its_metric, num_comparisons)
+        for comparison, p_adjusted, its_metric in zip(comparisons, adjusted, metrics, strict=True)
     ]
     counts = ("n", "num_seeds_left_out", "num_contexts", "num_comparisons", "wins", "losses", "ties")
     texts = ("factor", "level", "reference", "metric", "verdict", "context", "left_out", "effect_size_name", "sentence")
@@ -131,7 +130,9 @@ def judge_family(comparisons: Sequence[Comparison], metric: Metric | Sequence[Me
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(types)
 
 
-def _comparison(outcomes: Outcomes, contrast: Contrast, context: str, pairs: Sequence[tuple[int, int]]) -> Comparison:
+def _compare_in_contexts(
+    outcomes: Outcomes, contrast: Contrast, context: str, pairs: Sequence[tuple[int, int]]
+) -> Comparison:
     factor, level, reference = contrast
     at_level = [row for row, _ in pairs]
     at_reference = [row for _, row in pairs]
@@ -183,7 +184,7 @@ def _row(comparison: Comparison, p_adjusted: float, metric: Metric, num_comparis
         "below_margin": verdict.below_margin,
         "is_constant": difference.is_constant,
         "sentence": describe_verdict(comparison, verdict, metric),
-        **_pairs_columns(comparison.pair_statistics, metric.goal),
+        **_pair_columns(comparison.pair_statistics, metric.goal),
         "mde": verdict.sensitivity.mde,
         "more_seeds": verdict.sensitivity.num_more_pairs
         if math.isfinite(verdict.sensitivity.num_more_pairs)
@@ -191,7 +192,7 @@ def _row(comparison: Comparison, p_adjusted: float, metric: Metric, num_comparis
     }
 
 
-def _pairs_columns(pairs: PairStatistics | None, goal: str) -> dict[str, Any]:
+def _pair_columns(pairs: PairStatistics | None, goal: str) -> dict[str, Any]:
     if pairs is None:
         return dict.fromkeys(_PAIRS, math.nan) | dict.fromkeys(("wins", "losses", "ties"), 0)
     wins, losses = pairs.num_higher, pairs.num_lower

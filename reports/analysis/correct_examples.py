@@ -1,15 +1,15 @@
-"""Which test examples each trial had right, and what that says of the test set: intervals over seeds and examples.
+"""Test examples that each trial classified correctly, and differences in accuracy over seeds and test examples.
 
-The bits of two seeds may be crossed only when both were tested on the same examples in the same order. A ledger knows
-that by two digests (experiments/training/correct_examples.py), and the rule is:
+Seeds and examples are crossed only if all trials were tested on the same examples in the same order. A ledger verifies
+this by two digests (experiments/training/correct_examples.py):
 
-- all trials have as many examples, and equal targets in equal places;
-- within a cell, the examples as the network was given them are equal for all seeds. Between cells they may differ,
-  since a level may be another representation of the same examples; where targets are not known, they must not.
+- All trials have the same number of examples and the same targets in the same order.
+- Within a cell, the inputs are the same for all seeds. Between cells they may differ, because a level can be another
+  representation of the same examples; if targets are unknown, they must not.
 
-A split that is drawn per seed, a fold, an order of each seed's own and a vocabulary learnt on each seed's training
-examples fail the second, and the message says so: seeds and examples are then not crossed, and an interval over seeds
-covers the test set already as far as each seed has another one.
+The second condition fails if each seed has its own split, fold, order, or vocabulary learnt on its training examples.
+The error message names the reason. An interval over seeds then covers the test set already, as far as it varies between
+seeds.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ from reports.statistics.seed_and_example_variance import (
     binomial_error,
     estimate_seed_and_example_variance,
 )
-from reports.wording.numbers import choose_decimals, format_cell, format_count, format_number
+from reports.wording.numbers import choose_decimals, format_cell, format_number
 
 from .contrasts import Contrast, list_contrasts
 from .frame import read_study, read_trials
@@ -48,10 +48,10 @@ Levels = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CorrectExamples:
-    """Which test examples were right, of the trials that said so.
+    """Test examples that each of K trials classified correctly.
 
-    trial_ids: (K,), in the order of `load_trials`.
-    is_correct: (K, N), one column an example, in the order of the test loader, which all K trials share.
+    trial_ids: (K,), in the order of `load_trials`; trials without this information are left out.
+    is_correct: (K, N), one column per example, in the order of the test loader, which all K trials share.
     """
 
     trial_ids: tuple[str, ...]
@@ -59,14 +59,14 @@ class CorrectExamples:
 
 
 def load_correct_examples(directory: str | Path) -> CorrectExamples:
-    """Which test examples each trial of a study's folder had right.
+    """Load which test examples each trial of a study classified correctly.
 
-    Arguments:
-        directory: a study's folder, the one that holds ledger.sqlite.
+    Args:
+        directory: folder of the study, which holds ledger.sqlite.
 
     Raises:
-        LedgerError: when there is no ledger, or it cannot be read.
-        InputError: when no trial said which were right, or when not all were tested on the same examples.
+        LedgerError: if there is no ledger, or it cannot be read.
+        InputError: if no trial recorded its correct examples, or trials were tested on different examples.
     """
     with open_ledger(directory) as ledger:
         study = read_study(ledger)
@@ -76,23 +76,23 @@ def load_correct_examples(directory: str | Path) -> CorrectExamples:
 def load_seed_and_example_variance(
     directory: str | Path, *, seed: int = 0, resamples: int = NUM_RESAMPLES
 ) -> pd.DataFrame:
-    """One row a main contrast: the difference in test accuracy, over other seeds and other test examples.
+    """Load a study's main effects on test accuracy, with intervals over seeds and test examples, one row each.
 
-    Columns: factor, level, reference; n_seeds (those whose trials all finished and have bits), n_examples;
-    mean_difference (level - reference, a share of the test examples; the mean over contexts, as in `contrast_table`);
-    ci_low, ci_high (95 % t interval over seeds and examples together); sd_seeds, sd_examples, sd_rest and
-    standard_error, see `SeedAndExampleVariance`; bootstrap_low, bootstrap_high (percentile, Multi-Bootstrap);
-    binomial_error (the standard error that the test set alone gives one training's accuracy at the reference);
-    sentence. With fewer than two seeds the numbers are NaN, and the sentence says why.
+    Columns: factor, level, reference; n_seeds (seeds whose trials all recorded their correct examples), n_examples;
+    mean_difference (level - reference as a share of the test examples, mean over contexts as in `contrast_table`);
+    ci_low, ci_high (95 % t interval over seeds and examples); sd_seeds, sd_examples, sd_rest and standard_error, see
+    `SeedAndExampleVariance`; bootstrap_low, bootstrap_high (percentile interval of the Multi-Bootstrap); binomial_error
+    (standard error of one trial's accuracy at the reference, from the size of the test set); sentence. With fewer than
+    two seeds, the numbers are NaN and the sentence gives the reason.
 
-    Arguments:
-        directory: a study's folder, the one that holds ledger.sqlite.
-        seed: of the resamples; each contrast starts from it, so that a row does not depend on the others.
-        resamples: how many.
+    Args:
+        directory: folder of the study, which holds ledger.sqlite.
+        seed: seed of the resampling. Each contrast starts from it, so that a row does not depend on the others.
+        resamples: number of resamples.
 
     Raises:
-        LedgerError: when there is no ledger, or it cannot be read.
-        InputError: as `load_correct_examples`.
+        LedgerError: if there is no ledger, or it cannot be read.
+        InputError: as in `load_correct_examples`.
     """
     with open_ledger(directory) as ledger:
         study = read_study(ledger)
@@ -102,29 +102,28 @@ def load_seed_and_example_variance(
 
 
 def read_correct_examples(ledger: Ledger, study: Study, trials: pd.DataFrame) -> CorrectExamples:
-    """`load_correct_examples` for an open ledger and its trials frame."""
-    found = dict(ledger.correct())
+    """Read `load_correct_examples`' result from an open ledger, given its frame of trials."""
+    correct = dict(ledger.correct())
     factors = [factor.name for factor in study.factors]
     rows = [
         (row["trial_id"], {name: str(row[name]) for name in factors}, int(row["seed"]))
         for row in trials[["trial_id", *factors, "seed"]].to_dict("records")
-        if row["trial_id"] in found
+        if row["trial_id"] in correct
     ]
     if not rows:
         raise InputError(
-            f"{ledger.path}: no trial says which test examples it had right, so the luck of the test set cannot be "
-            "told from that of the seeds. test_step has to return it, such as {'logits': ..., 'target': ...} "
-            "(README, Bring your own module); trials trained by an older release have none"
+            f"{ledger.path}: no trial recorded which test examples it classified correctly, so the variance over test "
+            "examples cannot be estimated. Let test_step return the predictions, such as "
+            "{'logits': ..., 'target': ...} (README, Bring your own module). Trials of older releases lack this record"
         )
     if study.folds is not None:
         raise InputError(
-            f"{ledger.path}: seeds are folds, each tested on examples of its own, so seeds and examples cannot be "
-            "crossed"
+            f"{ledger.path}: seeds are folds with different test examples, so seeds and examples cannot be crossed"
         )
-    if reason := _why_not_crossed([(levels, seed, found[trial_id]) for trial_id, levels, seed in rows]):
+    if reason := _find_difference([(levels, seed, correct[trial_id]) for trial_id, levels, seed in rows]):
         raise InputError(f"{ledger.path}: {reason}")
-    num_examples = found[rows[0][0]].num_examples
-    packed = np.stack([np.frombuffer(found[trial_id].bits, dtype=np.uint8) for trial_id, _, _ in rows])
+    num_examples = correct[rows[0][0]].num_examples
+    packed = np.stack([np.frombuffer(correct[trial_id].bits, dtype=np.uint8) for trial_id, _, _ in rows])
     is_correct = np.unpackbits(packed, axis=1, count=num_examples).view(np.bool_)
     return CorrectExamples(trial_ids=tuple(trial_id for trial_id, _, _ in rows), is_correct=is_correct)
 
@@ -132,60 +131,60 @@ def read_correct_examples(ledger: Ledger, study: Study, trials: pd.DataFrame) ->
 def seed_and_example_variance_table(
     study: Study, trials: pd.DataFrame, table: CorrectExamples, *, seed: int = 0, resamples: int = NUM_RESAMPLES
 ) -> pd.DataFrame:
-    """Return `load_seed_and_example_variance`'s table for data that are already loaded."""
+    """Return the table of `load_seed_and_example_variance` for a study that is already loaded."""
     factors = [factor.name for factor in study.factors]
     row_of = {trial_id: row for row, trial_id in enumerate(table.trial_ids)}
-    places: dict[Levels, dict[int, int]] = {}  # cell -> seed -> row of the table; a cell without bits has none
+    by_cell: dict[Levels, dict[int, int]] = {}  # cell -> seed -> row of the table, for trials with a record
     for record in trials[["trial_id", *factors, "seed"]].to_dict("records"):
-        of_cell = places.setdefault(tuple(str(record[name]) for name in factors), {})
+        by_seed = by_cell.setdefault(tuple(str(record[name]) for name in factors), {})
         if record["trial_id"] in row_of:
-            of_cell[int(record["seed"])] = row_of[record["trial_id"]]
+            by_seed[int(record["seed"])] = row_of[record["trial_id"]]
     rows = []
     for factor, level, reference in list_contrasts(study) if len(study.seeds) > 1 else []:
-        pairs = _contexts(places, factors.index(factor), level, reference)
+        pairs = _pair_contexts(by_cell, factors.index(factor), level, reference)
         rows.append(_row((factor, level, reference), table, pairs, np.random.default_rng(seed), resamples))
     types = dict.fromkeys(_NUMBERS, "float64") | dict.fromkeys(("n_seeds", "n_examples"), "int64")
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(types)
 
 
-def _why_not_crossed(tested: Sequence[tuple[Mapping[str, str], int, Correct]]) -> str | None:
-    """What keeps test sets apart, as the end of a sentence; None where all are one."""
+def _find_difference(tested: Sequence[tuple[Mapping[str, str], int, Correct]]) -> str | None:
+    """Return why trials were not tested on the same examples, as a clause; None if they were."""
     (first_levels, first_seed, first), *_ = tested
-    of_cell: dict[str, tuple[int, Correct]] = {}
+    first_of_cell: dict[str, tuple[int, Correct]] = {}
     for levels, seed, correct in tested:
         here, there = f"{format_cell(levels)}, seed={seed}", f"{format_cell(first_levels)}, seed={first_seed}"
         if correct.num_examples != first.num_examples:
             return (
-                f"{there} was tested on {first.num_examples} examples and {here} on {correct.num_examples}; "
-                "seeds and examples can only be crossed on one test set"
+                f"{there} was tested on {first.num_examples} examples, {here} on {correct.num_examples}; seeds and "
+                "examples can only be crossed on a common test set"
             )
         if correct.examples is None:
-            return f"it is not known on which examples {here} was tested; its test batches hold no tensors"
-        other_seed, other = of_cell.setdefault(format_cell(levels), (seed, correct))
+            return f"the test examples of {here} are unknown, because its test batches hold no tensors"
+        other_seed, other = first_of_cell.setdefault(format_cell(levels), (seed, correct))
         if correct.examples != other.examples or correct.targets != other.targets:
             return (
                 f"{format_cell(levels)}: seeds {other_seed} and {seed} were not tested on the same examples in the "
-                "same order, as far as is known: a split, an order or a vocabulary of each seed's own does that. Seeds "
-                "and examples can only be crossed on a test set that all seeds share"
+                "same order, for example because each seed has its own split, order or vocabulary. Seeds and examples "
+                "can only be crossed on a common test set"
             )
         known = correct.targets is not None and first.targets is not None
         if correct.targets != first.targets or (not known and correct.examples != first.examples):
             return (
-                f"{there} and {here} were tested on different examples, or in another order; levels can only be "
-                "compared example by example on one test set"
+                f"{there} and {here} were tested on different examples or in a different order; levels can only be "
+                "compared example by example on a common test set"
             )
     return None
 
 
-def _contexts(
-    places: Mapping[Levels, Mapping[int, int]], position: int, level: str, reference: str
+def _pair_contexts(
+    by_cell: Mapping[Levels, Mapping[int, int]], position: int, level: str, reference: str
 ) -> list[tuple[Mapping[int, int], Mapping[int, int]]]:
-    """Of each context that has both cells, the rows of the table by seed: under the level and under the reference."""
+    """Return the rows by seed under the level and under the reference, for each context that has both cells."""
     pairs = []
-    for cell, of_level in places.items():
+    for cell, at_level in by_cell.items():
         partner = (*cell[:position], reference, *cell[position + 1 :])
-        if cell[position] == level and partner in places:
-            pairs.append((of_level, places[partner]))
+        if cell[position] == level and partner in by_cell:
+            pairs.append((at_level, by_cell[partner]))
     return pairs
 
 
@@ -197,50 +196,44 @@ def _row(
     resamples: int,
 ) -> dict[str, Any]:
     seeds = sorted(set.intersection(*(set(rows) for pair in pairs for rows in pair))) if pairs else []
-    factor, level, reference = contrast
     num_examples = table.is_correct.shape[1]
-    names = {
-        "factor": factor,
-        "level": level,
-        "reference": reference,
-        "n_seeds": len(seeds),
-        "n_examples": num_examples,
-    }
-    if min(len(seeds), num_examples) < 2:  # noqa: PLR2004 -- a spread needs two of each
-        why = f"{level} - {reference}: {format_count(len(seeds), 'seed')} with all trials tested; an interval needs two"
+    names: dict[str, Any] = dict(zip(COLUMNS, (*contrast, len(seeds), num_examples), strict=False))
+    _, level, reference = contrast
+    if min(len(seeds), num_examples) < 2:  # noqa: PLR2004 -- a variance needs two of each
+        why = (
+            f"{level} - {reference}: an interval needs two complete seeds and two test examples; there are "
+            f"{len(seeds)} and {num_examples}"
+        )
         return {**names, **dict.fromkeys(_NUMBERS, np.nan), "sentence": why}
     at_level, at_reference = (
         np.mean([table.is_correct[[pair[side][seed] for seed in seeds]] for pair in pairs], axis=0) for side in (0, 1)
     )
-    found = estimate_seed_and_example_variance(at_level, at_reference, generator, resamples)
+    estimate = estimate_seed_and_example_variance(at_level, at_reference, generator, resamples)
     return {
         **names,
-        "mean_difference": found.mean,
-        "ci_low": found.ci_low,
-        "ci_high": found.ci_high,
-        "sd_seeds": found.sd_seeds,
-        "sd_examples": found.sd_examples,
-        "sd_rest": found.sd_rest,
-        "standard_error": found.standard_error,
-        "bootstrap_low": found.bootstrap_low,
-        "bootstrap_high": found.bootstrap_high,
+        "mean_difference": estimate.mean,
+        **{name: getattr(estimate, name) for name in _NUMBERS[1:-1]},
         "binomial_error": binomial_error(float(at_reference.mean()), num_examples),
-        "sentence": _sentence(f"{level} - {reference}", found),
+        "sentence": _describe_estimate(f"{level} - {reference}", estimate),
     }
 
 
-def _sentence(what: str, found: SeedAndExampleVariance) -> str:
+def _describe_estimate(what: str, estimate: SeedAndExampleVariance) -> str:
     mean, low, high, seeds, examples = (
-        100 * value for value in (found.mean, found.ci_low, found.ci_high, found.sd_seeds, found.sd_examples)
+        100 * value
+        for value in (estimate.mean, estimate.ci_low, estimate.ci_high, estimate.sd_seeds, estimate.sd_examples)
     )
     decimals = max(1, choose_decimals([mean, low, high], (high - low) / 2))
-    of = f"{found.num_seeds} seeds and {found.num_examples:,} examples"
+    of = f"{estimate.num_seeds} seeds and {estimate.num_examples:,} examples"
     mean_text, low_text, high_text = (format_number(value, decimals, signed=True) for value in (mean, low, high))
     if np.isnan(low):
-        return f"{what}: {mean_text} points of test accuracy in each of {of}; no spread to go by"
+        return (
+            f"{what}: {mean_text} percentage points of test accuracy for each of {of}; without variation, no "
+            "confidence interval can be computed"
+        )
     by_seed, by_example = format_number(seeds, decimals), format_number(examples, decimals)
     return (
-        f"{what}: {mean_text} points of test accuracy, the interval over other seeds and other test examples "
-        f"{low_text} to {high_text} (95 %, {of}); the difference varies by {by_seed} from seed to seed "
-        f"and by {by_example} from one such test set to the next, which more seeds leave as it is"
+        f"{what}: {mean_text} percentage points of test accuracy (95 % confidence interval over seeds and test "
+        f"examples {low_text} to {high_text}, {of}); the standard deviation of the difference is {by_seed} between "
+        f"seeds and {by_example} between test sets of this size, which more seeds do not reduce"
     )

@@ -1,4 +1,4 @@
-"""How often training diverges in each cell, with an interval: an outcome that no mean of a metric shows."""
+"""Rate of diverged trials per cell, with an interval; means of the metric do not show divergence."""
 
 from typing import Any
 
@@ -14,12 +14,11 @@ NUMBERS = ("n", "diverged", "failed", "rate", "rate_low", "rate_high")
 
 
 def outcome_rate_table(outcomes: Outcomes) -> pd.DataFrame:
-    """One row a cell.
+    """Return one row per cell.
 
-    Columns: the factors (one that is called like another column has " (factor)" appended); n, the trials that trained
-    to their end or diverged; diverged; failed, which is the fault of a machine or a program and counts in no rate;
-    rate, diverged / n; rate_low, rate_high, its 95 % Wilson interval, NaN where no trial has ended. Folds are taken as
-    independent.
+    Columns: the factors (with " (factor)" appended to a name that another column has); n, the trials that finished or
+    diverged; diverged; failed, trials that an error of a program or machine ended, which count in no rate; rate,
+    diverged / n; rate_low and rate_high, its 95 % Wilson interval, NaN for n = 0. Folds are treated as independent.
     """
     rows: list[dict[str, Any]] = []
     columns = name_factor_columns(outcomes, NUMBERS)
@@ -42,5 +41,5 @@ def outcome_rate_table(outcomes: Outcomes) -> pd.DataFrame:
 
 
 def name_factor_columns(outcomes: Outcomes, taken: tuple[str, ...]) -> list[str]:
-    """The columns of the factors in a frame that has these other columns."""
+    """Return the names of the factors' columns in a frame whose other columns are `taken`."""
     return [f"{name} (factor)" if name in taken else name for name in outcomes.factors]

@@ -1,12 +1,13 @@
-"""Whether a level does more under one level of another factor than under its reference: differences of differences.
+"""Interactions of two factors, as differences of differences.
 
-For levels a1, a0 (its reference) of one factor and b1, b0 of another, the interaction of a seed is
+For level a1 and reference a0 of one factor and b1, b0 of another, the interaction within a seed is
 (y(a1,b1) - y(a0,b1)) - (y(a1,b0) - y(a0,b0)), averaged over the contexts: the cells of the remaining factors in which
-the design has all four. Its mean over seeds has a paired t interval like any difference. For a 2 x 2 design this is the
-interaction of the ANOVA with seeds as blocks, tested against its own spread over seeds instead of a pooled one, so it
-does not assume that all interactions vary alike.
+the design has all four cells. Its mean over seeds has a paired t interval. In a 2 x 2 design, this is the interaction
+of the ANOVA with seeds as blocks, tested against its own variance over seeds instead of a pooled one. It therefore does
+not assume equal variances of all interactions.
 
-An interaction is of a scale: accuracies near 1 are squeezed, so levels that differ alike in log odds differ less there.
+Interactions depend on the scale of the metric: near an accuracy of 1, equal differences in log odds are smaller
+differences in accuracy.
 
 K contexts, S seeds.
 """
@@ -35,18 +36,18 @@ COLUMNS = (
 
 
 def interaction_table(study: Study, outcomes: Outcomes) -> pd.DataFrame:
-    """One row an interaction of two factors' levels; empty for other than full designs, one factor or one seed.
+    """Return one row per interaction of two levels; empty for one factor, one seed, or a design that is not full.
 
     All rows are one Holm family.
 
     Columns:
-        factor_a, factor_b, level_a, reference_a, level_b, reference_b: what interacts.
-        metric, n: the seeds with all trials.
-        mean_difference, ci_low, ci_high: how much more level_a - reference_a is under level_b than under reference_b.
+        factor_a, factor_b, level_a, reference_a, level_b, reference_b: the two contrasts.
+        metric, n: the metric and the number of complete seeds.
+        mean_difference, ci_low, ci_high: level_a - reference_a under level_b minus the same under reference_b.
         p_value, p_adjusted: two-sided.
-        verdict: helps more, helps less (level_a, under level_b, in the metric's direction), equivalent (within the
-            margin), or undecided.
-        sentence: the verdict in plain words.
+        verdict: helps more or helps less (level_a under level_b, in the direction of the metric's goal), equivalent
+            (within the margin), or undecided.
+        sentence: the verdict as a sentence.
         sd_difference, mde, num_seeds_left_out, num_contexts, num_comparisons: as in `contrast_table`.
     """
     pairs: list[tuple[Contrast, Contrast]] = []
@@ -64,19 +65,19 @@ def interaction_table(study: Study, outcomes: Outcomes) -> pd.DataFrame:
 
 
 class _Grid:
-    """The cells as an array with an axis a factor, so that the cells of a level are a slice."""
+    """Array of cells with one axis per factor, so that the cells of a level are a slice."""
 
     def __init__(self, outcomes: Outcomes) -> None:
         self.levels = [
             list(dict.fromkeys(cell[axis] for cell in outcomes.cells)) for axis in range(len(outcomes.factors))
         ]
         self.rows = np.full([len(names) for names in self.levels], -1)  # -1 where the design has no cell
-        places = [{name: place for place, name in enumerate(names)} for names in self.levels]
+        codes = [{name: code for code, name in enumerate(names)} for names in self.levels]
         for row, cell in enumerate(outcomes.cells):
-            self.rows[tuple(places[axis][name] for axis, name in enumerate(cell))] = row
+            self.rows[tuple(codes[axis][name] for axis, name in enumerate(cell))] = row
 
-    def at(self, first: tuple[int, str], second: tuple[int, str]) -> np.ndarray:
-        """The rows of the cells with two levels, each given by its axis and name, one a context; -1 for no cell."""
+    def rows_with(self, first: tuple[int, str], second: tuple[int, str]) -> np.ndarray:
+        """Return the rows of the cells with two levels (axis, name), one per context; -1 if the design lacks a cell."""
         shape = [size for axis, size in enumerate(self.rows.shape) if axis not in {first[0], second[0]}]
         if any(name not in self.levels[axis] for axis, name in (first, second)):
             return np.full(int(np.prod(shape)), -1)
@@ -87,20 +88,20 @@ class _Grid:
 
 
 def estimate_interaction(outcomes: Outcomes, one: Contrast, other: Contrast, grid: _Grid | None = None) -> Comparison:
-    """One interaction: how much more level - reference of `one` is under the level of `other` than under its reference.
+    """Compare contrast `one` under the level of contrast `other` with the same under its reference.
 
-    Arguments:
-        outcomes: the metric on its grid.
+    Args:
+        outcomes: the metric on the grid.
         one: (factor, level, reference).
-        other: the same of another factor.
-        grid: of the same outcomes, where several interactions are asked for.
+        other: the same for another factor.
+        grid: the grid of these outcomes, to share it between calls.
     """
     grid = grid or _Grid(outcomes)
     (factor_a, level_a, reference_a), (factor_b, level_b, reference_b) = one, other
     axis_a, axis_b = outcomes.factors.index(factor_a), outcomes.factors.index(factor_b)
     rows = np.stack(
         [
-            grid.at((axis_a, level), (axis_b, under))
+            grid.rows_with((axis_a, level), (axis_b, under))
             for level, under in (
                 *((level_a, level_b), (reference_a, reference_b)),
                 *((reference_a, level_b), (level_a, reference_b)),
@@ -115,7 +116,7 @@ def estimate_interaction(outcomes: Outcomes, one: Contrast, other: Contrast, gri
         reference=reference_a,
         context="",
         num_contexts=rows.shape[1],
-        # As two sums, so that what rounding alone explains is told by the size of the values.
+        # A difference of two sums, so that the rounding error is estimated from the size of the values.
         difference=paired_difference(means[0] + means[1], means[2] + means[3], overlap=outcomes.overlap),
         num_seeds_left_out=num_seeds_left_out,
         missing=missing,

@@ -1,23 +1,24 @@
-"""Names of metrics that tell what happens inside a network, and the order in which data flow through its layers.
+"""Order of metrics, with those of a network's layers in the order of data flow.
 
-`mechanism/<quantity>/<layer>` is of a layer, `mechanism/<name>` of a whole network, and `gap/<name>` is how much worse
-a metric is on validation data than on training data.
+`mechanism/<quantity>/<layer>` is a metric of a layer, `mechanism/<name>` a metric of a whole network. `gap/<name>` is
+the generalisation gap: how much worse a metric is on validation data than on training data.
 """
 
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 
 from experiments.study.mechanisms import MECHANISM, split_metric
 
 
-def sort_metrics(metrics: Iterable[str], told: Sequence[Sequence[str]]) -> list[str]:
-    """Metrics in alphabetical order, those of one quantity in the order of its layers.
+def sort_metrics(metrics: Iterable[str], networks: Sequence[Sequence[str]]) -> list[str]:
+    """Sort metrics alphabetically, and the metrics of one quantity in the order of the layers.
 
-    Arguments:
+    Args:
         metrics: the names.
-        told: the names in the order in which networks told them, a list for each kind of network. Where they say
-            nothing, numbers in the names of layers count as numbers.
+        networks: the names in the order of data flow, one list per kind of network. Layers in none of them are sorted
+            by name, with numbers in numerical order.
 
     >>> sort_metrics(["val/acc", "mechanism/dead/relu10", "mechanism/dead/relu2"], [])
     ['mechanism/dead/relu2', 'mechanism/dead/relu10', 'val/acc']
@@ -27,46 +28,46 @@ def sort_metrics(metrics: Iterable[str], told: Sequence[Sequence[str]]) -> list[
     """
     names = list(metrics)
     orders: dict[str, list[list[str]]] = defaultdict(list)  # quantity -> the layers of each network
-    for network in told:
+    for network in networks:
         layers: dict[str, list[str]] = defaultdict(list)
         for name in network:
-            if found := split_metric(name):
-                layers[found[0]].append(found[1])
+            if parts := split_metric(name):
+                layers[parts[0]].append(parts[1])
         for quantity, order in layers.items():
             orders[quantity].append(order)
-    places = {quantity: _places(order) for quantity, order in orders.items()}
+    ranks = {quantity: _merge_orders(order) for quantity, order in orders.items()}
 
     def key(name: str) -> tuple[str, float, list[tuple[int, str]], str]:
-        found = split_metric(name)
-        if found is None:
+        parts = split_metric(name)
+        if parts is None:
             return name, 0, [], name
-        quantity, layer = found
-        return f"{MECHANISM}{quantity}/", _place(places, quantity, layer), _numbered(layer), name
+        quantity, layer = parts
+        return f"{MECHANISM}{quantity}/", _rank(ranks, quantity, layer), _split_numbers(layer), name
 
     return sorted(names, key=key)
 
 
-def _place(places: Mapping[str, Mapping[str, int]], quantity: str, layer: str) -> float:
-    return places.get(quantity, {}).get(layer, float("inf"))
+def _rank(ranks: Mapping[str, Mapping[str, int]], quantity: str, layer: str) -> float:
+    return ranks.get(quantity, {}).get(layer, float("inf"))
 
 
-def _places(orders: Sequence[Sequence[str]]) -> dict[str, int]:
-    """The place of each name in one order that agrees with all of these, as far as they agree with each other."""
-    first_seen = {name: place for place, name in enumerate(dict.fromkeys(name for order in orders for name in order))}
+def _merge_orders(orders: Sequence[Sequence[str]]) -> dict[str, int]:
+    """Return the rank of each name in a common order: a topological sort that tolerates contradictions."""
+    first_seen = {name: rank for rank, name in enumerate(dict.fromkeys(name for order in orders for name in order))}
     before: dict[str, set[str]] = {name: set() for name in first_seen}
     for order in orders:
-        for place, name in enumerate(order[1:]):
-            before[name].add(order[place])
-    placed: dict[str, int] = {}
-    waiting = dict(first_seen)
-    while waiting:
-        free = [name for name in waiting if before[name] <= placed.keys()]
-        chosen = min(free or waiting, key=first_seen.__getitem__)  # none is free where two orders contradict each other
-        placed[chosen] = len(placed)
-        del waiting[chosen]
-    return placed
+        for previous, name in pairwise(order):
+            before[name].add(previous)
+    ranks: dict[str, int] = {}
+    remaining = dict(first_seen)
+    while remaining:
+        free = [name for name in remaining if before[name] <= ranks.keys()]
+        following = min(free or remaining, key=first_seen.__getitem__)  # none is free if two orders contradict
+        ranks[following] = len(ranks)
+        del remaining[following]
+    return ranks
 
 
-def _numbered(layer: str) -> list[tuple[int, str]]:
-    """A name as its parts, so that layer10 comes after layer9."""
+def _split_numbers(layer: str) -> list[tuple[int, str]]:
+    """Split a name into numbers and texts, so that layer10 sorts after layer9."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", layer)]

@@ -1,4 +1,4 @@
-"""Learning curves as paired differences, epoch by epoch, and after how many epochs a threshold is reached.
+"""Paired differences of learning curves by epoch, and the number of epochs until a threshold is reached.
 
 C cells, S seeds, E epochs.
 """
@@ -38,10 +38,10 @@ THRESHOLD_COLUMNS = ("metric", "threshold", "n", "reached", "median_epoch")
 
 
 def list_curve_metrics(study: Study, curves: pd.DataFrame) -> list[tuple[str, str]]:
-    """What is drawn of each epoch: the study's metric on the validation and training splits, and losses there.
+    """List the metrics with learning curves as (name, goal), the study's metric first.
 
-    Those that are logged, as (name, goal), the study's own first: a loss is to be small, the others have the study's
-    goal.
+    They are the study's metric on the validation and training splits, with the study's goal, and the losses, to be
+    minimised, as far as they are logged.
     """
     name, goal = study.metric.name, study.metric.goal
     base = name.rpartition("/")[2]
@@ -52,27 +52,27 @@ def list_curve_metrics(study: Study, curves: pd.DataFrame) -> list[tuple[str, st
 
 
 def curve_difference_table(study: Study, outcomes: Outcomes, curves: pd.DataFrame) -> pd.DataFrame:
-    """One row a main effect, metric and epoch: the paired difference and its 95 % t interval. Empty for one seed.
+    """Return the paired difference of each main effect by metric and epoch, with its 95 % t interval.
 
-    A seed takes part in an epoch when all its trials of the contrast finished and logged a finite value there. Every
-    epoch of a contrast is of the same seeds, those that take part in its first: an epoch in which one of them no longer
-    does, as when a trial stopped early, is left out, so that a band is of one population. Each interval is for its
-    epoch alone; there are no p values, since a curve is no series of tests.
+    A seed is complete in an epoch if all its trials of the contrast finished and logged a finite value in that epoch.
+    All epochs of a contrast use the same seeds, those that are complete in its first epoch. An epoch in which one of
+    them is incomplete, for example after early stopping, is left out. The intervals are pointwise, and there are no
+    p-values. Empty for one seed.
 
-    Columns: factor, level, reference, metric, epoch (from 0), n (seeds), mean_difference, ci_low, ci_high (NaN below
-    two seeds, and where all differ by the same amount other than 0).
+    Columns: factor, level, reference, metric, epoch (from 0), n (seeds), mean_difference, ci_low, ci_high (NaN for
+    fewer than two seeds, and if all differences are equal and not 0).
     """
     frames = []
     for metric, _ in list_curve_metrics(study, curves) if len(study.seeds) > 1 else []:
-        values = _dense(study, outcomes, curves, metric)
+        values = _arrange(study, outcomes, curves, metric)
         values[outcomes.states != TrialStatus.FINISHED] = np.nan
         for factor, level, reference in list_contrasts(study):
             pairs = pair_contexts(outcomes, factor, level, reference)
             if not pairs:
                 continue
             at_level, at_reference = (list(rows) for rows in zip(*pairs.values(), strict=True))
-            band = _band(values[at_level].mean(axis=0) - values[at_reference].mean(axis=0), outcomes.overlap)
-            frames.append(band.assign(factor=factor, level=level, reference=reference, metric=metric))
+            rows = _average_epochs(values[at_level].mean(axis=0) - values[at_reference].mean(axis=0), outcomes.overlap)
+            frames.append(rows.assign(factor=factor, level=level, reference=reference, metric=metric))
     return (
         pd.concat(frames, ignore_index=True)[list(CURVE_DIFFERENCE_COLUMNS)]
         if frames
@@ -81,27 +81,27 @@ def curve_difference_table(study: Study, outcomes: Outcomes, curves: pd.DataFram
 
 
 def threshold_table(study: Study, outcomes: Outcomes, curves: pd.DataFrame) -> pd.DataFrame:
-    """One row a cell and metric: how many trials reached the threshold, and the median epoch in which they did.
+    """Return for each cell and metric how many trials reached the threshold, and the median epoch of reaching it.
 
-    The threshold is 95 % of the way from the mean of all trials in their first epoch to the best cell's mean in their
-    last epoch; where no cell gets better, the metric is left out. Trials that finished or diverged count. One that has
-    not reached it when it ends is censored, so the median is the first epoch by which half of the trials have
-    (Kaplan-Meier with all censoring at the end), and NaN where fewer do. Epochs count from 0.
+    The threshold is 95 % of the way from the mean of all trials in their first epoch to the best cell's mean in its
+    last epoch. A metric that improves in no cell is left out. Trials that finished or diverged count. A trial that ends
+    below the threshold is censored, so the median is the first epoch by which half of the trials have reached it
+    (Kaplan-Meier with all censoring at the end), and NaN if fewer do. Epochs count from 0.
 
     Columns: the factors (as in `outcome_rates`), metric, threshold, n, reached, median_epoch.
     """
     columns = name_factor_columns(outcomes, THRESHOLD_COLUMNS)
     rows: list[dict[str, Any]] = []
-    counts = (outcomes.states == TrialStatus.FINISHED) | (outcomes.states == TrialStatus.DIVERGED)
+    has_ended = (outcomes.states == TrialStatus.FINISHED) | (outcomes.states == TrialStatus.DIVERGED)
     for metric, goal in list_curve_metrics(study, curves):
-        values = _dense(study, outcomes, curves, metric)
-        values[~counts] = np.nan
-        threshold = _threshold(values, outcomes.states == TrialStatus.FINISHED, goal)
+        values = _arrange(study, outcomes, curves, metric)
+        values[~has_ended] = np.nan
+        threshold = _find_threshold(values, outcomes.states == TrialStatus.FINISHED, goal)
         if math.isnan(threshold):
             continue
         reached = values >= threshold if goal == "max" else values <= threshold  # (C, S, E); NaN reaches nothing
         first = np.where(reached.any(axis=2), reached.argmax(axis=2), np.inf)
-        for cell, epochs, is_counted in zip(outcomes.cells, first, counts, strict=True):
+        for cell, epochs, is_counted in zip(outcomes.cells, first, has_ended, strict=True):
             n = int(np.count_nonzero(is_counted))
             median = float(np.sort(epochs[is_counted])[(n - 1) // 2]) if n else math.inf
             rows.append(
@@ -118,8 +118,8 @@ def threshold_table(study: Study, outcomes: Outcomes, curves: pd.DataFrame) -> p
     return pd.DataFrame(rows, columns=list(names)) if rows else _empty(names, len(columns) + 1)
 
 
-def _dense(study: Study, outcomes: Outcomes, curves: pd.DataFrame, metric: str) -> NDArray[np.float64]:
-    """A metric's curves as (C, S, E), NaN where nothing finite was logged."""
+def _arrange(study: Study, outcomes: Outcomes, curves: pd.DataFrame, metric: str) -> NDArray[np.float64]:
+    """Arrange the curves of a metric as (C, S, E), NaN in epochs without a finite value."""
     cells, seeds = locate_on_grid(study, outcomes.cells, curves)
     epochs = curves["epoch"].to_numpy(dtype=np.int64)
     values = np.full((len(outcomes.cells), len(outcomes.seeds), int(epochs.max(initial=-1)) + 1), np.nan)
@@ -128,8 +128,8 @@ def _dense(study: Study, outcomes: Outcomes, curves: pd.DataFrame, metric: str) 
     return values
 
 
-def _band(differences: NDArray[np.float64], overlap: float) -> pd.DataFrame:
-    """The rows of one contrast and metric, of differences (S, E): epochs with all the seeds that the first has."""
+def _average_epochs(differences: NDArray[np.float64], overlap: float) -> pd.DataFrame:
+    """Return the rows of one contrast and metric from its differences (S, E), see `curve_difference_table`."""
     from scipy.special import stdtrit
 
     is_there = np.isfinite(differences)
@@ -142,14 +142,14 @@ def _band(differences: NDArray[np.float64], overlap: float) -> pd.DataFrame:
     squares = ((values - mean) ** 2).sum(axis=0)
     freedom = max(n - 1, 1)
     half = stdtrit(freedom, (1 + CONFIDENCE) / 2) * np.sqrt(squares / freedom * (1 / max(n, 1) + overlap))
-    half = np.where((n < 2) | ((squares == 0) & (mean != 0)), np.nan, half)  # noqa: PLR2004 -- a spread needs two
+    half = np.where((n < 2) | ((squares == 0) & (mean != 0)), np.nan, half)  # noqa: PLR2004 -- a standard deviation needs two
     return pd.DataFrame(
         {"epoch": epochs, "n": n, "mean_difference": mean, "ci_low": mean - half, "ci_high": mean + half}
     )
 
 
-def _threshold(values: NDArray[np.float64], is_finished: NDArray[np.bool_], goal: str) -> float:
-    """See `threshold_table`; NaN where no cell gets better, or nothing was logged."""
+def _find_threshold(values: NDArray[np.float64], is_finished: NDArray[np.bool_], goal: str) -> float:
+    """Return the threshold of `threshold_table`; NaN if no cell improves or nothing was logged."""
     is_there = np.isfinite(values)
     has_any = is_there.any(axis=2)
     if not (has_any & is_finished).any():
@@ -165,5 +165,5 @@ def _threshold(values: NDArray[np.float64], is_finished: NDArray[np.bool_], goal
 
 
 def _empty(columns: tuple[str, ...], num_texts: int) -> pd.DataFrame:
-    types = {name: "object" if place < num_texts else "float64" for place, name in enumerate(columns)}
+    types = {name: "object" if column < num_texts else "float64" for column, name in enumerate(columns)}
     return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in types.items()})

@@ -1,12 +1,11 @@
-"""How much of the metric's variance each factor, each pair of factors and the seed account for.
+"""Shares of the metric's variance that factors, pairs of factors and the seed explain.
 
-The model is y ~ (factors)^2 + C(seed): main effects, interactions of two factors, and the seed as a fixed block, which
-is the repeated-measures ANOVA where every cell has every seed and goes on working where trials are missing. On a
-complete grid these sums of squares are the functional ANOVA exactly. The residual holds the rest: interactions of three
-and more factors, and of factors with the seed.
+The model is y ~ (factors)^2 + C(seed): main effects, two-factor interactions, and the seed as a fixed block. If every
+cell has every seed, this is the repeated-measures ANOVA, and the sums of squares are those of the functional ANOVA. The
+residual contains all other interactions: those of three or more factors, and those of factors with the seed.
 
-Where every cell has every seed, sums of squares are of means. Otherwise they are of type II (each term after all others
-that do not contain it), by least squares on sum-to-zero columns; they then need not add up to the total.
+On a complete grid, sums of squares are computed from means. Otherwise they are of type II (each term after all others
+that do not contain it), by least squares with sum-to-zero coding, and need not add up to the total.
 
 N trials, S seeds, P columns.
 """
@@ -29,7 +28,7 @@ SEED, RESIDUAL = "seed", "residual"
 COLUMNS = (
     *("source", "sum_of_squares", "df", "share", "partial_omega_squared", "share_low", "share_high", "f", "p_value"),
 )
-_FEWEST_FOR_JACKKNIFE = 3  # without one seed, two are left
+_MIN_SEEDS_FOR_JACKKNIFE = 3  # two remain when one is left out
 _LARGEST = 1e150
 _ROUNDING = 1e-12  # of the total sum of squares
 
@@ -38,7 +37,7 @@ Term = tuple[int, ...]  # axes of the factors; () is the seed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Fit:
-    """Sums of squares and degrees of freedom by term, and of what remains."""
+    """Sums of squares and degrees of freedom of the terms and of the residual."""
 
     sums: dict[Term, float]
     freedoms: dict[Term, int]
@@ -50,63 +49,63 @@ class _Fit:
         return sum(self.sums.values()) + self.residual
 
     def shares(self, terms: Sequence[Term]) -> NDArray[np.float64]:
-        """(terms + 1,), the residual last; NaN where nothing varies."""
+        """Return the shares of the terms and, last, of the residual, (terms + 1,); NaN if nothing varies."""
         total = self.total
         values = np.array([*(self.sums[term] for term in terms), self.residual])
         return values / total if total > 0 else np.full(len(values), np.nan)
 
 
 def variance_share_table(study: Study, outcomes: Outcomes) -> tuple[pd.DataFrame, str]:
-    """One row a source of variance, and why there is none ("" where there are some).
+    """Return one row per source of variance, and the reason if there are none (otherwise "").
 
     Columns:
-        source: a factor, "a × b", "seed" ("fold" where seeds are folds), "residual".
-        sum_of_squares, df: of the source.
-        share: of the sum of all sums of squares.
+        source: a factor, "a × b", "seed" ("fold" if seeds are folds), or "residual".
+        sum_of_squares, df: sum of squares and degrees of freedom.
+        share: share of the sum of all sums of squares.
         partial_omega_squared: df (MS - MSE) / (df MS + (N - df) MSE), at least 0 (Olejnik & Algina 2003, Psychological
             Methods 8: 434-447); NaN for the residual.
-        share_low, share_high: 95 % interval by leaving one seed out at a time (jackknife over clusters, t with S - 1
-            degrees of freedom), within [0, 1]. NaN below three seeds, and for folds, which are dependent.
-        f, p_value: the F test against the residual, which takes all interactions to vary alike over seeds; NaN for the
-            residual, and for folds. The verdicts are those of the contrasts, not these.
+        share_low, share_high: 95 % interval of the jackknife over seeds (t with S - 1 degrees of freedom), clipped to
+            [0, 1]; NaN for fewer than three seeds and for folds, which are dependent.
+        f, p_value: F test against the residual, which assumes equal variances of all interactions over seeds; NaN for
+            the residual and for folds. Verdicts come from the contrasts, not from this test.
     """
-    reason = _reason(study, outcomes)
+    reason = _find_obstacle(study, outcomes)
     if not reason:
         is_there = np.isfinite(outcomes.scores)
-        terms = _terms(len(outcomes.factors))
-        axes = _axes(outcomes)
-        fit = _fit(outcomes.scores, is_there, axes, terms)
+        terms = _list_terms(len(outcomes.factors))
+        axes = _encode_levels(outcomes)
+        fit = _fit_terms(outcomes.scores, is_there, axes, terms)
         if fit.residual_freedom >= 1:
             return _table(outcomes, axes, terms, fit), ""
-        reason = "no degrees of freedom are left for the residual"
+        reason = "the residual has no degrees of freedom"
     return pd.DataFrame(
         {name: pd.Series(dtype="object" if name == "source" else "float64") for name in COLUMNS}
     ), reason
 
 
-def _reason(study: Study, outcomes: Outcomes) -> str:
+def _find_obstacle(study: Study, outcomes: Outcomes) -> str:
     if study.design != "full" and len(study.factors) > 1:
-        return "the one-at-a-time design varies no two factors together"
+        return "the one-at-a-time design does not combine levels of two factors"
     if len(study.seeds) == 1:
         return f"the study has one {study.unit}"
     if np.count_nonzero(np.isfinite(outcomes.scores).any(axis=1)) < 2:  # noqa: PLR2004 -- nothing to compare
         return "fewer than two cells have a value"
     if np.nanmax(np.abs(outcomes.scores), initial=0.0, where=np.isfinite(outcomes.scores)) > _LARGEST:
-        return f"a value is beyond {_LARGEST:.0e}, whose square is no number"
+        return f"a value exceeds {_LARGEST:.0e} in magnitude, so its square overflows"
     return ""
 
 
-def _terms(num_factors: int) -> list[Term]:
+def _list_terms(num_factors: int) -> list[Term]:
     axes = range(num_factors)
     return [*((axis,) for axis in axes), *itertools.combinations(axes, 2), ()]
 
 
-def _axes(outcomes: Outcomes) -> list[NDArray[np.int64]]:
-    """For each factor, (C,): which of its levels a cell has."""
+def _encode_levels(outcomes: Outcomes) -> list[NDArray[np.int64]]:
+    """Return for each factor the code of its level in each cell, (C,)."""
     codes = []
     for axis in range(len(outcomes.factors)):
-        place = {name: number for number, name in enumerate(dict.fromkeys(cell[axis] for cell in outcomes.cells))}
-        codes.append(np.array([place[cell[axis]] for cell in outcomes.cells]))
+        code_of = {name: code for code, name in enumerate(dict.fromkeys(cell[axis] for cell in outcomes.cells))}
+        codes.append(np.array([code_of[cell[axis]] for cell in outcomes.cells]))
     return codes
 
 
@@ -118,21 +117,21 @@ def _table(outcomes: Outcomes, axes: list[NDArray[np.int64]], terms: list[Term],
     shares = fit.shares(terms)
     mean_square = fit.residual / fit.residual_freedom
     rows = []
-    for place, term in enumerate(terms):
-        freedom, of = fit.freedoms[term], fit.sums[term]
-        mean = of / freedom if freedom else math.nan
-        total = of + (num_trials - freedom) * mean_square
-        omega = max(0.0, (of - freedom * mean_square) / total) if freedom and total > 0 else math.nan
+    for index, term in enumerate(terms):
+        freedom, squares = fit.freedoms[term], fit.sums[term]
+        mean = squares / freedom if freedom else math.nan
+        total = squares + (num_trials - freedom) * mean_square
+        omega = max(0.0, (squares - freedom * mean_square) / total) if freedom and total > 0 else math.nan
         f = mean / mean_square if mean_square > 0 and not outcomes.folds else math.nan
         rows.append(
             {
                 "source": _source(outcomes, term),
-                "sum_of_squares": of,
+                "sum_of_squares": squares,
                 "df": freedom,
-                "share": shares[place],
+                "share": shares[index],
                 "partial_omega_squared": omega,
-                "share_low": low[place],
-                "share_high": high[place],
+                "share_low": low[index],
+                "share_high": high[index],
                 "f": f,
                 "p_value": float(fdtrc(freedom, fit.residual_freedom, f)) if math.isfinite(f) else math.nan,
             }
@@ -160,44 +159,44 @@ def _source(outcomes: Outcomes, term: Term) -> str:
 def _jackknife(
     outcomes: Outcomes, axes: list[NDArray[np.int64]], terms: list[Term], fit: _Fit
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The ends of the intervals of the shares, (terms + 1,) each."""
+    """Return the bounds of the intervals of the shares, (terms + 1,) each."""
     from scipy.special import stdtrit
 
     is_there = np.isfinite(outcomes.scores)
     seeds = np.flatnonzero(is_there.any(axis=0))
     num_seeds = len(seeds)
-    if num_seeds < _FEWEST_FOR_JACKKNIFE or outcomes.folds:
-        nothing = np.full(len(terms) + 1, np.nan)
-        return nothing, nothing
+    if num_seeds < _MIN_SEEDS_FOR_JACKKNIFE or outcomes.folds:
+        missing = np.full(len(terms) + 1, np.nan)
+        return missing, missing
     without = []
     for seed in seeds:
         kept = seeds[seeds != seed]
-        without.append(_fit(outcomes.scores[:, kept], is_there[:, kept], axes, terms).shares(terms))
+        without.append(_fit_terms(outcomes.scores[:, kept], is_there[:, kept], axes, terms).shares(terms))
     spread = np.sqrt((num_seeds - 1) * np.var(without, axis=0))
     half = float(stdtrit(num_seeds - 1, (1 + CONFIDENCE) / 2)) * spread
     shares = fit.shares(terms)
     return np.clip(shares - half, 0, 1), np.clip(shares + half, 0, 1)
 
 
-def _fit(
+def _fit_terms(
     scores: NDArray[np.float64], is_there: NDArray[np.bool_], axes: list[NDArray[np.int64]], terms: list[Term]
 ) -> _Fit:
-    """Sums of squares of scores (C, S) where they are there."""
+    """Compute the sums of squares of the available scores (C, S)."""
     sizes = [int(codes.max()) + 1 for codes in axes]
     scale = float(np.abs(scores[is_there]).max()) or 1.0
     values = scores / scale  # no square over- or underflows
     if is_there.all() and math.prod(sizes) == len(scores):
-        fit = _of_means(values, axes, sizes, terms)
+        fit = _fit_means(values, axes, sizes, terms)
     else:
-        fit = _of_regression(values, is_there, axes, sizes, terms)
+        fit = _fit_regression(values, is_there, axes, sizes, terms)
     floor = _ROUNDING * max(fit.total, float(np.mean(values[is_there] ** 2)) * _ROUNDING)
     clean = {term: value * scale**2 if value > floor else 0.0 for term, value in fit.sums.items()}
     residual = fit.residual * scale**2 if fit.residual > floor else 0.0
     return _Fit(sums=clean, freedoms=fit.freedoms, residual=residual, residual_freedom=fit.residual_freedom)
 
 
-def _of_means(values: NDArray[np.float64], axes: list[NDArray[np.int64]], sizes: list[int], terms: list[Term]) -> _Fit:
-    """By means, for a grid in which every cell has every seed."""
+def _fit_means(values: NDArray[np.float64], axes: list[NDArray[np.int64]], sizes: list[int], terms: list[Term]) -> _Fit:
+    """Compute the sums of squares from means, on a complete grid."""
     num_cells, num_seeds = values.shape
     grid = np.empty([*sizes, num_seeds])
     grid[tuple(axes)] = values
@@ -222,14 +221,14 @@ def _of_means(values: NDArray[np.float64], axes: list[NDArray[np.int64]], sizes:
     return _Fit(sums=sums, freedoms=freedoms, residual=max(residual, 0.0), residual_freedom=residual_freedom)
 
 
-def _of_regression(
+def _fit_regression(
     values: NDArray[np.float64],
     is_there: NDArray[np.bool_],
     axes: list[NDArray[np.int64]],
     sizes: list[int],
     terms: list[Term],
 ) -> _Fit:
-    """Type II, by the normal equations of sum-to-zero columns, which the cells and the seeds give separately."""
+    """Compute type II sums of squares from the normal equations, with sum-to-zero columns of cells and of seeds."""
     single = [_sum_to_zero(size)[codes] for size, codes in zip(sizes, axes, strict=True)]  # (C, levels - 1) each
     blocks = {
         term: single[term[0]]
@@ -261,7 +260,7 @@ def _of_regression(
 
     def explained(kept: Sequence[Term]) -> tuple[float, int]:
         index = np.concatenate([[0], *(columns[term] for term in kept)]).astype(np.int64)
-        return _explained(gram[np.ix_(index, index)], moment[index])
+        return _explain(gram[np.ix_(index, index)], moment[index])
 
     sums: dict[Term, float] = {}
     freedoms: dict[Term, int] = {}
@@ -270,22 +269,22 @@ def _of_regression(
         with_it, without = explained([*others, term]), explained(others)
         sums[term] = max(with_it[0] - without[0], 0.0)
         freedoms[term] = with_it[1] - without[1]
-    of_all, rank = explained(terms)
+    all_terms, rank = explained(terms)
     return _Fit(
         sums=sums,
         freedoms=freedoms,
-        residual=max(total - of_all, 0.0),
+        residual=max(total - all_terms, 0.0),
         residual_freedom=int(np.count_nonzero(here)) - rank,
     )
 
 
 def _sum_to_zero(size: int) -> NDArray[np.float64]:
-    """(size, size - 1), the last row -1: columns that the intercept does not explain in a balanced design."""
+    """Return the sum-to-zero coding (size, size - 1), orthogonal to the intercept in a balanced design."""
     return np.vstack([np.eye(size - 1), -np.ones((1, size - 1))])
 
 
-def _explained(gram: NDArray[np.float64], moment: NDArray[np.float64]) -> tuple[float, int]:
-    """The sum of squares that columns explain, and their rank; cells that are missing can make them dependent."""
+def _explain(gram: NDArray[np.float64], moment: NDArray[np.float64]) -> tuple[float, int]:
+    """Return the sum of squares explained by columns, and their rank; missing cells can make them dependent."""
     scale = np.sqrt(np.maximum(np.diag(gram), np.finfo(np.float64).tiny))
     scaled, right = gram / np.outer(scale, scale), moment / scale
     values, vectors = np.linalg.eigh(scaled)

@@ -1,1 +1,1 @@
-"""Statistics: arrays in, frozen results out. No ledger, no words."""
+"""Statistics as pure functions: numpy arrays in, frozen results out."""

@@ -1,4 +1,4 @@
-"""What else pairs of values say, beside the paired t test: how they correlate, who wins, effect size, robustness."""
+"""Statistics of paired values beyond the paired t test: correlation, wins, effect size, resampling tests."""
 
 import math
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from .resampling import bootstrap_t_interval, sign_flip_test
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairStatistics:
-    """Pairs of values beyond the mean of their differences. NaN where there is none.
+    """Statistics of pairs (level, reference); NaN where undefined.
 
-    correlation: of level and reference over seeds (Pearson); near 1, pairing has removed most of the noise.
-    num_higher, num_lower, num_equal: pairs in which the level has the higher value, and so on.
+    correlation: Pearson correlation of level and reference over seeds; near 1, pairing removes most of the noise.
+    num_higher, num_lower, num_equal: pairs in which the level has the higher, the lower or the same value.
     hedges_g: see `hedges_g_av`.
     sign_flip_p, sign_flip_floor, bootstrap_low, bootstrap_high: see resampling.py; NaN for folds, which are dependent.
     """
@@ -33,7 +33,7 @@ class PairStatistics:
 
 
 def pair_statistics(level: ArrayLike, reference: ArrayLike, overlap: float = 0.0) -> PairStatistics:
-    """What the pairs (n,) and (n,) say; `overlap` is not 0 where they are folds."""
+    """Compute the statistics of level (n,) and reference (n,); `overlap` is positive if the pairs are folds."""
     one, other = np.asarray(level, dtype=np.float64), np.asarray(reference, dtype=np.float64)
     differences = subtract_pairs(one, other)
     flipped = None if overlap or len(one) < 2 else sign_flip_test(differences)  # noqa: PLR2004 -- one pair is no test
@@ -52,11 +52,11 @@ def pair_statistics(level: ArrayLike, reference: ArrayLike, overlap: float = 0.0
 
 
 def hedges_g_av(level: ArrayLike, reference: ArrayLike) -> float:
-    """Mean difference over the root of the mean of both variances, corrected for small samples.
+    """Return Hedges' g_av: the mean difference over the root mean variance of both sides, corrected for small n.
 
-    d_av (Cumming 2012, "Understanding the New Statistics", chapter 11; Lakens 2013, Frontiers in Psychology 4: 863)
-    times Hedges' 1 - 3 / (4 (n + n) - 9). Unlike d_z it does not grow with the correlation of the pairs. NaN below two
-    pairs and without any spread.
+    g_av is d_av (Cumming 2012, "Understanding the New Statistics", chapter 11; Lakens 2013, Frontiers in Psychology 4:
+    863) times Hedges' correction 1 - 3 / (4 (n + n) - 9). Unlike d_z, it does not grow with the correlation of the
+    pairs. NaN for fewer than two pairs and if no value varies.
 
     >>> round(hedges_g_av([2.0, 4.0, 6.0], [1.0, 2.0, 3.0]), 4)
     1.0119
@@ -76,7 +76,7 @@ def hedges_g_av(level: ArrayLike, reference: ArrayLike) -> float:
 
 
 def correlation(level: ArrayLike, reference: ArrayLike) -> float:
-    """Pearson's, of the same seeds; NaN below three pairs (two always lie on a line) and where one side is constant.
+    """Return the Pearson correlation; NaN for fewer than three pairs (two lie on a line) or if a side is constant.
 
     >>> round(correlation([1.0, 2.0, 4.0], [2.0, 4.0, 8.0]), 9)
     1.0
@@ -91,7 +91,7 @@ def correlation(level: ArrayLike, reference: ArrayLike) -> float:
 
 
 def probability_of_superiority(num_wins: int, num_losses: int, num_ties: int) -> tuple[float, float, float]:
-    """How often the level wins within a seed, a tie being half a win, with its Wilson interval; NaN without a pair.
+    """Return the share of pairs that the level wins, ties counting half, and its Wilson interval; NaN without pairs.
 
     >>> [round(number, 3) for number in probability_of_superiority(5, 0, 0)]
     [1.0, 0.566, 1.0]

@@ -1,4 +1,4 @@
-"""How often something happens, with an interval: diverged trials, seeds that a level wins."""
+"""Confidence intervals of rates, such as the rate of diverged trials."""
 
 import math
 
@@ -6,15 +6,15 @@ from .paired import CONFIDENCE
 
 
 def wilson_interval(count: float, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """The score interval of a rate count / n (Wilson 1927, JASA 22: 209-212); NaN without a trial.
+    """Return Wilson's score interval of the rate count / n (Wilson 1927, JASA 22: 209-212); NaN for n = 0.
 
-    Also where the rate is 0 or 1 it has a width, and it never leaves [0, 1].
+    It stays within [0, 1] and has a positive width even at a rate of 0 or 1.
 
     >>> [round(end, 4) for end in wilson_interval(0, 5)]
     [0.0, 0.4345]
 
     Raises:
-        ValueError: when the count is not between 0 and n.
+        ValueError: if the count is not between 0 and n.
     """
     if not 0 <= count <= n:
         raise ValueError(f"a count lies between 0 and n; found {count} of {n}")

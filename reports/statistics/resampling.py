@@ -1,8 +1,8 @@
-"""Tests and intervals from the differences themselves, by flipping signs and by resampling. Seeded, so repeatable.
+"""Sign-flip test and bootstrap-t interval of paired differences. Both are seeded and so reproducible.
 
-They stand beside the t test and never in its place: five seeds cannot bring a sign-flip p below 0.0625, and bootstrap
-intervals of few seeds are too narrow (see `paired.py`). Both take differences as independent, so neither is made of
-folds.
+They supplement the t test and do not replace it: with five seeds, a sign-flip p-value cannot be below 0.0625, and
+bootstrap intervals of few seeds are too narrow (see `paired.py`). Both assume independent differences, so neither is
+computed for folds.
 """
 
 import math
@@ -14,20 +14,20 @@ from numpy.typing import ArrayLike, NDArray
 
 from .paired import CONFIDENCE
 
-SEED = 0  # of every resampling in a report: the same ledger gives the same report
-MAX_EXACT = 2**14  # sign patterns that are all gone through
-NUM_FLIPS = 20_000  # drawn where there are more patterns, the observed one among them
+SEED = 0  # for all resampling in a report, so that the same ledger gives the same report
+MAX_EXACT = 2**14  # up to this many sign patterns, all are enumerated
+NUM_FLIPS = 20_000  # patterns drawn otherwise, including the observed one
 NUM_RESAMPLES = 9_999
 MIN_FOR_BOOTSTRAP = 10
-_ROUNDING = 1e-12  # relative: sums in another order of addition
+_ROUNDING = 1e-12  # relative tolerance for sums in another order of addition
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignFlipTest:
-    """The sign-flip test that differences are symmetric about 0. NaN without differences.
+    """Result of the sign-flip test that n differences are symmetric about 0; NaN for n = 0.
 
-    p_value: the share of sign patterns whose sum is at least as far from 0 as the observed one; two-sided.
-    floor: the smallest p that these many differences can give: 2^(1-n), or 1 / NUM_FLIPS where patterns are drawn.
+    p_value: two-sided; the share of sign patterns whose sum is at least as far from 0 as the observed sum.
+    floor: the smallest possible p-value: 2^(1-n), or 1 / NUM_FLIPS if patterns are drawn.
     """
 
     p_value: float
@@ -35,34 +35,37 @@ class SignFlipTest:
 
 
 def sign_flip_test(differences: ArrayLike, seed: int = SEED) -> SignFlipTest:
-    """All 2^n patterns up to 2^14, else NUM_FLIPS of them, drawn (Phipson & Smyth 2010: the observed one counts).
+    """Test that differences (n,) are symmetric about 0, by flipping their signs.
+
+    All 2^n patterns are enumerated up to 2^14. Beyond that, NUM_FLIPS patterns are drawn, the observed one included
+    (Phipson & Smyth 2010, Statistical Applications in Genetics and Molecular Biology 9: 39).
 
     >>> sign_flip_test([0.1, 0.2, 0.3, 0.4, 0.5])
-    SignFlip(p_value=0.0625, floor=0.0625)
+    SignFlipTest(p_value=0.0625, floor=0.0625)
     """
     values = np.asarray(differences, dtype=np.float64)
     n = len(values)
     if n == 0:
         return SignFlipTest(p_value=math.nan, floor=math.nan)
     if 2**n <= MAX_EXACT:
-        sums = values[:1]  # the first sign may stay: a pattern and its mirror image are as far from 0
+        sums = values[:1]  # the first sign is fixed: a pattern and its negative have the same distance from 0
         for value in values[1:]:
             sums = np.concatenate([sums + value, sums - value])
         floor = 2.0 ** (1 - n)
     else:
-        sums = np.concatenate([[values.sum()], _signs(n, seed) @ values])
+        sums = np.concatenate([[values.sum()], _draw_signs(n, seed) @ values])
         floor = 1 / NUM_FLIPS
-    enough = abs(float(values.sum())) - _ROUNDING * float(np.abs(values).sum())
-    return SignFlipTest(p_value=float(np.mean(np.abs(sums) >= enough)), floor=floor)
+    least = abs(float(values.sum())) - _ROUNDING * float(np.abs(values).sum())
+    return SignFlipTest(p_value=float(np.mean(np.abs(sums) >= least)), floor=floor)
 
 
 def bootstrap_t_interval(
     differences: ArrayLike, confidence: float = CONFIDENCE, seed: int = SEED
 ) -> tuple[float, float]:
-    """The bootstrap-t interval of the mean (Efron & Tibshirani 1993, chapter 12.5).
+    """Return the bootstrap-t interval of the mean of differences (n,) (Efron & Tibshirani 1993, chapter 12.5).
 
-    Of the bootstrap intervals it alone covers the mean of small samples (Owen 2025, arXiv 2508.10083), at the price of
-    an end that may be infinite. NaN below 10 differences, where they do not differ, and where an end is infinite.
+    It is the only bootstrap interval with good coverage in small samples (Owen 2025, arXiv 2508.10083), but a bound can
+    be infinite. NaN for fewer than 10 differences, if all are equal, and if a bound is infinite.
 
     >>> bootstrap_t_interval([0.1, 0.2, 0.3])
     (nan, nan)
@@ -74,7 +77,7 @@ def bootstrap_t_interval(
     mean = float(values.mean())
     scale = float(np.abs(values - mean).max())
     centred = (values - mean) / scale
-    counts = _counts(n, seed)
+    counts = _draw_counts(n, seed)
     means = counts @ centred / n
     variances = np.maximum(counts @ centred**2 / n - means**2, 0.0) * n / (n - 1)
     variances[variances < _ROUNDING] = 0.0
@@ -89,12 +92,12 @@ def bootstrap_t_interval(
 
 
 @lru_cache(maxsize=4)
-def _signs(n: int, seed: int) -> NDArray[np.float64]:
-    """(NUM_FLIPS - 1, n) of -1 and 1."""
+def _draw_signs(n: int, seed: int) -> NDArray[np.float64]:
+    """Draw signs (NUM_FLIPS - 1, n), each -1 or 1."""
     return (np.random.default_rng(seed).integers(0, 2, size=(NUM_FLIPS - 1, n)) * 2 - 1).astype(np.float64)
 
 
 @lru_cache(maxsize=4)
-def _counts(n: int, seed: int) -> NDArray[np.float64]:
-    """(NUM_RESAMPLES, n), how often each difference is in each resample."""
+def _draw_counts(n: int, seed: int) -> NDArray[np.float64]:
+    """Draw how often each difference occurs in each resample, (NUM_RESAMPLES, n)."""
     return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=NUM_RESAMPLES).astype(np.float64)

@@ -1,1 +1,1 @@
-"""Sentences of a report: numbers, verdicts, sensitivity and method."""
+"""Sentences and numbers of a report."""

@@ -1,4 +1,4 @@
-"""How a study's numbers came about, in sentences: what was measured, on which design, and what the intervals cover."""
+"""Description of a study's method: metric, design, seeds or folds, intervals and verdicts."""
 
 from typing import Any
 
@@ -7,161 +7,154 @@ from experiments.text import listed
 
 from .numbers import format_count
 
-VALIDATION = ("val", "valid", "validation")  # what metrics of the validation split begin with
+VALIDATION = ("val", "valid", "validation")  # prefixes of metrics on the validation split
 _SPLITS = {**dict.fromkeys(VALIDATION, "validation"), "train": "training"}
 
 
 def describe_method(study: Study, num_cells: int) -> dict[str, str]:
-    """The sentences by subject: Metric, Design, Seeds or Folds, Intervals, Verdicts."""
-    lines = {"Metric": describe_metric(study), "Design": _design_line(study, num_cells)}
-    lines |= {"Seeds": _seeds_line(study)} if study.folds is None else {"Folds": describe_folds(study)}
+    """Describe the method in sentences by subject: Metric, Design, Seeds or Folds, Intervals, Verdicts."""
+    lines = {"Metric": describe_metric(study), "Design": _describe_design(study, num_cells)}
+    lines |= {"Seeds": _describe_seeds(study)} if study.folds is None else {"Folds": describe_folds(study)}
     if len(study.seeds) > 1:
-        lines |= {"Intervals": _interval_line(study), "Verdicts": _verdict_line(study)}
+        lines |= {"Intervals": _describe_intervals(study), "Verdicts": _describe_verdicts(study)}
     return lines
 
 
 def describe_metric(study: Study) -> str:
-    """What number of a trial is compared, and that no epoch was picked for its score."""
+    """Describe which value of the metric is compared, and whether early stopping selects its epoch."""
     metric = study.metric
-    better = "more is better" if metric.goal == "max" else "less is better"
+    better = "higher is better" if metric.goal == "max" else "lower is better"
     split = metric.name.partition("/")[0]
-    if split == "test":
-        when = (
-            "at the end of training (last epoch; no epoch was chosen by its score); the test split is scored once a "
-            "trial"
-        )
-    else:
-        of = f", on the {_SPLITS[split]} split" if split in _SPLITS else ""
-        when = f"as of the last epoch{of} (no epoch was chosen by its score)"
-    everywhere = _stopping(study.base)
-    somewhere = [_stopping(level.changes) for factor in study.factors for level in factor.levels]
-    monitored = list(dict.fromkeys(name for name in (everywhere, *somewhere) if name is not None))
+    on_split = f" on the {_SPLITS[split]} split" if split in _SPLITS else ""
+    once = "; the test split is evaluated once per trial" if split == "test" else ""
+    everywhere = _find_stopping(study.base)
+    by_level = [_find_stopping(level.changes) for factor in study.factors for level in factor.levels]
+    monitored = list(dict.fromkeys(name for name in (everywhere, *by_level) if name is not None))
     if monitored:
-        stopping = " and ".join(monitored)
-        chosen = ", so its last value is chosen by its own score" if metric.name in monitored else ""
-        where = "training" if everywhere is not None else "where a level says so, training"
-        when = when.replace(" (last epoch; no epoch was chosen by its score)", "").replace(
-            " (no epoch was chosen by its score)", ""
-        )
-        when += f"; {where} stops early by {stopping}{chosen}"
-    return f"{metric.name} {when}; {better}."
+        training = "training" if everywhere is not None else "with some levels, training"
+        selected = ", so its epoch is selected by its own score" if metric.name in monitored else ""
+        stopping = f"; {training} stops early on {' and '.join(monitored)}{selected}"
+    else:
+        stopping = " (no epoch is selected by its score)"
+    return f"{metric.name}{on_split} after the last epoch{stopping}{once}; {better}."
 
 
 def describe_scope(study: Study) -> str:
-    """Which source of variance each interval of the report covers; the sentence that belongs beside every figure."""
+    """Describe which sources of variance the intervals of the report cover."""
     if len(study.seeds) == 1:
-        return f"With one {study.unit} there is no interval, so no source of variance is covered."
+        return f"With one {study.unit}, there are no confidence intervals."
     if study.folds is not None:
         return (
-            "Intervals of differences, interactions, claims, cells and curves cover other draws of training and test "
-            "examples of this data set together with the seed's other draws, corrected for the examples that folds "
-            "share; those of rates take folds as independent. None covers another data set, or other values of what "
-            "all cells share."
+            "Confidence intervals of differences, interactions, claims, cells and curves cover other samples of "
+            "training and test examples from this data set and retraining, corrected for the training examples that "
+            "folds share. Those of rates treat folds as independent. None covers another data set, or other values of "
+            "settings that all cells share."
         )
     test = ", other test examples" if study.metric.name.startswith("test/") else ""
     return (
-        "Intervals of differences, interactions, claims, cells, shares and curves cover re-training with other seeds "
-        "(initial values, the order of the data, dropout and, where the data module draws one, the split); those of "
-        "curves hold for each epoch alone; those of rates cover more trials of the same cell. None covers another data "
-        f"set{test} or other values of what all cells share."
+        "Confidence intervals of differences, interactions, claims, cells, shares of variance and curves cover "
+        "retraining with other seeds (initial values, data order, dropout and, if the data module draws one, the "
+        "split). Those of curves are pointwise, that is, for each epoch separately. Those of rates cover further "
+        f"trials of the same cell. None covers another data set{test} or other values of settings that all cells share."
     )
 
 
-def _stopping(node: Any) -> str | None:
-    """What an EarlyStopping anywhere in a study monitors; None without one."""
+def _find_stopping(node: Any) -> str | None:
+    """Return what the first EarlyStopping in a configuration monitors; None without one."""
     if isinstance(node, dict):
         if str(node.get("class_path", "")).endswith("EarlyStopping"):
             return str((node.get("init_args") or {}).get("monitor", "a metric"))
         node = list(node.values())
     if isinstance(node, list):
-        return next((found for item in node if (found := _stopping(item)) is not None), None)
+        return next((found for item in node if (found := _find_stopping(item)) is not None), None)
     return None
 
 
-def _design_line(study: Study, num_cells: int) -> str:
+def _describe_design(study: Study, num_cells: int) -> str:
     levels = "; ".join(
-        f"{factor.name}: " + ", ".join(_marked(level, factor.reference) for level in factor.level_names)
+        f"{factor.name}: " + ", ".join(_mark_reference(level, factor.reference) for level in factor.level_names)
         for factor in study.factors
     )
     if study.design == "full":
         sizes = " × ".join(str(len(factor.levels)) for factor in study.factors)
-        kind = f"every combination of {sizes} levels"
+        kind = f"full factorial, {sizes} levels"
     else:
-        kind = "each level alone against the reference of all factors, so how factors interact cannot be estimated"
-    excluded = ", some excluded" if study.exclude else ""
+        kind = "one factor at a time, with the others at their reference, so interactions cannot be estimated"
+    excluded = ", without the excluded cells" if study.exclude else ""
     return f"{kind}{excluded}: {format_count(num_cells, 'cell')}. {levels}."
 
 
 def describe_folds(study: Study) -> str:
-    """What the folds of a study are, and why they are not as good as independent seeds."""
+    """Describe the folds of a study, and why they are not independent."""
     folds = study.folds or 0
     line = (
-        f"{format_count(len(study.seeds), 'fold')} a cell, seed s being fold s mod {folds} of the data module's "
-        f"{folds}-fold cross-validation ({'seed' if len(study.seeds) == 1 else 'seeds'} {_seeds(study)}"
+        f"{format_count(len(study.seeds), 'fold')} per cell: seed s is fold s mod {folds} of the data module's "
+        f"{folds}-fold cross-validation ({'seed' if len(study.seeds) == 1 else 'seeds'} {_format_seeds(study)}"
     )
     if study.num_repetitions > 1:
-        line += f": {study.num_repetitions} repetitions, each with another partition of the examples"
+        line += f"; {study.num_repetitions} repetitions, each with a new partition of the examples"
     if not study.missing_folds:
-        line += "). Every example is tested once" + (" a repetition" if study.num_repetitions > 1 else "")
+        line += "). Every example is tested once" + (" per repetition" if study.num_repetitions > 1 else "")
     else:
-        line += "). Folds are missing, so not every example is tested as often"
+        line += "). Some folds are missing, so examples are not tested equally often"
     if folds == 2:  # noqa: PLR2004 -- halves
-        return f"{line}; what one fold trains on, the other tests on, so folds are not independent."
+        return f"{line}; each fold trains on the test examples of the other, so folds are not independent."
     share = 100 * (folds - 2) / (folds - 1)
     return (
         f"{line}; the training sets of two folds share {share:.0f} % of their examples, so folds are not independent."
     )
 
 
-def _seeds_line(study: Study) -> str:
-    return f"{format_count(len(study.seeds), 'seed')} a cell: {_seeds(study)}."
+def _describe_seeds(study: Study) -> str:
+    return f"{format_count(len(study.seeds), 'seed')} per cell: {_format_seeds(study)}."
 
 
-def _seeds(study: Study) -> str:
+def _format_seeds(study: Study) -> str:
     seeds = study.seeds
     is_range = len(seeds) > 2 and seeds == tuple(range(seeds[0], seeds[0] + len(seeds)))  # noqa: PLR2004 -- "0, 1"
     return f"{seeds[0]} to {seeds[-1]}" if is_range else listed(seeds)
 
 
-def _interval_line(study: Study) -> str:
+def _describe_intervals(study: Study) -> str:
     if study.folds is not None:
-        return _fold_interval_line(study.folds)
-    test = ", nor other test examples" if study.metric.name.startswith("test/") else ""
+        return _describe_fold_intervals(study.folds)
+    test = ", other test examples" if study.metric.name.startswith("test/") else ""
     return (
-        "differences have paired 95 % t intervals over the differences within each seed; cell means have 95 % t "
-        "intervals over seeds. Both cover re-training with other seeds, that is, everything that a seed varies: "
-        "initial values, the order of the data, dropout and, where the data module draws one, the split. They do not "
-        f"cover another data set, or other values of what all cells share{test}."
+        "differences have 95 % confidence intervals of the paired t test, with one pair per seed; cell means have 95 % "
+        "t intervals over seeds. Both cover retraining with other seeds, that is, everything that a seed determines: "
+        "initial values, data order, dropout and, if the data module draws one, the split. They do not cover another "
+        f"data set{test} or other values of settings that all cells share."
     )
 
 
-def _fold_interval_line(folds: int) -> str:
+def _describe_fold_intervals(folds: int) -> str:
     return (
-        "differences have paired 95 % t intervals over the differences within each fold; cell means have 95 % t "
-        "intervals over folds. Since folds share training examples, the variance of a mean over J folds is taken as "
-        f"SD² (1/J + 1/{folds - 1}), with J - 1 degrees of freedom: the corrected resampled t of Nadeau & Bengio "
-        "(2003), an approximation that is rather too wide than too narrow; no unbiased estimator of that variance "
-        "exists (Bengio & Grandvalet 2004). Intervals cover other draws of training and test examples of this data "
-        "set, with the seed's other draws: initial values, the order of the data and dropout. They do not cover "
-        "another data set, or other values of what all cells share."
+        "differences have 95 % confidence intervals of the paired t test, with one pair per fold; cell means have 95 % "
+        "t intervals over folds. Because folds share training examples, the variance of a mean over J folds is taken "
+        f"as SD² (1/J + 1/{folds - 1}), with J - 1 degrees of freedom. This is the corrected resampled t test of "
+        "Nadeau & Bengio (2003), an approximation that tends to be conservative; no unbiased estimator of this "
+        "variance exists (Bengio & Grandvalet 2004). Intervals cover other samples of training and test examples from "
+        "this data set, and everything else that a seed determines: initial values, data order and dropout. They do "
+        "not cover another data set or other values of settings that all cells share."
     )
 
 
-def _verdict_line(study: Study) -> str:
+def _describe_verdicts(study: Study) -> str:
     margin = study.metric.margin
     equivalent = (
-        "The study names no margin, so nothing is called equivalent."
+        "The study has no margin, so no verdict is equivalent."
         if margin is None
-        else f"Equivalent: not shown to differ, and the 90 % interval lies inside the margin of ±{margin} (TOST, not "
-        "adjusted)."
+        else "Equivalent means that no difference is shown and that the 90 % confidence interval lies inside the "
+        f"margin of ±{margin} (TOST: two one-sided tests at 5 %, not adjusted)."
     )
     return (
-        "a level improves or harms when p, adjusted by Holm's method, is below 0.05. Main effects are one family of "
-        f"tests, simple effects and claims one each. {equivalent} Undecided is not the same as no effect. All of this "
-        f"is for a number of {study.unit}s that was set before: adding some until a verdict comes finds differences "
-        "where there are none more often than 5 % (looks at 5, 10, 15 and 20 seeds: 13 %)."
+        "a level improves or harms the metric if the Holm-adjusted p-value is below 0.05. Main effects, simple "
+        f"effects, interactions and claims are separate families of tests. {equivalent} Undecided does not mean that "
+        f"there is no effect. Error rates hold if the number of {study.unit}s was fixed in advance: adding "
+        f"{study.unit}s until a verdict appears raises the false-positive rate above 5 % (13 % if tested after 5, 10, "
+        "15 and 20 seeds)."
     )
 
 
-def _marked(level: str, reference: str) -> str:
+def _mark_reference(level: str, reference: str) -> str:
     return f"{level} (reference)" if level == reference else level

@@ -1,16 +1,16 @@
-"""Numbers and names as a reader sees them, rounded so that what matters survives."""
+"""Formatting of numbers and names, with rounding that keeps values on their side of thresholds."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-ABSENT = "-"  # what stands in a table where there is no number
-_MOST_DECIMALS = 9  # beyond this, 1.2e-11 reads better than 0.000000000012
-_SMALLEST_FACTOR, _LARGEST_FACTOR = -3, 6  # powers of ten between which a factor is written out
-_EXTRA_DECIMALS = 3  # how far a number may grow to stay on its side of a threshold
+ABSENT = "-"  # a missing number in a table
+_MAX_DECIMALS = 9  # beyond this, exponents are used: 1.2e-11 instead of 0.000000000012
+_SMALLEST_FACTOR, _LARGEST_FACTOR = -3, 6  # powers of ten between which a factor is written without exponent
+_EXTRA_DECIMALS = 3  # at most, to keep a rounded number on its side of a threshold
 
 
 def format_cell(levels: Mapping[str, str]) -> str:
-    """A cell as it is written everywhere.
+    """Format the levels of a cell.
 
     >>> format_cell({"activation": "relu", "init": "he"})
     'activation=relu, init=he'
@@ -19,7 +19,7 @@ def format_cell(levels: Mapping[str, str]) -> str:
 
 
 def format_count(number: int, noun: str) -> str:
-    """A number with its noun.
+    """Format a number with its noun in singular or plural.
 
     >>> format_count(1, "seed"), format_count(0, "trial")
     ('1 seed', '0 trials')
@@ -28,7 +28,7 @@ def format_count(number: int, noun: str) -> str:
 
 
 def format_counts(counts: Mapping[str, int]) -> str:
-    """The counts that are not zero.
+    """Format the counts that are not zero.
 
     >>> format_counts({"failed": 1, "diverged": 0, "pending": 2})
     '1 failed, 2 pending'
@@ -37,14 +37,13 @@ def format_counts(counts: Mapping[str, int]) -> str:
 
 
 def choose_decimals(values: Iterable[float], half_width: float, thresholds: Sequence[float] = (0.0,)) -> int:
-    """How many decimals show an interval: two significant digits of its half width, and more where rounding would lie.
+    """Choose the decimals of an interval: two significant digits of its half width, or more to respect thresholds.
 
-    Arguments:
-        values: the numbers that will be printed together.
-        half_width: of their interval. Where it is 0 or not finite, four significant digits of the largest value are
-            shown instead.
-        thresholds: numbers that matter, such as 0 and the margin; a rounded value stays on its side of each of them
-            (within three more decimals).
+    Args:
+        values: the numbers that are printed together.
+        half_width: of the interval. If it is 0 or not finite, the largest value gets four significant digits.
+        thresholds: numbers such as 0 and the margin. Up to three decimals are added to keep every rounded value on its
+            side of each threshold.
 
     >>> choose_decimals([0.0123, 0.0089, 0.0157], 0.0034)
     4
@@ -69,7 +68,7 @@ def _same_side(exact: float, rounded: float, threshold: float) -> bool:
 
 
 def format_number(value: float, decimals: int, *, signed: bool = False) -> str:
-    """A number with so many decimals; `-` for NaN. A signed one begins with + or -, also where it rounds to zero.
+    """Format a number with this many decimals, or `-` for NaN. A signed number keeps its sign if it rounds to zero.
 
     >>> [format_number(value, 3, signed=True) for value in (0.01234, -0.00001, 0.0)]
     ['+0.012', '-0.000', '0.000']
@@ -79,13 +78,13 @@ def format_number(value: float, decimals: int, *, signed: bool = False) -> str:
     if math.isnan(value):
         return ABSENT
     sign = "+" if signed and value else ""
-    if decimals > _MOST_DECIMALS or abs(value) >= 10**_MOST_DECIMALS:
-        return f"{value:{sign}.{1 if decimals > _MOST_DECIMALS else 3}e}" if math.isfinite(value) else f"{value:{sign}}"
+    if decimals > _MAX_DECIMALS or abs(value) >= 10**_MAX_DECIMALS:
+        return f"{value:{sign}.{1 if decimals > _MAX_DECIMALS else 3}e}" if math.isfinite(value) else f"{value:{sign}}"
     return f"{value:{sign}.{decimals}f}"
 
 
 def format_factor(power: float, digits: int) -> str:
-    """Ten to a power, as a factor with so many significant digits; `-` for NaN.
+    """Format ten to a power as a factor with this many significant digits, or `-` for NaN.
 
     >>> [format_factor(power, 3) for power in (3.0, -0.30103, 3.6, -7.25, 400.5, float("nan"))]
     ['×1,000', '×0.500', '×3,980', '×5.62e-8', '×3.16e400', '-']
@@ -102,7 +101,7 @@ def format_factor(power: float, digits: int) -> str:
 
 
 def format_p_value(p_value: float, threshold: float = 0.05) -> str:
-    """A p value with three decimals, or with as many as keep it on its side of the threshold.
+    """Format a p-value with three decimals, or as many as keep it on its side of the threshold.
 
     >>> [format_p_value(p) for p in (0.61234, 0.0499999, 0.00001, 1.0, float("nan"))]
     ['0.612', '0.0499999', '<0.001', '1.000', '-']

@@ -1,4 +1,4 @@
-"""What an undecided contrast could have shown, and about how many more seeds would decide it."""
+"""Sensitivity of a design: its minimum detectable effect, and the seeds still needed for a verdict."""
 
 import math
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ ALPHA = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sensitivity:
-    """What the pairs at hand find, and how many more decide.
+    """Sensitivity of a paired comparison at its observed SD; NaN if the SD is 0 or unknown.
 
-    mde: the minimum detectable effect, in the metric's unit: the true difference that is found with a power of 80 % at
-        the observed SD, at alpha over the number of tests (Holm's first step, so rather too large). NaN without spread.
-    num_more_pairs: how many more pairs would decide for the margin, see `estimate_sensitivity`; 0 where there are
-        enough, infinite where no number is, NaN without a margin or spread.
+    mde: minimum detectable effect in the metric's unit, the true difference that is detected with 80 % power. The level
+        is ALPHA over the number of tests, which is Holm's first step, so the value is rather too large.
+    num_more_pairs: number of additional pairs needed for a verdict at the margin, see `estimate_sensitivity`; 0 if
+        there are enough, infinite if no number is, NaN without a margin.
     """
 
     mde: float
@@ -27,10 +27,10 @@ class Sensitivity:
 
 
 def estimate_sensitivity(difference: PairedDifference, metric: Metric, num_comparisons: int) -> Sensitivity:
-    """The sensitivity at the observed spread.
+    """Estimate the sensitivity of a comparison in a family of `num_comparisons` tests.
 
-    Enough pairs to decide for the margin are those that, each with a power of 80 %, find a true difference as large as
-    the margin and show that a true difference of 0 is inside it. With folds, more come by whole cross-validations.
+    Enough pairs for a verdict at the margin have 80 % power to detect a true difference as large as the margin, and
+    80 % power to show equivalence at a true difference of 0. Folds are added in whole cross-validations.
     """
     if not difference.sd > 0:
         return Sensitivity(mde=math.nan, num_more_pairs=math.nan)
@@ -53,41 +53,41 @@ def estimate_sensitivity(difference: PairedDifference, metric: Metric, num_compa
 def describe_sensitivity(
     sensitivity: Sensitivity, difference: PairedDifference, metric: Metric, unit: str, *, is_ratio: bool = False
 ) -> str:
-    """The sensitivity as the end of a sentence; nothing where there is no spread to tell it by.
+    """Describe the sensitivity as a clause; "" if the SD is 0 or unknown.
 
-    Arguments:
+    Args:
         sensitivity: of the difference.
         difference: the paired difference.
         metric: with the margin.
-        unit: what a pair is, seed or fold.
-        is_ratio: whether differences, and the margin, are of logarithms to base 10, and are told as factors.
+        unit: unit of the pairs, "seed" or "fold".
+        is_ratio: whether differences and margin are of base-10 logarithms, to be written as factors.
     """
     if math.isnan(sensitivity.mde):
         return ""
     what, zero = ("factor", 1) if is_ratio else ("difference", 0)
-    found = (
+    mde = (
         format_factor(sensitivity.mde, 3)
         if is_ratio
         else format_number(sensitivity.mde, choose_decimals([sensitivity.mde], sensitivity.mde))
     )
-    text = f"at this spread, {format_count(difference.n, unit)} find a true {what} of {found} four times in five"
+    pairs = format_count(difference.n, unit)
+    text = f"with {pairs} and the observed SD, a true {what} of {mde} is detected with 80 % power"
     if metric.margin is None or math.isnan(sensitivity.num_more_pairs):
         return text
     margin = f"the margin of {f'a factor of {10**metric.margin:.6g}' if is_ratio else metric.margin}"
     if sensitivity.num_more_pairs == 0:
-        return f"{text}, enough for {margin} unless the true {what} lies between {zero} and it"
-    if math.isinf(sensitivity.num_more_pairs):
-        why = (
-            f"no number of {unit}s would decide for {margin}"
-            if not difference.overlap
-            else f"no number of repetitions would decide for {margin}, since folds share training examples"
+        return f"{text}, which is enough for {margin} unless the true {what} lies between {zero} and the margin"
+    if math.isfinite(sensitivity.num_more_pairs):
+        more = _format_more_pairs(int(sensitivity.num_more_pairs), difference, unit)
+        return f"{text}, and about {more} would probably give a verdict at {margin}"
+    if difference.overlap:
+        return (
+            f"{text}, and no number of repetitions gives a verdict at {margin}, because folds share training examples"
         )
-        return f"{text}, and {why}"
-    more = _more(int(sensitivity.num_more_pairs), difference, unit)
-    return f"{text}, and about {more} would probably decide for {margin}"
+    return f"{text}, and no number of {unit}s gives a verdict at {margin}"
 
 
-def _more(more: int, difference: PairedDifference, unit: str) -> str:
+def _format_more_pairs(more: int, difference: PairedDifference, unit: str) -> str:
     if not difference.overlap:
         return format_count(more, f"more {unit}")
     repetitions = more // (round(1 / difference.overlap) + 1)

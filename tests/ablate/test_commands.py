@@ -97,10 +97,7 @@ def test_check_shows_the_plan_and_writes_nothing(capsys, tmp_path):
     assert "full design: 2 cells x 2 seeds = 4 trials; metric test/acc (max), margin 0.01" in text
     assert "each level against its reference, paired by seed: 2 differences" in text
     assert "trained together: 4 trials in groups of 4" in text
-    assert (
-        "- 2 seeds find a true difference of 11.55 SD (standard deviations of the difference by seed) four times"
-        in text
-    )
+    assert "- with 2 seeds, a true difference of 11.55 SD (standard deviations of the paired differences)" in text
     assert [path.name for path in tmp_path.iterdir()] == ["mine.yaml"]
 
 
@@ -144,9 +141,9 @@ def test_run_status_show_and_report(capsys):
     assert code == 0
     code, out, _ = ablate(capsys, "check", "mine.yaml", "--seeds", "8", "--pilot", "runs/mine")
     assert code == 0
-    assert "- 8 seeds find a true difference of 1.16 SD" in out
+    assert "- with 8 seeds, a true difference of 1.16 SD" in out
     assert "- pilot runs/mine: the SD of paired differences is 0." in out
-    assert " seeds to find a difference as large, " in out
+    assert " seeds to detect a difference as large as the margin, " in out
     code, out, _ = ablate(capsys, "run", "mine.yaml", "--runner", "inline", "--set", "trainer.max_epochs=2")
     assert code == 0
     assert "nothing to train" in out

@@ -1,4 +1,4 @@
-"""Ledgers of earlier versions are read as ever: the same numbers and verdicts."""
+"""Ledgers of earlier versions, which must give the same numbers and verdicts."""
 
 import json
 import math
@@ -17,13 +17,13 @@ NAMES = sorted(path.stem for path in LEDGERS.glob("*.sqlite"))
 
 @pytest.fixture(params=NAMES)
 def old(request, tmp_path):
-    """A folder with a copy of an old ledger, and what the code of then reported of it."""
+    """Copy an old ledger to a folder, and load the report of that version."""
     shutil.copy(LEDGERS / f"{request.param}.sqlite", tmp_path / "ledger.sqlite")
     return tmp_path, json.loads((LEDGERS / f"{request.param}.json").read_text(encoding="utf-8"))
 
 
 def is_same(now, then):
-    """Equal as data; numbers to 9 digits, since another numpy may add up in another order."""
+    """Compare data, numbers to 9 digits, because numpy versions add up in different orders."""
     if isinstance(then, float) and isinstance(now, int | float):
         return math.isclose(now, then, rel_tol=1e-9, abs_tol=1e-12)
     if isinstance(then, dict):
@@ -52,7 +52,7 @@ def test_reading_an_old_ledger_does_not_change_it(old):
     assert (folder / "ledger.sqlite").read_bytes() == before
 
 
-def test_every_trial_of_an_old_ledger_is_found_by_the_beginning_of_its_id(old):
+def test_trials_of_an_old_ledger_are_found_by_the_prefix_of_their_id(old):
     folder, expected = old
     with Ledger(folder / "ledger.sqlite", writable=False) as ledger:
         for row in expected["trials"]:

@@ -15,7 +15,7 @@ NASTY = ["plain", 'a|b, "c" <i>d</i>', "two\nlines", "`tick` \\ *star* [x](y)", 
 
 
 def score(levels, seed):
-    """Differences that are neither equal nor round."""
+    """Return values whose differences are neither equal nor round."""
     return 0.9 + 0.01 * len(next(iter(levels.values()))) / 7 + math.sin(seed * 3 + sum(map(ord, str(levels)))) / 300
 
 
@@ -91,7 +91,7 @@ def test_the_documented_columns_come_first(tmp_path):
     )
 
 
-def test_a_table_has_its_columns_whatever_the_names_are(tmp_path):
+def test_a_table_keeps_its_columns_for_any_names(tmp_path):
     text = report_text(tmp_path, one_factor(NASTY, question="# a question"))
     assert "\n\\# a question\n" in text
     for title, num_rows in (("Contrasts", 6), ("Cells", 7)):
@@ -105,7 +105,7 @@ def test_a_table_has_its_columns_whatever_the_names_are(tmp_path):
     assert "\r" not in text
 
 
-def test_the_answer_comes_first_with_a_sentence_a_contrast(tmp_path):
+def test_the_answer_is_first_with_one_sentence_per_contrast(tmp_path):
     text = report_text(tmp_path, make_study())
     titles = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
     assert titles == [
@@ -114,37 +114,36 @@ def test_the_answer_comes_first_with_a_sentence_a_contrast(tmp_path):
     ]
     answer = section(text, "Answer").splitlines()
     assert [line.partition(" ")[2].partition(":")[0] for line in answer] == ["activation", "activation", "init"]
-    assert all("95 % interval" in line and "5 seeds" in line for line in answer)
+    assert all("95 % confidence interval" in line and "5 seeds" in line for line in answer)
 
 
 @pytest.mark.parametrize(
     ("name", "goal", "rule"),
     [
-        ("test/acc", "max", "at the end of training ({}); the test split is scored once a trial; more is better."),
-        ("val/loss", "min", "as of the last epoch, on the validation split ({}); less is better."),
-        ("loss", "min", "as of the last epoch ({}); less is better."),
+        ("test/acc", "max", "after the last epoch ({}); the test split is evaluated once per trial; higher is better."),
+        ("val/loss", "min", "on the validation split after the last epoch ({}); lower is better."),
+        ("loss", "min", "after the last epoch ({}); lower is better."),
     ],
 )
-def test_the_selection_rule_is_named(tmp_path, name, goal, rule):
+def test_the_method_says_which_epoch_is_compared(tmp_path, name, goal, rule):
     study = one_factor(metric={"name": name, "goal": goal})
     text = report_text(tmp_path, study, lambda levels, seed: make_result(score(levels, seed), metric=name))
-    never_chosen = (
-        "last epoch; no epoch was chosen by its score" if goal == "max" else "no epoch was chosen by its score"
-    )
-    assert f"- **Metric**: {name} {rule.format(never_chosen)}\n" in text
+    assert f"- **Metric**: {name} {rule.format('no epoch is selected by its score')}\n" in text
     assert ("test examples" in text) == (name == "test/acc")
 
 
 def test_design_and_seeds_are_described(tmp_path):
     text = report_text(tmp_path / "full", make_study(exclude=[{"activation": "relu", "init": "he"}], seeds=[3, 9]))
     assert (
-        "- **Design**: every combination of 3 × 2 levels, some excluded: 5 cells. "
+        "- **Design**: full factorial, 3 × 2 levels, without the excluded cells: 5 cells. "
         "activation: sigmoid (reference), tanh, relu; init: xavier (reference), he.\n"
     ) in text
-    assert "- **Seeds**: 2 seeds a cell: 3, 9.\n" in text
-    assert "- activation: relu - sigmoid is the mean over 1 of 2 contexts, where the design has both.\n" in text
+    assert "- **Seeds**: 2 seeds per cell: 3, 9.\n" in text
+    assert (
+        "- activation: relu - sigmoid is the mean over 1 of 2 contexts, those in which the design has both levels.\n"
+    ) in text
     text = report_text(tmp_path / "one", make_study(design="one_at_a_time"))
-    assert "so how factors interact cannot be estimated: 4 cells." in text
+    assert "so interactions cannot be estimated: 4 cells." in text
     assert "## Simple effects" not in text
 
 
@@ -170,9 +169,9 @@ def test_an_incomplete_cell_is_marked_and_says_what_is_missing(tmp_path):
     contrasts = [line for line in section(text, "Contrasts").splitlines() if "relu - sigmoid" in line]
     assert "2/5 (!)" in contrasts[0]
     notes = section(text, "Caveats")
-    assert "- Not trained yet: 1 of 30 trials; all numbers may change.\n" in notes
+    assert "- Pending: 1 of 30 trials; all numbers may still change.\n" in notes
     assert "- 1 of 30 trials failed; " in notes
-    assert "- 1 of 30 trials diverged. That is an outcome, but not a number: " in notes
+    assert "- 1 of 30 trials diverged. Divergence is an outcome without a number: " in notes
 
 
 def test_a_level_that_always_diverges_is_counted_and_not_judged(tmp_path):
@@ -183,15 +182,15 @@ def test_a_level_that_always_diverges_is_counted_and_not_judged(tmp_path):
         lambda levels, seed: make_result(status=TrialStatus.DIVERGED) if levels["x"] == "b" else measure(levels, seed),
     )
     assert (
-        "- x: b against a is undecided in test/acc: a difference needs two complete seeds, and there is none; 5 seeds "
-        "left out (5 diverged).\n"
+        "- x: whether b and a differ in test/acc is undecided: a confidence interval needs two complete seeds; there "
+        "are none; 5 seeds left out (5 diverged).\n"
     ) in text
     (cell,) = [line for line in section(text, "Cells").splitlines() if line.startswith("| x=b")]
     assert cell.replace(" ", "") == "|x=b|0/5(!)|-|-|-|5|0|0|"
     assert "adjusted for 1 main effect." in text
 
 
-def test_many_incomplete_cells_are_listed_up_to_a_point(tmp_path):
+def test_at_most_thirty_incomplete_cells_are_listed(tmp_path):
     study = one_factor([f"level{number}" for number in range(40)], seeds=2)
     text = report_text(tmp_path, study, lambda levels, seed: measure(levels, seed) if seed == 0 else None)
     lines = section(text, "Cells").splitlines()
@@ -199,13 +198,13 @@ def test_many_incomplete_cells_are_listed_up_to_a_point(tmp_path):
     assert lines[-1] == "- and 10 cells more"
 
 
-def test_a_value_that_is_no_number_is_reported(tmp_path):
+def test_values_that_are_not_finite_are_reported(tmp_path):
     study = one_factor()
     text = report_text(
         tmp_path, study, lambda levels, seed: make_result(math.nan) if seed == 1 else measure(levels, seed)
     )
     assert (
-        "- 2 of 10 trials finished without a finite value of test/acc; they are left out of means and differences.\n"
+        "- 2 of 10 trials finished without a finite value of test/acc; means and differences exclude them.\n"
     ) in text
     assert "no value |" in section(text, "Cells")
     assert "4/5 (!)" in section(text, "Contrasts")
@@ -216,9 +215,11 @@ def test_one_seed_gives_no_contrast_and_says_why(tmp_path):
     make_ledger(tmp_path, one_factor(seeds=1, claims=claims), measure)
     report = write_report(tmp_path)
     text = to_markdown(report)
-    assert section(text, "Answer").startswith("- The study has one seed: there are no contrasts and no intervals, ")
+    assert section(text, "Answer").startswith(
+        "- The study has one seed, so there are no contrasts and no confidence intervals: "
+    )
     assert "## Contrasts" not in text
-    assert "**undecided**: b is better (c). x: b against a is undecided in test/acc: " in text
+    assert "**undecided**: b is better (c). x: whether b and a differ in test/acc is undecided: " in text
     assert rows_of(tmp_path / "report" / "contrasts.csv") == []
     assert "## Caveats" in text
 
@@ -226,12 +227,12 @@ def test_one_seed_gives_no_contrast_and_says_why(tmp_path):
 def test_trials_of_earlier_plans_are_counted_and_left_out(tmp_path):
     make_ledger(tmp_path, one_factor(["a", "b", "c"]), measure)
     text = report_text(tmp_path, one_factor(["a", "b"]))
-    assert "The ledger keeps 5 trials of earlier plans outside this report." in text
+    assert "The ledger keeps 5 trials of earlier plans, which this report leaves out." in text
     assert "x=c" not in text
     assert "The ledger keeps no trials of earlier plans" in report_text(tmp_path / "new", one_factor())
 
 
-def test_every_printed_interval_holds_its_mean(tmp_path):
+def test_every_printed_interval_contains_its_mean(tmp_path):
     text = report_text(tmp_path, make_study())
     triples = re.findall(r"([+-][\d.]+) \| +([+-][\d.]+) to ([+-][\d.]+) \|", text)
     assert len(triples) == 3 + 7 + 2  # main effects, simple effects, interactions
@@ -259,8 +260,8 @@ def test_no_finished_trial(tmp_path):
         write_report(tmp_path)
     assert str(caught.value) == (
         f"{tmp_path / 'ledger.sqlite'}: no trial has finished, so there is nothing to report (2 pending, 2 diverged, "
-        "2 failed). `ablate run` trains what is pending, `ablate show` prints why a trial failed, `ablate retry` makes "
-        "failed ones pending again"
+        "2 failed). `ablate run` trains pending trials, `ablate show` prints why a trial failed, and `ablate retry` "
+        "makes failed trials pending again"
     )
     assert not (tmp_path / "report").exists()
 
@@ -272,7 +273,8 @@ def test_a_metric_that_no_trial_logged(tmp_path):
         build_report(tmp_path)
     assert str(caught.value) == (
         f"{tmp_path / 'ledger.sqlite'}: metric.name: no trial logged 'test/ac'; did you mean 'test/acc'? "
-        "logged: test/acc, test/loss. Correct it in the study file and run the study again: what is trained is kept"
+        "logged: test/acc, test/loss. Correct the name in the study file and run the study again; finished trials "
+        "are kept"
     )
 
 
@@ -283,7 +285,7 @@ def test_a_report_that_cannot_be_written(tmp_path):
         write_report(tmp_path)
 
 
-def test_a_file_that_cannot_be_replaced_leaves_no_half_written_one(tmp_path):
+def test_a_file_that_cannot_be_replaced_leaves_no_partial_file(tmp_path):
     make_ledger(tmp_path, one_factor(), measure)
     (tmp_path / "report" / "trials.csv").mkdir(parents=True)
     with pytest.raises(DirectoryError, match="cannot be written"):
@@ -298,11 +300,11 @@ def test_the_frames_of_the_report_are_those_that_are_loaded(tmp_path):
     assert report.curves.equals(load_curves(str(tmp_path)))
 
 
-def test_trials_trained_in_different_ways_are_noted(tmp_path):
+def test_trials_of_different_backends_are_noted(tmp_path):
     study = one_factor()
     make_ledger(tmp_path, study, lambda levels, seed: make_result(0.5, backend="fused" if seed else "lightning"))
-    (note,) = [note for note in build_report(tmp_path).notes if "different ways" in note]
-    assert note.startswith("Trained in different ways: 8 by fused and 2 by lightning.")
+    (note,) = [note for note in build_report(tmp_path).notes if "different backends" in note]
+    assert note.startswith("The trials were trained by different backends: 8 by fused and 2 by lightning.")
 
 
 def test_early_stopping_is_named_in_the_header(tmp_path):
@@ -310,11 +312,11 @@ def test_early_stopping_is_named_in_the_header(tmp_path):
     study = one_factor(metric={"name": "val/acc"}, base={"trainer": {"callbacks": [stopping]}})
     make_ledger(tmp_path, study, lambda levels, seed: make_result(0.5, metric="val/acc"))
     text = to_markdown(build_report(tmp_path))
-    assert "no epoch was chosen" not in text
-    assert "training stops early by val/acc, so its last value is chosen by its own score" in text
+    assert "no epoch is selected" not in text
+    assert "training stops early on val/acc, so its epoch is selected by its own score" in text
 
 
-def test_early_stopping_of_some_levels_is_not_said_of_all(tmp_path):
+def test_early_stopping_of_some_levels_is_not_attributed_to_all(tmp_path):
     stopping = [
         {"class_path": "lightning.pytorch.callbacks.EarlyStopping", "init_args": {"monitor": f"val/{name}"}}
         for name in ("acc", "loss")
@@ -323,24 +325,22 @@ def test_early_stopping_of_some_levels_is_not_said_of_all(tmp_path):
     study = make_study(factors={"stop": {"key": "trainer.callbacks", "levels": levels}}, metric={"name": "test/acc"})
     make_ledger(tmp_path, study, lambda levels, seed: make_result(0.5))
     text = to_markdown(build_report(tmp_path))
-    assert "; where a level says so, training stops early by val/acc and val/loss; more is better" in text
+    assert "; with some levels, training stops early on val/acc and val/loss; the test split" in text
 
 
-def test_a_report_over_folds_says_everywhere_that_folds_are_the_unit(tmp_path):
+def test_a_report_over_folds_names_folds_as_the_unit_everywhere(tmp_path):
     text = report_text(tmp_path, make_study(folds=5, seeds=5))
     assert (
-        "- **Folds**: 5 folds a cell, seed s being fold s mod 5 of the data module's 5-fold cross-validation (seeds 0 "
+        "- **Folds**: 5 folds per cell: seed s is fold s mod 5 of the data module's 5-fold cross-validation (seeds 0 "
         "to 4). Every example is tested once; the training sets of two folds share 75 % of their examples, so folds "
         "are not independent.\n"
     ) in text
     intervals = next(line for line in text.splitlines() if line.startswith("- **Intervals**: "))
-    assert "over the differences within each fold; cell means have 95 % t intervals over folds." in intervals
-    assert (
-        "is taken as SD² (1/J + 1/4), with J - 1 degrees of freedom: the corrected resampled t of Nadeau" in intervals
-    )
-    assert "no unbiased estimator of that variance exists (Bengio & Grandvalet 2004)" in intervals
-    assert "Intervals cover other draws of training and test examples of this data set" in intervals
-    assert "nor other test examples" not in text
+    assert "with one pair per fold; cell means have 95 % t intervals over folds." in intervals
+    assert "is taken as SD² (1/J + 1/4), with J - 1 degrees of freedom. This is the corrected resampled t" in intervals
+    assert "no unbiased estimator of this variance exists (Bengio & Grandvalet 2004)" in intervals
+    assert "Intervals cover other samples of training and test examples from this data set" in intervals
+    assert "other test examples" not in text
     assert "within each fold, mean over the other factors. The column folds counts folds. Intervals and p are" in text
     assert "The column folds counts the trials that finished with a value" in text
     for title in ("Contrasts", "Simple effects", "Cells"):
@@ -356,15 +356,17 @@ def test_a_report_over_folds_says_everywhere_that_folds_are_the_unit(tmp_path):
 def test_a_repeated_or_incomplete_cross_validation_is_described(tmp_path):
     text = report_text(tmp_path / "repeated", one_factor(folds=2, seeds=6))
     assert (
-        "- **Folds**: 6 folds a cell, seed s being fold s mod 2 of the data module's 2-fold cross-validation (seeds 0 "
-        "to 5: 3 repetitions, each with another partition of the examples). Every example is tested once a repetition; "
-        "what one fold trains on, the other tests on, so folds are not independent.\n"
+        "- **Folds**: 6 folds per cell: seed s is fold s mod 2 of the data module's 2-fold cross-validation (seeds 0 "
+        "to 5; 3 repetitions, each with a new partition of the examples). Every example is tested once per repetition; "
+        "each fold trains on the test examples of the other, so folds are not independent.\n"
     ) in text
     text = report_text(tmp_path / "part", one_factor(folds=5, seeds=3))
-    assert "Folds are missing, so not every example is tested as often; the training sets of two folds share" in text
+    assert (
+        "Some folds are missing, so examples are not tested equally often; the training sets of two folds share" in text
+    )
     assert (
         "- Of the 5 folds of the cross-validation, 2 are not in the plan (seeds 3, 4), so examples are not tested "
-        "equally often, and some perhaps never.\n"
+        "equally often, and some possibly never.\n"
     ) in text
     text = report_text(tmp_path / "one", one_factor(folds=3, seeds=5))
     assert "- Of the 6 folds of 2 cross-validations, 1 is not in the plan (seed 5), so examples are not" in text
@@ -374,9 +376,11 @@ def test_a_repeated_or_incomplete_cross_validation_is_described(tmp_path):
 
 def test_one_fold_gives_no_contrast_and_says_why(tmp_path):
     text = report_text(tmp_path, one_factor(folds=4, seeds=1))
-    assert section(text, "Answer").startswith("- The study has one fold: there are no contrasts and no intervals, ")
-    assert "ablate run with --seeds 4 adds folds and keeps what is trained." in text
-    assert "cross-validation (seed 0). Folds are missing" in text
+    assert section(text, "Answer").startswith(
+        "- The study has one fold, so there are no contrasts and no confidence intervals: "
+    )
+    assert "ablate run with --seeds 4 adds folds and keeps the finished trials." in text
+    assert "cross-validation (seed 0). Some folds are missing" in text
 
 
 def test_folds_left_out_are_marked_as_folds(tmp_path):
@@ -387,15 +391,15 @@ def test_folds_left_out_are_marked_as_folds(tmp_path):
     assert "2/3 (!)" in section(text, "Cells")
 
 
-def test_a_metric_that_is_not_of_the_fold_left_out_is_noted(tmp_path):
+def test_a_metric_that_is_not_measured_on_the_held_out_fold_is_noted(tmp_path):
     study = one_factor(folds=3, seeds=3, metric={"name": "val/acc"})
     text = report_text(tmp_path, study, lambda levels, seed: make_result(score(levels, seed), metric="val/acc"))
     assert (
-        "- val/acc is of the validation split, which need not be the fold that is left out; the intervals are" in text
+        "- val/acc is measured on the validation split, which need not be the held-out fold; the intervals are" in text
     )
 
 
-def test_notes_on_the_data_stand_among_the_caveats(tmp_path):
+def test_notes_on_the_data_are_listed_as_caveats(tmp_path):
     study = one_factor()
     make_ledger(tmp_path, study, measure)
     with Ledger(tmp_path / "ledger.sqlite", writable=True) as ledger:
@@ -405,7 +409,7 @@ def test_notes_on_the_data_stand_among_the_caveats(tmp_path):
     assert section(text, "Caveats") == "- Data: 3 texts \\| were empty\\\\x1b[31m"
 
 
-def test_a_claim_on_a_metric_that_nobody_logged_is_undecided_and_says_why(tmp_path):
+def test_a_claim_on_a_metric_that_no_trial_logged_is_undecided(tmp_path):
     claim = {
         "factor": "x",
         "better": "b",
@@ -416,10 +420,10 @@ def test_a_claim_on_a_metric_that_nobody_logged_is_undecided_and_says_why(tmp_pa
     report = build_report(make_ledger(tmp_path, one_factor(claims={"c": claim}), measure))
     assert report.claims["finding"].tolist() == ["undecided"]
     assert "Claim c: no trial logged 'grad/norm', so it is undecided." in report.notes
-    assert "there is none; 5 seeds left out (10 no value)" in report.claims["answer"][0]
+    assert "there are none; 5 seeds left out (10 no value)" in report.claims["answer"][0]
 
 
-def test_interactions_shares_and_divergence_have_sections_where_there_are_any(tmp_path):
+def test_interactions_shares_and_divergence_have_sections_if_they_exist(tmp_path):
     def some(levels, seed):
         gone = (levels, seed) == ({"activation": "relu", "init": "he"}, 1)
         return make_result(status=TrialStatus.DIVERGED) if gone else measure(levels, seed)
@@ -432,4 +436,4 @@ def test_interactions_shares_and_divergence_have_sections_where_there_are_any(tm
     text = report_text(tmp_path / "one", make_study(design="one_at_a_time"))
     for title in ("Interactions", "Shares of variance", "Divergence"):
         assert f"## {title}" not in text
-    assert "- Interactions are not estimable, and neither are shares of variance, since each factor" in text
+    assert "- Interactions and shares of variance cannot be estimated, because each factor" in text

@@ -20,7 +20,7 @@ SIGMOID_XAVIER = {"activation": "sigmoid", "init": "xavier"}
 
 
 def trials_of(study: Study, score, status=lambda _levels, _seed: TrialStatus.FINISHED):
-    """A frame like `load_trials` gives, with score(levels, seed) as the metric."""
+    """Make a frame like that of `load_trials`, with score(levels, seed) as the metric."""
     rows = [
         {**cell.levels, "seed": seed, "status": status(cell.levels, seed), study.metric.name: score(cell.levels, seed)}
         for cell in cells_of(study)
@@ -33,7 +33,7 @@ def trials_of(study: Study, score, status=lambda _levels, _seed: TrialStatus.FIN
 
 
 def noisy(levels, seed):
-    """Fixed values that no pattern explains; the same seed shifts all cells alike."""
+    """Return reproducible noise; a seed shifts all cells equally."""
     key = [seed, *(ord(char) for level in levels.values() for char in level)]
     bonus = {"relu": 0.05, "tanh": 0.04}.get(levels.get("activation"), 0.0)
     return 0.9 + bonus + np.random.default_rng(seed).normal() / 50 + np.random.default_rng(key).normal() / 200
@@ -128,8 +128,8 @@ def test_fewer_than_two_complete_seeds_give_no_numbers():
     assert (found["n"], found["num_seeds_left_out"], found["verdict"]) == (1, 2, "undecided")
     assert found[["mean_difference", "ci_low", "ci_high", "p_value", "p_adjusted", "effect_size"]].isna().all()
     assert found["sentence"] == (
-        "x: b against a is undecided in test/acc: a difference needs two complete seeds, and there is one; "
-        "2 seeds left out (4 failed)."
+        "x: whether b and a differ in test/acc is undecided: a confidence interval needs two complete seeds; there is "
+        "one; 2 seeds left out (4 failed)."
     )
 
 
@@ -156,14 +156,14 @@ def test_a_study_of_one_seed_has_no_contrasts_and_undecided_claims():
 
 
 @pytest.mark.parametrize("study", [one_factor(["a", "b", "c"]), make_study(design="one_at_a_time")])
-def test_a_simple_effect_that_is_its_main_effect_is_not_listed_twice(study):
+def test_a_simple_effect_equal_to_its_main_effect_is_not_listed(study):
     table = contrasts_of(study, trials_of(study, noisy))
     assert set(table["context"]) == {""}
     assert set(table["num_contexts"]) == {1}
     assert len(table) == sum(len(factor.levels) - 1 for factor in study.factors)
 
 
-def test_one_at_a_time_compares_with_the_cell_of_all_references():
+def test_one_at_a_time_designs_compare_with_the_reference_cell():
     study = make_study(design="one_at_a_time")
     trials = trials_of(study, noisy)
     found = row(contrasts_of(study, trials), factor="init")
@@ -175,7 +175,7 @@ def test_a_main_effect_uses_only_contexts_that_have_both_levels():
     study = make_study(exclude=[{"activation": "relu", "init": "xavier"}])
     trials = trials_of(study, noisy)
     table = contrasts_of(study, trials)
-    relu = row(table, factor="activation", level="relu")  # and so it has no simple effect of its own
+    relu = row(table, factor="activation", level="relu")  # with one context, it has no simple effect
     scores = trials[trials["init"] == "he"].set_index(["activation", "seed"])["test/acc"]
     assert relu["num_contexts"] == 1
     assert relu["mean_difference"] == pytest.approx((scores["relu"] - scores["sigmoid"]).mean(), rel=1e-12)
@@ -188,19 +188,20 @@ def test_a_level_that_shares_no_context_with_its_reference_cannot_be_compared():
     found = row(contrasts_of(study, trials_of(study, noisy)), factor="activation", level="relu")
     assert (found["n"], found["num_contexts"], found["num_seeds_left_out"]) == (0, 0, 0)
     assert found["sentence"] == (
-        "activation: relu against sigmoid is undecided in test/acc: no cell of the design has both."
+        "activation: whether relu and sigmoid differ in test/acc is undecided: the design has no context with both "
+        "levels."
     )
 
 
-def test_seeds_that_agree_by_chance_are_no_certainty():
+def test_seeds_that_agree_by_chance_give_no_interval():
     study = one_factor(metric={"name": "test/acc", "margin": 0.1}, seeds=2)
     found = row(
         contrasts_of(study, trials_of(study, lambda levels, seed: 0.5 + 0.25 * (levels["x"] == "b"))), level="b"
     )
     assert (found["verdict"], found["mean_difference"], found["is_constant"]) == ("undecided", 0.25, True)
     assert found["sentence"] == (
-        "x: b against a is undecided in test/acc: +0.2500 in each of 2 seeds, and without any spread between seeds "
-        "there is no interval."
+        "x: whether b and a differ in test/acc is undecided: the difference is +0.2500 in each of 2 seeds; without "
+        "variation, no confidence interval can be computed."
     )
 
 
@@ -242,7 +243,7 @@ def test_sign_and_goal_flipped_together_give_the_same_verdicts(scores):
 
 
 @pytest.mark.slow  # test_properties.py has the same of fewer studies
-def test_a_useless_factor_is_rarely_found_to_matter():
+def test_a_factor_without_effect_is_rarely_significant():
     study = one_factor(["a", "b", "c", "d"], seeds=4)
     states = np.full((4, 4), TrialStatus.FINISHED)
     num_found = 0
@@ -272,7 +273,7 @@ def test_claims_are_supported_contradicted_equal_or_undecided():
     assert claims_of("b", "a", metric={"name": "test/acc", "goal": "min"})["finding"] == "contradicted"
 
 
-def test_a_claim_may_compare_two_levels_that_are_no_reference():
+def test_a_claim_may_compare_levels_other_than_the_reference():
     found = claims_of("c", "b")
     assert (found["level"], found["reference"], found["n"]) == ("c", "b", 5)
     assert found["mean_difference"] == pytest.approx(0, abs=1e-12)
@@ -309,7 +310,7 @@ def test_a_factor_may_be_called_like_a_column_of_the_cell_table():
 
 
 def corrected(differences, folds, confidence=0.95):
-    """Mean, p and interval of the corrected resampled t, by scipy."""
+    """Compute mean, p and interval of the corrected resampled t test with scipy."""
     num = len(differences)
     se = np.std(differences, ddof=1) * math.sqrt(1 / num + 1 / (folds - 1))
     mean = np.mean(differences)
@@ -337,7 +338,7 @@ def test_contrasts_cells_and_claims_over_folds_are_corrected(num_seeds):
     assert (cell["ci_low"], cell["ci_high"]) == pytest.approx(corrected(scores, 5)[2], rel=1e-9)
 
 
-def test_sentences_over_folds_speak_of_folds():
+def test_sentences_over_folds_name_folds():
     study = one_factor(folds=3, seeds=3, metric={"name": "test/acc", "margin": 0.2})
     gone = trials_of(
         study,
@@ -347,18 +348,18 @@ def test_sentences_over_folds_speak_of_folds():
     assert contrasts_of(study, gone)["sentence"][0].endswith("2 folds); 1 fold left out (1 failed).")
     none = trials_of(study, noisy, lambda levels, seed: TrialStatus.FAILED)
     assert (
-        "a difference needs two complete folds, and there is none; 3 folds left"
+        "a confidence interval needs two complete folds; there are none; 3 folds left"
         in contrasts_of(study, none)["sentence"][0]
     )
     same = contrasts_of(study, trials_of(study, lambda levels, seed: 0.5))["sentence"][0]
     assert "3 folds" in same
-    assert same.endswith("; no fold differs at all, so look whether the level reaches the training.")
+    assert same.endswith("; the difference is 0 in every fold, so check that the level changes the training.")
     apart = contrasts_of(study, trials_of(study, lambda levels, seed: 0.5 + 0.25 * (levels["x"] == "b")))["sentence"][0]
-    assert "in each of 3 folds, and without any spread between folds there is no interval" in apart
+    assert "in each of 3 folds; without variation, no confidence interval can be computed" in apart
     assert not any("seed" in text for text in (same, apart))
 
 
-def test_the_columns_beyond_the_t_test_are_those_of_the_paired_values():
+def test_further_columns_are_the_statistics_of_the_pairs():
     study = one_factor(seeds=10, metric={"name": "test/loss", "goal": "min", "margin": 0.001})
     trials = trials_of(study, noisy)
     found = row(contrasts_of(study, trials), level="b")
@@ -373,7 +374,8 @@ def test_the_columns_beyond_the_t_test_are_those_of_the_paired_values():
     assert found["mde"] == pytest.approx(1.0 * found["sd_difference"], rel=5e-3)
     assert found["more_seeds"] > 0
     assert (
-        f"about {found['more_seeds']:.0f} more seeds would probably decide for the margin of 0.001" in found["sentence"]
+        f"about {found['more_seeds']:.0f} more seeds would probably give a verdict at the margin of 0.001"
+        in found["sentence"]
     )
 
 
@@ -393,7 +395,7 @@ def test_folds_have_no_resampled_columns_and_a_larger_detectable_effect():
 
 
 def interaction_claims(**changes):
-    """He gains 0.05 for ReLU and nothing for sigmoid."""
+    """Test the claim on a study in which He gains 0.05 with ReLU and nothing with sigmoid."""
     claim = {
         "factor": "init",
         "better": "he",
@@ -414,8 +416,8 @@ def test_a_claim_on_an_interaction_is_tested_by_the_difference_of_differences():
     assert (found["finding"], found["factor"], found["n"]) == ("supported", "init × activation", 5)
     assert found["mean_difference"] == pytest.approx(0.05, abs=0.01)
     assert found["answer"].startswith(
-        "He helps ReLU more than it helps sigmoid (he-for-relu). init × activation: he against xavier does more for "
-        "test/acc under activation=relu than under activation=sigmoid: +0.0"
+        "He helps ReLU more than it helps sigmoid (he-for-relu). init × activation: replacing xavier by he "
+        "helps test/acc more under activation=relu than under activation=sigmoid: +0.0"
     )
     assert interaction_claims(better="xavier", than="he")["finding"] == "contradicted"
     assert (
@@ -425,17 +427,17 @@ def test_a_claim_on_an_interaction_is_tested_by_the_difference_of_differences():
     assert interaction_claims(more_under={"activation": "tanh"})["finding"] == "undecided"
 
 
-def test_a_claim_may_have_a_metric_of_its_own():
+def test_a_claim_may_have_its_own_metric():
     found = interaction_claims(metric={"name": "train/loss", "goal": "min"})
     assert (found["finding"], found["metric"]) == ("supported", "train/loss")
     assert found["mean_difference"] == pytest.approx(-0.05, abs=0.01)
     assert interaction_claims(metric={"name": "train/loss", "goal": "max"})["finding"] == "contradicted"
 
 
-def test_a_claim_with_a_metric_of_its_own_needs_the_trials():
+def test_a_claim_with_its_own_metric_needs_the_trials():
     claims = {"c": {"factor": "x", "better": "b", "than": "a", "says": "b", "metric": {"name": "train/loss"}}}
     study = one_factor(claims=claims)
-    with pytest.raises(ValueError, match="claim 'c' is on 'train/loss', which is in the frame of trials"):
+    with pytest.raises(ValueError, match="claim 'c' needs the frame of trials for its metric 'train/loss'"):
         claim_table(study, collect_outcomes(study, trials_of(study, noisy)))
 
 
@@ -452,14 +454,14 @@ def test_claims_on_several_metrics_are_one_family():
 
 
 def claim_where(score, **claim):
-    """A claim on the activation in a grid of activations and initialisations."""
+    """Test a claim on the activation in a grid of activations and initialisations."""
     claim = {"factor": "activation", "better": "relu", "than": "sigmoid", "says": "ReLU helps."} | claim
     study = make_study(claims={"c": {key: value for key, value in claim.items() if value is not None}})
     trials = trials_of(study, lambda levels, seed: noisy(levels, seed) / 100 + score(levels))
     return study, trials, row(claim_table(study, collect_outcomes(study, trials), trials), claim="c")
 
 
-def test_a_claim_in_some_cells_looks_at_no_other():
+def test_a_claim_in_some_cells_ignores_the_others():
     def helps_under_he(levels):
         return {("relu", "he"): 0.2, ("relu", "xavier"): -0.3}.get((levels["activation"], levels["init"]), 0.0)
 
@@ -470,7 +472,7 @@ def test_a_claim_in_some_cells_looks_at_no_other():
     assert found["mean_difference"] == pytest.approx(expected["mean_difference"], rel=1e-12)
     assert found["p_value"] == pytest.approx(expected["p_value"], rel=1e-12)
     assert found["answer"].startswith(
-        "ReLU helps (c). activation (init=he): relu improves test/acc against sigmoid: +0."
+        "ReLU helps (c). activation (init=he): relu improves test/acc compared with sigmoid: +0."
     )
     assert claim_where(helps_under_he, where={"init": "xavier"})[2]["finding"] == "contradicted"
 
@@ -486,7 +488,7 @@ def test_a_claim_in_cells_that_the_design_lacks_is_undecided():
     study = make_study(claims={"c": claim}, exclude=[{"activation": "relu", "init": "he"}])
     found = row(claim_table(study, collect_outcomes(study, trials_of(study, noisy))), claim="c")
     assert found["finding"] == "undecided"
-    assert "undecided in test/acc: no cell of the design has both." in found["answer"]
+    assert "is undecided: the design has no context with both levels." in found["answer"]
 
 
 @pytest.mark.parametrize(
@@ -499,10 +501,10 @@ def test_a_claim_in_cells_that_the_design_lacks_is_undecided():
         (0.0, 1e-6, "undecided"),
     ],
 )
-def test_a_claim_of_equality_is_supported_within_the_margin_and_contradicted_beyond_it(gain, margin, finding):
+def test_a_claim_of_equality_is_decided_by_the_margin(gain, margin, finding):
     def score(levels):
-        own = {"relu": 0.05, "tanh": 0.04}.get(levels["activation"], 0.0) / 100  # what `noisy` adds
-        return gain - own if levels["activation"] == "relu" else 0.0
+        added = {"relu": 0.05, "tanh": 0.04}.get(levels["activation"], 0.0) / 100  # what `noisy` adds
+        return gain - added if levels["activation"] == "relu" else 0.0
 
     metric = {"name": "test/acc", "goal": "max", "margin": margin}
     _, _, found = claim_where(score, better=None, than=None, equal="relu", to="sigmoid", metric=metric)

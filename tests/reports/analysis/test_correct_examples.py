@@ -1,4 +1,4 @@
-"""Which examples were right, from a ledger: read, checked to be of one test set, and compared."""
+"""Correct test examples from a ledger: loading, checks of the test set, and comparison."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ ACCURACY = {"sigmoid": 0.6, "tanh": 0.7, "relu": 0.9, "a": 0.6, "b": 0.8}
 
 
 def right(levels, seed):
-    """Drawn from the levels and the seed alone; (N,)."""
+    """Draw (N,) from the levels and the seed."""
     draws = np.random.default_rng([seed, *map(ord, "".join(levels.values()))])
     shared = np.random.default_rng(7).random(NUM_EXAMPLES)
     accuracy = next(ACCURACY[level] for level in levels.values() if level in ACCURACY)
@@ -33,7 +33,7 @@ def measured(levels, seed, **changes):
     return make_result(right(levels, seed).mean(), correct=replace(correct, **changes))
 
 
-def test_bits_come_back_trial_by_trial(tmp_path):
+def test_correct_examples_are_loaded_trial_by_trial(tmp_path):
     study = make_study()
     table = load_correct_examples(make_ledger(tmp_path, study, measured))
     trials = load_trials(tmp_path)
@@ -45,7 +45,7 @@ def test_bits_come_back_trial_by_trial(tmp_path):
         assert np.array_equal(table.is_correct[row], right(levels, record["seed"]))
 
 
-def test_the_table_has_a_row_a_main_contrast(tmp_path):
+def test_the_table_has_one_row_per_main_effect(tmp_path):
     table = load_seed_and_example_variance(make_ledger(tmp_path, make_study(), measured))
     assert table[["factor", "level", "reference", "n_seeds", "n_examples"]].to_numpy().tolist() == [
         ["activation", "tanh", "sigmoid", 5, NUM_EXAMPLES],
@@ -58,7 +58,7 @@ def test_the_table_has_a_row_a_main_contrast(tmp_path):
     assert load_seed_and_example_variance(tmp_path).equals(table)
 
 
-def test_a_row_is_the_crossed_comparison_of_the_means_over_contexts(tmp_path):
+def test_a_row_compares_the_means_over_contexts(tmp_path):
     row = load_seed_and_example_variance(make_ledger(tmp_path, make_study(), measured), seed=3, resamples=100).iloc[1]
     level, reference = (
         np.array(
@@ -89,9 +89,9 @@ def test_the_sentence_names_what_the_interval_covers(tmp_path):
     names = ("mean_difference", "ci_low", "ci_high", "sd_seeds", "sd_examples")
     mean, low, high, seeds, examples = (100 * row[name] for name in names)
     assert row["sentence"] == (
-        f"b - a: +{mean:.1f} points of test accuracy, the interval over other seeds and other test examples "
-        f"+{low:.1f} to +{high:.1f} (95 %, 5 seeds and 203 examples); the difference varies by {seeds:.1f} from "
-        f"seed to seed and by {examples:.1f} from one such test set to the next, which more seeds leave as it is"
+        f"b - a: +{mean:.1f} percentage points of test accuracy (95 % confidence interval over seeds and test examples "
+        f"+{low:.1f} to +{high:.1f}, 5 seeds and 203 examples); the standard deviation of the difference is "
+        f"{seeds:.1f} between seeds and {examples:.1f} between test sets of this size, which more seeds do not reduce"
     )
 
 
@@ -105,17 +105,18 @@ def test_a_seed_with_a_trial_that_diverged_is_left_out(tmp_path):
 
 
 @pytest.mark.parametrize("num_seeds", [0, 1])
-def test_fewer_than_two_seeds_have_no_interval_and_say_so(tmp_path, num_seeds):
+def test_fewer_than_two_seeds_have_no_interval(tmp_path, num_seeds):
     def measure(levels, seed):
         return measured(levels, seed) if levels["x"] == "a" or seed < num_seeds else make_result(0.5)
 
     (row,) = load_seed_and_example_variance(make_ledger(tmp_path, one_factor(), measure)).to_dict("records")
     assert np.isnan([row["mean_difference"], row["ci_low"], row["sd_seeds"]]).all()
-    counted = "0 seeds" if num_seeds == 0 else "1 seed"
-    assert row["sentence"] == f"b - a: {counted} with all trials tested; an interval needs two"
+    assert row["sentence"] == (
+        f"b - a: an interval needs two complete seeds and two test examples; there are {num_seeds} and {NUM_EXAMPLES}"
+    )
 
 
-def test_a_study_of_one_seed_has_no_rows_but_its_columns(tmp_path):
+def test_a_study_with_one_seed_has_columns_and_no_rows(tmp_path):
     table = load_seed_and_example_variance(make_ledger(tmp_path, one_factor(seeds=1), measured))
     assert len(table) == 0
     assert {"mean_difference", "sd_seeds", "sentence"} <= set(table)
@@ -128,7 +129,7 @@ def test_levels_may_be_other_representations_of_the_same_examples(tmp_path):
     assert len(load_seed_and_example_variance(make_ledger(tmp_path, one_factor(), measure))) == 1
 
 
-def test_without_targets_the_examples_decide(tmp_path):
+def test_without_targets_the_examples_must_be_equal(tmp_path):
     study = one_factor()
     make_ledger(tmp_path / "same", study, lambda levels, seed: measured(levels, seed, targets=None))
     assert len(load_seed_and_example_variance(tmp_path / "same")) == 1
@@ -136,53 +137,51 @@ def test_without_targets_the_examples_decide(tmp_path):
         tmp_path / "other", study, lambda levels, seed: measured(levels, seed, targets=None, examples=levels["x"])
     )
     with pytest.raises(
-        InputError, match=r"x=a, seed=0 and x=b, seed=0 were tested on different examples, or in another"
+        InputError, match=r"x=a, seed=0 and x=b, seed=0 were tested on different examples or in a different"
     ):
         load_correct_examples(tmp_path / "other")
 
 
 @pytest.mark.parametrize("read", [load_correct_examples, load_seed_and_example_variance])
-def test_nothing_stored_says_what_to_return(tmp_path, read):
+def test_without_a_record_the_message_says_what_to_return(tmp_path, read):
     make_ledger(tmp_path, one_factor(), lambda levels, seed: make_result(0.5))
     with pytest.raises(
-        InputError, match=r"sqlite: no trial says which test examples it had right.* test_step has to re"
+        InputError, match=r"sqlite: no trial recorded which test examples it classified.* Let test_step return"
     ):
         read(tmp_path)
 
 
-OWN = (
-    r"x=a: seeds 0 and 1 were not tested on the same examples in the same order, as far as is known: a split, an order "
-)
+PER_SEED = r"x=a: seeds 0 and 1 were not tested on the same examples in the same order, for example because each seed "
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (lambda levels, seed: {"examples": str(seed)}, OWN),
-        (lambda levels, seed: {"targets": str(seed)}, OWN),
+        (lambda levels, seed: {"examples": str(seed)}, PER_SEED),
+        (lambda levels, seed: {"targets": str(seed)}, PER_SEED),
         (
             lambda levels, seed: {"targets": levels["x"]},
             "x=a, seed=0 and x=b, seed=0 were tested on different examples",
         ),
         (
             lambda levels, seed: {"num_examples": NUM_EXAMPLES - (seed == 3)},
-            "x=a, seed=0 was tested on 203 examples and x=a, seed=3 on 202; seeds and examples can only be crossed on",
+            "x=a, seed=0 was tested on 203 examples, x=a, seed=3 on 202; seeds and examples can only be crossed on",
         ),
     ],
 )
-def test_other_test_sets_are_not_crossed(tmp_path, changes, message):
+def test_different_test_sets_are_rejected(tmp_path, changes, message):
     make_ledger(tmp_path, one_factor(), lambda levels, seed: measured(levels, seed, **changes(levels, seed)))
     with pytest.raises(InputError, match=message):
         load_correct_examples(tmp_path)
 
 
-def test_examples_that_are_no_tensors_cannot_be_told_apart(tmp_path):
+def test_unknown_test_examples_are_rejected(tmp_path):
     make_ledger(tmp_path, one_factor(), lambda levels, seed: measured(levels, seed, examples=None))
-    with pytest.raises(InputError, match=r"it is not known on which examples x=a, seed=0 was tested"):
+    with pytest.raises(InputError, match=r"the test examples of x=a, seed=0 are unknown"):
         load_correct_examples(tmp_path)
 
 
 def test_folds_are_not_crossed(tmp_path):
     make_ledger(tmp_path, one_factor(folds=5), measured)
-    with pytest.raises(InputError, match=r"seeds are folds, each tested on examples of its own"):
+    with pytest.raises(InputError, match=r"seeds are folds with different test examples"):
         load_correct_examples(tmp_path)

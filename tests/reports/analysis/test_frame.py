@@ -15,7 +15,7 @@ from reports import load_curves, load_plan, load_trials
 
 
 def measure(levels, seed):
-    """relu with he: seed 0 diverges, seed 1 fails, seed 2 is pending; all others finish."""
+    """Return a trial: relu with he diverges in seed 0, fails in 1 and is pending in 2; all others finish."""
     states = {0: make_result(status=TrialStatus.DIVERGED), 1: make_result(status=TrialStatus.FAILED), 2: None}
     if levels == {"activation": "relu", "init": "he"} and seed in states:
         return states[seed]
@@ -56,7 +56,7 @@ def test_trials_without_a_result_have_no_numbers(folder):
     assert pd.isna(rows.loc[2, "backend"])
 
 
-def test_curves_have_one_row_an_epoch(folder):
+def test_curves_have_one_row_per_epoch(folder):
     curves = load_curves(folder)
     assert list(curves.columns) == ["trial_id", "activation", "init", "seed", "epoch", "train/loss", "val/acc"]
     one = curves.query("activation == 'tanh' and init == 'xavier' and seed == 3")
@@ -87,7 +87,7 @@ def test_only_the_present_plan_is_loaded(tmp_path):
     assert load_plan(tmp_path).factor("x").level_names == ("a", "c")
 
 
-def test_a_metric_with_the_name_of_a_column_is_told_apart(tmp_path):
+def test_a_metric_with_the_name_of_a_column_is_renamed(tmp_path):
     study = one_factor()
     metrics = {"test/acc": 0.5, "seed": 7.0, "x": 8.0, "attempts": 9.0}
     make_ledger(tmp_path, study, lambda *_: make_result(None, metrics=metrics, epochs=({"epoch": 3.0},)))
@@ -121,7 +121,7 @@ def test_ten_thousand_trials_load_in_seconds(tmp_path):
 
 
 def fill(directory, study, result):
-    """The same result for every trial, in one transaction: `record` syncs to the disk for each."""
+    """Record the same result for every trial in one transaction, because `record` syncs each to disk."""
     with Ledger(directory / "ledger.sqlite", writable=True) as ledger:
         ledger.plan(study.name, study.to_dict(), make_trials(study))
         database = ledger._db
@@ -135,7 +135,7 @@ def fill(directory, study, result):
         database.execute("COMMIT")
 
 
-def test_importing_reports_imports_neither_torch_nor_the_statistics():
+def test_importing_reports_imports_neither_torch_nor_scipy():
     code = (
         "import sys, reports; heavy = {'torch', 'lightning', 'scipy.special', 'scipy.stats', 'matplotlib', 'wandb'}; "
         "print(sorted(heavy & set(sys.modules)))"

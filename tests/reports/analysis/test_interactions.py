@@ -60,24 +60,24 @@ def test_an_interaction_is_averaged_over_the_remaining_factors():
 
 
 def boosted(levels, seed):
-    together = 0.05 if levels == {"activation": "relu", "init": "he"} else 0.0
-    return noisy(levels, seed) + together
+    boost = 0.05 if levels == {"activation": "relu", "init": "he"} else 0.0
+    return noisy(levels, seed) + boost
 
 
 @pytest.mark.parametrize(
-    ("goal", "sign", "word", "says"),
+    ("goal", "sign", "word", "statement"),
     [
-        ("max", 1, "helps more", "does more for test/acc under init=he than under init=xavier: +0.0"),
-        ("min", 1, "helps less", "does less for test/acc under init=he than under init=xavier: +0.0"),
-        ("max", -1, "helps less", "does less for test/acc under init=he than under init=xavier: -0.0"),
-        ("min", -1, "helps more", "does more for test/acc under init=he than under init=xavier: -0.0"),
+        ("max", 1, "helps more", "helps test/acc more under init=he than under init=xavier: +0.0"),
+        ("min", 1, "helps less", "helps test/acc less under init=he than under init=xavier: +0.0"),
+        ("max", -1, "helps less", "helps test/acc less under init=he than under init=xavier: -0.0"),
+        ("min", -1, "helps more", "helps test/acc more under init=he than under init=xavier: -0.0"),
     ],
 )
-def test_the_goal_decides_what_helps(goal, sign, word, says):
+def test_the_goal_decides_what_helps(goal, sign, word, statement):
     study = make_study(metric={"name": "test/acc", "goal": goal})
     found = row(interactions_of(study, trials_of(study, lambda *at: sign * boosted(*at))), level_a="relu")
     assert found["verdict"] == word
-    assert found["sentence"].startswith(f"activation × init: relu against sigmoid {says}")
+    assert found["sentence"].startswith(f"activation × init: replacing sigmoid by relu {statement}")
 
 
 def test_without_an_interaction_it_is_equivalent_or_undecided():
@@ -89,7 +89,7 @@ def test_without_an_interaction_it_is_equivalent_or_undecided():
     assert set(table["verdict"]) == {"undecided"}
     assert (
         table["sentence"]
-        .str.endswith("; no seed differs at all, so look whether the level reaches the training.")
+        .str.endswith("; the difference is 0 in every seed, so check that the level changes the training.")
         .all()
     )
 
@@ -114,23 +114,23 @@ def test_seeds_without_all_four_cells_are_left_out():
     [make_study(design="one_at_a_time"), one_factor(), make_study(seeds=1)],
     ids=["one at a time", "one factor", "one seed"],
 )
-def test_what_cannot_be_estimated_has_no_row(study):
+def test_an_interaction_that_cannot_be_estimated_has_no_row(study):
     table = interactions_of(study, trials_of(study, noisy))
     assert table.empty
     assert list(table.columns) == list(COLUMNS)
 
 
-def test_a_hole_in_the_design_is_told():
+def test_a_missing_cell_of_the_design_is_described():
     study = make_study(exclude=[{"activation": "relu", "init": "he"}])
     found = row(interactions_of(study, trials_of(study, noisy)), level_a="relu")
     assert (found["n"], found["num_contexts"]) == (0, 0)
     assert found["sentence"] == (
-        "activation × init: whether relu against sigmoid does more for test/acc under init=he than under init=xavier "
-        "is undecided: no cell of the design has all four."
+        "activation × init: whether replacing sigmoid by relu affects test/acc differently under init=he and "
+        "init=xavier is undecided: the design has no context with all four cells."
     )
 
 
-def test_an_interaction_may_be_of_levels_that_are_no_reference():
+def test_an_interaction_may_compare_levels_other_than_the_reference():
     study = make_study()
     trials = trials_of(study, noisy)
     found = estimate_interaction(
@@ -153,7 +153,7 @@ def test_rates_of_divergence_have_wilson_intervals_and_failures_do_not_count():
     assert (b["rate_low"], b["rate_high"]) == wilson_interval(2, 4)
 
 
-def test_a_cell_that_has_not_ended_has_no_rate_and_a_factor_may_be_called_n():
+def test_a_cell_without_ended_trials_has_no_rate_and_a_factor_may_be_called_n():
     study = make_study(factors={"n": {"key": "model.init_args.n", "levels": ["1", "2"]}}, seeds=2)
     rates = outcome_rate_table(collect_outcomes(study, trials_of(study, lambda *_: 0.5, lambda *_: TrialStatus.FAILED)))
     assert rates["n (factor)"].tolist() == ["1", "2"]

@@ -30,39 +30,39 @@ def test_a_metric_of_a_layer_names_quantity_and_layer(metric, found):
     assert split_metric(metric) == found
 
 
-def test_layers_of_networks_of_several_depths_stand_as_data_flow():
+def test_layers_of_networks_of_several_depths_follow_the_data_flow():
     shallow, deep = dead("stem", "b2", "head"), dead("stem", "b2", "b3", "b4", "head")
     assert sort_metrics({*shallow, *deep}, [shallow, deep]) == deep
     assert sort_metrics({*shallow, *deep}, [deep, shallow]) == deep
 
 
-def test_each_quantity_has_an_order_of_its_own():
+def test_each_quantity_has_its_own_order():
     told = [*dead("z", "a"), "mechanism/saturated/a", "mechanism/saturated/z"]
     assert sort_metrics(sorted(told), [told]) == told
 
 
-def test_networks_that_contradict_each_other_take_the_first():
+def test_for_contradicting_orders_the_first_network_decides():
     assert sort_metrics(dead("a", "b", "c"), [dead("b", "a"), dead("a", "b", "c")]) == dead("b", "a", "c")
 
 
-def test_without_an_order_numbers_count_as_numbers():
+def test_without_an_order_numbers_sort_numerically():
     assert sort_metrics(dead("l10", "l9", "l9b", "a2.l1", "a10.l1"), []) == dead("a2.l1", "a10.l1", "l9", "l9b", "l10")
 
 
-def test_other_metrics_are_in_alphabetical_order_whatever_was_told():
+def test_other_metrics_are_in_alphabetical_order():
     names = ["val/acc", "epoch", "train/loss", "mechanism/weight_gradient_ratio", "gap/acc"]
     assert sort_metrics(names, [names]) == sorted(names)
 
 
 @given(st.permutations([f"l{number}" for number in range(8)]), st.lists(st.sets(st.integers(0, 7)), min_size=1))
-def test_one_order_agrees_with_all_that_agree_with_each_other(true, parts):
+def test_the_merged_order_agrees_with_consistent_orders(true, parts):
     told = [dead(*(true[place] for place in sorted(part))) for part in parts]
     found = sort_metrics({name for network in told for name in network}, told)
     for network in told:
         assert [name for name in found if name in network] == network
 
 
-def test_frames_have_the_layers_as_data_flow(tmp_path):
+def test_frames_have_the_layers_in_the_order_of_data_flow(tmp_path):
     folder = inside_ledger(tmp_path, depth_study(depths=(2, 11)))
     expected = ["stem", *(f"block{number}" for number in range(2, 12)), "head"]
     for load in (load_curves, load_trials):

@@ -1,4 +1,4 @@
-"""Claims on what spans orders of magnitude: differences of logarithms, told as factors."""
+"""Claims on metrics over orders of magnitude, as differences of logarithms."""
 
 import io
 import math
@@ -27,7 +27,7 @@ VANISH = {
 
 
 def report_of(directory, values, *, claim=None, seeds=5, **changes):
-    """Levels a and b of one factor whose trials logged these final values of `ratio`, by level and seed."""
+    """Build a report on levels a and b of one factor, given the final values of `ratio` by level and seed."""
     says = {
         "factor": "x",
         "better": "b",
@@ -51,7 +51,7 @@ def only(report):
     return row
 
 
-def test_the_difference_is_that_of_logarithms_and_is_told_as_a_factor(tmp_path):
+def test_the_difference_of_logarithms_is_written_as_a_factor(tmp_path):
     low, high = [1e-6, 1e-5, 3e-6, 1e-7, 1e-6], [2e-3, 5e-3, 1e-2, 1e-4, 5e-4]
     found = only(report_of(tmp_path, {"a": low, "b": high}))
     expected = paired_difference(np.log10(high), np.log10(low))
@@ -59,12 +59,12 @@ def test_the_difference_is_that_of_logarithms_and_is_told_as_a_factor(tmp_path):
     assert found["ratio"] == pytest.approx(math.prod(np.array(high) / low) ** (1 / 5))
     assert (found["ratio_low"], found["ratio_high"]) == pytest.approx((10**expected.ci_low, 10**expected.ci_high))
     assert (found["scale"], found["finding"]) == ("log", "supported")
-    assert found["sentence"].startswith("x: b improves ratio against a: ×1,")
-    assert "(95 % interval ×3" in found["sentence"]
+    assert found["sentence"].startswith("x: b improves ratio compared with a: ×1,")
+    assert "(95 % confidence interval ×3" in found["sentence"]
 
 
-def test_a_difference_of_values_would_be_that_of_the_largest(tmp_path):
-    """In four of five seeds b is a thousand times a; in the fifth a is somewhat larger and hides it."""
+def test_logarithms_keep_the_largest_value_from_dominating(tmp_path):
+    """In four of five seeds, b is 1000 a. In the fifth, a is slightly larger and dominates the linear difference."""
     values = {"a": [1e-6, 1e-6, 1e-6, 1e-6, 10.0], "b": [1e-3, 1e-3, 1e-3, 1e-3, 9.9]}
     found = only(report_of(tmp_path / "linear", values, claim={"scale": "linear"}))
     assert found["mean_difference"] < 0
@@ -78,31 +78,31 @@ def test_a_margin_is_a_factor(tmp_path):
     found = only(report_of(tmp_path / "equal", values, claim=claim))
     assert found["finding"] == "practically equal"
     assert "b is equivalent to a in ratio within a factor of 2: ×1.0" in found["sentence"]
-    assert "(90 % interval ×0.9" in found["sentence"]
+    assert "(90 % confidence interval ×0.9" in found["sentence"]
     values["b"] = [1.1, 2.21, 4.4, 8.8, 17.7]
     found = only(report_of(tmp_path / "small", values, claim=claim))
-    assert "; below the margin of a factor of 2." in found["sentence"]
+    assert "; the difference is below the margin of a factor of 2." in found["sentence"]
 
 
-def test_what_is_undecided_says_which_factor_would_have_been_found(tmp_path):
+def test_an_undecided_claim_names_the_detectable_factor(tmp_path):
     values = {"a": [1.0, 1.0, 1.0, 1.0, 1.0], "b": [100.0, 0.01, 10.0, 0.5, 1.0]}
     found = only(report_of(tmp_path, values, claim={"metric": {"name": "ratio", "goal": "max", "margin": 10}}))
     assert found["finding"] == "undecided"
-    assert "5 seeds find a true factor of ×" in found["sentence"]
-    assert "would probably decide for the margin of a factor of 10" in found["sentence"]
+    assert "with 5 seeds and the observed SD, a true factor of ×" in found["sentence"]
+    assert "would probably give a verdict at the margin of a factor of 10" in found["sentence"]
 
 
-def test_values_without_a_logarithm_leave_a_claim_undecided_and_are_told(tmp_path):
+def test_values_without_a_logarithm_leave_a_claim_undecided(tmp_path):
     values = {"a": [0.0, 1e-6, 1e-6, -1.0, 1e-6], "b": [1e-3] * 5}
     report = report_of(tmp_path, values)
     found = only(report)
     assert (found["finding"], found["n"]) == ("undecided", 0)
     assert found["sentence"] == (
-        "x: b against a is undecided in ratio: 2 of 10 values are 0 or below and have no logarithm."
+        "x: whether b and a differ in ratio is undecided: 2 of 10 values are 0 or below and have no logarithm."
     )
     assert (
-        "Claim c: 2 of 10 values are 0 or below and have no logarithm, so it is undecided; scale: linear compares the "
-        "values themselves." in report.notes
+        "Claim c: 2 of 10 values are 0 or below and have no logarithm, so it is undecided. scale: linear compares the "
+        "values instead." in report.notes
     )
 
 
@@ -127,7 +127,7 @@ def test_values_of_other_levels_do_not_matter(tmp_path):
     assert not any(note.startswith("Claim") for note in report.notes)
 
 
-def test_a_diverged_trial_leaves_its_seed_out_as_ever(tmp_path):
+def test_a_diverged_trial_leaves_its_seed_out(tmp_path):
     values = {"a": [None, 1e-6, 2e-6, 1e-6, 1e-6], "b": [1e-3, 1e-3, 3e-3, 1e-3, 2e-3]}
     found = only(report_of(tmp_path, values))
     assert (found["finding"], found["n"], found["num_seeds_left_out"]) == ("supported", 4, 1)
@@ -135,11 +135,11 @@ def test_a_diverged_trial_leaves_its_seed_out_as_ever(tmp_path):
 
 def test_the_same_factor_in_every_seed_has_no_interval(tmp_path):
     found = only(report_of(tmp_path, {"a": [1.0, 2.0, 4.0, 8.0, 16.0], "b": [10.0, 20.0, 40.0, 80.0, 160.0]}))
-    assert "undecided in ratio: ×10.0 in each of 5 seeds" in found["sentence"]
+    assert "is undecided: the difference is ×10.0 in each of 5 seeds" in found["sentence"]
 
 
 @pytest.mark.slow
-def test_a_claim_on_a_mechanism_works_from_the_study_file_to_the_page(tmp_path):
+def test_a_claim_on_a_mechanism_appears_in_all_formats(tmp_path):
     report = build_report(
         make_ledger(tmp_path, depth_study(depths=(4, 8), seeds=4, claims={"vanish": VANISH}), measure)
     )
@@ -152,7 +152,7 @@ def test_a_claim_on_a_mechanism_works_from_the_study_file_to_the_page(tmp_path):
     ]
     assert found["mean_difference"] == pytest.approx(np.mean(expected[:8]) - np.mean(expected[8:]))
     assert found["finding"] == "supported"
-    says = f"relu improves {RATIO} against sigmoid: ×"
+    says = f"relu improves {RATIO} compared with sigmoid: ×"
     console = Console(file=io.StringIO(), width=200)
     print_report(report, console)
     assert says in " ".join(console.file.getvalue().split())
@@ -168,7 +168,7 @@ def test_a_claim_on_an_interaction_is_a_factor_of_factors(tmp_path):
     found = only(report)
     # (0.95 / 0.2) ** 8 over (0.95 / 0.2) ** 2, up to noise
     assert found["mean_difference"] == pytest.approx(6 * math.log10(0.95 / 0.2), abs=0.2)
-    assert f"relu against sigmoid does more for {RATIO} under depth=8 than under depth=2: ×" in found["sentence"]
+    assert f"replacing sigmoid by relu helps {RATIO} more under depth=8 than under depth=2: ×" in found["sentence"]
 
 
 def test_a_claim_on_a_metric_of_a_layer_works(tmp_path):
@@ -179,10 +179,10 @@ def test_a_claim_on_a_metric_of_a_layer_works(tmp_path):
 
 def test_one_seed_is_undecided(tmp_path):
     found = only(report_of(tmp_path, {"a": [1.0], "b": [10.0]}, seeds=1))
-    assert "a difference needs two complete seeds, and there is one" in found["sentence"]
+    assert "a confidence interval needs two complete seeds; there is one" in found["sentence"]
 
 
-def test_columns_are_there_without_claims():
+def test_the_columns_exist_without_claims():
     study = one_factor()
     trials = pd.DataFrame({"x": [], "seed": [], "status": [], "test/acc": []})
     table = claim_table(study, collect_outcomes(study, trials), trials)

@@ -1,4 +1,4 @@
-"""What must hold of verdicts whatever the data: invariances, error rates, coverage."""
+"""Properties of verdicts for any data: invariances, error rates and coverage."""
 
 import math
 
@@ -26,7 +26,7 @@ FEW = settings(max_examples=8, deadline=None)
 
 
 def frame_of(values, names):
-    """A trials frame of 3 x 2 cells and 4 seeds, with levels called by `names`."""
+    """Make a frame of trials with 3 x 2 cells, 4 seeds and these names of levels."""
     rows = [
         {"activation": names["activation"][a], "init": names["init"][i], "seed": seed, "status": TrialStatus.FINISHED}
         | {"test/acc": values[(a * 2 + i) * 4 + seed]}
@@ -38,7 +38,7 @@ def frame_of(values, names):
 
 
 def tables_of(values, names=LEVELS, metric=MARGIN, factors=("activation", "init"), order=None):
-    """Contrasts, interactions and shares of scores (24,)."""
+    """Compute contrasts, interactions and shares of variance of scores (24,)."""
     frame = frame_of(values, names).rename(columns=dict(zip(("activation", "init"), factors, strict=True)))
     study = make_study(
         seeds=4,
@@ -53,7 +53,7 @@ def tables_of(values, names=LEVELS, metric=MARGIN, factors=("activation", "init"
 
 
 def numbers(table):
-    """Everything of a table that is no name."""
+    """Return the columns of a table without names."""
     return table.select_dtypes("number").to_numpy(dtype=np.float64)
 
 
@@ -97,7 +97,7 @@ def test_the_unit_of_a_metric_changes_no_verdict(values, unit):
 
 
 def grid_of(scores):
-    """Outcomes of a 3 x 2 study with scores (6, S)."""
+    """Make the outcomes of a 3 x 2 study with scores (6, S)."""
     cells = tuple((a, i) for a in LEVELS["activation"] for i in LEVELS["init"])
     states = np.full(scores.shape, TrialStatus.FINISHED)
     return Outcomes(
@@ -106,12 +106,12 @@ def grid_of(scores):
 
 
 def at_most(rate, num_studies):
-    """A rate with three standard errors of its simulation."""
+    """Return a rate with three standard errors of its simulation."""
     return rate + 3 * math.sqrt(rate * (1 - rate) / num_studies)
 
 
 def false_findings(num_seeds, num_studies, draw):
-    """How often a study without any effect finds a main effect, a simple effect, an interaction."""
+    """Return how often a study without effects has a significant main effect, simple effect and interaction."""
     study = make_study(seeds=num_seeds)
     found = np.zeros(3)
     for _ in range(num_studies):
@@ -125,7 +125,7 @@ def false_findings(num_seeds, num_studies, draw):
 
 
 @pytest.mark.slow
-def test_a_against_a_is_wrong_at_most_alpha_of_the_time():
+def test_false_positives_occur_at_most_at_rate_alpha():
     draws = np.random.default_rng(1)
     rates = false_findings(4, 40, lambda size: draws.normal(size=size))
     assert (rates <= at_most(0.05, 40)).all()
@@ -133,7 +133,7 @@ def test_a_against_a_is_wrong_at_most_alpha_of_the_time():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("num_seeds", [3, 5, 10])
-def test_a_against_a_is_wrong_at_most_alpha_of_the_time_over_many_grids(num_seeds):
+def test_false_positives_occur_at_most_at_rate_alpha_in_many_grids(num_seeds):
     draws = np.random.default_rng(num_seeds)
     for draw in (lambda size: draws.normal(size=size), lambda size: draws.exponential(size=size)):
         rates = false_findings(num_seeds, 150, draw)
@@ -142,7 +142,7 @@ def test_a_against_a_is_wrong_at_most_alpha_of_the_time_over_many_grids(num_seed
 
 @pytest.mark.slow
 @pytest.mark.parametrize("num_seeds", [3, 5, 10, 20])
-def test_t_intervals_cover_the_truth_as_often_as_they_say(num_seeds):
+def test_t_intervals_have_their_nominal_coverage(num_seeds):
     draws = np.random.default_rng(num_seeds)
     num_studies = 4000
     paired, cell, interaction_covers = [], [], []
@@ -163,7 +163,7 @@ def test_t_intervals_cover_the_truth_as_often_as_they_say(num_seeds):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("num_seeds", [10, 20])
-def test_bootstrap_t_intervals_cover_nearly_as_often(num_seeds):
+def test_bootstrap_t_intervals_have_nearly_their_nominal_coverage(num_seeds):
     draws = np.random.default_rng(num_seeds)
     covers = []
     for _ in range(1500):
@@ -174,7 +174,7 @@ def test_bootstrap_t_intervals_cover_nearly_as_often(num_seeds):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("num_seeds", [5, 8, 16])
-def test_the_sign_flip_test_is_wrong_at_most_alpha_of_the_time(num_seeds):
+def test_the_sign_flip_test_keeps_its_level(num_seeds):
     draws = np.random.default_rng(num_seeds)
     wrong = [sign_flip_test(draws.laplace(size=num_seeds)).p_value <= 0.05 for _ in range(1500)]
     assert np.mean(wrong) <= at_most(0.05, 1500)

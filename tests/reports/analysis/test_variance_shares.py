@@ -17,7 +17,7 @@ SOURCES = ["activation", "init", "activation × init", "seed", "residual"]
 
 
 def expected_of(trials):
-    """statsmodels' type II table, in the order of ours."""
+    """Compute the type II table with statsmodels, in our order."""
     frame = trials[trials["status"] == TrialStatus.FINISHED].rename(columns={"test/acc": "y"})
     frame = frame.assign(activation=frame["activation"].astype(str), init=frame["init"].astype(str))
     model = ols("y ~ C(activation, Sum) * C(init, Sum) + C(seed)", frame).fit()
@@ -72,12 +72,12 @@ def test_the_intervals_are_a_jackknife_over_seeds():
 @pytest.mark.parametrize(
     ("study", "reason"),
     [
-        (make_study(design="one_at_a_time"), "the one-at-a-time design varies no two factors together"),
+        (make_study(design="one_at_a_time"), "the one-at-a-time design does not combine levels of two factors"),
         (make_study(seeds=1), "the study has one seed"),
         (make_study(folds=3, seeds=1), "the study has one fold"),
     ],
 )
-def test_a_design_that_cannot_tell_gives_the_reason(study, reason):
+def test_a_design_without_shares_gives_the_reason(study, reason):
     table, found = variance_share_table(study, collect_outcomes(study, trials_of(study, noisy)))
     assert found == reason
     assert table.empty
@@ -91,19 +91,16 @@ def test_one_cell_with_values_gives_the_reason():
     )
     assert variance_share_table(study, collect_outcomes(study, trials))[1] == "fewer than two cells have a value"
     trials = trials_of(study, noisy, lambda levels, seed: TrialStatus.FINISHED if seed == 0 else TrialStatus.FAILED)
-    assert (
-        variance_share_table(study, collect_outcomes(study, trials))[1]
-        == "no degrees of freedom are left for the residual"
-    )
+    assert variance_share_table(study, collect_outcomes(study, trials))[1] == "the residual has no degrees of freedom"
 
 
-def test_values_that_are_all_equal_have_no_shares():
+def test_equal_values_have_no_shares():
     table, _ = variance_share_table(STUDY, collect_outcomes(STUDY, trials_of(STUDY, lambda *_: 0.3)))
     assert (table["sum_of_squares"] == 0).all()
     assert table[["share", "f", "p_value"]].isna().all(axis=None)
 
 
-def test_a_design_with_holes_is_fitted_and_loses_degrees_of_freedom():
+def test_missing_cells_cost_degrees_of_freedom():
     study = make_study(exclude=[{"activation": "relu", "init": "he"}])
     table, _ = variance_share_table(study, collect_outcomes(study, trials_of(study, noisy)))
     assert table.set_index("source")["df"].tolist() == [2, 1, 1, 4, 16]

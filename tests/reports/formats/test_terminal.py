@@ -85,7 +85,7 @@ def test_many_cells_are_cut_with_a_count(tmp_path):
 
 def test_one_seed_says_why_there_are_no_verdicts(tmp_path):
     text = printed(build_report(make_ledger(tmp_path, one_factor(seeds=1), measure)), width=100)
-    assert "(!) The study has one seed: there are no contrasts" in text
+    assert "(!) The study has one seed, so there are no contrasts" in text
     assert "p (Holm)" not in text
 
 

@@ -100,7 +100,7 @@ def test_parts_without_content_are_left_out(tmp_path):
     html = to_html(build_report(make_ledger(tmp_path, one_factor(seeds=1), lambda *_: make_result(0.5))))
     found = re.findall(r'<h2 id="([a-z]+)">', html)
     assert found == ["cells", "method", "audit", "caveats", "environment", "trials"]
-    assert "The study has one seed: there are no contrasts" in html
+    assert "The study has one seed, so there are no contrasts" in html
 
 
 @pytest.mark.slow

@@ -25,13 +25,13 @@ def test_mean_interval_by_hand():
     assert found.ci_high == pytest.approx(5 + 4.302652729911275 * math.sqrt(13 / 3), rel=1e-9)
 
 
-def test_mean_of_one_value_has_no_spread():
+def test_the_mean_of_one_value_has_no_standard_deviation():
     found = mean_interval([0.9])
     assert (found.n, found.mean) == (1, 0.9)
     assert np.isnan([found.sd, found.ci_low, found.ci_high]).all()
 
 
-def test_mean_of_nothing_is_nan_and_warns_nobody():
+def test_the_mean_of_no_values_is_nan_without_a_warning():
     found = mean_interval([])
     assert found.n == 0
     assert np.isnan([found.mean, found.sd, found.ci_low, found.ci_high]).all()
@@ -66,7 +66,7 @@ def test_swapping_level_and_reference_mirrors_the_difference(values):
     np.testing.assert_array_equal([one.p_value, one.d_z, one.ci_low, one.ci_high], mirrored)
 
 
-def test_fewer_than_two_pairs_are_no_contrast():
+def test_fewer_than_two_pairs_give_no_numbers():
     for values in ([], [0.5]):
         found = paired_difference(values, values)
         numbers = [found.mean, found.sd, found.ci_low, found.ci_high, found.p_value, found.d_z]
@@ -80,13 +80,13 @@ def test_differences_that_are_all_zero_have_p_one():
     assert found.is_constant
 
 
-def test_a_difference_of_rounding_alone_counts_as_zero():
+def test_a_difference_within_rounding_error_counts_as_zero():
     assert 0.1 + 0.2 != 0.3  # what the two ways of writing one number differ by
     found = paired_difference([0.1 + 0.2, 0.1 + 0.2, 0.3], [0.3, 0.3, 0.3])
     assert (found.mean, found.p_value) == (0, 1)
 
 
-def test_the_rounding_of_single_precision_is_no_spread():
+def test_rounding_errors_of_single_precision_are_not_variation():
     level, reference = [0.9061728, 0.9604938], [0.925925898, 0.980246879]  # 16 of 810 less in both, logged as float32
     found = paired_difference(level, reference)
     assert found.is_constant
@@ -94,7 +94,7 @@ def test_the_rounding_of_single_precision_is_no_spread():
     assert not paired_difference([0.9, 0.8, 0.7], [0.9, 0.8, 0.700001]).is_constant
 
 
-def test_one_difference_in_all_pairs_has_neither_interval_nor_p_and_is_marked():
+def test_constant_differences_have_neither_interval_nor_p():
     found = paired_difference([0.97, 0.95], [0.96, 0.94])  # 0.97 - 0.96 != 0.95 - 0.94 in floating point
     assert found.is_constant
     assert found.mean == pytest.approx(0.01)
@@ -108,13 +108,13 @@ def test_enormous_values_do_not_warn():
     assert mean_interval([1.7e308, 1.7e308]).n == 2
 
 
-def test_tiny_differences_keep_their_spread():
+def test_tiny_differences_keep_their_standard_deviation():
     found = paired_difference([1e-200, 2e-200, 3e-200], [0.0, 0.0, 0.0])
     assert found.d_z == pytest.approx(2)
 
 
-def test_paired_values_need_one_length():
-    with pytest.raises(ValueError, match="paired values have one length; found 2 and 1"):
+def test_paired_values_need_the_same_length():
+    with pytest.raises(ValueError, match="paired values need the same length; found 2 and 1"):
         paired_difference([1.0, 2.0], [1.0])
 
 
@@ -165,7 +165,7 @@ FOLDS = [0.01, 0.03, 0.01, 0.03, 0.0, 0.02, 0.02, 0.0, 0.04, 0.01]
         (10, 0.017, 0.0601892317, (-0.0008998124, 0.0348998124), (0.0024950938, 0.0315049063)),
     ],
 )
-def test_differences_of_folds_are_corrected_for_what_they_share(num, mean, p_value, interval, ninety):
+def test_differences_of_folds_are_corrected_for_shared_examples(num, mean, p_value, interval, ninety):
     found = paired_difference(FOLDS[:num], np.zeros(num), overlap=1 / 4)
     assert (found.mean, found.p_value) == pytest.approx((mean, p_value), rel=1e-7)
     assert (found.ci_low, found.ci_high) == pytest.approx(interval, abs=1e-9)
@@ -175,7 +175,7 @@ def test_differences_of_folds_are_corrected_for_what_they_share(num, mean, p_val
     assert not equivalence(found, margin=ninety[1] - 1e-6).holds
 
 
-def test_the_correction_leaves_the_mean_the_spread_and_d_z_alone():
+def test_the_correction_does_not_change_mean_sd_and_d_z():
     plain, corrected = (paired_difference(FOLDS, np.zeros(10), overlap=overlap) for overlap in (0.0, 1 / 4))
     assert (plain.mean, plain.sd, plain.d_z) == (corrected.mean, corrected.sd, corrected.d_z)
     assert plain.d_z == pytest.approx(1.2710342050)
@@ -189,15 +189,15 @@ def test_the_mean_of_folds_is_corrected_too():
     assert (found.ci_low, found.ci_high) == pytest.approx((0.8905513526, 0.9494486474), abs=1e-9)
 
 
-def test_folds_without_spread_or_pairs_are_as_ever():
+def test_folds_without_variation_or_pairs_need_no_correction():
     assert paired_difference([0.9, 0.8], [0.9, 0.8], overlap=1).p_value == 1
     assert math.isnan(paired_difference([0.9, 0.8], [0.8, 0.7], overlap=1).ci_low)
     assert paired_difference([0.9], [0.8], overlap=1).overlap == 1
 
 
 @pytest.mark.slow
-def test_two_learners_of_equal_merit_are_rarely_told_apart_over_folds():
-    """Logistic regression on the one or the other half of the features, which are equally good, over ten folds."""
+def test_equally_good_learners_rarely_differ_significantly_over_folds():
+    """Logistic regression uses either half of the equally good features, over ten folds."""
     rng = np.random.default_rng(7)
     weights = np.tile(rng.normal(size=10) / 3, 2)
     num_data_sets, num_examples, num_folds = 400, 200, 10
@@ -218,7 +218,7 @@ def test_two_learners_of_equal_merit_are_rarely_told_apart_over_folds():
     assert corrected < 0.05  # 0.028 there
 
 
-def test_a_huge_value_in_one_pair_makes_no_others_equal():
+def test_a_huge_value_does_not_make_other_pairs_equal():
     found = paired_difference([1.0, 1.01, 0.99, 1.0, 1e15], [1.9, 1.92, 1.88, 1.9, 1e15])
     assert not found.is_constant
     assert found.mean == pytest.approx(-0.9 * 4 / 5)

@@ -18,7 +18,7 @@ REFERENCE = [0.904, 0.906, 0.915, 0.894, 0.907, 0.917, 0.905, 0.911, 0.909, 0.90
 
 
 @given(st.lists(st.integers(-5, 5), min_size=1, max_size=7))
-def test_the_sign_flip_test_goes_through_every_pattern(values):
+def test_the_sign_flip_test_enumerates_every_pattern(values):
     sums = [
         abs(sum(s * v for s, v in zip(signs, values, strict=True)))
         for signs in itertools.product((1, -1), repeat=len(values))
@@ -33,7 +33,7 @@ def test_the_sign_flip_test_agrees_with_scipy():
     assert sign_flip_test(differences).p_value == pytest.approx(expected.pvalue, rel=1e-12)
 
 
-def test_many_differences_are_flipped_at_random_and_repeatably():
+def test_random_sign_flips_are_reproducible():
     values = np.random.default_rng(0).normal(0.3, size=30)
     one = sign_flip_test(values, seed=1)
     assert one == sign_flip_test(values, seed=1)
@@ -54,7 +54,7 @@ def test_bootstrap_t_needs_ten_differences_that_differ():
         assert np.isnan(bootstrap_t_interval(values)).all()
 
 
-def test_bootstrap_t_is_near_the_t_interval_of_normal_values_and_repeatable():
+def test_bootstrap_t_is_reproducible_and_near_the_t_interval():
     values = np.random.default_rng(3).normal(size=40)
     interval = stats.ttest_1samp(values, 0).confidence_interval(0.95)
     assert bootstrap_t_interval(values) == pytest.approx((interval.low, interval.high), abs=0.05)
@@ -63,7 +63,7 @@ def test_bootstrap_t_is_near_the_t_interval_of_normal_values_and_repeatable():
     assert bootstrap_t_interval(values * 1e-200) == pytest.approx((low * 1e-200, high * 1e-200), rel=1e-9, abs=0)
 
 
-def test_bootstrap_t_by_another_road():
+def test_bootstrap_t_agrees_with_another_implementation():
     """The same intervals from resampled values, with another generator."""
     values = np.random.default_rng(5).exponential(size=15)
     drawn = values[np.random.default_rng(6).integers(0, 15, size=(200_000, 15))]
@@ -73,12 +73,12 @@ def test_bootstrap_t_by_another_road():
     assert bootstrap_t_interval(values) == pytest.approx(expected, rel=0.05)
 
 
-def test_hedges_g_is_pingouins():
+def test_hedges_g_agrees_with_pingouin():
     expected = pingouin.compute_effsize(LEVEL, REFERENCE, paired=True, eftype="hedges")
     assert hedges_g_av(LEVEL, REFERENCE) == pytest.approx(expected, rel=1e-12)
 
 
-def test_effect_sizes_without_spread_are_nan():
+def test_effect_sizes_without_variation_are_nan():
     assert math.isnan(hedges_g_av([1.0], [2.0]))
     assert math.isnan(hedges_g_av([0.0, 0.0], [0.0, 0.0]))
     assert math.isnan(hedges_g_av([0.5, 0.5], [0.7, 0.7]))
@@ -105,7 +105,7 @@ def test_wilson_intervals_are_those_of_statsmodels(count, n):
     assert wilson_interval(count, n) == pytest.approx(proportion_confint(count, n, method="wilson"), abs=1e-12)
 
 
-def test_a_rate_of_nothing_has_no_interval_and_a_wrong_count_is_an_error():
+def test_a_rate_of_no_trials_is_nan_and_a_wrong_count_an_error():
     assert np.isnan(wilson_interval(0, 0)).all()
     with pytest.raises(ValueError, match="a count lies between 0 and n; found 3 of 2"):
         wilson_interval(3, 2)

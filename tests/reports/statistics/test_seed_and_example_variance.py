@@ -10,7 +10,7 @@ MEANS = (1.2, 1.0)
 
 
 def simulated(generator, num_seeds, num_examples, sds):
-    """Two levels whose examples are right where a sum of normal effects is above 0: (S, N) each.
+    """Draw two levels (S, N) whose examples are correct if a sum of normal effects is positive.
 
     sds: of an example, of an example under one level, of a seed under one level, and of the rest.
     """
@@ -33,7 +33,7 @@ def true_difference(sds):
 
 
 def true_sds(sds, num_examples, generator):
-    """Of the difference from seed to seed, and from test set to test set, by drawing a million of the effects."""
+    """Estimate both standard deviations of the difference by drawing a million effects."""
     example, own_example, own_seed, rest = sds
     seeds = generator.normal(0, own_seed, (2, 1_000_000))
     by_seed = stats.norm.cdf((np.array(MEANS)[:, None] + seeds) / np.linalg.norm([example, own_example, rest]))
@@ -46,7 +46,7 @@ def rng(seed=0):
     return np.random.default_rng(seed)
 
 
-def test_the_mean_and_the_components_are_those_of_the_two_way_layout():
+def test_mean_and_components_are_those_of_the_two_way_layout():
     level = np.array([[1, 1, 0, 1], [1, 0, 0, 1], [1, 1, 1, 1]], dtype=bool)
     reference = np.array([[1, 0, 0, 0], [0, 0, 0, 1], [1, 0, 0, 0]], dtype=bool)
     found = estimate_seed_and_example_variance(level, reference, rng())
@@ -71,7 +71,7 @@ def test_the_variance_of_the_mean_is_the_sum_of_its_parts():
     )
 
 
-def test_components_near_their_truth():
+def test_the_components_are_near_the_true_values():
     sds = (2.0, 1.0, 0.3, 0.5)
     of_seeds, of_examples = true_sds(sds, 2000, rng(1))
     found = [estimate_seed_and_example_variance(*simulated(rng(seed), 20, 2000, sds), rng(), 10) for seed in range(30)]
@@ -79,7 +79,7 @@ def test_components_near_their_truth():
     assert np.sqrt(np.mean([one.sd_examples**2 for one in found])) == pytest.approx(of_examples, rel=0.1)
 
 
-def test_resampling_kinds_of_examples_is_resampling_examples():
+def test_resampling_unique_columns_is_resampling_examples():
     level, reference = simulated(rng(), 5, 200, (1.0, 1.0, 0.5, 0.5))
     found = estimate_seed_and_example_variance(level, reference, rng(), 20_000)
     difference, draws = level.astype(float) - reference, rng(1)
@@ -88,7 +88,7 @@ def test_resampling_kinds_of_examples_is_resampling_examples():
     np.testing.assert_allclose([found.bootstrap_low, found.bootstrap_high], expected, atol=0.006)
 
 
-def test_it_is_the_same_from_the_same_generator_and_in_another_order():
+def test_the_result_depends_on_the_seed_and_not_on_the_order():
     level, reference = simulated(rng(), 5, 300, (1.0, 0.5, 0.3, 0.3))
     found = estimate_seed_and_example_variance(level, reference, rng(3))
     assert estimate_seed_and_example_variance(level, reference, rng(3)) == found
@@ -98,7 +98,7 @@ def test_it_is_the_same_from_the_same_generator_and_in_another_order():
         assert getattr(again, name) == pytest.approx(getattr(found, name), rel=1e-9, abs=1e-12)
 
 
-def test_turning_the_comparison_round_turns_the_interval_round():
+def test_swapping_the_levels_mirrors_the_interval():
     level, reference = simulated(rng(), 5, 300, (1.0, 0.5, 0.3, 0.3))
     one, other = (
         estimate_seed_and_example_variance(level, reference, rng()),
@@ -108,7 +108,7 @@ def test_turning_the_comparison_round_turns_the_interval_round():
     assert other.sd_examples == pytest.approx(one.sd_examples)
 
 
-def test_shares_of_several_contexts_are_taken_too():
+def test_shares_over_several_contexts_are_accepted():
     level, reference = simulated(rng(), 4, 100, (1.0, 0.5, 0.3, 0.3))
     found = estimate_seed_and_example_variance((level + 0.0 + level) / 2, (reference + 0.0 + reference) / 2, rng())
     assert found == estimate_seed_and_example_variance(level, reference, rng())
@@ -120,7 +120,7 @@ def test_without_any_difference_the_interval_is_zero():
     assert (found.mean, found.ci_low, found.ci_high, found.standard_error) == (0, 0, 0, 0)
 
 
-def test_without_any_spread_but_a_difference_there_is_no_interval():
+def test_a_constant_difference_has_no_interval():
     found = estimate_seed_and_example_variance(np.ones((3, 50), dtype=bool), np.zeros((3, 50), dtype=bool), rng())
     assert found.mean == 1
     assert np.isnan([found.ci_low, found.ci_high]).all()
@@ -129,17 +129,17 @@ def test_without_any_spread_but_a_difference_there_is_no_interval():
 @pytest.mark.parametrize(
     ("one", "other"), [((1, 50), (1, 50)), ((3, 1), (3, 1)), ((3, 50), (3, 49)), ((50,), (50,)), ((2, 2, 2), (2, 2, 2))]
 )
-def test_what_cannot_be_crossed(one, other):
-    with pytest.raises(ValueError, match=r"matrices \(seeds, examples\) of one shape with two of each or more; found"):
+def test_unsuitable_matrices_are_rejected(one, other):
+    with pytest.raises(ValueError, match=r"the same shape \(seeds, examples\) with at least two of each; found"):
         estimate_seed_and_example_variance(np.ones(one), np.ones(other), rng())
 
 
-def test_the_error_of_a_test_set():
+def test_the_binomial_standard_error():
     assert binomial_error(0.88, 872) == pytest.approx(0.0110, abs=1e-4)
     assert binomial_error(1.0, 10) == 0
 
 
-def test_ten_seeds_ten_thousand_examples_and_two_thousand_resamples_take_seconds():
+def test_ten_thousand_examples_take_seconds():
     level, reference = simulated(rng(), 10, 10_000, (2.0, 0.5, 0.12, 0.5))
     started = time.process_time()
     estimate_seed_and_example_variance(level, reference, rng())
@@ -158,7 +158,7 @@ def test_ten_seeds_ten_thousand_examples_and_two_thousand_resamples_take_seconds
     ],
     ids=["mixed", "seeds", "examples", "rest"],
 )
-def test_the_interval_covers_the_difference_over_other_seeds_and_other_examples(num_seeds, sds, at_most):
+def test_the_interval_covers_other_seeds_and_other_examples(num_seeds, sds, at_most):
     generator = rng(num_seeds)
     hits = []
     for _ in range(600):

@@ -31,7 +31,7 @@ def test_the_sign_of_a_number_that_rounds_to_zero_is_kept():
     assert format_number(-1e-17, 4, signed=True) == "-0.0000"
 
 
-def test_numbers_that_are_none():
+def test_nan_and_infinity_have_their_own_texts():
     assert format_number(math.nan, 2) == "-"
     assert format_number(math.inf, 2, signed=True) == "+inf"
     assert format_number(-math.inf, 2, signed=True) == "-inf"

@@ -44,13 +44,13 @@ def words(differences, metric, *, p_adjusted=None, missing=None, left_out=0, num
     return describe_verdict(comparison, verdict, metric)
 
 
-def test_the_goal_decides_what_a_difference_is():
+def test_the_goal_decides_between_improves_and_harms():
     difference = difference_of(0.010, 0.011, 0.012)
     assert judge_difference(difference, difference.p_value, ACCURACY).word == IMPROVES
     assert judge_difference(difference, difference.p_value, LOSS).word == HARMS
 
 
-def test_the_adjusted_p_value_decides_and_not_the_raw_one():
+def test_the_adjusted_p_value_decides():
     difference = difference_of(0.010, 0.011, 0.012)
     assert difference.p_value < 0.05
     assert judge_difference(difference, 0.0500001, ACCURACY).word == UNDECIDED
@@ -80,7 +80,7 @@ def test_a_wide_interval_is_undecided_even_when_its_mean_is_within_the_margin():
     st.sampled_from(["max", "min"]),
     st.none() | st.floats(min_value=1e-3, max_value=2),
 )
-def test_flipping_the_sign_mirrors_the_verdict_and_flipping_the_goal_too_restores_it(values, goal, margin):
+def test_flipping_the_sign_mirrors_and_flipping_the_goal_restores_a_verdict(values, goal, margin):
     metric = Metric(name="m", goal=goal, margin=margin)
     other = Metric(name="m", goal="min" if goal == "max" else "max", margin=margin)
     one, flipped = difference_of(*values), difference_of(*(-value for value in values))
@@ -91,19 +91,22 @@ def test_flipping_the_sign_mirrors_the_verdict_and_flipping_the_goal_too_restore
     assert (restored.word, restored.below_margin) == (verdict.word, verdict.below_margin)
 
 
-def test_sentences_name_the_numbers_they_rest_on():
+def test_sentences_contain_the_numbers():
     assert words([0.010, 0.012, 0.014], ACCURACY) == (
-        "activation: relu improves test/acc against sigmoid: +0.0120 (95 % interval +0.0070 to +0.0170, 3 seeds, "
-        "adjusted p = 0.009)."
+        "activation: relu improves test/acc compared with sigmoid: +0.0120 (95 % confidence interval +0.0070 to "
+        "+0.0170, 3 seeds, Holm-adjusted p = 0.009)."
     )
-    assert words([0.010, 0.012, 0.014], LOSS).startswith("activation: relu harms test/loss against sigmoid: +0.0120 (")
+    assert words([0.010, 0.012, 0.014], LOSS).startswith(
+        "activation: relu harms test/loss compared with sigmoid: +0.0120 ("
+    )
     assert words([0.001, -0.001, 0.0, 0.0], Metric(name="test/acc", margin=0.01)) == (
         "activation: relu is equivalent to sigmoid in test/acc within ±0.01: 0.00000 "
-        "(90 % interval -0.00096 to +0.00096, 4 seeds)."
+        "(90 % confidence interval -0.00096 to +0.00096, 4 seeds)."
     )
     assert words([0.1, -0.1, 0.2], ACCURACY) == (
-        "activation: relu against sigmoid is undecided in test/acc: +0.07 (95 % interval -0.31 to +0.45, 3 seeds, "
-        "adjusted p = 0.529); at this spread, 3 seeds find a true difference of 0.50 four times in five."
+        "activation: whether relu and sigmoid differ in test/acc is undecided: +0.07 (95 % confidence interval -0.31 "
+        "to +0.45, 3 seeds, Holm-adjusted p = 0.529); with 3 seeds and the observed SD, a true difference of 0.50 is "
+        "detected with 80 % power."
     )
 
 
@@ -112,14 +115,12 @@ def test_a_sentence_never_says_that_there_is_no_effect():
         assert not re.search(r"no (effect|difference)|insignificant", words(values, ACCURACY))
 
 
-def test_a_sentence_says_what_the_adjustment_did():
-    assert "; p = 0.009 alone, but not adjusted for the other contrasts" in words(
-        [0.010, 0.012, 0.014], ACCURACY, p_adjusted=0.09
-    )
+def test_a_sentence_names_a_p_value_that_the_adjustment_made_insignificant():
+    assert "; p = 0.009 before Holm's adjustment" in words([0.010, 0.012, 0.014], ACCURACY, p_adjusted=0.09)
 
 
-def test_a_sentence_says_that_the_seeds_cannot_tell_the_width():
-    assert "without any spread between seeds there is no interval" in words([0.5, 0.5], ACCURACY)
+def test_constant_differences_have_no_confidence_interval():
+    assert "without variation, no confidence interval can be computed" in words([0.5, 0.5], ACCURACY)
 
 
 def test_a_sentence_names_the_context_and_the_seeds_left_out():
@@ -131,13 +132,13 @@ def test_a_sentence_names_the_context_and_the_seeds_left_out():
 @pytest.mark.parametrize(
     ("values", "num_contexts", "why"),
     [
-        ([0.1], 1, "a difference needs two complete seeds, and there is one"),
-        ([], 1, "a difference needs two complete seeds, and there is none"),
-        ([], 0, "no cell of the design has both"),
+        ([0.1], 1, "a confidence interval needs two complete seeds; there is one"),
+        ([], 1, "a confidence interval needs two complete seeds; there are none"),
+        ([], 0, "the design has no context with both levels"),
     ],
 )
-def test_a_sentence_says_why_nothing_can_be_said(values, num_contexts, why):
-    expected = f"activation: relu against sigmoid is undecided in test/acc: {why}."
+def test_a_sentence_says_why_there_is_no_interval(values, num_contexts, why):
+    expected = f"activation: whether relu and sigmoid differ in test/acc is undecided: {why}."
     assert words(values, ACCURACY, p_adjusted=math.nan, num_contexts=num_contexts) == expected
 
 
@@ -148,28 +149,31 @@ def test_a_sentence_says_why_nothing_can_be_said(values, num_contexts, why):
             [0.1, -0.1, 0.2],
             0.2,
             0,
-            "0.50 four times in five, and about 4 more seeds would probably decide for the margin of 0.2.",
+            "and about 4 more seeds would probably give a verdict at the margin of 0.2.",
         ),
         ([0.01, -0.01, 0.02], 0.2, 0, None),
         (
             [0.3, 0.1, 0.28, 0.12, 0.21],
             0.2,
             0,
-            "0.15 four times in five, enough for the margin of 0.2 unless the true difference lies between 0 and it.",
+            (
+                "0.15 is detected with 80 % power, which is enough for the margin of 0.2 unless the true difference "
+                "lies between 0 and the margin."
+            ),
         ),
         (
             [0.1, -0.1, 0.2],
             1e-6,
             0,
-            "0.50 four times in five, and no number of seeds would decide for the margin of 1e-06.",
+            "0.50 is detected with 80 % power, and no number of seeds gives a verdict at the margin of 1e-06.",
         ),
         (
             [0.1, -0.1, 0.2],
             0.25,
             1 / 2,
             (
-                "0.79 four times in five, and no number of repetitions would decide for the margin of 0.25, since "
-                "folds share training examples."
+                "0.79 is detected with 80 % power, and no number of repetitions gives a verdict at the margin of 0.25, "
+                "because folds share training examples."
             ),
         ),
         (
@@ -177,13 +181,13 @@ def test_a_sentence_says_why_nothing_can_be_said(values, num_contexts, why):
             0.45,
             1 / 2,
             (
-                "0.79 four times in five, and about 1 more repetition of the cross-validation would probably decide "
-                "for the margin of 0.45."
+                "0.79 is detected with 80 % power, and about 1 more repetition of the cross-validation would probably "
+                "give a verdict at the margin of 0.45."
             ),
         ),
     ],
 )
-def test_what_is_undecided_says_what_the_seeds_find_and_how_many_more_decide(values, margin, overlap, end):
+def test_an_undecided_sentence_gives_the_detectable_difference_and_more_seeds(values, margin, overlap, end):
     difference = paired_difference(np.array(values), np.zeros(len(values)), overlap=overlap)
     comparison = Comparison(
         factor="x",
@@ -198,10 +202,10 @@ def test_what_is_undecided_says_what_the_seeds_find_and_how_many_more_decide(val
     )
     metric = Metric(name="test/acc", margin=margin)
     text = describe_verdict(comparison, judge_difference(difference, 0.5, metric), metric)
-    assert text.endswith(end) if end else "four times in five" not in text
+    assert text.endswith(end) if end else "80 % power" not in text
 
 
-def test_more_seeds_decide_as_often_as_is_promised():
+def test_the_estimated_number_of_seeds_gives_a_verdict_with_80_percent_power():
     difference = difference_of(0.1, -0.1, 0.2)
     sensitivity = judge_difference(difference, 0.5, Metric(name="m", margin=0.2)).sensitivity
     num_seeds = int(difference.n + sensitivity.num_more_pairs)
@@ -213,7 +217,7 @@ def test_more_seeds_decide_as_often_as_is_promised():
     assert min(np.mean(equal), np.mean(found)) >= 0.79
 
 
-def test_an_interaction_is_a_sentence_on_two_contexts():
+def test_a_sentence_on_an_interaction_names_two_contexts():
     difference = difference_of(0.010, 0.012, 0.014)
     comparison = Comparison(
         factor="activation × init",
@@ -228,13 +232,13 @@ def test_an_interaction_is_a_sentence_on_two_contexts():
     )
     text = describe_verdict(comparison, judge_difference(difference, 0.01, ACCURACY), ACCURACY)
     assert text.startswith(
-        "activation × init: relu against sigmoid does more for test/acc under init=he than under init=xavier: +0.0120 ("
+        "activation × init: replacing sigmoid by relu helps test/acc more under init=he than under init=xavier: +0.01"
     )
     small = Metric(name="test/acc", margin=0.1)
-    assert "does the same for test/acc under init=he as under init=xavier, within ±0.1: " in describe_verdict(
+    assert "on test/acc is equivalent under init=he and init=xavier within ±0.1: " in describe_verdict(
         comparison, judge_difference(difference, 0.5, small), small
     )
     assert (
-        "whether relu against sigmoid does more for test/acc under init=he than under init=xavier is undecided: "
+        "whether replacing sigmoid by relu affects test/acc differently under init=he and init=xavier is undecided: "
         in (describe_verdict(comparison, judge_difference(difference, 0.5, ACCURACY), ACCURACY))
     )
