@@ -1,1 +1,1 @@
-"""The command `ablate` of ablation_suite: arguments in, calls, printed results out. The only package that sees all."""
+"""Command `ablate` of ablation_suite. The only package that imports all others."""

@@ -1,4 +1,4 @@
-"""Entry point of the command `ablate`: Ctrl-C is quiet from here on, while `ablate.commands` is imported too."""
+"""Entry point of the command `ablate`. Ctrl-C prints no traceback, also during imports."""
 
 import sys
 
@@ -18,7 +18,7 @@ def main() -> int:
                 sys.stderr.write(f"ablate: {error}\n")
                 return ExitCode.WRONG_INPUT
         return run_command()
-    except KeyboardInterrupt:  # outside of what a command does
+    except KeyboardInterrupt:  # between the handlers of commands
         exit_interrupted()
 
 

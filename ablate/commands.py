@@ -1,4 +1,4 @@
-"""The command `ablate`. No logic: it reads arguments, calls, prints, and turns errors into exit codes."""
+"""Command `ablate`: it parses arguments, calls the packages, prints, and turns errors into exit codes."""
 
 import argparse
 import contextlib
@@ -16,7 +16,7 @@ from experiments.errors import InputError
 from .arguments import add_study, study_of
 from .catalogue import add_catalogue
 from .console import make_console, print_line
-from .exit_codes import ExitCode, exit_code_text
+from .exit_codes import ExitCode, describe_exit_codes
 from .gradcheck import add_gradcheck
 from .run import add_run, print_report_of
 from .wandb import add_mirror, add_wandb, make_mirror, read_wandb_options
@@ -32,8 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = argparse.Namespace()
     try:
         arguments = _parser().parse_args(argv)
-        _look_in_current_folder()
-        for name in ("SIGTERM", "SIGHUP"):  # a cluster's request, a closed terminal
+        _import_from_current_folder()
+        for name in ("SIGTERM", "SIGHUP"):  # sent by a cluster, or by a closed terminal
             if hasattr(signal, name):
                 signal.signal(getattr(signal, name), _interrupt)
         command: Callable[[argparse.Namespace], int] = arguments.command
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         continues = "; the same command continues" if getattr(arguments, "continues", False) else ""
         print(f"ablate: interrupted{continues}", file=sys.stderr)  # noqa: T201
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:  # the reader of a pipe has seen enough
+    except BrokenPipeError:  # the reader of a pipe has closed it
         _discard_output()
         return ExitCode.DONE
     except OSError as error:
@@ -60,23 +60,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _discard_output() -> None:
-    """Send the rest of standard output to nowhere, so that Python can end without another error."""
+    """Send the rest of standard output to the null device, so that Python exits without another error."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _look_in_current_folder() -> None:
-    """Find a user's own module.Class, as `python -m` does.
+def _import_from_current_folder() -> None:
+    """Make modules in the current folder importable, as `python -m` does.
 
     Raises:
-        InputError: when a file or package of the folder has the name of one of the suite's.
+        InputError: if a file or package there has the name of a package of the suite.
     """
-    sys.path.insert(0, os.getcwd())  # noqa: PTH109 -- sys.path holds texts
+    sys.path.insert(0, os.getcwd())  # noqa: PTH109 -- sys.path holds strings
     if (clash := find_clash()) is not None:
         raise InputError(clash)
 
 
-def _interrupt(number: int, frame: Any) -> NoReturn:  # noqa: ARG001 -- the form of a signal handler
-    """The same as Ctrl-C."""
+def _interrupt(number: int, frame: Any) -> NoReturn:  # noqa: ARG001 -- signature of a signal handler
+    """Interrupt the command as Ctrl-C does."""
     raise KeyboardInterrupt
 
 
@@ -92,7 +92,7 @@ def _check(arguments: argparse.Namespace) -> int:
     from .output import print_plan
 
     study = study_of(arguments)
-    can_find = describe_power(study, arguments.pilot)  # before the seconds that the plan takes: a wrong pilot is told
+    sensitivity = describe_power(study, arguments.pilot)  # first, since planning takes seconds and a pilot may be wrong
     if arguments.out is not None:
         check_folder(arguments.out, study)
     options = RunOptions(runner="inline", data_dir=arguments.data_dir)
@@ -101,7 +101,7 @@ def _check(arguments: argparse.Namespace) -> int:
         groups = grouped(planned.trials, runner, options.fuse)
     console = make_console()
     print_plan(study, groups, planned.notes, console)
-    for line in can_find:
+    for line in sensitivity:
         print_line(console, f"- {line}")
     return ExitCode.DONE
 
@@ -109,7 +109,7 @@ def _check(arguments: argparse.Namespace) -> int:
 def _trial(arguments: argparse.Namespace) -> int:
     from experiments.execution.run_trial import run_trial
 
-    from .output import outcome_text
+    from .output import format_outcome
 
     study = study_of(arguments)
     console = make_console()
@@ -118,7 +118,7 @@ def _trial(arguments: argparse.Namespace) -> int:
     sinks = [] if mirror is None else [mirror]
     with mirror or contextlib.nullcontext():
         outcome = run_trial(study, arguments.trial, directory, data_dir=arguments.data_dir, sinks=sinks)
-        print_line(console, outcome_text(outcome, study.metric.name))
+        print_line(console, format_outcome(outcome, study.metric.name))
     return ExitCode.SOME_FAILED if outcome.has_failed else ExitCode.DONE
 
 
@@ -128,9 +128,9 @@ def _status(arguments: argparse.Namespace) -> int:
     from .output import print_status
 
     if arguments.watch:
-        from .watch import watch
+        from .watch import watch_status
 
-        watch(arguments.directory, make_console())
+        watch_status(arguments.directory, make_console())
         return ExitCode.DONE
     with open_ledger(arguments.directory) as ledger:
         print_status(ledger, is_in_use(arguments.directory), make_console())
@@ -141,29 +141,29 @@ def _retry(arguments: argparse.Namespace) -> int:
     from experiments.ledger.study_folder import lock_folder, open_ledger
 
     with open_ledger(arguments.directory):
-        pass  # raises before a lock file is made
+        pass  # raises before a lock file is created
     with lock_folder(arguments.directory), open_ledger(arguments.directory, writable=True) as ledger:
         count = ledger.retry()
-    again = "; `ablate run` trains them" if count else ""
-    make_console().print(f"{count} failed trials are pending again{again}")
+    hint = "; `ablate run` trains them" if count else ""
+    make_console().print(f"{count} failed trials are pending again{hint}")
     return ExitCode.DONE
 
 
 def _show(arguments: argparse.Namespace) -> int:
     from experiments.ledger.study_folder import open_ledger
 
-    from .output import trial_text
+    from .output import format_trial
 
     with open_ledger(arguments.directory) as ledger:
-        sys.stdout.write(trial_text(ledger.trial(_trial_id(ledger, arguments.trial))))
+        sys.stdout.write(format_trial(ledger.trial(_find_trial_id(ledger, arguments.trial))))
     return ExitCode.DONE
 
 
-def _trial_id(ledger: "Ledger", text: str) -> str:
-    """The id of the planned trial that has these levels and seed; a text of another form is an id or its beginning.
+def _find_trial_id(ledger: "Ledger", text: str) -> str:
+    """Return the id of the planned trial with these levels and seed; other texts are ids or their beginnings.
 
     Raises:
-        InputError: when no trial or more than one has them.
+        InputError: if no trial, or more than one, has these levels and seed.
     """
     if "=" not in text:
         return text
@@ -191,57 +191,59 @@ def _report(arguments: argparse.Namespace) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ablate",
-        description="Ablation studies for PyTorch Lightning: paired by seed, recorded in a ledger, given verdicts.",
-        epilog=exit_code_text(),
+        description="Ablation studies for PyTorch Lightning: paired by seed, recorded in a ledger, with verdicts.",
+        epilog=describe_exit_codes(),
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     add_catalogue(commands)
 
-    check = commands.add_parser("check", help="validate a study and show its plan, without training")
+    check = commands.add_parser("check", help="validate a study and print its plan, without training")
     add_study(check)
     check.add_argument(
         "--pilot",
         type=Path,
         metavar="DIR",
-        help="the folder of a finished run of this or a similar study: its spread tells how many seeds are needed",
+        help="folder of a finished run of this or a similar study, whose standard deviation gives the seeds needed",
     )
     check.set_defaults(command=_check)
 
     add_run(commands)
 
     trial = commands.add_parser(
-        "trial", help="train one trial of a study and record it; any number of these may share a folder"
+        "trial", help="train and record one trial of a study; any number of processes may share a folder"
     )
     add_study(trial)
     trial.add_argument(
         "trial",
         metavar="TRIAL",
-        help="a trial's id, or the beginning of it; or levels and seed, as in activation=relu,seed=3",
+        help="id of a trial or the beginning of it, or levels and seed, as in activation=relu,seed=3",
     )
-    add_mirror(trial, "show the trial in Weights & Biases while it trains")
+    add_mirror(trial, "log the trial to Weights & Biases while it trains")
     trial.set_defaults(command=_trial, continues=True)
 
     for name, command, text in (
-        ("status", _status, "counts by state, and how complete each cell is"),
-        ("retry", _retry, "put failed trials back to pending"),
-        ("report", _report, "write DIR/report/ and print the verdict table; with two folders, what changed"),
+        ("status", _status, "count trials by status, in total and by cell"),
+        ("retry", _retry, "make failed trials pending again"),
+        ("report", _report, "write DIR/report/ and print the verdicts; with two folders, print what changed"),
     ):
-        plain = commands.add_parser(name, help=text)
-        plain.add_argument("directory", type=Path, metavar="DIR", help="a study's folder, such as runs/quickstart")
-        plain.set_defaults(command=command)
+        sub = commands.add_parser(name, help=text)
+        sub.add_argument("directory", type=Path, metavar="DIR", help="folder of a study, such as runs/quickstart")
+        sub.set_defaults(command=command)
         if name == "status":
-            plain.add_argument(
-                "--watch", action="store_true", help="stay, and show it anew, until the study is complete"
-            )
+            sub.add_argument("--watch", action="store_true", help="update the status until the study is complete")
         if name == "report":
-            plain.add_argument(
-                "other", type=Path, nargs="?", metavar="OTHER", help="another run of the study, to compare with"
+            sub.add_argument(
+                "other",
+                type=Path,
+                nargs="?",
+                metavar="OTHER",
+                help="folder of another run of the study to compare with",
             )
 
-    show = commands.add_parser("show", help="a trial's LightningCLI configuration, its result, its traceback")
-    show.add_argument("directory", type=Path, metavar="DIR", help="a study's folder, such as runs/quickstart")
-    show.add_argument("trial", metavar="TRIAL", help="a trial's id, the beginning of it, or its levels and seed")
+    show = commands.add_parser("show", help="print the LightningCLI configuration, result and traceback of a trial")
+    show.add_argument("directory", type=Path, metavar="DIR", help="folder of a study, such as runs/quickstart")
+    show.add_argument("trial", metavar="TRIAL", help="id of a trial or the beginning of it, or its levels and seed")
     show.set_defaults(command=_show)
     add_gradcheck(commands)
     add_wandb(commands)

@@ -4,7 +4,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """Exit code of the command, for scripts. Numbers never change their meaning."""
+    """Exit code of the command. Numbers never change their meaning, since scripts depend on them."""
 
     DONE = 0
     SOME_FAILED = 1
@@ -27,13 +27,13 @@ RESERVED = {
     ExitCode.CLAIM_NOT_MET: "a required claim is not met",
     ExitCode.CHECKPOINTED: "checkpointed; the same command continues",  # EX_TEMPFAIL
 }
-"""Codes that no command returns yet; scripts can be written for them."""
+"""Codes that no command returns yet."""
 
 
-def exit_code_text() -> str:
-    """Return one sentence with all codes in use.
+def describe_exit_codes() -> str:
+    """Describe all codes in use in one sentence.
 
-    >>> exit_code_text()[:27]
+    >>> describe_exit_codes()[:27]
     'Exit codes: 0 done; 1 some '
     """
     return f"Exit codes: {'; '.join(f'{code.value} {text}' for code, text in MEANINGS.items())}."

@@ -1,4 +1,4 @@
-"""`ablate status --watch`: how a study is going, shown anew from another terminal until it is complete."""
+"""`ablate status --watch`: status of a study, updated until the study is complete."""
 
 import contextlib
 import io
@@ -12,20 +12,20 @@ from rich.text import Text
 from experiments.ledger.study_folder import is_in_use, open_ledger
 from experiments.trials.trial import TrialStatus
 
-from .output import print_status, status_line
+from .output import format_status, print_status
 
-SECONDS_BETWEEN_LOOKS = 1.0
+INTERVAL_SECONDS = 1.0
 
 
-def watch(directory: Path, console: Console) -> None:
-    """Return once nothing is pending and no command is at work, or on Ctrl-C.
+def watch_status(directory: Path, console: Console) -> None:
+    """Print the status until no trial is pending and no command is running, or until Ctrl-C.
 
-    A terminal shows the whole of `ablate status` and keeps it up to date; elsewhere each change is a line.
+    A terminal shows the output of `ablate status` and updates it; other outputs get a line for each change.
 
     Raises:
-        LedgerError: when there is no ledger, or it cannot be read.
+        LedgerError: if there is no ledger, or it cannot be read.
     """
-    with contextlib.suppress(KeyboardInterrupt):  # who watches has seen enough; nothing was interrupted
+    with contextlib.suppress(KeyboardInterrupt):  # ends the watching, and interrupts no training
         if console.is_terminal:
             _watch_live(directory, console)
         else:
@@ -35,11 +35,11 @@ def watch(directory: Path, console: Console) -> None:
 def _watch_live(directory: Path, console: Console) -> None:
     with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
         while True:
-            text, is_over = _status(directory, console.width)
+            text, is_over = _render_status(directory, console.width)
             live.update(text, refresh=True)
             if is_over:
                 return
-            time.sleep(SECONDS_BETWEEN_LOOKS)
+            time.sleep(INTERVAL_SECONDS)
 
 
 def _watch_lines(directory: Path, console: Console) -> None:
@@ -48,24 +48,24 @@ def _watch_lines(directory: Path, console: Console) -> None:
         is_running = is_in_use(directory)
         with open_ledger(directory) as ledger:
             counts = ledger.counts()
-        line = status_line(counts) + ("" if is_running else "; no command is running")
+        line = format_status(counts) + ("" if is_running else "; no command is running")
         if line != last:
             console.print(line, soft_wrap=True)
             last = line
         if not is_running and not counts[TrialStatus.PENDING] + counts[TrialStatus.RUNNING]:
             return
-        time.sleep(SECONDS_BETWEEN_LOOKS)
+        time.sleep(INTERVAL_SECONDS)
 
 
-def _status(directory: Path, width: int) -> tuple[Text, bool]:
-    """What `ablate status` prints now, and whether it will not change any more."""
+def _render_status(directory: Path, width: int) -> tuple[Text, bool]:
+    """Return the output of `ablate status`, and True if it is final."""
     is_running = is_in_use(directory)
     printed = Console(file=io.StringIO(), force_terminal=True, width=width, highlight=False)
     with open_ledger(directory) as ledger:
         print_status(ledger, is_running, printed)
         counts = ledger.counts()
     if not is_running and counts[TrialStatus.PENDING] + counts[TrialStatus.RUNNING]:
-        printed.print("no command is running; this waits for one (Ctrl-C ends it)")
+        printed.print("no command is running; waiting for one (Ctrl-C stops)")
     assert isinstance(printed.file, io.StringIO)
     is_over = not is_running and not counts[TrialStatus.PENDING] + counts[TrialStatus.RUNNING]
     return Text.from_ansi(printed.file.getvalue().rstrip("\n")), is_over

@@ -1,4 +1,4 @@
-"""The name that nobody else has. Importing it makes the names of the suite's packages the suite's: see `names`."""
+"""Package with a unique name. Importing it reserves the names of the suite's packages: see `names`."""
 
 from .names import claim_names
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from experiments.errors import DirectoryError
 
-from .formats.csv_text import csv_text
+from .formats.csv_text import format_csv
 from .formats.json_document import to_json
 from .formats.latex import to_latex
 from .formats.markdown import to_markdown
@@ -66,7 +66,7 @@ def import_libraries() -> None:
 
 
 def _to_csv(frame: pd.DataFrame) -> str:
-    text = csv_text(frame)
+    text = format_csv(frame)
     if "\r" in text:  # Python 3.11 does not quote a lone carriage return, which readers take for the end of a line
         text = frame.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     return text

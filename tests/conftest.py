@@ -1,4 +1,4 @@
-"""What several tests need: the environment of one thread, real data where it is, and small studies."""
+"""Fixtures of several tests: one thread, real data if present, the W&B server, and seeds."""
 
 import gc
 import importlib.util
@@ -31,7 +31,7 @@ def pytest_runtest_setup(item):
 
 @pytest.fixture
 def mnist_folder():
-    """The folder of real data sets; the test is skipped where it is absent."""
+    """Return the folder of real data sets, or skip the test if it is absent."""
     folder = os.environ.get("ABLATE_DATA_DIR", "")
     if not folder or not (Path(folder) / "MNIST" / "raw" / "train-images-idx3-ubyte").exists():
         pytest.skip("needs MNIST: set ABLATE_DATA_DIR to the folder that holds MNIST/raw")
@@ -40,7 +40,7 @@ def mnist_folder():
 
 @pytest.fixture
 def wandb_server():
-    """A loopback W&B server; afterwards it must have known all that it was asked, and nothing else been contacted."""
+    """Start a loopback W&B server, and check afterwards that it knew all requests and no other host was contacted."""
     from wandb_server import WandbServer
 
     with WandbServer() as server:
@@ -51,7 +51,7 @@ def wandb_server():
 
 @pytest.fixture(autouse=True)
 def seeded():
-    """Tests draw the same numbers in whatever order and process they run; who has not imported torch does not now."""
+    """Seed all generators, so that tests are independent of order and process. Torch is seeded only if imported."""
     random.seed(1)
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed(1)
@@ -61,7 +61,7 @@ def seeded():
 
 @pytest.fixture(autouse=True)
 def unchanged_environment():
-    """A test that leaks environment variables would change the ones after it."""
+    """Check that a test leaves environment variables unchanged."""
     before = dict(os.environ)
     yield
     after = dict(os.environ)
@@ -73,6 +73,6 @@ def unchanged_environment():
 
 
 def pytest_collection_finish():
-    """What is imported stays, so collections of garbage need not look at it."""
+    """Exclude imported modules from garbage collection, since they stay."""
     gc.collect()
     gc.freeze()

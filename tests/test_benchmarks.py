@@ -1,4 +1,4 @@
-"""What benchmarks/ways.py makes of what it measured; nothing is timed here."""
+"""Tests of the tables of the benchmarks, without timing anything."""
 
 import math
 import os
@@ -24,17 +24,17 @@ def took(*seconds, peak_kb=102_400, **rest):
     return [Took(seconds=each, peak_kb=peak_kb, **rest) for each in seconds]
 
 
-def test_spread_is_the_median_and_the_range_and_of_one_value_the_value():
+def test_spread_is_median_and_range_or_the_only_value():
     assert spread([3.0, 1.0, 2.0]) == "2.0 (1.0 to 3.0)"
     assert spread([2.04]) == "2.0"
     assert spread([1234.4, 1235.0], 0) == "1235 (1234 to 1235)"
 
 
-def test_a_ratio_is_of_one_turn():
+def test_ratios_are_taken_within_a_turn():
     assert ratios({"stock": took(40, 60), "auto": took(10, 20)}, "stock", "auto") == [4, 3]
 
 
-def test_the_table_has_each_way_with_its_ratios_to_stock_and_to_plain():
+def test_each_way_has_ratios_to_stock_and_to_plain():
     turns = {"stock": took(40, 60), "plain": took(10, 10), "auto": took(20, 40, peak_kb=1024)}
     lines = ways_table(turns, WORK, ways=["stock", "ray", "plain", "auto"], not_run={"ray": "not run: why"})
     assert lines[0].split(" | ")[3:] == ["times stock", "times plain", "MB a worker |"]
@@ -47,25 +47,25 @@ def test_the_table_has_each_way_with_its_ratios_to_stock_and_to_plain():
     assert {line.count("|") for line in lines} == {7}
 
 
-def test_without_stock_ratios_are_to_the_first_way_and_without_plain_its_column_is_empty():
+def test_without_stock_ratios_are_to_the_first_way():
     lines = ways_table({"never": took(40), "auto": took(20)}, WORK, ways=["never", "auto"], not_run={})
     assert "| times never |" in lines[0]
     assert lines[3] == "| ablate run --fuse auto | 20.0 | 5.00 | 2.0 |  | 100 |"
 
 
-def test_a_table_of_nothing_run_says_so():
+def test_a_table_without_results_says_so():
     assert ways_table({}, WORK, ways=["ray"], not_run={"ray": "not run"})[2:] == [
         "| Ray Tune, stock module | not run | | | | |"
     ]
 
 
-def test_the_trials_that_were_not_trained_cost_the_mean_of_those_that_were():
+def test_untrained_trials_are_estimated_by_the_mean_of_the_others():
     assert extrapolated(34, [11, 13], num_trials=4) == 34 + 2 * 12
     assert extrapolated(34, [11, 13], num_trials=6, num_slots=2) == 34 + 4 * 12 / 2
     assert extrapolated(34, [11, 13], num_trials=2) == 34
 
 
-def test_a_computed_row_says_from_what():
+def test_a_computed_row_names_its_source():
     work = Work(num_trials=24, num_slow_trials=2)
     turns = {"stock": took(34, start_seconds=10.0, trial_seconds=(11.0, 13.0)), "auto": took(20)}
     lines = ways_table(turns, work, ways=["stock", "auto"], not_run={})
@@ -76,13 +76,13 @@ def test_a_computed_row_says_from_what():
     )
 
 
-def test_the_scripts_lines_are_read_among_others():
+def test_the_lines_of_the_script_are_found_among_others():
     text = "a warning\nstart: 9.50 s\nseed 0: 0.9712, 12.25 s\n\nseed 11: 1.0000, 9.00 s\nseed 2 failed\n"
     assert printed_seconds(text) == (9.5, (12.25, 9.0))
     assert printed_seconds("") == (0.0, ())
 
 
-def test_the_growth_and_gpu_tables_have_a_row_each():
+def test_the_growth_and_gpu_tables_have_one_row_each():
     assert growth_table({12: took(24, 36), 24: took(36)})[2:] == [
         "| 12 | 30.0 (24.0 to 36.0) | 2.50 | 100 |",
         "| 24 | 36.0 | 1.50 | 100 |",
@@ -98,7 +98,7 @@ def test_the_growth_and_gpu_tables_have_a_row_each():
 
 
 @pytest.mark.parametrize("model", ["mlp", "convnet"])
-def test_our_study_is_a_grid_of_as_many_trials(model, tmp_path):
+def test_the_study_of_the_benchmark_has_the_requested_trials(model, tmp_path):
     work = Work(num_trials=24, num_slow_trials=24, model=model, accelerator="gpu")
     path = tmp_path / "timing.yaml"
     path.write_text(study_text(work))
@@ -113,19 +113,19 @@ def test_only_the_slow_ways_train_fewer_trials(tmp_path):
     assert [command(way, work, tmp_path)[3] for way in ("stock", "ray", "plain")] == ["8", "8", "96"]
 
 
-def test_a_command_that_fails_ends_the_benchmark_with_what_it_printed():
+def test_a_failing_command_ends_the_benchmark_with_its_output():
     with pytest.raises(SystemExit, match="exit code 3:\nlast words"):
         timed([sys.executable, "-c", "print('last words'); raise SystemExit(3)"], depth=0)
 
 
-def test_ray_is_only_missed_where_it_is_missing(monkeypatch):
+def test_the_ray_error_is_raised_only_without_ray(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert why_not_run("ray") == "not run: pip install 'ray[tune]', or uv sync --group tune"
     assert why_not_run("stock") is None
 
 
 @pytest.mark.slow
-def test_without_a_gpu_one_line_says_so():
+def test_without_a_gpu_the_benchmark_prints_one_line():
     done = subprocess.run(
         [sys.executable, "benchmarks/ways.py", "--accelerator", "gpu"],
         cwd=ROOT,
@@ -140,7 +140,7 @@ def test_without_a_gpu_one_line_says_so():
 
 
 @pytest.mark.slow
-def test_a_grown_ledger_is_one_that_status_and_report_read(tmp_path):
+def test_status_and_report_read_a_generated_ledger(tmp_path):
     directory = tmp_path / "grid"
     ledger_growth.make_ledger(directory, ledger_growth.grid_study((3, 1, 2), num_seeds=2))
     with Ledger(directory / "ledger.sqlite", writable=False) as ledger:
@@ -154,16 +154,16 @@ def test_a_grown_ledger_is_one_that_status_and_report_read(tmp_path):
     assert (directory / "report" / "curves.csv").read_text().count("\n") == 1 + 12 * 20
 
 
-def test_the_shapes_are_as_many_trials_as_they_say():
+def test_the_shapes_have_the_stated_number_of_trials():
     assert all(math.prod(levels) * ledger_growth.NUM_SEEDS == number for number, levels in ledger_growth.SHAPES.items())
 
 
-def test_a_command_that_fails_on_a_ledger_ends_the_benchmark_with_what_it_printed(tmp_path):
+def test_a_failing_command_on_a_ledger_ends_the_benchmark(tmp_path):
     with pytest.raises(SystemExit, match=r"ablate status ended with exit code 2:\nablate: .* there is no ledger"):
         ledger_growth.measure("status", tmp_path)
 
 
-def test_the_table_of_ledgers_says_what_a_trial_costs():
+def test_the_table_of_ledgers_has_the_cost_of_a_trial():
     took = ledger_growth.Took
     turns = {
         1000: {"status": [took(seconds=0.25, peak_kb=None)], "report": [took(seconds=1.5, peak_kb=102_400)]},
@@ -179,7 +179,7 @@ def test_the_table_of_ledgers_says_what_a_trial_costs():
 
 
 @pytest.mark.slow
-def test_what_running_costs_is_a_table_with_its_goals(capsys):
+def test_the_table_of_runner_costs_has_its_goals(capsys):
     size = runners.Size(num_tasks=20, num_trials=40, num_cells=8, num_work_tasks=2, work=1000)
     runners.main(["--repeats", "2"], size)
     lines = capsys.readouterr().out.splitlines()
@@ -191,6 +191,6 @@ def test_what_running_costs_is_a_table_with_its_goals(capsys):
     assert "check, resolve and add 80 trials of 8 cells, s | under 10" in lines[5]
 
 
-def test_a_driver_takes_in_what_ends_at_the_same_time_and_the_last_of_it():
+def test_the_driver_cost_includes_results_at_the_same_time():
     for num_slots in (1, 4, 7):
         assert runners.driven(25, num_slots) > 0  # and raises where a trial is missing in the ledger

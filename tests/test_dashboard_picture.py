@@ -1,4 +1,4 @@
-"""The picture of a workspace in the documentation: drawn from what the command prints, the same every time."""
+"""Tests of the picture of a workspace in the documentation, drawn from the output of the command."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def measure(levels, seed):
     return Result(status=TrialStatus.FINISHED, metrics=metrics, epochs=epochs, seconds=1.0, num_parameters=10)
 
 
-def test_it_shows_every_open_panel_of_the_workspace_and_is_the_same_every_time(tmp_path):
+def test_the_picture_shows_every_open_panel_and_is_deterministic(tmp_path):
     directory = make_ledger(tmp_path / "study", make_study(), measure)
     svg, again = (runpy.run_path(str(SCRIPT))["picture_of"](directory) for _ in range(2))
     assert again == svg
@@ -41,7 +41,7 @@ def test_it_shows_every_open_panel_of_the_workspace_and_is_the_same_every_time(t
     assert "not a screenshot" in svg
 
 
-def test_the_one_in_the_documentation_is_drawn_by_it_and_fetches_nothing():
+def test_the_picture_in_the_documentation_is_current_and_self_contained():
     svg = (ROOT / "docs" / "dashboard.svg").read_text(encoding="utf-8")
     assert "not a screenshot" in svg
     assert "Ablation: quickstart</text>" in svg
@@ -51,7 +51,7 @@ def test_the_one_in_the_documentation_is_drawn_by_it_and_fetches_nothing():
 
 
 @pytest.mark.slow
-def test_another_process_draws_the_same(tmp_path):
+def test_another_process_draws_the_same_picture(tmp_path):
     directory = make_ledger(tmp_path / "study", make_study(), measure)
     code = f"import runpy, pathlib; draw = runpy.run_path({str(SCRIPT)!r})['picture_of']; "
     other = subprocess.run(

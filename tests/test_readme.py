@@ -1,4 +1,4 @@
-"""What the README shows works: its commands, its YAML, its Python, its table of commands, its links."""
+"""Tests of the README: its commands, YAML, Python, table of commands, and links."""
 
 import os
 import re
@@ -31,7 +31,7 @@ def run(tmp_path, *arguments):
     return done.stdout
 
 
-def test_the_set_up_is_two_commands_and_ci_calls_the_second():
+def test_set_up_is_two_commands_of_which_ci_runs_the_second():
     assert blocks("bash") == ["pip install uv && uv run ablate run quickstart\n", "uv run pytest\n"]
     assert "make check" in (ROOT / ".ci" / "run").read_text()
     assert "uv run pytest\n" in (ROOT / "Makefile").read_text()
@@ -60,7 +60,7 @@ def test_each_study_is_a_file_of_the_examples_and_trains(block, tmp_path):
     assert f"{2 * num_cells}/{2 * num_cells} trials done" in out
 
 
-def test_the_level_of_several_keys_is_a_level():
+def test_a_level_can_set_several_keys():
     (text,) = re.findall(r"`(levels: \{he_relu: .*?\}\})`", README)
     assert yaml.safe_load(text) == {
         "levels": {"he_relu": {"model.init_args.init": "he", "model.init_args.activation": "relu"}}
@@ -74,7 +74,7 @@ def test_the_python_example_runs(tmp_path):
     assert "sigmoid" in run(tmp_path, "example.py")
 
 
-def test_the_data_module_of_the_page_on_texts_works():
+def test_the_data_module_in_the_text_documentation_works():
     (block,) = blocks("python", (ROOT / "docs" / "text.md").read_text(encoding="utf-8"))
     names = {}
     exec(block, names)
@@ -84,7 +84,7 @@ def test_the_data_module_of_the_page_on_texts_works():
 
 
 @pytest.mark.slow
-def test_the_examples_of_the_page_on_reports_run(tmp_path):
+def test_the_examples_in_the_report_documentation_run(tmp_path):
     from make_ledger import make_ledger, make_study
     from report_pages import measure
 
@@ -100,7 +100,7 @@ def test_the_examples_of_the_page_on_reports_run(tmp_path):
     assert (tmp_path / "forest.svg").read_text().startswith("<svg ")
 
 
-def test_the_claim_of_the_page_on_reports_is_tested(tmp_path):
+def test_the_claim_in_the_report_documentation_is_tested(tmp_path):
     from mechanism_ledger import depth_study, inside_ledger
 
     from reports import build_report
@@ -110,7 +110,7 @@ def test_the_claim_of_the_page_on_reports_is_tested(tmp_path):
     assert report.claims[["claim", "finding", "scale"]].to_numpy().tolist() == [["relu-keeps-it", "supported", "log"]]
 
 
-def test_every_command_and_option_is_in_the_table_and_none_else():
+def test_the_table_has_exactly_the_commands_and_options():
     shown = set(re.findall(r"^\| `ablate (\w+)", README, flags=re.MULTILINE))
     commands = _parser()._subparsers._group_actions[0].choices
     assert shown == set(commands)
@@ -133,7 +133,7 @@ def test_every_command_and_option_is_in_the_table_and_none_else():
         *(f"docs/{name}.md" for name in ("catalogue", "cluster", "report", "text", "wandb")),
     ],
 )
-def test_relative_links_lead_somewhere(path):
+def test_relative_links_have_targets(path):
     text = (ROOT / path).read_text(encoding="utf-8")
     links = re.findall(r"\]\((?!https?:)([^)#]+)", text)
     assert [link for link in links if not ((ROOT / path).parent / link).exists()] == []

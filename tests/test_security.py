@@ -1,4 +1,4 @@
-"""Study files are data, names stay inside the study's folder, and nothing listens where others could connect."""
+"""Tests of security: study files run no code, names stay inside the folder, and nothing listens beyond loopback."""
 
 import ast
 import os
@@ -45,7 +45,7 @@ def test_a_yaml_tag_runs_no_code(tag, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["..", ".", "", "../up", "a/b", "/tmp/x", "a\\b", "a\0b"])
-def test_a_study_name_that_leads_out_of_the_runs_is_an_error(name):
+def test_a_study_name_outside_the_runs_folder_is_an_error(name):
     with pytest.raises(StudyError, match="cannot be the name of a folder"):
         parse_study(small_study(name=name))
 
@@ -53,7 +53,7 @@ def test_a_study_name_that_leads_out_of_the_runs_is_an_error(name):
 @pytest.mark.parametrize(
     "folder", ["/tmp/x", "..", "a/../../b", "C:\\x", "\\\\host\\x", "a\\..\\..\\b", "s3://bucket/x"]
 )
-def test_a_folder_of_trials_that_leads_out_of_the_study_is_an_error(folder, tmp_path):
+def test_a_trial_folder_outside_the_study_is_an_error(folder, tmp_path):
     study = small_study()
     study["base"]["trainer"]["default_root_dir"] = folder
     with pytest.raises(
@@ -63,7 +63,7 @@ def test_a_folder_of_trials_that_leads_out_of_the_study_is_an_error(folder, tmp_
 
 
 @pytest.mark.slow
-def test_whatever_levels_are_called_everything_is_written_inside_the_folder(tmp_path):
+def test_everything_is_written_inside_the_folder_for_any_level_name(tmp_path):
     from reports import write_report
 
     study = small_study(seeds=2, name="names")
@@ -90,7 +90,7 @@ def everything(folder):
     return {path for path in folder.rglob("*") if not path.is_dir()}
 
 
-def test_a_trial_that_is_asked_for_by_a_path_is_not_found(tmp_path):
+def test_a_path_is_not_accepted_as_a_trial(tmp_path):
     run(parse_study(small_study(seeds=1), name="small"), tmp_path / "s", RunOptions(runner="inline", fuse="never"))
     done = subprocess.run(
         [sys.executable, "-m", "ablate", "show", str(tmp_path / "s"), "../../etc/passwd"],
@@ -103,8 +103,8 @@ def test_a_trial_that_is_asked_for_by_a_path_is_not_found(tmp_path):
     assert "no trial has an id that begins with '../../etc/passwd'" in done.stderr
 
 
-def test_no_checkpoint_is_loaded_with_code_in_it_and_no_yaml_unsafely():
-    """Each call that could unpickle a file says weights_only=True; PyYAML only writes."""
+def test_checkpoints_and_yaml_are_loaded_without_executing_code():
+    """Check that each call that could unpickle a file has weights_only=True, and that PyYAML only writes."""
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
@@ -125,7 +125,7 @@ LOOPBACK = ("127.", "::1", "::ffff:127.")
 
 
 def listening_elsewhere(process_id):
-    """What a command and all its processes listen on besides the loopback device."""
+    """Return the addresses beyond loopback on which a command and its processes listen."""
     found = set()
     for process in [psutil.Process(process_id), *psutil.Process(process_id).children(recursive=True)]:
         try:
@@ -138,7 +138,7 @@ def listening_elsewhere(process_id):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("devices", [1, 2])
-def test_a_command_that_trains_listens_on_nothing_but_the_loopback_device(devices, tmp_path):
+def test_training_listens_only_on_the_loopback_device(devices, tmp_path):
     base = {
         "model": {"class_path": "ranked_module.Listening"},
         "data": {"class_path": "ranked_module.Points"},

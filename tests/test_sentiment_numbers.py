@@ -1,4 +1,4 @@
-"""Accuracies on the real files against published ones and against scikit-learn, through the command's own way."""
+"""Accuracies on real files compared with published ones and with scikit-learn, trained as by the command."""
 
 import os
 from dataclasses import replace
@@ -30,7 +30,7 @@ SST2 = {"files": {"train": "sst2/train.tsv", "val": "sst2/dev.tsv", "test": "sst
 
 
 def accuracies(directory, data, networks, *, folds=None, seeds=3):
-    """Mean test accuracy by network, of the recipes of the study sentiment_models_rt."""
+    """Return the mean test accuracy by network, of the recipes of the study sentiment_models_rt."""
     study = load_study("sentiment_models_rt")
     (factor,) = study.factors
     kept = {name for name in study.base["data"]["init_args"] if name not in POLARITY}
@@ -50,7 +50,7 @@ def accuracies(directory, data, networks, *, folds=None, seeds=3):
 
 
 def logistic_regression(data, folds=None):
-    """The mean accuracy of scikit-learn on the same splits and words."""
+    """Return the mean accuracy of scikit-learn on the same splits and words."""
     scores = []
     for seed in range(folds or 1):
         module = Sentiment(**data, folds=folds, val_size=None if "sst2" in str(data) else 0, seed=seed)
@@ -60,8 +60,8 @@ def logistic_regression(data, folds=None):
             LogisticRegression(max_iter=2000),
         )
         train, test = module.split.train.tolist(), module.split.test.tolist()
-        model.fit([texts[place] for place in train], labels[train])
-        scores.append(model.score([texts[place] for place in test], labels[test]))
+        model.fit([texts[index] for index in train], labels[train])
+        scores.append(model.score([texts[index] for index in test], labels[test]))
     return sum(scores) / len(scores)
 
 

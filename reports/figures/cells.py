@@ -1,4 +1,4 @@
-"""The cells themselves: every trial as a dot, means with intervals, two factors as lines and as a map."""
+"""Figures of the cells: trials as dots, and the means of two factors as lines and as a heat map."""
 
 import math
 from typing import Any
@@ -13,9 +13,9 @@ from reports.report import Report
 from reports.statistics.paired import MeanInterval, mean_interval
 from reports.wording.numbers import choose_decimals, format_cell, format_count, format_number
 
-from .colours import looks_of
-from .drawing import INK, MUTED, PALETTE, WIDTH, Picture, Sheet, fit_ticks, shortened, text_width
-from .paired_values import level_means
+from .colours import choose_looks
+from .drawing import INK, MUTED, PALETTE, WIDTH, Picture, Sheet, estimate_width, fit_ticks, shorten
+from .paired_values import average_levels
 
 MOST_CELLS = 40
 MOST_LEVELS = 12  # of a factor in a map
@@ -24,39 +24,39 @@ _ROW, _LABELS = 25, 270
 
 
 def cell_dots(report: Report) -> Picture | None:
-    """Every trial as a dot beside its cell's mean and 95 % interval."""
+    """Draw each trial as a dot, with the mean and the 95 % interval of its cell."""
     study = report.study
     outcomes = collect_outcomes(study, report.trials)
     rows = [row for row in range(len(outcomes.cells)) if (outcomes.states[row] == TrialStatus.FINISHED).any()]
     shown = rows[:MOST_CELLS]
     if not shown:
         return None
-    looks = looks_of(study)
+    looks = choose_looks(study)
     first = study.factors[0].name
-    labels = [shortened(", ".join(outcomes.cells[row]), _LABELS - 16) for row in shown]
-    left = max(map(text_width, labels)) + 16
+    labels = [shorten(", ".join(outcomes.cells[row]), _LABELS - 16) for row in shown]
+    left = max(map(estimate_width, labels)) + 16
     height = 14 + _ROW * len(shown) + 44
     decimals = _decimals(outcomes.scores[shown])
     words = []
     with Sheet(height) as sheet:
-        axes = sheet.axes(left, 10, WIDTH - left - 84, _ROW * len(shown))
+        axes = sheet.add_axes(left, 10, WIDTH - left - 84, _ROW * len(shown))
         axes.set_ylim(len(shown), 0)
         axes.set_yticks([])
         axes.grid(visible=False, axis="y")
-        for place, row in enumerate(shown):
+        for index, row in enumerate(shown):
             values = outcomes.scores[row][outcomes.states[row] == TrialStatus.FINISHED]
             found = mean_interval(values, overlap=outcomes.overlap)
             levels = dict(zip(outcomes.factors, outcomes.cells[row], strict=True))
             look = looks[first, levels[first]]
             dots = values[:_MOST_DOTS]
-            axes.plot(dots, [place + 0.5] * len(dots), "o", color=look.colour, alpha=0.45, markersize=5)
+            axes.plot(dots, [index + 0.5] * len(dots), "o", color=look.colour, alpha=0.45, markersize=5)
             if not math.isnan(found.ci_low):
-                axes.plot([found.ci_low, found.ci_high], [place + 0.5] * 2, color=look.colour, linewidth=1.5)
-            axes.plot([found.mean], [place + 0.5], "|", color=INK, markersize=14, markeredgewidth=2)
-            sheet.text(0, 10 + _ROW * (place + 0.5), labels[place])
-            sheet.text(
+                axes.plot([found.ci_low, found.ci_high], [index + 0.5] * 2, color=look.colour, linewidth=1.5)
+            axes.plot([found.mean], [index + 0.5], "|", color=INK, markersize=14, markeredgewidth=2)
+            sheet.add_text(0, 10 + _ROW * (index + 0.5), labels[index])
+            sheet.add_text(
                 WIDTH,
-                10 + _ROW * (place + 0.5),
+                10 + _ROW * (index + 0.5),
                 format_number(found.mean, decimals),
                 ha="right",
                 fontsize=11.5,
@@ -64,56 +64,59 @@ def cell_dots(report: Report) -> Picture | None:
             )
             words.append(f"{format_cell(levels)}: {format_number(found.mean, decimals)} (n {found.n})")
         fit_ticks(axes, WIDTH - left - 84, 7)
-        sheet.text(left + (WIDTH - left - 84) / 2, height - 8, study.metric.name, ha="center", color=MUTED)
-        sheet.text(WIDTH, height - 8, "mean", ha="right", color=MUTED, fontsize=11)
+        sheet.add_text(left + (WIDTH - left - 84) / 2, height - 8, study.metric.name, ha="center", color=MUTED)
+        sheet.add_text(WIDTH, height - 8, "mean", ha="right", color=MUTED, fontsize=11)
         omitted = len(rows) - len(shown)
-        return sheet.picture(
+        return sheet.to_picture(
             name="cells",
             title="Every trial",
             caption=(
                 (
-                    f"A dot is one training; there is no interval from one {study.unit}. "
+                    f"Each dot is a trial. There are no intervals, since there is one {study.unit}. "
                     if len(study.seeds) == 1
-                    else f"A dot is a {study.unit}, the stroke the mean, the line its 95 % interval. "
+                    else f"Each dot is a {study.unit}, the stroke is the mean, the line its 95 % interval. "
                 )
-                + f"Names are the levels of "
-                f"{', '.join(outcomes.factors)}. The axis does not begin at 0."
+                + f"Rows are the levels of {', '.join(outcomes.factors)}. The axis does not begin at 0."
                 + (
-                    f" Dots are drawn for the first {_MOST_DOTS} {study.unit}s."
+                    f" Drawn: the dots of the first {_MOST_DOTS} {study.unit}s."
                     if len(study.seeds) > _MOST_DOTS
                     else ""
                 )
-                + (f" The first {MOST_CELLS} of {len(rows)} cells are drawn; trials.csv has all." if omitted else "")
+                + (
+                    f" Drawn: the first {MOST_CELLS} of {len(rows)} cells; trials.csv has all of them."
+                    if omitted
+                    else ""
+                )
             ),
             alt=f"Means of {study.metric.name}. " + "; ".join(words) + ".",
         )
 
 
 def interaction(report: Report, along: Factor, lines: Factor) -> Picture | None:
-    """The levels of one factor along the axis, a line for each level of the other: cell means with 95 % intervals.
+    """Draw the cell means with 95 % intervals: one factor along the axis, a line for each level of the other.
 
-    None where nothing was measured, and for one seed, which cannot tell an interaction from noise.
+    Returns None if there is no value, or one seed, which cannot separate an interaction from noise.
     """
     study = report.study
     if len(study.seeds) == 1:
         return None
     outcomes = collect_outcomes(study, report.trials)
-    means = _grid(outcomes, along, lines)
+    means = _cell_means(outcomes, along, lines)
     if np.isnan([[found.mean for found in row] for row in means]).all():
         return None
-    looks = looks_of(study)
+    looks = choose_looks(study)
     names = lines.level_names[:MOST_LEVELS]
     left, top, height = 60, 34, max(250, 20 * len(names))
-    right = min(max(text_width(lines.name, 11), *map(text_width, names)), 200) + 30
+    right = min(max(estimate_width(lines.name, 11), *map(estimate_width, names)), 200) + 30
     plot = WIDTH - left - right
     points = len(along.level_names)
     with Sheet(top + height + 44) as sheet:
-        axes = sheet.axes(left, top, plot, height)
+        axes = sheet.add_axes(left, top, plot, height)
         ends = []
-        for place, name in enumerate(names):
+        for index, name in enumerate(names):
             look = looks[lines.name, name]
-            shift = (place - (len(names) - 1) / 2) * min(0.06, 0.4 / len(names))
-            found = [means[column][place] for column in range(points)]
+            shift = (index - (len(names) - 1) / 2) * min(0.06, 0.4 / len(names))
+            found = [means[column][index] for column in range(points)]
             x = np.arange(points) + shift
             values = np.array([item.mean for item in found])
             axes.plot(x, values, color=look.colour, marker=look.marker, markersize=6, linewidth=2)
@@ -124,12 +127,12 @@ def interaction(report: Report, along: Factor, lines: Factor) -> Picture | None:
             if len(finite):
                 ends.append((float(values[finite[-1]]), float(x[finite[-1]]), name, look.colour))
         axes.set_xlim(-0.3, points - 1 + 0.3)
-        axes.set_xticks(range(points), [shortened(name, plot / points - 8, 11) for name in along.level_names])
+        axes.set_xticks(range(points), [shorten(name, plot / points - 8, 11) for name in along.level_names])
         axes.tick_params(axis="x", labelcolor=INK)
         axes.grid(visible=False, axis="x")
         low, high = axes.get_ylim()
         axes.set_ylim(low, high)
-        at = spread([(high - value) / (high - low) * height for value, *_ in ends], 16, height)
+        at = spread_labels([(high - value) / (high - low) * height for value, *_ in ends], 16, height)
         for y, (value, x_end, name, colour) in zip(at, ends, strict=True):
             axes.annotate(
                 "",
@@ -137,26 +140,26 @@ def interaction(report: Report, along: Factor, lines: Factor) -> Picture | None:
                 (points - 1 + 0.3, high - y / height * (high - low)),
                 arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.8, "alpha": 0.6, "shrinkB": 5},
             )
-            sheet.text(left + plot + 6, top + y, shortened(name, right - 8), fontsize=11.5)
-        sheet.text(0, 10, shortened(study.metric.name, 400), color=MUTED, fontsize=11)
-        sheet.text(left + plot + 6, 10, shortened(lines.name, right - 8), color=MUTED, fontsize=11)
-        sheet.text(left + plot / 2, top + height + 36, along.name, ha="center", color=MUTED)
-        return sheet.picture(
+            sheet.add_text(left + plot + 6, top + y, shorten(name, right - 8), fontsize=11.5)
+        sheet.add_text(0, 10, shorten(study.metric.name, 400), color=MUTED, fontsize=11)
+        sheet.add_text(left + plot + 6, 10, shorten(lines.name, right - 8), color=MUTED, fontsize=11)
+        sheet.add_text(left + plot / 2, top + height + 36, along.name, ha="center", color=MUTED)
+        return sheet.to_picture(
             name=f"interaction-{study.factors.index(along)}-{study.factors.index(lines)}",
             title=f"{along.name} × {lines.name}",
             caption=(
                 f"Cell means with 95 % intervals over {study.unit}s, averaged over any other factors. Lines that are "
-                "not parallel are what an interaction looks like. The vertical axis does not begin at 0."
+                "not parallel indicate an interaction. The vertical axis does not begin at 0."
             ),
-            alt=_grid_words(means, along, lines, study.metric.name),
+            alt=_describe_means(means, along, lines, study.metric.name),
         )
 
 
 def heat_map(report: Report, down: Factor, across: Factor) -> Picture | None:
-    """The mean of each combination of two factors, and how many seeds it is of."""
+    """Draw the mean of each combination of two factors, with its number of seeds."""
     study = report.study
     outcomes = collect_outcomes(study, report.trials)
-    grid = _grid(outcomes, down, across)
+    grid = _cell_means(outcomes, down, across)
     rows, columns = down.level_names[:MOST_LEVELS], across.level_names[:MOST_LEVELS]
     means = np.array([[found.mean for found in row[: len(columns)]] for row in grid[: len(rows)]])
     if np.isnan(means).all():
@@ -166,48 +169,48 @@ def heat_map(report: Report, down: Factor, across: Factor) -> Picture | None:
     left, top, tall = 150, 46, 40
     wide = min((WIDTH - left) / len(columns), 150)
     with Sheet(top + tall * len(rows) + 6, left + wide * len(columns) + 4) as sheet:
-        axes = sheet.axes(left, top, wide * len(columns), tall * len(rows))
+        axes = sheet.add_axes(left, top, wide * len(columns), tall * len(rows))
         axes.set_axis_off()
         axes.set_xlim(0, len(columns))
         axes.set_ylim(len(rows), 0)
-        sheet.text(0, 12, shortened(f"{down.name} ↓   {across.name} →", WIDTH - 20), color=MUTED, fontsize=11)
+        sheet.add_text(0, 12, shorten(f"{down.name} ↓   {across.name} →", WIDTH - 20), color=MUTED, fontsize=11)
         for column, name in enumerate(columns):
             middle = left + wide * (column + 0.5)
-            sheet.text(middle, top - 10, shortened(name, wide - 6, 11), ha="center", fontsize=11)
+            sheet.add_text(middle, top - 10, shorten(name, wide - 6, 11), ha="center", fontsize=11)
         for row, name in enumerate(rows):
-            sheet.text(0, top + tall * (row + 0.5), shortened(name, left - 14))
+            sheet.add_text(0, top + tall * (row + 0.5), shorten(name, left - 14))
             for column in range(len(columns)):
                 found = grid[row][column]
                 share = 0.0 if math.isnan(found.mean) else (found.mean - low) / (high - low or 1)
-                place = {"xy": (column + 0.02, row + 0.03), "width": 0.96, "height": 0.94}
-                _tile(axes, place, 0.06 + 0.44 * share)
+                tile = {"xy": (column + 0.02, row + 0.03), "width": 0.96, "height": 0.94}
+                _add_tile(axes, tile, 0.06 + 0.44 * share)
                 x = left + wide * (column + 0.5)
-                sheet.text(
+                sheet.add_text(
                     x, top + tall * (row + 0.36), format_number(found.mean, decimals), ha="center", fontweight="bold"
                 )
                 count = f"n {found.n}" + ("" if found.n == len(outcomes.seeds) else f" of {len(outcomes.seeds)}")
-                sheet.text(x, top + tall * (row + 0.74), count, ha="center", fontsize=10)
-        return sheet.picture(
+                sheet.add_text(x, top + tall * (row + 0.74), count, ha="center", fontsize=10)
+        return sheet.to_picture(
             name=f"map-{study.factors.index(down)}-{study.factors.index(across)}",
             title=f"Mean by {down.name} and {across.name}",
             caption=(
                 f"{study.metric.name}, {format_number(low, decimals)} (light) to {format_number(high, decimals)} "
-                f"(dark); n is of {study.unit}s in which every trial of the combination has a value."
+                f"(dark). n: {study.unit}s for which every trial of the combination has a value."
             ),
-            alt=_grid_words(grid, down, across, study.metric.name),
+            alt=_describe_means(grid, down, across, study.metric.name),
         )
 
 
-def spread(places: list[float], apart: float, length: float) -> list[float]:
-    """Places on a line moved as little as needed to be so far apart; in the order given.
+def spread_labels(positions: list[float], apart: float, length: float) -> list[float]:
+    """Move positions on a line as little as needed to be `apart` from each other, and keep their order.
 
-    >>> spread([10.0, 12.0, 50.0], 16, 100)
+    >>> spread_labels([10.0, 12.0, 50.0], 16, 100)
     [3.0, 19.0, 50.0]
     """
-    order = sorted(range(len(places)), key=places.__getitem__)
-    groups: list[list[float]] = []  # of wanted first places and sizes, merged while they overlap
+    order = sorted(range(len(positions)), key=positions.__getitem__)
+    groups: list[list[float]] = []  # wanted first position and size, merged while they overlap
     for index in order:
-        groups.append([places[index], 1.0])
+        groups.append([positions[index], 1.0])
         while len(groups) > 1 and groups[-2][0] + apart * groups[-2][1] > groups[-1][0]:
             start, size = groups.pop()
             before, count = groups[-1]
@@ -215,16 +218,16 @@ def spread(places: list[float], apart: float, length: float) -> list[float]:
             groups[-1] = [middle, count + size]
     moved = [start + apart * step for start, size in groups for step in range(int(size))]
     overflow = max(0.0, (moved[-1] - length) if moved else 0.0)
-    result = [0.0] * len(places)
-    for index, place in zip(order, moved, strict=True):
-        result[index] = place - overflow
+    result = [0.0] * len(positions)
+    for index, position in zip(order, moved, strict=True):
+        result[index] = position - overflow
     return result
 
 
-def _grid(outcomes: Outcomes, one: Factor, other: Factor) -> list[list[MeanInterval]]:
+def _cell_means(outcomes: Outcomes, one: Factor, other: Factor) -> list[list[MeanInterval]]:
     return [
         [
-            _interval(level_means(outcomes, {one.name: first, other.name: second}), outcomes.overlap)
+            _interval(average_levels(outcomes, {one.name: first, other.name: second}), outcomes.overlap)
             for second in other.level_names
         ]
         for first in one.level_names
@@ -235,19 +238,19 @@ def _interval(values: NDArray[np.float64], overlap: float) -> MeanInterval:
     return mean_interval(values[~np.isnan(values)], overlap=overlap)
 
 
-def _tile(axes: Any, place: dict[str, Any], strength: float) -> None:
+def _add_tile(axes: Any, tile: dict[str, Any], strength: float) -> None:
     from matplotlib.patches import Rectangle
 
-    axes.add_patch(Rectangle(**place, color=PALETTE[0], alpha=round(strength, 3), linewidth=0))
+    axes.add_patch(Rectangle(**tile, color=PALETTE[0], alpha=round(strength, 3), linewidth=0))
 
 
 def _decimals(values: NDArray[np.float64]) -> int:
     finite = values[np.isfinite(values)]
-    spread_of = float(np.ptp(finite)) if len(finite) else 0.0
-    return min(choose_decimals(finite.tolist(), spread_of / 4, thresholds=()), 6)
+    spread = float(np.ptp(finite)) if len(finite) else 0.0
+    return min(choose_decimals(finite.tolist(), spread / 4, thresholds=()), 6)
 
 
-def _grid_words(grid: list[list[MeanInterval]], one: Factor, other: Factor, metric: str) -> str:
+def _describe_means(grid: list[list[MeanInterval]], one: Factor, other: Factor, metric: str) -> str:
     decimals = _decimals(np.array([[found.mean for found in row] for row in grid]))
     cells = [
         f"{first} and {second} {format_number(found.mean, decimals)} (n {found.n})"

@@ -1,4 +1,4 @@
-"""Which colour stands for which level, the same in every figure of a report."""
+"""Colours and markers of the levels, the same in every figure of a report."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,16 +12,17 @@ _MARKERS = ("o", "s", "D", "^", "v", "P")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """How a level is drawn: a colour, and a marker that tells levels apart where colours repeat."""
+    """Colour and marker of a level. Markers distinguish levels whose colours repeat."""
 
     colour: str
     marker: str
 
 
-def looks_of(study: Study) -> Mapping[tuple[str, str], Look]:
-    """The look of each (factor, level). References are grey; the others take the palette in the order of the file.
+def choose_looks(study: Study) -> Mapping[tuple[str, str], Look]:
+    """Return the look of each (factor, level).
 
-    Levels of different factors have different colours as long as these last; from then on the marker changes.
+    References are grey. The other levels take the colours of the palette in the order of the study file, and the next
+    marker each time the palette begins again.
     """
     looks: dict[tuple[str, str], Look] = {}
     taken = 0
@@ -30,7 +31,7 @@ def looks_of(study: Study) -> Mapping[tuple[str, str], Look]:
             if level == factor.reference:
                 looks[factor.name, level] = Look(colour=MUTED, marker="o")
                 continue
-            round_number, place = divmod(taken, len(PALETTE))
-            looks[factor.name, level] = Look(colour=PALETTE[place], marker=_MARKERS[round_number % len(_MARKERS)])
+            round_number, index = divmod(taken, len(PALETTE))
+            looks[factor.name, level] = Look(colour=PALETTE[index], marker=_MARKERS[round_number % len(_MARKERS)])
             taken += 1
     return looks

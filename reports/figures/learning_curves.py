@@ -1,4 +1,4 @@
-"""Learning curves: every seed thin, their mean with its interval, training beside validation; paired differences."""
+"""Learning curves: seeds, their mean with its interval, training and validation, and paired differences by epoch."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,8 +17,8 @@ from reports.report import Report
 from reports.statistics.paired import mean_interval
 from reports.wording.numbers import format_count
 
-from .colours import looks_of
-from .drawing import MUTED, WIDTH, Picture, Sheet, padded_limits, shortened
+from .colours import choose_looks
+from .drawing import MUTED, WIDTH, Picture, Sheet, pad_limits, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,10 +33,10 @@ _SPLITS = ("train", "val")  # what is drawn of a metric, the first dashed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Line:
-    """A metric of one level by epoch.
+    """Metric of one level by epoch.
 
-    epochs, seeds: (E,) and (E, S), each seed the mean of its trials, NaN where one of them has no value.
-    band_epochs, band: (B,) and (B, 3), the mean of all S seeds and its interval, where every one has a value.
+    epochs, seeds: (E,) and (E, S), for each seed the mean over its trials, NaN if one of them has no value.
+    band_epochs, band: (B,) and (B, 3), the mean over all S seeds and its interval, in epochs in which all have values.
     """
 
     split: str
@@ -46,32 +46,32 @@ class _Line:
     band: NDArray[np.float64]
 
 
-def curve_kinds(report: Report) -> list[str]:
-    """What can be drawn, the study's own metric first: the part behind the slash of metrics logged by epoch.
+def list_curve_kinds(report: Report) -> list[str]:
+    """Return the names of metrics by epoch without their split, the metric of the study first.
 
-    `acc` stands for train/acc and val/acc where both were logged.
+    For example, `acc` is drawn from train/acc and val/acc if both were logged.
     """
     logged = dict.fromkeys(
         column.partition("/")[2] for column in report.curves.columns if column.partition("/")[0] in _SPLITS
     )
-    own = report.study.metric.name.rpartition("/")[2]
-    return [kind for kind in dict.fromkeys([own, "loss", *logged]) if kind in logged]
+    main = report.study.metric.name.rpartition("/")[2]
+    return [kind for kind in dict.fromkeys([main, "loss", *logged]) if kind in logged]
 
 
 def learning_curves(report: Report, factor: Factor, kind: str) -> Picture | None:
-    """One panel a level of the factor: `kind` (as in `curve_kinds`) on training and validation data, by epoch.
+    """Draw a panel for each level of the factor: training and validation curves of `kind` (see `list_curve_kinds`).
 
-    The mean and its interval are of the same trials at every epoch: they end where the first trial of the level does.
+    The mean and its interval are over the same trials in every epoch, and end with the first trial of the level.
     """
     metrics = {split: f"{split}/{kind}" for split in _SPLITS if f"{split}/{kind}" in report.curves}
-    name = f"curves-{report.study.factors.index(factor)}-{curve_kinds(report).index(kind)}"
-    return _curves(report, factor, metrics, name, kind, _key(metrics), may_be_log=kind.endswith("loss"))
+    name = f"curves-{report.study.factors.index(factor)}-{list_curve_kinds(report).index(kind)}"
+    return _curves(report, factor, metrics, name, kind, _legend(metrics), may_be_log=kind.endswith("loss"))
 
 
 def scalar_curves(report: Report, factor: Factor, metric: str) -> Picture | None:
-    """One panel a level of the factor: a metric that is of no split, by epoch.
+    """Draw a panel for each level of the factor: a metric that belongs to no split, by epoch.
 
-    Where factors of it count (`is_ratio`) and all values are positive, mean and interval are those of its logarithm.
+    For a ratio (`is_ratio`) of which all values are positive, mean and interval are those of its logarithm.
     """
     name = f"scalar-{report.study.factors.index(factor)}-{list_scalar_metrics(report).index(metric)}"
     return _curves(
@@ -85,12 +85,23 @@ def _curves(
     metrics: dict[str, str],
     name: str,
     kind: str,
-    key: str,
+    legend: str,
     *,
     may_be_log: bool,
     may_be_geometric: bool = False,
 ) -> Picture | None:
-    """The figure of metrics by split; `kind`: what they are called together, `key`: what the reader is told of them."""
+    """Draw metrics by split.
+
+    Args:
+        report: what is drawn.
+        factor: the levels of the panels.
+        metrics: by split.
+        name: of the picture.
+        kind: the common name of the metrics.
+        legend: of the lines.
+        may_be_log: True to use a logarithmic axis for positive values.
+        may_be_geometric: True to average the logarithms of positive values.
+    """
     study = report.study
     curves = _of_finished(report)
     overlap = 0.0 if study.folds is None else 1 / (study.folds - 1)  # as in Outcomes
@@ -108,11 +119,11 @@ def _curves(
         return None
     is_log = may_be_log and all(np.nanmin(line.seeds) > 0 for row in lines.values() for line in row)
     diverged = report.trials[report.trials["status"] == TrialStatus.DIVERGED]
-    looks = looks_of(study)
+    looks = choose_looks(study)
     words = []
-    with _panels(list(lines), f"{kind}{', logarithmic' if is_log else ''}{key}") as (sheet, panels):
+    with _panels(list(lines), f"{kind}{', logarithmic' if is_log else ''}{legend}") as (sheet, panels):
         limits = _limits(lines, is_log=is_log)
-        for level, (axes, place) in zip(lines, panels, strict=True):
+        for level, (axes, title_position) in zip(lines, panels, strict=True):
             look = looks[factor.name, level]
             if is_log:
                 axes.set_yscale("log")
@@ -122,54 +133,55 @@ def _curves(
             if len(gone):
                 axes.plot(gone, [0.96] * len(gone), "x", color=look.colour, transform=axes.get_xaxis_transform())
             _finish(axes, limits, is_log=is_log)
-            sheet.text(*place, shortened(level, 160), fontweight="bold", fontsize=11.5)
+            sheet.add_text(*title_position, shorten(level, 160), fontweight="bold", fontsize=11.5)
             lost = f", {format_count(len(gone), 'trial')} diverged" if len(gone) else ""
-            words.append(f"{level}: {_ends(lines[level])}{lost}")
+            words.append(f"{level}: {_describe_ends(lines[level])}{lost}")
         caption = _caption(
             report, factor, metrics, has_diverged=len(diverged) > 0, has_stopped=_has_stopped(curves, factor, lines)
         )
         drawn = [line for row in lines.values() for line in row]
-        if any(len(line.band_epochs) < len(line.epochs) for line in drawn) and "ends where the first" not in caption:
-            caption += " There is no mean where a trial has no finite value."
-        return sheet.picture(
+        if any(len(line.band_epochs) < len(line.epochs) for line in drawn) and "stopped early" not in caption:
+            caption += " The mean is not drawn in epochs in which a trial has no finite value."
+        return sheet.to_picture(
             name=name,
             title=f"{kind} by {factor.name}",
-            caption=f"{caption} Means and intervals are of the logarithm." if is_geometric else caption,
-            alt=f"{kind} at the last epoch of the mean over {study.unit}s. " + "; ".join(words) + ".",
+            caption=f"{caption} Means and intervals are those of the logarithm." if is_geometric else caption,
+            alt=f"{kind}, mean over {study.unit}s in its last epoch. " + "; ".join(words) + ".",
         )
 
 
-def paired_bands(report: Report, factor: Factor, metric: str) -> Picture | None:
-    """The paired difference of each level to the reference at every epoch, with its 95 % interval."""
+def paired_curves(report: Report, factor: Factor, metric: str) -> Picture | None:
+    """Draw the paired difference of each level to the reference by epoch, with its 95 % interval."""
     study = report.study
     table = report.curve_differences
     table = table[(table["factor"] == factor.name) & (table["metric"] == metric)] if len(table) else table
     levels = [level for level in factor.level_names if (table["level"] == level).any()][:MOST_PANELS]
     if not levels:
         return None
-    looks = looks_of(study)
-    rows = {level: _thinned(table[table["level"] == level].sort_values("epoch")) for level in levels}
+    looks = choose_looks(study)
+    rows = {level: _thin(table[table["level"] == level].sort_values("epoch")) for level in levels}
     values = pd.concat(list(rows.values()))[["mean_difference", "ci_low", "ci_high"]].to_numpy(dtype=np.float64)
     low, high = min(float(np.nanmin(values)), 0.0), max(float(np.nanmax(values)), 0.0)
     last = _of_finished(report).groupby("trial_id").agg(level=(factor.name, "first"), epoch=("epoch", "max"))
     has_stopped = len(set(last.loc[last["level"].isin([factor.reference, *levels]), "epoch"])) > 1
     with _panels(levels, f"difference in {metric}") as (sheet, panels):
-        for level, (axes, place) in zip(levels, panels, strict=True):
+        for level, (axes, title_position) in zip(levels, panels, strict=True):
             look, part = looks[factor.name, level], rows[level]
             axes.axhline(0, color=MUTED, linewidth=1)
             axes.fill_between(part["epoch"], part["ci_low"], part["ci_high"], color=look.colour, alpha=0.2, linewidth=0)
             axes.plot(part["epoch"], part["mean_difference"], color=look.colour, linewidth=2)
-            _finish(axes, padded_limits(low, high), is_log=False)
-            sheet.text(*place, shortened(f"{level} − {factor.reference}", 140, 11.5), fontweight="bold", fontsize=11.5)
-        return sheet.picture(
+            _finish(axes, pad_limits(low, high), is_log=False)
+            title = shorten(f"{level} − {factor.reference}", 140, 11.5)
+            sheet.add_text(*title_position, title, fontweight="bold", fontsize=11.5)
+        return sheet.to_picture(
             name=f"bands-{study.factors.index(factor)}-{list(dict.fromkeys(report.curve_differences['metric'])).index(metric)}",
             title=f"{metric}: {factor.name} against {factor.reference}, epoch by epoch",
             caption=(
-                f"Mean difference within each {study.unit} and its 95 % interval at every epoch, each by itself: "
-                f"where a band leaves zero for a few epochs, nothing is shown. {_of_how_many(rows, study.unit)}"
-                + (" A band ends where the first of its trials stopped early." if has_stopped else "")
+                f"Mean difference, paired by {study.unit}, and its unadjusted 95 % interval in each epoch. A band that "
+                f"excludes zero for a few epochs is no evidence of a difference. {_describe_sizes(rows, study.unit)}"
+                + (" A band ends when the first of its trials stopped early." if has_stopped else "")
             ),
-            alt=f"Difference in {metric} at the last epoch of the band: "
+            alt=f"Difference in {metric} in the last epoch of the band: "
             + "; ".join(
                 f"{level} {part['mean_difference'].iloc[-1]:+.3g} "
                 f"({part['ci_low'].iloc[-1]:+.3g} to {part['ci_high'].iloc[-1]:+.3g}) "
@@ -180,11 +192,11 @@ def paired_bands(report: Report, factor: Factor, metric: str) -> Picture | None:
         )
 
 
-def _of_how_many(rows: dict[str, pd.DataFrame], unit: str) -> str:
+def _describe_sizes(rows: dict[str, pd.DataFrame], unit: str) -> str:
     sizes = {level: int(part["n"].iloc[-1]) for level, part in rows.items()}
     if len(set(sizes.values())) == 1:
-        return f"Every epoch is of the same {format_count(next(iter(sizes.values())), unit)}."
-    return f"Every epoch of a band is of the same {unit}s: " + ", ".join(f"{k} n {n}" for k, n in sizes.items()) + "."
+        return f"All epochs have the same {format_count(next(iter(sizes.values())), unit)}."
+    return f"All epochs of a band have the same {unit}s: " + ", ".join(f"{k} n {n}" for k, n in sizes.items()) + "."
 
 
 @contextmanager
@@ -195,13 +207,13 @@ def _panels(names: Sequence[str], axis: str) -> Iterator[tuple[Sheet, list[tuple
     across = min((WIDTH - _LEFT) / columns, 260)
     bottom = 34 + rows * (_PANEL + _GAP)
     with Sheet(bottom + 6, _LEFT + across * columns) as sheet:
-        sheet.text(0, 10, shortened(axis, 500, 11), color=MUTED, fontsize=11)
-        sheet.text(_LEFT, bottom - 4, "epoch", color=MUTED, fontsize=11)
+        sheet.add_text(0, 10, shorten(axis, 500, 11), color=MUTED, fontsize=11)
+        sheet.add_text(_LEFT, bottom - 4, "epoch", color=MUTED, fontsize=11)
         panels: list[tuple[Axes, tuple[float, float]]] = []
         for index in range(len(names)):
             row, column = divmod(index, columns)
             left, top = _LEFT + column * across, 52 + row * (_PANEL + _GAP)
-            axes = sheet.axes(left, top, across - 22, _PANEL - 18)
+            axes = sheet.add_axes(left, top, across - 22, _PANEL - 18)
             if column:
                 axes.tick_params(labelleft=False, which="both")
             panels.append((axes, (left, top - 12)))
@@ -209,7 +221,7 @@ def _panels(names: Sequence[str], axis: str) -> Iterator[tuple[Sheet, list[tuple
 
 
 def _line(part: pd.DataFrame, split: str, name: str, overlap: float, *, is_geometric: bool = False) -> _Line | None:
-    """A metric of one level, None where there is nothing; `is_geometric`: means and intervals are of its logarithm."""
+    """Return a metric of one level, with the mean of its logarithm if `is_geometric`; None without any value."""
     table = part.pivot_table(index="epoch", columns=["seed", "trial_id"], values=name).sort_index()
     table = table.where(np.isfinite(table)).dropna(axis="index", how="all").dropna(axis="columns", how="all")
     if table.empty:
@@ -219,7 +231,7 @@ def _line(part: pd.DataFrame, split: str, name: str, overlap: float, *, is_geome
     numbers = table.columns.get_level_values("seed")
     columns = [table.to_numpy(dtype=np.float64)[:, numbers == seed].mean(axis=1) for seed in numbers.unique()]
     seeds = pd.DataFrame(np.column_stack(columns), index=table.index)
-    drawn, complete = _thinned(seeds.dropna(how="all")), _thinned(seeds.dropna())
+    drawn, complete = _thin(seeds.dropna(how="all")), _thin(seeds.dropna())
     if drawn.empty:
         return None
     band = np.array([_interval(row, overlap) for row in complete.to_numpy(dtype=np.float64)]).reshape(-1, 3)
@@ -239,21 +251,21 @@ def _of_finished(report: Report) -> pd.DataFrame:
 
 
 def _has_stopped(curves: pd.DataFrame, factor: Factor, levels: Iterable[str]) -> bool:
-    """Whether a trial of one of these levels ended before another of the same level."""
+    """Return True if a trial of one of these levels ended before another trial of the same level."""
     last = curves.groupby("trial_id").agg(level=(factor.name, "first"), epoch=("epoch", "max"))
     return any(len(set(last.loc[last["level"] == level, "epoch"])) > 1 for level in levels)
 
 
-def _ends(lines: list[_Line]) -> str:
-    """The means of a level at their last epochs, and of how many seeds they are; said once where they are alike."""
+def _describe_ends(lines: list[_Line]) -> str:
+    """Describe the means of a level in their last epochs, with the number of seeds, once if it is the same for all."""
     values = [f"{line.split} {line.band[-1, 0]:.3g}" if len(line.band) else f"{line.split} none" for line in lines]
     values = [value.lstrip() for value in values]  # a metric of no split
-    places = [
+    epochs = [
         f" at epoch {line.band_epochs[-1]:.0f} (n {line.seeds.shape[1]})" if len(line.band) else "" for line in lines
     ]
-    if len(set(places)) == 1:
-        return ", ".join(values) + places[0]
-    return ", ".join(value + place for value, place in zip(values, places, strict=True))
+    if len(set(epochs)) == 1:
+        return ", ".join(values) + epochs[0]
+    return ", ".join(value + epoch for value, epoch in zip(values, epochs, strict=True))
 
 
 def _interval(values: NDArray[np.float64], overlap: float) -> tuple[float, float, float]:
@@ -261,15 +273,15 @@ def _interval(values: NDArray[np.float64], overlap: float) -> tuple[float, float
     return found.mean, found.ci_low, found.ci_high
 
 
-def _thinned(table: pd.DataFrame) -> pd.DataFrame:
-    """So many rows at most, evenly spaced, with the first and the last."""
+def _thin(table: pd.DataFrame) -> pd.DataFrame:
+    """Return evenly spaced rows, at most _MOST_EPOCHS, with the first and the last."""
     if len(table) <= _MOST_EPOCHS:
         return table
     return table.iloc[np.unique(np.linspace(0, len(table) - 1, _MOST_EPOCHS).round().astype(int))]
 
 
-def _key(metrics: dict[str, str]) -> str:
-    """Which line is which, said above the panels."""
+def _legend(metrics: dict[str, str]) -> str:
+    """Return the legend above the panels."""
     if len(metrics) > 1:
         return "; —— validation, – – training"
     return " on the validation split" if "val" in metrics else " on the training split"
@@ -290,7 +302,7 @@ def _limits(lines: dict[str, list[_Line]], *, is_log: bool) -> tuple[float, floa
     if is_log:
         room = (high / low) ** 0.06 if high > low else 1.1
         return low / room, high * room
-    return padded_limits(low, high)
+    return pad_limits(low, high)
 
 
 def _finish(axes: "Axes", limits: tuple[float, float], *, is_log: bool) -> None:
@@ -316,16 +328,16 @@ def _caption(report: Report, factor: Factor, metrics: dict[str, str], *, has_div
     unit = report.study.unit
     is_averaged = len(report.study.factors) > 1
     if len(report.study.seeds) == 1:
-        text = f"A line is {'a mean over the other factors' if is_averaged else 'one training'}"
-        text += f"{_SHOWN[len(metrics)]}; there is no interval from one {unit}."
+        text = f"Each line is {'a mean over the other factors' if is_averaged else 'a trial'}"
+        text += f"{_SHOWN[len(metrics)]}. There are no intervals, since there is one {unit}."
     else:
-        text = f"Thin lines are {unit}s, the thick one their mean with a 95 % interval{_SHOWN[len(metrics)]}."
-        text += " Other factors are averaged over." if is_averaged else ""
+        text = f"Each thin line is a {unit}, the thick line the mean with its 95 % interval{_SHOWN[len(metrics)]}."
+        text += " Means are over the other factors too." if is_averaged else ""
     if has_stopped:
-        text += " The mean ends where the first trial of a level stopped early."
-    text += " Finished trials only; epochs count from 0; the vertical axis ends where the lines do."
+        text += " The mean ends when the first trial of a level stopped early."
+    text += " Finished trials only. Epochs count from 0. The vertical axis covers the range of the lines."
     if has_diverged:
         text += " A cross marks the epoch in which a trial diverged."
     if len(factor.level_names) > MOST_PANELS:
-        text += f" The first {MOST_PANELS} of {len(factor.level_names)} levels are drawn; curves.csv has all."
+        text += f" Drawn: the first {MOST_PANELS} of {len(factor.level_names)} levels; curves.csv has all of them."
     return text

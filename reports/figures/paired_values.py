@@ -1,4 +1,4 @@
-"""The values behind a contrast: the metric of two levels in each seed."""
+"""Values behind a contrast: the metric of two levels for each seed."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,11 +7,11 @@ from experiments.trials.trial import TrialStatus
 from reports.analysis.cells import Outcomes
 
 
-def level_means(outcomes: Outcomes, levels: dict[str, str]) -> NDArray[np.float64]:
-    """The mean over the cells that have these levels, (seeds,); NaN in a seed where one of them has no value."""
-    places = {outcomes.factors.index(factor): level for factor, level in levels.items()}
+def average_levels(outcomes: Outcomes, levels: dict[str, str]) -> NDArray[np.float64]:
+    """Return the mean over the cells with these levels, (seeds,); NaN for a seed if one of the cells has no value."""
+    wanted = {outcomes.factors.index(factor): level for factor, level in levels.items()}
     rows = [
-        row for row, cell in enumerate(outcomes.cells) if all(cell[place] == level for place, level in places.items())
+        row for row, cell in enumerate(outcomes.cells) if all(cell[index] == level for index, level in wanted.items())
     ]
     if not rows:
         return np.full(len(outcomes.seeds), np.nan)
@@ -20,13 +20,13 @@ def level_means(outcomes: Outcomes, levels: dict[str, str]) -> NDArray[np.float6
     )
 
 
-def paired_values(outcomes: Outcomes, factor: str, level: str, reference: str) -> NDArray[np.float64]:
-    """The metric of the reference and of the level, (2, complete seeds): means over the contexts that have both."""
-    place = outcomes.factors.index(factor)
+def pair_values(outcomes: Outcomes, factor: str, level: str, reference: str) -> NDArray[np.float64]:
+    """Return the metric of the reference and of the level, (2, complete seeds), averaged over contexts with both."""
+    index = outcomes.factors.index(factor)
     rows: dict[str, dict[tuple[str, ...], int]] = {reference: {}, level: {}}
     for row, cell in enumerate(outcomes.cells):
-        if cell[place] in rows:
-            rows[cell[place]][cell[:place] + cell[place + 1 :]] = row
+        if cell[index] in rows:
+            rows[cell[index]][cell[:index] + cell[index + 1 :]] = row
     contexts = [context for context in rows[level] if context in rows[reference]]
     if not contexts:
         return np.zeros((2, 0))

@@ -1,4 +1,4 @@
-"""Each seed as a line from the reference to a level: the pairing that contrasts rest on."""
+"""Slope charts: a line for each seed from the reference to a level."""
 
 import math
 
@@ -9,9 +9,9 @@ from reports.analysis.cells import collect_outcomes
 from reports.report import Report
 from reports.wording.numbers import format_count
 
-from .colours import looks_of
-from .drawing import INK, MUTED, WIDTH, Picture, Sheet, padded_limits, shortened
-from .paired_values import paired_values
+from .colours import choose_looks
+from .drawing import INK, MUTED, WIDTH, Picture, Sheet, pad_limits, shorten
+from .paired_values import pair_values
 
 MOST_PANELS = 8
 _MOST_SEEDS = 30  # thin lines in a panel
@@ -19,11 +19,14 @@ _COLUMNS, _PANEL, _GAP, _LEFT = 4, 190, 56, 52
 
 
 def slopes(report: Report, factor: Factor) -> Picture | None:
-    """One panel a level of the factor, one line a seed; None where fewer than two seeds have both levels."""
+    """Draw a panel for each level of the factor, with a line for each seed.
+
+    Returns None if fewer than two seeds have values of both levels.
+    """
     study = report.study
     outcomes = collect_outcomes(study, report.trials)
     values = {
-        level: paired_values(outcomes, factor.name, level, factor.reference)
+        level: pair_values(outcomes, factor.name, level, factor.reference)
         for level in factor.level_names
         if level != factor.reference
     }
@@ -31,18 +34,18 @@ def slopes(report: Report, factor: Factor) -> Picture | None:
     if not values:
         return None
     shown = dict(list(values.items())[:MOST_PANELS])
-    looks = looks_of(study)
+    looks = choose_looks(study)
     columns = min(_COLUMNS, len(shown))
     rows = math.ceil(len(shown) / columns)
     across = min((WIDTH - _LEFT) / columns, 240)
     with Sheet(50 + rows * (_PANEL + _GAP) - _GAP + 4, _LEFT + across * columns) as sheet:
-        sheet.text(0, 10, shortened(study.metric.name, 400), color=MUTED, fontsize=11)
+        sheet.add_text(0, 10, shorten(study.metric.name, 400), color=MUTED, fontsize=11)
         drawn = np.concatenate(list(shown.values()), axis=1)
-        limits = padded_limits(float(drawn.min()), float(drawn.max()))
-        for place, (level, pairs) in enumerate(shown.items()):
-            row, column = divmod(place, columns)
+        limits = pad_limits(float(drawn.min()), float(drawn.max()))
+        for index, (level, pairs) in enumerate(shown.items()):
+            row, column = divmod(index, columns)
             top = 50 + row * (_PANEL + _GAP)
-            axes = sheet.axes(_LEFT + column * across, top, across - 24, _PANEL - 24)
+            axes = sheet.add_axes(_LEFT + column * across, top, across - 24, _PANEL - 24)
             look = looks[factor.name, level]
             thin = pairs[:, :_MOST_SEEDS]
             axes.plot([0, 1], thin, color=look.colour, linewidth=1, alpha=0.55)
@@ -58,23 +61,23 @@ def slopes(report: Report, factor: Factor) -> Picture | None:
                 axes.tick_params(labelleft=False)
             x, y, step = _LEFT + column * across, top + _PANEL - 10, (across - 24) / 1.5
             room = across - step - 6  # to the middle of the next panel's first label
-            sheet.text(x + step * 0.25, y, shortened(factor.reference, room, 11), ha="center", fontsize=11)
-            sheet.text(x + step * 1.25, y, shortened(level, room, 12), ha="center", fontsize=11, fontweight="bold")
+            sheet.add_text(x + step * 0.25, y, shorten(factor.reference, room, 11), ha="center", fontsize=11)
+            sheet.add_text(x + step * 1.25, y, shorten(level, room, 12), ha="center", fontsize=11, fontweight="bold")
             up = int((pairs[1] > pairs[0]).sum())
-            sheet.text(x, top - 14, f"{up} of {pairs.shape[1]} up", color=MUTED, fontsize=11)
+            sheet.add_text(x, top - 14, f"higher in {up} of {pairs.shape[1]}", color=MUTED, fontsize=11)
         left_out = len(values) - len(shown)
-        return sheet.picture(
+        return sheet.to_picture(
             name=f"slopes-{study.factors.index(factor)}",
             title=f"{factor.name}: each level against {factor.reference}",
             caption=(
-                f"Thin lines join the same {study.unit}; the thick one is the mean. Parallel lines are what "
-                "makes a paired comparison sharp. The vertical axis does not begin at 0."
+                f"Each thin line is a {study.unit}; the thick line is the mean. The more parallel the lines, the more "
+                "precise the paired comparison. The vertical axis does not begin at 0."
                 + (
-                    f" Lines are drawn for the first {_MOST_SEEDS} {study.unit}s; the mean is of all."
+                    f" Drawn: the first {_MOST_SEEDS} {study.unit}s; the mean is over all of them."
                     if max(pairs.shape[1] for pairs in shown.values()) > _MOST_SEEDS
                     else ""
                 )
-                + (f" The first {MOST_PANELS} levels are drawn; trials.csv has all." if left_out else "")
+                + (f" Drawn: the first {MOST_PANELS} levels; trials.csv has all of them." if left_out else "")
             ),
             alt=" ".join(
                 f"{level} is above {factor.reference} in {int((pairs[1] > pairs[0]).sum())} of "

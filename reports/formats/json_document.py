@@ -1,4 +1,4 @@
-"""A report as one JSON document, for programs: every table with all digits, under a version of its form."""
+"""JSON document of a report, for programs: every table with all digits, with the version of its schema."""
 
 import json
 import math
@@ -13,17 +13,17 @@ from reports.report import Report
 
 SCHEMA = 1
 PACKAGES = ("numpy", "pandas", "scipy")
-ELSEWHERE = {"curves": "curves.csv"}  # as long as the training: too long for one document
-_OF_MECHANISMS = {"mechanisms": "trials.csv"}  # a column a layer and quantity: hundreds of each trial
+OTHER_FILES = {"curves": "curves.csv"}  # too long for one document
+_OF_MECHANISMS = {"mechanisms": "trials.csv"}  # hundreds of columns, one for each layer and quantity
 
 
 def to_document(report: Report) -> dict[str, Any]:
-    """The content of report.json: plain data that `json` writes and any language reads.
+    """Return the content of report.json as plain data.
 
-    Keys: schema (1; it changes when a key changes its meaning or goes away), study (as in a study file), versions (of
-    the analysis), tables (by name, a list of records), notes, scope, trials_of_earlier_plans, elsewhere (what is
-    in another file: the curves, and the final metrics of mechanisms that no claim is on). A number that is missing or
-    NaN is null; infinities are "Infinity" and "-Infinity".
+    Keys: schema (1; it changes when a key is removed or changes its meaning), study (as in a study file), versions (of
+    the packages of the analysis), tables (lists of records by name), notes, scope, trials_of_earlier_plans, elsewhere
+    (names of other files: of the curves, and of final metrics of mechanisms without a claim). Missing numbers and NaN
+    are null; infinities are "Infinity" and "-Infinity".
     """
     trials = drop_mechanism_metrics(report)
     tables = {
@@ -43,37 +43,37 @@ def to_document(report: Report) -> dict[str, Any]:
         "schema": SCHEMA,
         "study": report.study.to_dict(),
         "versions": {package: version(package) for package in PACKAGES},
-        "tables": {name: records(table) for name, table in tables.items()},
+        "tables": {name: to_records(table) for name, table in tables.items()},
         "notes": list(report.notes),
         "scope": report.scope,
         "trials_of_earlier_plans": report.num_unplanned,
-        "elsewhere": ELSEWHERE | (_OF_MECHANISMS if len(trials.columns) < len(report.trials.columns) else {}),
+        "elsewhere": OTHER_FILES | (_OF_MECHANISMS if len(trials.columns) < len(report.trials.columns) else {}),
     }
 
 
 def to_json(report: Report) -> str:
-    """The text of report.json."""
+    """Return the text of report.json."""
     document = to_document(report)
     tables = document.pop("tables")
     head = json.dumps(document, ensure_ascii=False, allow_nan=False, indent=1, default=str)
     blocks = []
-    for name, records in tables.items():  # a record a line: short, and yet a diff shows what changed
-        lines = ",\n".join(json.dumps(record, ensure_ascii=False, allow_nan=False) for record in records)
-        blocks.append(f"  {json.dumps(name)}: [\n{lines}\n  ]" if records else f"  {json.dumps(name)}: []")
+    for name, table in tables.items():  # one record per line, for readable diffs
+        lines = ",\n".join(json.dumps(record, ensure_ascii=False, allow_nan=False) for record in table)
+        blocks.append(f"  {json.dumps(name)}: [\n{lines}\n  ]" if table else f"  {json.dumps(name)}: []")
     joined = ",\n".join(blocks)
     return f'{head.removesuffix("}").rstrip()},\n "tables": {{\n{joined}\n }}\n}}\n'
 
 
 def _with_levels(cells: pd.DataFrame) -> pd.DataFrame:
-    """The cells with their levels as one column, since a factor may be called as a column is."""
+    """Return the cells with their levels in one column, since a factor may have the name of another column."""
     levels = [dict(zip(map(str, cells.index.names), cell, strict=True)) for cell in cells.index]
     table = cells.reset_index(drop=True)
     table.insert(0, "cell", pd.Series(levels, dtype=object))
     return table
 
 
-def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """A table as plain data: a record a row, missing numbers as None."""
+def to_records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return a table as plain data: a record for each row, missing numbers as None."""
     columns = {str(name): [_plain(value) for value in frame[name].tolist()] for name in frame.columns}
     names = list(columns)
     return [dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)]

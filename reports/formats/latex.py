@@ -1,4 +1,4 @@
-"""The verdict table and the cells as LaTeX, to be input in a paper that loads booktabs and siunitx."""
+"""LaTeX tables of the verdicts and the cells, for papers that load booktabs and siunitx."""
 
 import re
 
@@ -29,14 +29,14 @@ _SPECIAL = {
 
 
 def to_latex(report: Report) -> str:
-    """The text of tables.tex: the main effects, where there are any, and the cells."""
+    """Return the text of tables.tex: the main effects, if there are any, and the cells."""
     tables = [_contrasts(report)] if len(report.main_effects) else []
     heading = "% Needs \\usepackage{booktabs,siunitx} and, for \\textquotedbl, \\usepackage[T1]{fontenc}.\n"
     return heading + "\n".join([*tables, _cells(report)])
 
 
 def escape(text: str) -> str:
-    r"""Text that LaTeX sets as it is, on one line.
+    r"""Escape a text so that LaTeX prints it unchanged, on one line.
 
     >>> print(escape("50%_a & {b} ~ ^ \\ $x$ #1"))
     50\%\_a \& \{b\} \textasciitilde{} \textasciicircum{} \textbackslash{} \$x\$ \#1
@@ -59,8 +59,8 @@ def _contrasts(report: Report) -> str:
         label="contrasts",
         caption=(
             f"{escape(study.metric.name)}: difference to the reference within each {study.unit}, with the ends of its "
-            f"95 \\% paired $t$ interval ({_design(report)}). $p$ is adjusted by Holm's method for "
-            f"{format_count(family, 'main effect')}; a level improves or harms where it is below {ALPHA}.{margin}"
+            f"95 \\% paired $t$ interval ({_describe_sample(report)}). $p$ is adjusted by Holm's method for "
+            f"{format_count(family, 'main effect')}; a level improves or harms if it is below {ALPHA}.{margin}"
         ),
     )
 
@@ -73,7 +73,7 @@ def _cells(report: Report) -> str:
         label="cells",
         caption=(
             f"{escape(study.metric.name)} by cell: mean and standard deviation over {study.unit}s, and the ends of the "
-            f"95 \\% $t$ interval of the mean ({_design(report)}). Intervals of single cells are not adjusted."
+            f"95 \\% $t$ interval of the mean ({_describe_sample(report)}). Intervals of single cells are not adjusted."
         ),
     )
 
@@ -113,14 +113,12 @@ def _draw(table: Table, *, label: str, caption: str) -> str:
     )
 
 
-def _design(report: Report) -> str:
+def _describe_sample(report: Report) -> str:
     study = report.study
     counts: pd.Series[int] = report.cells["n"]
     is_complete = counts.eq(len(study.seeds)).all()
-    text = format_count(len(study.seeds), study.unit) + (
-        "" if is_complete else " planned, fewer where trials are missing"
-    )
-    return text if study.folds is None else f"{text}; corrected for the training examples that folds share"
+    text = format_count(len(study.seeds), study.unit) + ("" if is_complete else " planned, fewer if trials are missing")
+    return text if study.folds is None else f"{text}; corrected for the overlap of training sets"
 
 
 def _number(text: str) -> str:

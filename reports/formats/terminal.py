@@ -1,4 +1,4 @@
-"""A report in the terminal: the verdicts, what they rest on, and where the files are."""
+"""Report in the terminal: verdicts, claims, cells, and the names of the files."""
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -30,14 +30,14 @@ _STYLES |= {SUPPORTED: "green", CONTRADICTED: "red", PRACTICALLY_EQUAL: "cyan"}
 _MOST_ROWS = 40  # of the cell table; report.md has all of them
 _MOST_LINES = 10  # of incomplete cells
 _MOST_SHARES = 4  # sources of variance
-_NARROWEST_NAME = 12  # characters, before the table grows beyond the terminal instead
+_NARROWEST_NAME = 12  # characters; below, the table grows beyond the terminal
 
 
 def print_report(report: Report, console: Console) -> None:
     """Print the verdict table, the claims, the cells and what is missing.
 
-    Names fold when the terminal is narrow; numbers are never cut. Colours only say again what the words say, and rich
-    leaves them out where the output is no terminal or NO_COLOR is set.
+    In a narrow terminal, names are wrapped and numbers are never cut. Colours repeat the meaning of the words; rich
+    leaves them out if the output is no terminal or NO_COLOR is set.
     """
     study = report.study
     console.print(_text(study.name, "bold"))
@@ -45,7 +45,7 @@ def print_report(report: Report, console: Console) -> None:
         console.print(_text(study.question))
     console.print(_text(describe_metric(study), "dim"))
     if study.folds is not None:
-        corrected = " Intervals and p allow for that." if len(study.seeds) > 1 else ""
+        corrected = " Intervals and p are corrected for this." if len(study.seeds) > 1 else ""
         console.print(_text(f"{describe_folds(study)}{corrected}", "dim"))
     if len(report.main_effects):
         table = tabulate_contrasts(report.main_effects, study.metric, study.unit)
@@ -60,7 +60,9 @@ def print_report(report: Report, console: Console) -> None:
         console.print(_text(f"{MARK} {note}"))
     if report.files:
         names = ", ".join(file.name for file in report.files)
-        console.print(_text(f"Written to {report.files[0].parent}: {names}"), soft_wrap=True)  # a path is for copying
+        console.print(
+            _text(f"Written to {report.files[0].parent}: {names}"), soft_wrap=True
+        )  # unbroken, so that the path can be copied
 
 
 def _print_simple_effects(report: Report, console: Console) -> None:
@@ -73,10 +75,10 @@ def _print_simple_effects(report: Report, console: Console) -> None:
 
 
 def _print_interactions(report: Report, console: Console) -> None:
-    """Those that are found; the others are counted."""
+    """Print the interactions found, and count the others."""
     table = report.interactions
-    found = table[table["verdict"].isin([HELPS_MORE, HELPS_LESS])]
-    for words in found["sentence"].head(_MOST_LINES):
+    decided = table[table["verdict"].isin([HELPS_MORE, HELPS_LESS])]
+    for words in decided["sentence"].head(_MOST_LINES):
         console.print(_text(words))
     if len(table):
         words = table["verdict"].value_counts()
@@ -85,7 +87,7 @@ def _print_interactions(report: Report, console: Console) -> None:
 
 
 def _print_shares(report: Report, console: Console) -> None:
-    """The largest sources of variance on one line."""
+    """Print the largest sources of variance on one line."""
     largest = report.variance_shares[report.variance_shares["share"] > 0].nlargest(_MOST_SHARES, "share")
     if len(largest):
         shares = ", ".join(f"{row['source']} {100 * row['share']:.0f} %" for row in largest.to_dict("records"))
@@ -123,7 +125,7 @@ def _draw(table: Table, console: Console) -> None:
     for row in table.rows:
         drawn.add_row(*(_text(str(cell), _STYLES.get(cell.text, "")) for cell in row))
     needed = Measurement.get(console, console.options.update(max_width=10_000), drawn).minimum
-    if needed > console.width:  # too narrow: let the terminal break the lines rather than rich cut numbers
+    if needed > console.width:  # the terminal breaks the lines, so that rich cuts no numbers
         drawn.width = needed
     console.print(drawn, crop=False)
 

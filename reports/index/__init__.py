@@ -1,6 +1,6 @@
-"""Many studies on one page: every claim with its verdict, and what has not been run yet."""
+"""Index of many studies: one page with every claim and its verdict, and the studies not run yet."""
 
 from .index import Catalogue, build_catalogue
-from .write import index_lines, write_index
+from .write import summarise_index, write_index
 
-__all__ = ["Catalogue", "build_catalogue", "index_lines", "write_index"]
+__all__ = ["Catalogue", "build_catalogue", "summarise_index", "write_index"]

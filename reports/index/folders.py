@@ -1,4 +1,4 @@
-"""The folders of studies in one folder, each read from its ledger: the study, how far it is, and its claims."""
+"""Study folders within one folder: the study of each, its progress and its claims, read from the ledger."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,15 +19,15 @@ from reports.write import FOLDER, PAGE
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class StudyFolder:
-    """What a folder's ledger says.
+    """State of a study folder, from its ledger.
 
     path: of the folder.
-    study: None where the ledger cannot be read, and then `problem` says why.
-    counts: planned trials by status.
+    study: None if the ledger cannot be read; `problem` has the reason.
+    counts: number of planned trials by status.
     trial_ids: of planned trials.
-    claims: see `claim_table`; empty where no trial has finished, or none was claimed.
-    seconds: that all ended trials took.
-    has_page: whether the report's page is there.
+    claims: see `claim_table`; empty if no trial has finished, or the study has no claims.
+    seconds: total time of all ended trials.
+    has_page: True if the page of the report exists.
     """
 
     path: Path
@@ -41,47 +41,50 @@ class StudyFolder:
 
     @property
     def num_ended(self) -> int:
-        """Planned trials that have a result, whatever it is."""
+        """Number of planned trials with a result: finished, diverged or failed."""
         return count_finished(self.counts)
 
     @property
     def num_trials(self) -> int:
-        """Planned trials."""
+        """Number of planned trials."""
         return sum(self.counts.values())
 
 
 def read_folders(parent: Path) -> list[StudyFolder]:
-    """The folders right below this one that hold a ledger, by name. One that cannot be read is told as such.
+    """Read the folders directly below this one that have a ledger, sorted by name.
+
+    A folder that cannot be read has `problem` set.
 
     Raises:
-        DirectoryError: when the folder is not there, cannot be read, or is itself a study's.
+        DirectoryError: if the folder does not exist, cannot be read, or is itself a study folder.
     """
     if (parent / LEDGER).exists():
-        raise DirectoryError(f"{parent}: is a study's folder; the index is of the folder around it: {parent.parent}")
+        raise DirectoryError(f"{parent}: is a study folder; index the folder that contains it: {parent.parent}")
     try:
         paths = sorted(path.parent for path in parent.glob(f"*/{LEDGER}"))
         if not parent.is_dir():
-            raise DirectoryError(f"{parent}: there is no such folder; `ablate run --all --out {parent}` makes one")
+            raise DirectoryError(f"{parent}: does not exist; `ablate run --all --out {parent}` creates it")
     except OSError as error:
         raise DirectoryError(f"{parent}: cannot be read: {error.strerror or error}") from error
     return [_read(path, _state(path)) for path in paths]
 
 
-def copies_in(folders: Sequence[StudyFolder]) -> dict[Path, StudyFolder]:
-    """The folders whose trials are all in another folder of the same study -> that other one: the larger, or if both
-    are of one size the one that is named as the study, or comes first.
+def find_copies(folders: Sequence[StudyFolder]) -> dict[Path, StudyFolder]:
+    """Map each folder whose trials are all planned in another folder of the same study to that other folder.
+
+    Of two folders, the smaller is the copy; of two of one size, the one not named after the study, or the later one.
     """
-    found: dict[Path, StudyFolder] = {}
+    originals: dict[Path, StudyFolder] = {}
     by_size = sorted(
         (folder for folder in folders if folder.study is not None and folder.trial_ids),
         key=lambda folder: (-folder.num_ended, -len(folder.trial_ids), folder.path.name != folder.study.name),  # type: ignore[union-attr]
     )
     for number, folder in enumerate(by_size):
         for other in by_size[:number]:
-            if other.path not in found and _is_copy(folder, other):
-                found[folder.path] = other
+            if other.path not in originals and _is_copy(folder, other):
+                originals[folder.path] = other
                 break
-    return found
+    return originals
 
 
 def _is_copy(folder: StudyFolder, other: StudyFolder) -> bool:
@@ -91,7 +94,7 @@ def _is_copy(folder: StudyFolder, other: StudyFolder) -> bool:
 
 
 def _state(path: Path) -> tuple[tuple[int, int] | None, ...]:
-    """By what a folder that was read before is known to be the same: sizes and times of its files."""
+    """Return sizes and times of the files of a folder, the key of the cache of folders."""
     names = (LEDGER, f"{LEDGER}-wal", f"{FOLDER}/{PAGE}")
     return tuple(_size_and_time(path / name) for name in names)
 
@@ -104,7 +107,7 @@ def _size_and_time(path: Path) -> tuple[int, int] | None:
     return status.st_size, status.st_mtime_ns
 
 
-@lru_cache(maxsize=1000)  # a command that trains many studies writes the index after each
+@lru_cache(maxsize=1000)  # `ablate run --all` writes the index after each study
 def _read(path: Path, state: object) -> StudyFolder:  # noqa: ARG001 -- a changed folder is read anew
     has_page = (path / FOLDER / PAGE).is_file()
     try:
@@ -117,7 +120,7 @@ def _read(path: Path, state: object) -> StudyFolder:  # noqa: ARG001 -- a change
             if counts[TrialStatus.FINISHED]
             else pd.DataFrame()
         )
-    except (InputError, ValueError, KeyError, TypeError, AttributeError) as error:  # whatever stands in a damaged one
+    except (InputError, ValueError, KeyError, TypeError, AttributeError) as error:  # a damaged ledger
         kind = "" if isinstance(error, InputError) else f"{path / LEDGER}: is damaged ({type(error).__name__}): "
         return StudyFolder(
             path=path,

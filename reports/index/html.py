@@ -1,4 +1,4 @@
-"""The index as one HTML file: what came of all claims, then of all studies."""
+"""HTML page of the index: all claims with their verdicts, then all studies."""
 
 import math
 from collections import Counter
@@ -11,64 +11,62 @@ from experiments.study.catalogue import NO_CHAPTER
 from experiments.study.study import LOG
 from experiments.text import duration, visible
 from reports.formats.tables import count_cell, number_cell, p_cell
-from reports.page.answer import MANY_FINDINGS, ONE_FINDING, count_words
-from reports.page.html_tables import PageTable, frame_table
-from reports.page.template import asset, template
+from reports.page.answer import MANY_FINDINGS, ONE_FINDING, describe_counts
+from reports.page.html_tables import PageTable, tabulate_frame
+from reports.page.template import load_template, read_asset
 from reports.wording.numbers import format_count
 from reports.wording.verdicts import BELOW_MARGIN, format_difference, format_ratio
 
 from .index import COMPLETE, COPY, INCOMPLETE, NOT_RUN, UNREADABLE, Catalogue
-from .multiplicity import chance_lines
+from .multiplicity import describe_multiplicity
 
 
 def to_html(catalogue: Catalogue) -> str:
-    """The text of index.html: the same catalogue gives the same text; its links lead to the studies' pages only."""
+    """Return the text of index.html. The same catalogue gives the same text; links lead to pages of studies only."""
     studies = catalogue.studies
-    places = {chapter: place for place, chapter in enumerate(dict.fromkeys(studies["chapter"]))}
+    ranks = {chapter: rank for rank, chapter in enumerate(dict.fromkeys(studies["chapter"]))}
     ran = catalogue.in_state(COMPLETE, INCOMPLETE)
-    return template("index.html.jinja").render(
-        answer=answer(catalogue),
+    return load_template("index.html.jinja").render(
+        answer=compose_answer(catalogue),
         facts=_facts(catalogue),
-        claims=[_claim(row, places) for row in catalogue.claims.to_dict("records")],
+        claims=[_claim(row, ranks) for row in catalogue.claims.to_dict("records")],
         num_short=int((catalogue.claims["num_seeds_left_out"] > 0).sum()),
         chapters=_chapter_table(catalogue),
-        chance=chance_lines(catalogue.claims),
+        multiplicity=describe_multiplicity(catalogue.claims),
         without_claims=ran[ran["num_claims"] == 0].to_dict("records"),
         incomplete=_with_chapter(catalogue.in_state(INCOMPLETE)),
         changed=_with_chapter(studies[(studies["state"] == COMPLETE) & (studies["note"] != "")]),
         not_run=_with_chapter(catalogue.in_state(NOT_RUN)),
         copies=catalogue.in_state(COPY).to_dict("records"),
         unreadable=catalogue.in_state(UNREADABLE).to_dict("records"),
-        studies=[_study(row, places) for row in ran.to_dict("records")],
+        studies=[_study(row, ranks) for row in ran.to_dict("records")],
         command=catalogue.command,
-        style=asset("style.css") + asset("index.css"),
-        script=asset("sort.js"),
+        style=read_asset("style.css") + read_asset("index.css"),
+        script=read_asset("sort.js"),
     )
 
 
-def answer(catalogue: Catalogue) -> str:
-    """How many claims came to what, and how many have not been tested."""
+def compose_answer(catalogue: Catalogue) -> str:
+    """Return the counts of the verdicts on claims, and of claims not tested."""
     findings = Counter(catalogue.claims["finding"])
     total = len(catalogue.claims)
     parts = []
     if total:
-        words = count_words(findings, ONE_FINDING, MANY_FINDINGS)
-        parts.append(
-            f"Of {format_count(total, 'claim')} put to the test, {words}." if total > 1 else f"One claim: {words}."
-        )
+        words = describe_counts(findings, ONE_FINDING, MANY_FINDINGS)
+        parts.append(f"Of {format_count(total, 'claim')} tested, {words}." if total > 1 else f"One claim: {words}.")
     else:
-        parts.append("No claim has been put to the test yet.")
+        parts.append("No claim has been tested yet.")
     untested = int(catalogue.chapters["not tested"].sum()) if len(catalogue.chapters) else 0
     if untested and total:
         parts.append(
-            f"{format_count(untested, 'claim')} more {'waits' if untested == 1 else 'wait'} for {_studies(catalogue)}."
+            f"{format_count(untested, 'more claim')} {'needs' if untested == 1 else 'need'} {_name_missing(catalogue)}."
         )
     return " ".join(parts)
 
 
-def _studies(catalogue: Catalogue) -> str:
-    waiting = catalogue.in_state(NOT_RUN, UNREADABLE)
-    number = int((waiting["num_claims"] > 0).sum())
+def _name_missing(catalogue: Catalogue) -> str:
+    missing = catalogue.in_state(NOT_RUN, UNREADABLE)
+    number = int((missing["num_claims"] > 0).sum())
     return "one study that has not been run" if number == 1 else f"{number} studies that have not been run"
 
 
@@ -84,7 +82,7 @@ def _facts(catalogue: Catalogue) -> dict[str, str]:
     return facts
 
 
-def _claim(row: Mapping[Any, Any], places: Mapping[str, int]) -> dict[str, Any]:
+def _claim(row: Mapping[Any, Any], ranks: Mapping[str, int]) -> dict[str, Any]:
     margin, is_ratio = None if pd.isna(row["margin"]) else row["margin"], row["scale"] == LOG
     numbers = (row["mean_difference"], row["ci_low"], row["ci_high"])
     if is_ratio:
@@ -93,7 +91,7 @@ def _claim(row: Mapping[Any, Any], places: Mapping[str, int]) -> dict[str, Any]:
         mean, low, high = format_difference(*numbers, margin)
     return {
         **row,
-        "place": places[row["chapter"]],
+        "rank": ranks[row["chapter"]],
         "chapter": row["chapter"] or NO_CHAPTER,
         "name": row["study"] if row["folder"] == row["study"] else f"{row['study']} ({row['folder']})",
         "setting": " · ".join(part for part in (row["metric"], row["data"], row["model"]) if part),
@@ -107,10 +105,10 @@ def _claim(row: Mapping[Any, Any], places: Mapping[str, int]) -> dict[str, Any]:
     }
 
 
-def _study(row: Mapping[Any, Any], places: Mapping[str, int]) -> dict[str, Any]:
+def _study(row: Mapping[Any, Any], ranks: Mapping[str, int]) -> dict[str, Any]:
     return {
         **row,
-        "place": places[row["chapter"]],
+        "rank": ranks[row["chapter"]],
         "chapter": row["chapter"] or NO_CHAPTER,
         "time": duration(row["seconds"]),
         "trials": str(row["num_ended"])
@@ -133,4 +131,4 @@ def _with_chapter(studies: pd.DataFrame) -> list[dict[str, Any]]:
 def _chapter_table(catalogue: Catalogue) -> PageTable:
     chapters = catalogue.chapters
     headers = {str(name): visible(str(name)) for name in chapters.columns}
-    return frame_table("Claims by chapter, in the order of the course", chapters, headers)
+    return tabulate_frame("Claims by chapter", chapters, headers)

@@ -1,4 +1,4 @@
-"""What came of many studies, as one object: every claim with its verdict, every study with its state."""
+"""Catalogue of many studies as one object: every claim with its verdict, every study with its state."""
 
 import shlex
 from collections.abc import Mapping
@@ -20,9 +20,9 @@ from reports.analysis.claims import CONTRADICTED, PRACTICALLY_EQUAL, SUPPORTED
 from reports.wording.verdicts import UNDECIDED
 from reports.write import FOLDER, PAGE
 
-from .folders import StudyFolder, copies_in, read_folders
-from .multiplicity import with_catalogue_p
-from .setting import contrast_of, data_of, metric_of, model_of
+from .folders import StudyFolder, find_copies, read_folders
+from .multiplicity import add_catalogue_p
+from .setting import describe_contrast, describe_data, describe_model, name_metric
 
 FINDINGS = (SUPPORTED, CONTRADICTED, PRACTICALLY_EQUAL, UNDECIDED)
 COMPLETE, INCOMPLETE, NOT_RUN, COPY, UNREADABLE = "complete", "incomplete", "not run", "copy", "unreadable"
@@ -38,19 +38,19 @@ STUDY_COLUMNS = (
     *("chapter", "study", "folder", "question", "state", "note", "num_trials", "num_ended", "num_failed", "num_claims"),
     *("minutes", "seconds", "command", "page"),
 )
-_MOST_DIFFERENCES, _LONGEST = 4, 40  # that are told of a plan, and characters of a value
-_WITHOUT_RESULTS = {"name", "question", "chapter", "minutes", "claims"}  # keys that change no number
+_MOST_DIFFERENCES, _LONGEST = 4, 40  # differences of a plan that are named, and characters of a value
+_WITHOUT_RESULTS = {"name", "question", "chapter", "minutes", "claims"}  # keys that do not affect results
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Catalogue:
-    """What came of the studies in one folder, and which shipped ones are not there.
+    """Results of the studies in one folder, and the shipped studies that are missing there.
 
-    claims: one row a claim of a study in which a trial has finished; CLAIM_COLUMNS. `finding` and the numbers are those
-        of the study's own report; p_catalogue is adjusted over all rows; `page` is a link relative to the folder.
-    studies: one row a study: in the folder, or shipped and not there; STUDY_COLUMNS. `command` trains what it lacks.
-    chapters: one row a chapter: studies, claims, how many came to each finding, how many were not tested.
-    command: trains everything that is lacking.
+    claims: a row for each claim of a study with a finished trial; CLAIM_COLUMNS. `finding` and the numbers are those of
+        the report of the study; p_catalogue is adjusted over all rows; `page` is a link relative to the folder.
+    studies: a row for each study that is in the folder or shipped; STUDY_COLUMNS. `command` trains its missing trials.
+    chapters: a row for each chapter: studies, claims, claims by finding, claims not tested.
+    command: trains all missing trials.
     """
 
     claims: pd.DataFrame
@@ -59,33 +59,35 @@ class Catalogue:
     command: str
 
     def in_state(self, *states: str) -> pd.DataFrame:
-        """The studies in these states."""
+        """Return the studies in these states."""
         return self.studies[self.studies["state"].isin(states)]
 
 
 def build_catalogue(parent: str | Path) -> Catalogue:
-    """What came of the studies whose folders are right below this one. Nothing is written.
+    """Build the catalogue of the study folders directly below this folder. Nothing is written.
 
     Raises:
-        DirectoryError: when the folder is not there, cannot be read, or is itself a study's.
+        DirectoryError: if the folder does not exist, cannot be read, or is itself a study folder.
     """
     parent = Path(parent)
     shipped = _shipped(tuple(shipped_studies().items()))
     folders = read_folders(parent)
-    there = {folder.study.name for folder in folders if folder.study is not None}
-    there |= {folder.path.name for folder in folders}
-    copies = copies_in(folders)
+    present = {folder.study.name for folder in folders if folder.study is not None}
+    present |= {folder.path.name for folder in folders}
+    copies = find_copies(folders)
     rows = [
         (_study_row(folder, shipped), _claim_rows(folder, shipped))
         if folder.path not in copies
         else (_copy_row(folder, copies[folder.path], shipped), [])
         for folder in folders
     ]
-    rows += [(_absent_row(study, parent), []) for name, study in shipped.items() if name not in there]
+    rows += [(_absent_row(study, parent), []) for name, study in shipped.items() if name not in present]
     rows.sort(key=lambda row: (chapter_order(row[0]["chapter"] or None), _minutes(row[0]), row[0]["study"]))
     studies = pd.DataFrame([study for study, _ in rows], columns=list(STUDY_COLUMNS))
-    claims = pd.DataFrame([claim for _, own in rows for claim in own], columns=list(CLAIM_COLUMNS))
-    claims = with_catalogue_p(claims)
+    claims = pd.DataFrame(
+        [claim for _, claims_of_study in rows for claim in claims_of_study], columns=list(CLAIM_COLUMNS)
+    )
+    claims = add_catalogue_p(claims)
     return Catalogue(
         claims=claims,
         studies=studies,
@@ -96,7 +98,7 @@ def build_catalogue(parent: str | Path) -> Catalogue:
 
 @cache
 def _shipped(texts: tuple[tuple[str, str], ...]) -> dict[str, Study]:
-    """The shipped studies by name; parsed once a process."""
+    """Return the shipped studies by name, parsed once per process."""
     studies = [parse_study(parse_yaml(text, name), source=f"studies/{name}.yaml", name=name) for name, text in texts]
     return {study.name: study for study in studies}
 
@@ -111,12 +113,12 @@ def _study_row(folder: StudyFolder, shipped: Mapping[str, Study]) -> dict[str, A
     state = NOT_RUN if not folder.num_ended else INCOMPLETE if left or counts[TrialStatus.FAILED] else COMPLETE
     notes = []
     if left and folder.num_ended:
-        notes.append(f"{left} of {folder.num_trials} trials are not trained yet")
+        notes.append(f"{left} of {folder.num_trials} trials have not been trained")
     if counts[TrialStatus.FAILED]:
         notes.append(f"{counts[TrialStatus.FAILED]} of {folder.num_trials} trials failed")
     notes += _differences(study, shipped.get(study.name))
     if folder.num_ended and not folder.has_page:
-        notes.append(f"there is no report yet: ablate report {shlex.quote(str(folder.path))} writes it")
+        notes.append(f"no report; `ablate report {shlex.quote(str(folder.path))}` writes it")
     row = _row(study, study.name, state, "; ".join(notes), _command(folder, shipped))
     return row | {
         "folder": name,
@@ -130,9 +132,9 @@ def _study_row(folder: StudyFolder, shipped: Mapping[str, Study]) -> dict[str, A
 
 
 def _copy_row(folder: StudyFolder, other: StudyFolder, shipped: Mapping[str, Study]) -> dict[str, Any]:
-    """Of a folder that would be counted twice."""
+    """Return the row of a folder that repeats trials of another one."""
     assert folder.study is not None
-    note = f"{folder.path.name}: holds no trial that {other.path.name} does not plan too, and is not counted"
+    note = f"{folder.path.name}: not counted, since {other.path.name} has all its trials"
     row = _row(folder.study, folder.study.name, COPY, note, "")
     return row | {
         "folder": folder.path.name,
@@ -183,12 +185,12 @@ def _claim_rows(folder: StudyFolder, shipped: Mapping[str, Study]) -> list[dict[
                 "folder": folder.path.name,
                 "claim": claim.name,
                 "says": claim.says,
-                "metric": metric_of(study, claim),
+                "metric": name_metric(study, claim),
                 "goal": metric.goal,
                 "margin": float("nan") if metric.margin is None else metric.margin,
-                "data": data_of(study),
-                "model": model_of(study),
-                "contrast": contrast_of(claim),
+                "data": describe_data(study),
+                "model": describe_model(study),
+                "contrast": describe_contrast(claim),
                 "unit": study.unit,
                 **{name: result[name] for name in _RESULTS},
                 "p_catalogue": float("nan"),
@@ -203,7 +205,7 @@ def _claim_rows(folder: StudyFolder, shipped: Mapping[str, Study]) -> list[dict[
 def _chapters(studies: pd.DataFrame, claims: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for chapter in dict.fromkeys(studies["chapter"]):
-        own = claims[claims["chapter"] == chapter]
+        of_claims = claims[claims["chapter"] == chapter]
         is_study = (studies["state"] != COPY) & ((studies["state"] != UNREADABLE) | (studies["num_trials"] > 0))
         of_chapter = studies[(studies["chapter"] == chapter) & is_study]
         rows.append(
@@ -212,60 +214,63 @@ def _chapters(studies: pd.DataFrame, claims: pd.DataFrame) -> pd.DataFrame:
                 "studies": len(of_chapter),
                 "complete": int((of_chapter["state"] == COMPLETE).sum()),
                 "claims": int(of_chapter["num_claims"].sum()),
-                **{finding: int((own["finding"] == finding).sum()) for finding in FINDINGS},
-                "not tested": int(of_chapter["num_claims"].sum()) - len(own),
+                **{finding: int((of_claims["finding"] == finding).sum()) for finding in FINDINGS},
+                "not tested": int(of_chapter["num_claims"].sum()) - len(of_claims),
             }
         )
     return pd.DataFrame(rows, columns=["chapter", "studies", "complete", "claims", *FINDINGS, "not tested"])
 
 
 def _chapter(study: Study, shipped: Mapping[str, Study]) -> str:
-    """The chapter that the ledger has, or that the shipped study has by now."""
+    """Return the chapter from the ledger, or else from the shipped study."""
     known = shipped.get(study.name)
     return study.chapter or (known.chapter if known is not None else None) or ""
 
 
 def _differences(study: Study, known: Study | None) -> list[str]:
-    """Which parts of a shipped study this folder's plan has otherwise, as `--seeds` and `--set` make it."""
+    """Describe the differences of a plan from the shipped study, such as those made by `--seeds` and `--set`."""
     if known is None:
         return []
     planned, shipped = (
-        _flat({key: each[key] for key in each.keys() - _WITHOUT_RESULTS}) for each in (study.to_dict(), known.to_dict())
+        _flatten({key: each[key] for key in each.keys() - _WITHOUT_RESULTS})
+        for each in (study.to_dict(), known.to_dict())
     )
     keys = [key for key in dict.fromkeys([*shipped, *planned]) if planned.get(key) != shipped.get(key)]
     if not keys:
         return []
     first = sorted(keys)[:_MOST_DIFFERENCES]
-    told = [f"{key}: {_short(planned.get(key))} for {_short(shipped.get(key))}" for key in first]
-    more = f", and {len(keys) - len(told)} more" if len(keys) > len(told) else ""
-    return [f"not as shipped ({', '.join(told)}{more})"]
+    changes = [f"{key}: {_shorten(planned.get(key))} instead of {_shorten(shipped.get(key))}" for key in first]
+    more = f", and {len(keys) - len(changes)} more" if len(keys) > len(changes) else ""
+    return [f"not as shipped ({', '.join(changes)}{more})"]
 
 
-def _flat(content: Any, key: str = "") -> dict[str, Any]:
-    """Dotted keys -> what is no mapping."""
+def _flatten(content: Any, key: str = "") -> dict[str, Any]:
+    """Flatten nested mappings to dotted keys."""
     if not isinstance(content, Mapping) or not content:
         return {key: content}
-    parts = [_flat(value, f"{key}.{name}" if key else str(name)) for name, value in content.items()]
+    parts = [_flatten(value, f"{key}.{name}" if key else str(name)) for name, value in content.items()]
     return {name: value for part in parts for name, value in part.items()}
 
 
-def _short(value: Any) -> str:
+def _shorten(value: Any) -> str:
     text = "nothing" if value is None else str(value)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
 def _command(folder: StudyFolder, shipped: Mapping[str, Study]) -> str:
-    """What trains the rest of a folder's study; nothing where the command's own study.yaml is not there."""
+    """Return the command that trains the rest of a study; nothing without the study.yaml of `ablate run`."""
     assert folder.study is not None
-    name, path, own = folder.study.name, folder.path, folder.path / STUDY_FILE
+    name, path, study_file = folder.study.name, folder.path, folder.path / STUDY_FILE
     retry = f"ablate retry {shlex.quote(str(path))} && " if folder.counts[TrialStatus.FAILED] else ""
     if name in shipped and not _differences(folder.study, shipped[name]):
         return f"{retry}ablate run {shlex.quote(name)}{_out(path, Path('runs') / name)}"
     try:
-        is_ours = own.read_bytes().startswith(HEADER.encode())
+        is_written_by_run = study_file.read_bytes().startswith(HEADER.encode())
     except OSError:
-        is_ours = False
-    return f"{retry}ablate run {shlex.quote(str(own))} --out {shlex.quote(str(path))}" if is_ours else ""
+        is_written_by_run = False
+    return (
+        f"{retry}ablate run {shlex.quote(str(study_file))} --out {shlex.quote(str(path))}" if is_written_by_run else ""
+    )
 
 
 def _out(directory: Path, default: Path) -> str:
@@ -273,7 +278,7 @@ def _out(directory: Path, default: Path) -> str:
 
 
 def _page(folder: StudyFolder) -> str:
-    """A link to the study's page, relative to the folder of the folders; nothing where there is none."""
+    """Return the link to the page of the study, relative to the folder of the index; nothing without a page."""
     return f"{quote(folder.path.name)}/{FOLDER}/{PAGE}" if folder.has_page else ""
 
 

@@ -1,39 +1,39 @@
-"""The index for programs: index.json and claims.csv."""
+"""Index for programs: index.json and claims.csv."""
 
 import json
 from typing import Any
 
-from reports.formats.csv_text import csv_text
-from reports.formats.json_document import records
+from reports.formats.csv_text import format_csv
+from reports.formats.json_document import to_records
 
 from .index import Catalogue
-from .multiplicity import chance_lines
+from .multiplicity import describe_multiplicity
 
 SCHEMA = 1
 
 
 def to_document(catalogue: Catalogue) -> dict[str, Any]:
-    """The content of index.json: plain data that `json` writes and any language reads.
+    """Return the content of index.json as plain data.
 
-    Keys: schema (1; it changes when a key changes its meaning or goes away), claims, studies and chapters (lists of
-    records, the columns of `Catalogue`), notes (on what chance does to so many verdicts), command (that trains what is
-    lacking). A number that is missing is null.
+    Keys: schema (1; it changes when a key is removed or changes its meaning), claims, studies and chapters (lists of
+    records with the columns of `Catalogue`), notes (on multiple comparisons), command (trains all missing trials).
+    Missing numbers are null.
     """
     return {
         "schema": SCHEMA,
-        "claims": records(catalogue.claims),
-        "studies": records(catalogue.studies),
-        "chapters": records(catalogue.chapters),
-        "notes": chance_lines(catalogue.claims),
+        "claims": to_records(catalogue.claims),
+        "studies": to_records(catalogue.studies),
+        "chapters": to_records(catalogue.chapters),
+        "notes": describe_multiplicity(catalogue.claims),
         "command": catalogue.command,
     }
 
 
 def to_json(catalogue: Catalogue) -> str:
-    """The text of index.json."""
+    """Return the text of index.json."""
     return json.dumps(to_document(catalogue), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
 
 
 def to_csv(catalogue: Catalogue) -> str:
-    """The text of claims.csv: one row a claim, numbers with all their digits."""
-    return csv_text(catalogue.claims)
+    """Return the text of claims.csv: a row for each claim, numbers with all digits."""
+    return format_csv(catalogue.claims)

@@ -1,4 +1,4 @@
-"""What chance alone would do to many verdicts, said so that it is true."""
+"""Multiple comparisons: false verdicts to expect over the claims of many studies."""
 
 import numpy as np
 import pandas as pd
@@ -11,17 +11,17 @@ from reports.wording.sensitivity import ALPHA
 _FOUND = (SUPPORTED, CONTRADICTED)
 
 
-def with_catalogue_p(claims: pd.DataFrame) -> pd.DataFrame:
-    """The claims with `p_catalogue`: adjusted by Holm over the claims of all studies at once."""
+def add_catalogue_p(claims: pd.DataFrame) -> pd.DataFrame:
+    """Add the column `p_catalogue`: p adjusted by Holm's method over the claims of all studies."""
     return claims.assign(p_catalogue=holm(claims["p_value"].to_numpy(dtype=np.float64)))
 
 
-def chance_lines(claims: pd.DataFrame) -> list[str]:
-    """What to expect of chance over all studies, as sentences; nothing where nothing was tested.
+def describe_multiplicity(claims: pd.DataFrame) -> list[str]:
+    """Return sentences about the false verdicts to expect over all studies; none if nothing was tested.
 
-    Within a study, Holm's method holds the chance of any false "supported" or "contradicted" at 5 %. Over K studies the
-    chance of at least one false verdict is no longer 5 %, but the expected number of studies with one is at most K
-    times 5 %, by adding expectations, whether the studies are independent or not.
+    Within a study, Holm's method keeps the probability of any false "supported" or "contradicted" at 5 % or less. Over
+    K studies, the expected number of studies with a false verdict is at most 5 % of K, by linearity of expectation,
+    whether or not the studies are independent.
     """
     tested = claims[claims["p_value"].notna()]
     if tested.empty:
@@ -29,35 +29,35 @@ def chance_lines(claims: pd.DataFrame) -> list[str]:
     num_studies, num_claims = tested["folder"].nunique(), len(tested)
     at_most = _percent(ALPHA)
     within = (
-        "Within a study, Holm’s method keeps the chance of calling any claim supported or contradicted at "
-        f"{at_most} or less where none of its claims is about a real difference."
+        "Within a study, Holm’s method keeps the probability of calling any claim without a true difference supported "
+        f"or contradicted at {at_most} or less."
     )
     lines = [within]
     if num_studies > 1:
         lines[0] += (
-            f" Over studies that adds up: without any real difference, up to {ALPHA * num_studies:.2g} of these "
-            f"{num_studies} studies would be expected to have such a verdict by chance, and if they are independent, "
-            f"the chance that at least one has is up to {_percent(1 - (1 - ALPHA) ** num_studies)}."
+            f" Over {num_studies} studies without any true difference, up to {ALPHA * num_studies:.2g} studies with a "
+            "false verdict are expected. If the studies are independent, the probability of at least one is up to "
+            f"{_percent(1 - (1 - ALPHA) ** num_studies)}."
         )
         found = tested[tested["finding"].isin(_FOUND) & ~_are_shown_equal(tested)]
         kept = int((found["p_catalogue"] < ALPHA).sum())
         lines.append(
-            f"With all {num_claims} tested claims as one family (Holm again), {kept} of the {len(found)} that are "
-            f"supported or contradicted stay so{_lost(found)}."
-            + (f" Among those that stay, the chance of any false one is {at_most} or less." if kept else "")
+            f"With Holm’s method over all {num_claims} tested claims, {kept} of the {len(found)} supported or "
+            f"contradicted claims remain significant{_name_lost(found)}."
+            + (f" This keeps the probability of any false verdict among them at {at_most} or less." if kept else "")
         )
     if num_with_margin := int(tested["margin"].notna().sum()):
         equal = int(_are_shown_equal(tested).sum())
         lines.append(
-            "Practically equal, or equal as claimed, is not adjusted: a claim whose true difference is as large as its "
-            f"margin, or larger, is called so with a chance of {at_most} or less. If all "
-            f"{format_count(num_with_margin, 'claim')} with a margin were such, up to {ALPHA * num_with_margin:.2g} "
-            f"would be expected to be called so; {equal} "
-            f"{'is' if equal == 1 else 'are'}."
+            "Verdicts of equality (“practically equal”, or a supported claim of equality) are not adjusted. A claim "
+            f"whose true difference is at least its margin is called equal with a probability of {at_most} or less. If "
+            f"all {format_count(num_with_margin, 'claim')} with a margin were such, up to "
+            f"{ALPHA * num_with_margin:.2g} would be expected to be called equal; "
+            f"{equal} {'is' if equal == 1 else 'are'}."
         )
     lines.append(
-        "Studies on one data set share its test examples and may err together. That changes nothing of what is "
-        "expected, but several errors at once are likelier than if they were independent. Undecided is not refuted."
+        "Studies on the same data set share its test examples, so their errors are correlated. This does not change "
+        "the expected number of errors, but makes several errors at once more likely. Undecided does not mean refuted."
     )
     return lines
 
@@ -66,7 +66,7 @@ def _are_shown_equal(claims: pd.DataFrame) -> "pd.Series[bool]":
     return (claims["finding"] == PRACTICALLY_EQUAL) | (claims["is_equality"] & (claims["finding"] == SUPPORTED))
 
 
-def _lost(found: pd.DataFrame) -> str:
+def _name_lost(found: pd.DataFrame) -> str:
     lost = [f"{row['study']}: {row['claim']}" for row in found[~(found["p_catalogue"] < ALPHA)].to_dict("records")]
     return f"; not {', '.join(lost)}" if lost else ""
 

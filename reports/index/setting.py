@@ -1,4 +1,4 @@
-"""Where a claim was put to the test, in a few words: the metric, the data and the model."""
+"""Setting of a claim in a few words: metric, data, model and contrast."""
 
 from collections.abc import Mapping
 from pathlib import PurePosixPath
@@ -7,26 +7,26 @@ from typing import Any
 from experiments.study.study import Claim, Study
 
 
-def metric_of(study: Study, claim: Claim) -> str:
-    """The name of what decides a claim."""
+def name_metric(study: Study, claim: Claim) -> str:
+    """Return the name of the metric of a claim."""
     return (claim.metric or study.metric).name
 
 
-def data_of(study: Study) -> str:
-    """The data module's class, and what it reads where that is named: "Sentiment (restaurant_reviews)".
+def describe_data(study: Study) -> str:
+    """Return the class of the data module and its data set if named, as in "Sentiment (restaurant_reviews)".
 
-    A section that a factor varies as a whole is told by the factor.
+    If a factor varies the whole section, return the name of the factor.
     """
-    return _section(study, "data", _data_detail)
+    return _describe_section(study, "data", _data_detail)
 
 
-def model_of(study: Study) -> str:
-    """The model's class, with its hidden layers where all cells share them: "MLP 128-128-128"."""
-    return _section(study, "model", _model_detail)
+def describe_model(study: Study) -> str:
+    """Return the class of the model, with its hidden layers if all cells share them, as in "MLP 3 × 128"."""
+    return _describe_section(study, "model", _model_detail)
 
 
-def contrast_of(claim: Claim) -> str:
-    """What is compared: "activation: relu − sigmoid", and the two contexts of a claim on an interaction."""
+def describe_contrast(claim: Claim) -> str:
+    """Return the contrast, as in "activation: relu − sigmoid", with both contexts of a claim on an interaction."""
     where = ", ".join(f"{factor}={level}" for factor, level in claim.where)
     text = f"{claim.factor}: {claim.better} − {claim.than}" + (where and f", where {where}")
     if claim.under is None or claim.than_under is None:
@@ -34,7 +34,7 @@ def contrast_of(claim: Claim) -> str:
     return f"{text}, under {'='.join(claim.under)} more than under {'='.join(claim.than_under)}"
 
 
-def _section(study: Study, section: str, detail: Any) -> str:
+def _describe_section(study: Study, section: str, detail: Any) -> str:
     varied = {key: factor.name for factor in study.factors for level in factor.levels for key in level.changes}
     if section in varied or f"{section}.class_path" in varied:
         return f"by {varied.get(section) or varied[f'{section}.class_path']}"

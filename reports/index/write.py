@@ -1,4 +1,4 @@
-"""The files of an index, beside the studies' folders."""
+"""Files of the index, in the folder that contains the study folders."""
 
 from collections import Counter
 from pathlib import Path
@@ -13,15 +13,15 @@ from .json_document import to_csv, to_json
 
 
 def write_index(parent: str | Path) -> tuple[Catalogue, Path]:
-    """Write index.html, index.json and claims.csv into a folder of studies' folders.
+    """Write index.html, index.json and claims.csv into a folder that contains study folders.
 
-    The same ledgers give the same bytes. Every file appears whole or not at all, whoever else writes it meanwhile.
+    The same ledgers give the same bytes. Every file is replaced atomically, also with concurrent writers.
 
     Returns:
-        What stands in them, and the page.
+        The catalogue, and the path of the page.
 
     Raises:
-        DirectoryError: when the folder is not there, is itself a study's, or cannot be written.
+        DirectoryError: if the folder does not exist, is itself a study folder, or cannot be written.
     """
     parent = Path(parent)
     catalogue = build_catalogue(parent)
@@ -34,14 +34,14 @@ def write_index(parent: str | Path) -> tuple[Catalogue, Path]:
     return catalogue, parent / PAGE
 
 
-def index_lines(catalogue: Catalogue, page: Path) -> list[str]:
-    """What the command says of an index: how claims and studies stand, what cannot be read, and where the page is."""
+def summarise_index(catalogue: Catalogue, page: Path) -> list[str]:
+    """Return lines for the terminal: counts of claims and studies, unreadable folders, and the path of the page."""
     findings = Counter(catalogue.claims["finding"])
     words = ", ".join(f"{findings[finding]} {finding}" for finding in FINDINGS if findings[finding])
     states = ", ".join(
-        f"{len(own)} {state}"
+        f"{len(studies)} {state}"
         for state in (COMPLETE, INCOMPLETE, NOT_RUN, COPY, UNREADABLE)
-        if len(own := catalogue.in_state(state))
+        if len(studies := catalogue.in_state(state))
     )
     lines = [f"{format_count(len(catalogue.claims), 'claim')} tested{f': {words}' if words else ''}; studies: {states}"]
     lines += [row["note"] for row in catalogue.in_state(COPY).to_dict("records")]

@@ -1,4 +1,4 @@
-"""The report as one page: a self-contained HTML file that needs no network, no JavaScript and no other file."""
+"""Report as a self-contained HTML page, which needs no network, no JavaScript and no other file."""
 
 from .html import to_html
 

@@ -1,4 +1,4 @@
-"""A report as one HTML file, in the order in which it is read: answer, verdicts, figures, method, raw numbers."""
+"""HTML page of a report: answer, verdicts, figures, method, and all trials."""
 
 import platform
 from collections.abc import Mapping
@@ -27,25 +27,25 @@ from reports.report import Report
 from reports.wording.method import describe_method
 from reports.wording.numbers import format_count
 
-from .answer import answer
-from .html_tables import PageTable, detail_table, frame_table, page_table
-from .layer_table import layer_tables
-from .template import asset, template
+from .answer import compose_answer
+from .html_tables import PageTable, make_page_table, tabulate_details, tabulate_frame
+from .layer_table import tabulate_layers
+from .template import load_template, read_asset
 
 PACKAGES = ("pandas", "numpy", "scipy", "matplotlib", "jinja2")
 _MOST_METRICS = 6  # columns of the table of trials
 
 
 def to_html(report: Report, digests: Mapping[str, str] | None = None) -> str:
-    """The text of index.html: the same report gives the same text, and nothing in it leads out of the file.
+    """Return the text of index.html. The same report gives the same text, and no link leads out of the file.
 
-    Arguments:
+    Args:
         report: what is shown.
-        digests: SHA-256 by name of the files beside the page, so that it can be told what it belongs to.
+        digests: SHA-256 of the files in the same folder by name, so that a page can be matched with its data.
     """
-    return template("page.html.jinja").render(
+    return load_template("page.html.jinja").render(
         study=report.study,
-        answer=answer(report),
+        answer=compose_answer(report),
         claims=report.claims.to_dict("records"),
         notes=report.notes,
         method=describe_method(report.study, len(report.cells)),
@@ -53,44 +53,44 @@ def to_html(report: Report, digests: Mapping[str, str] | None = None) -> str:
         audit=report.audit.to_dict("records"),
         figures=figures_of(report),
         tables=_tables(report),
-        layer_tables=layer_tables(report),
+        layer_tables=tabulate_layers(report),
         sentences=list(report.interactions["sentence"]),
         environment=_environment(report),
         study_text=_study_text(report),
         digests=dict(digests or {}),
-        style=asset("style.css"),
-        script=asset("sort.js"),
+        style=read_asset("style.css"),
+        script=read_asset("sort.js"),
     )
 
 
 def _tables(report: Report) -> dict[str, PageTable]:
-    """The tables that have rows, by name."""
+    """Return the tables that have rows, by name."""
     study = report.study
     main, simple = report.main_effects, report.simple_effects
     numbers = tabulate_cells(report.cells, study.unit).drop_empty(MISSING)
     shown = [header for header in numbers.headers if header not in {"low", "high"}]
     tables = {
         "verdicts": _verdicts(report, main, f"Main effects on {study.metric.name}"),
-        "details": detail_table(main),
+        "details": tabulate_details(main),
         "simple": _verdicts(report, simple, f"Simple effects on {study.metric.name}"),
-        "cells": page_table("Every cell", level_columns(report.cells).join(numbers.select(shown))),
-        "interactions": page_table(
-            "Differences of differences: how much more a contrast is under the first of two levels of another factor "
-            "than under the second",
+        "cells": make_page_table("Every cell", level_columns(report.cells).join(numbers.select(shown))),
+        "interactions": make_page_table(
+            "Differences of differences: the contrast under the first level of another factor minus the contrast under "
+            "the second",
             tabulate_interactions(report.interactions, study.metric, study.unit, minus="−").select(
                 ["contrast", "under", "verdict", "difference", "95 % interval", "p (Holm)", COUNTS[study.unit], "MDE"]
             ),
         ),
-        "shares": page_table("Shares of the variance", tabulate_shares(report.variance_shares)),
+        "shares": make_page_table("Shares of the variance", tabulate_shares(report.variance_shares)),
         "crossed": _crossed(report.seed_and_example_variance),
-        "rates": page_table(
+        "rates": make_page_table(
             "Cells with trials that diverged, with the rate of divergence and its 95 % Wilson interval",
             tabulate_rates(report.outcome_rates, report.cells),
         ),
-        "thresholds": frame_table(
-            "How many epochs it took to reach a threshold; trials that never did are counted as such",
+        "thresholds": tabulate_frame(
+            "Epochs needed to reach a threshold. Trials that never reached it are censored",
             report.thresholds,
-            _itself(report.thresholds),
+            _name_columns(report.thresholds),
         ),
         "trials": _trials(report),
     }
@@ -102,27 +102,27 @@ def _verdicts(report: Report, contrasts: pd.DataFrame, caption: str) -> PageTabl
     numbers = ["difference", "95 % interval", "p (Holm)", COUNTS[study.unit], "MDE"]
     table = tabulate_contrasts(contrasts, study.metric, study.unit)
     table = table.select(["factor", "context", "level − reference", "verdict", *numbers]).drop_empty(["context"])
-    marked = f" {MARK} marks {study.unit}s left out." if contrasts["num_seeds_left_out"].any() else ""
-    return page_table(caption, table, f"MDE: the true difference that is detected with 80 % power.{marked}")
+    marked = f" {MARK}: {study.unit}s are left out." if contrasts["num_seeds_left_out"].any() else ""
+    return make_page_table(caption, table, f"MDE: the true difference that is detected with 80 % power.{marked}")
 
 
 def _trials(report: Report) -> PageTable:
     study, trials = report.study, drop_mechanism_metrics(report)
-    first = [factor.name for factor in study.factors]
-    own = name_metric_column(study, study.metric.name)
+    factors = [factor.name for factor in study.factors]
+    main = name_metric_column(study, study.metric.name)
     names = list(map(str, trials.columns))
     logged = names[names.index("backend") + 1 : names.index("seconds")]
-    metrics = [own, *(name for name in logged if name != own)]
-    shown = [*first, "seed", "status", *metrics[:_MOST_METRICS], "seconds"]
+    metrics = [main, *(name for name in logged if name != main)]
+    shown = [*factors, "seed", "status", *metrics[:_MOST_METRICS], "seconds"]
     more = len(metrics) - len(metrics[:_MOST_METRICS]) + len(report.trials.columns) - len(trials.columns)
     note = "trials.csv has every trial, every metric and every digit."
     if more > 0:
-        note = f"{format_count(more, 'metric')} more in trials.csv, which has every trial and every digit."
-    return frame_table("Every trial", trials, {name: visible(name) for name in shown}, note)
+        note = f"trials.csv has {format_count(more, 'more metric')}, every trial and every digit."
+    return tabulate_frame("Every trial", trials, {name: visible(name) for name in shown}, note)
 
 
 def _crossed(crossed: pd.DataFrame) -> PageTable:
-    """In percentage points, of a hundredth: what a test set of any usual size cannot tell is left out."""
+    """Return the table in percentage points, rounded to 0.01, which is finer than usual test sets resolve."""
     points = {name: (100 * crossed[name]).round(2) for name in crossed.columns if crossed[name].dtype.kind == "f"}
     rows = crossed.to_dict("records")
     shown = pd.DataFrame(
@@ -138,36 +138,35 @@ def _crossed(crossed: pd.DataFrame) -> PageTable:
             "SD of test sets": points.get("sd_examples", pd.Series(dtype=float)).to_list(),
         }
     )
-    caption = (
-        "Differences in test accuracy, in percentage points, with 95 % intervals over other seeds and test examples"
-    )
-    note = "The first SD is from seed to seed, the second from one test set of this size to the next."
-    return frame_table(caption, shown, {name: name for name in shown.columns}, note)
+    caption = "Differences in test accuracy, in percentage points, with 95 % intervals over seeds and test examples"
+    note = "SD of seeds: between trainings. SD of test sets: between test sets of this size."
+    return tabulate_frame(caption, shown, {name: name for name in shown.columns}, note)
 
 
-def _itself(frame: pd.DataFrame) -> dict[str, str]:
+def _name_columns(frame: pd.DataFrame) -> dict[str, str]:
     return {str(column): visible(str(column)).replace("_", " ") for column in frame.columns}
 
 
 def _environment(report: Report) -> dict[str, str]:
     trials = report.trials
     done = trials[trials["status"] == TrialStatus.FINISHED]
-    ways = done["backend"].value_counts().sort_index()
+    backends = done["backend"].value_counts().sort_index()
     facts: dict[str, Any] = {
         "Analysis": ", ".join(
             [f"Python {platform.python_version()}", *(f"{name} {version(name)}" for name in PACKAGES)]
         ),
-        "Trained by": ", ".join(f"{way} ({format_count(int(count), 'trial')})" for way, count in ways.items()),
+        "Trained by": ", ".join(
+            f"{backend} ({format_count(int(count), 'trial')})" for backend, count in backends.items()
+        ),
         "Training time": (
-            f"{trials['seconds'].sum():,.0f} s in all; half of the trials took {done['seconds'].median():.2g} s or less"
+            f"{trials['seconds'].sum():,.0f} s in total, median {done['seconds'].median():.2g} s per trial"
         ),
     }
     sizes = done["num_parameters" if "num_parameters" in done else "num_parameters (trial)"].dropna()
     if len(sizes):
         low, high = int(sizes.min()), int(sizes.max())
         facts["Parameters"] = f"{low:,} in every network" if low == high else f"{low:,} to {high:,} by network"
-    kept = format_count(report.num_unplanned, "trial") if report.num_unplanned else "no trials"
-    facts["Outside this report"] = f"the ledger keeps {kept} of earlier plans"
+    facts["Trials of earlier plans"] = f"{report.num_unplanned}, not in this report" if report.num_unplanned else "none"
     return facts
 
 

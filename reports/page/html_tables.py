@@ -27,7 +27,7 @@ class PageTable:
     note: str
 
 
-def page_table(caption: str, table: Table, note: str = "", *, num_rows: int | None = None) -> PageTable:
+def make_page_table(caption: str, table: Table, note: str = "", *, num_rows: int | None = None) -> PageTable:
     """Return the first rows of a table for the page.
 
     Args:
@@ -46,7 +46,7 @@ def page_table(caption: str, table: Table, note: str = "", *, num_rows: int | No
     )
 
 
-def frame_table(caption: str, frame: pd.DataFrame, headers: Mapping[str, str], note: str = "") -> PageTable:
+def tabulate_frame(caption: str, frame: pd.DataFrame, headers: Mapping[str, str], note: str = "") -> PageTable:
     """Return a table of a frame: texts as they are, numbers with five significant digits.
 
     Args:
@@ -57,10 +57,10 @@ def frame_table(caption: str, frame: pd.DataFrame, headers: Mapping[str, str], n
     """
     columns = [_cells(column, frame[column].head(MOST_ROWS)) for column in headers]
     table = Table(headers=tuple(headers.values()), rows=tuple(zip(*columns, strict=True)))
-    return page_table(caption, table, note, num_rows=len(frame))
+    return make_page_table(caption, table, note, num_rows=len(frame))
 
 
-def detail_table(contrasts: pd.DataFrame) -> PageTable:
+def tabulate_details(contrasts: pd.DataFrame) -> PageTable:
     """Return the table of everything else that was computed for each contrast."""
     optional: dict[str, tuple[str, Callable[[Any], str]]] = {
         "p_value": ("p", lambda row: format_p_value(row["p_value"])),
@@ -88,7 +88,7 @@ def detail_table(contrasts: pd.DataFrame) -> PageTable:
         for row in contrasts.to_dict("records")
     )
     headers = ("contrast", *(header for header, _ in shown.values()))
-    return page_table("More about each main effect", Table(headers=headers, rows=rows))
+    return make_page_table("More about each main effect", Table(headers=headers, rows=rows))
 
 
 def _cells(name: str, column: "pd.Series[Any]") -> list[Cell]:

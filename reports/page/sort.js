@@ -3,7 +3,7 @@ document.querySelectorAll("table.sortable").forEach((table) => {
   const body = table.tBodies[0];
   const headers = [...table.tHead.rows[0].cells];
   const original = [...body.rows];
-  const value = (row, place) => row.cells[place].dataset.value ?? row.cells[place].textContent.trim();
+  const value = (row, index) => row.cells[index].dataset.value ?? row.cells[index].textContent.trim();
   const compare = (one, other) => {
     if (one === other) return 0;
     if (one === "nan" || one === "-") return null; // absent values stay last, whichever way is up
@@ -11,7 +11,7 @@ document.querySelectorAll("table.sortable").forEach((table) => {
     const difference = Number(one) - Number(other);
     return Number.isNaN(difference) ? one.localeCompare(other) : difference;
   };
-  headers.forEach((header, place) => {
+  headers.forEach((header, index) => {
     const button = document.createElement("button");
     button.type = "button";
     button.append(...header.childNodes);
@@ -22,7 +22,7 @@ document.querySelectorAll("table.sortable").forEach((table) => {
       headers.forEach((each) => each.removeAttribute("aria-sort"));
       if (order !== "none") header.setAttribute("aria-sort", order);
       const sorted = order === "none" ? original : [...original].sort((one, other) => {
-        const found = compare(value(one, place), value(other, place));
+        const found = compare(value(one, index), value(other, index));
         if (found === null) return 1;
         if (found === -Infinity) return -1;
         return order === "ascending" ? found : -found;

@@ -1,4 +1,4 @@
-"""The templates of the pages: what is in them is escaped, and names are shown as they are."""
+"""Jinja templates of the pages. Values are escaped, and control characters in names are made visible."""
 
 import re
 from functools import cache
@@ -11,20 +11,20 @@ if TYPE_CHECKING:
     from jinja2 import Environment, Template
 
 
-def template(name: str) -> "Template":
-    """The template of this name beside this file."""
+def load_template(name: str) -> "Template":
+    """Return the template of this name in this package."""
     return _environment().get_template(name)
 
 
-def asset(name: str) -> str:
-    """The text of a file beside this one: a style, a script."""
+def read_asset(name: str) -> str:
+    """Return the text of a file in this package, such as a style or a script."""
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
-def minus_signs(text: str) -> str:
+def use_minus_signs(text: str) -> str:
     """Write numbers with a minus sign instead of a hyphen.
 
-    >>> minus_signs("-0.03 to +0.05, one-at-a-time, 1e-05")
+    >>> use_minus_signs("-0.03 to +0.05, one-at-a-time, 1e-05")
     '−0.03 to +0.05, one-at-a-time, 1e−05'
     """
     return re.sub(r"(?<![^ (\[<=])-(?=\d)|(?<=\de)-(?=\d)", "−", text)
@@ -35,8 +35,12 @@ def _environment() -> "Environment":
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     environment = Environment(
-        loader=FunctionLoader(asset), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FunctionLoader(read_asset),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters["visible"] = visible
-    environment.filters["words"] = lambda text: minus_signs(visible(str(text))).replace(" %", "\N{NO-BREAK SPACE}%")
+    environment.filters["words"] = lambda text: use_minus_signs(visible(str(text))).replace(" %", "\N{NO-BREAK SPACE}%")
     return environment

@@ -1,4 +1,4 @@
-"""`ablate list`, `ablate run --all` and `ablate index` as a user meets them, on a catalogue of small studies."""
+"""Tests of `ablate list`, `ablate run --all` and `ablate index` on a catalogue of small studies."""
 
 import csv
 import json
@@ -51,7 +51,7 @@ HANGS = {
 
 @pytest.fixture(autouse=True)
 def in_a_folder(tmp_path, monkeypatch):
-    """Commands run in a folder of their own; what `main` changes in the process is put back."""
+    """Run commands in a temporary folder, and restore what `main` changes in the process."""
     monkeypatch.chdir(tmp_path)
     path, handler = list(sys.path), signal.getsignal(signal.SIGTERM)
     yield
@@ -77,7 +77,7 @@ def counts(folder):
 # --- list ---
 
 
-def test_the_list_is_by_chapter_with_question_size_and_time_in_80_columns(capsys, monkeypatch):
+def test_the_list_has_question_size_and_time_by_chapter_in_80_columns(capsys, monkeypatch):
     question = "Is this a question that is longer than a line of a terminal, since it goes on and on and on and on?"
     shipped(
         monkeypatch,
@@ -120,7 +120,7 @@ def test_the_list_of_the_shipped_studies_fits_a_terminal(capsys):
 # --- run --all ---
 
 
-def test_all_studies_run_in_order_of_cost_and_what_goes_wrong_with_one_does_not_stop_the_others(capsys, monkeypatch):
+def test_all_studies_run_in_order_of_cost_and_one_failure_stops_no_other(capsys, monkeypatch):
     shipped(
         monkeypatch,
         dear={"chapter": "Text", "minutes": 3},
@@ -159,7 +159,7 @@ def test_all_studies_run_in_order_of_cost_and_what_goes_wrong_with_one_does_not_
 
 
 @pytest.mark.slow
-def test_absent_data_and_the_budget_are_no_failure_and_the_same_command_continues(capsys, monkeypatch):
+def test_missing_data_and_the_budget_are_no_failures(capsys, monkeypatch):
     shipped(monkeypatch, cheap={"minutes": 0.1}, dear={"minutes": 600}, absent=NO_DATA | {"minutes": 0.1})
     code, out, _ = ablate(capsys, "run", "--all", "--budget", "30m", "--out", "all", "--runner", "inline")
     assert code == 0
@@ -176,7 +176,7 @@ def test_absent_data_and_the_budget_are_no_failure_and_the_same_command_continue
 
 
 @pytest.mark.slow
-def test_options_of_one_study_hold_for_all_and_one_that_cannot_take_them_is_told(capsys, monkeypatch):
+def test_options_apply_to_all_studies_and_refused_studies_are_listed(capsys, monkeypatch):
     network = {"levels": {"small": {"trainer.max_epochs": 1}, "long": {"trainer.max_epochs": 2}}}
     shipped(monkeypatch, one={"minutes": 1}, other={"minutes": 2, "factors": {"f": network}, "claims": {}})
     options = ("--all", "--seeds", "1", "--set", "trainer.max_epochs=2", "--runner", "inline", "--fuse", "never")
@@ -192,7 +192,7 @@ def test_options_of_one_study_hold_for_all_and_one_that_cannot_take_them_is_told
 
 
 @pytest.mark.slow
-def test_a_study_that_another_command_holds_is_told_and_the_others_run(capsys, monkeypatch):
+def test_a_locked_study_is_listed_and_the_others_run(capsys, monkeypatch):
     shipped(monkeypatch, held={"minutes": 1}, free={"minutes": 2})
     with lock_folder(Path("runs/held")):
         code, out, _ = ablate(capsys, "run", "--all", "--runner", "inline")
@@ -205,7 +205,7 @@ def test_a_study_that_another_command_holds_is_told_and_the_others_run(capsys, m
 
 
 @pytest.mark.slow
-def test_a_study_and_all_of_a_chapter_share_a_folder(capsys, monkeypatch):
+def test_running_one_study_and_all_of_a_chapter_share_a_folder(capsys, monkeypatch):
     shipped(monkeypatch, one={"chapter": "Text"}, two={"chapter": "Activations"})
     assert ablate(capsys, "run", "one", "--runner", "inline")[0] == 0
     code, out, _ = ablate(capsys, "run", "--all", "--chapter", "Activations", "--runner", "inline")
@@ -216,7 +216,7 @@ def test_a_study_and_all_of_a_chapter_share_a_folder(capsys, monkeypatch):
 
 
 def interrupt_when(path):
-    """Ctrl-C once this file is there; a thread, since the command has the main one."""
+    """Send Ctrl-C once this file exists, from a thread, since the command uses the main thread."""
 
     def wait():
         until = time.monotonic() + 600
@@ -248,7 +248,7 @@ def test_an_interrupt_stops_everything_and_the_same_command_continues(capsys, mo
 
 
 @pytest.mark.slow
-def test_a_command_that_is_killed_continues_and_trains_nothing_twice(capsys, monkeypatch, tmp_path):
+def test_a_killed_command_continues_and_trains_nothing_twice(capsys, monkeypatch, tmp_path):
     folder = write_catalogue(tmp_path / "studies", first={"minutes": 1}, hangs=HANGS | {"minutes": 2}, last={})
     Path("armed").touch()
     words = arguments_of(folder, "run", "--all", "--workers", "1", "--fuse", "never")
@@ -289,14 +289,19 @@ WRONG = [
     (("run", "--all", "--timeout", "0"), "ablate: --timeout 0: seconds above 0 are needed"),
     (("run", "--all", "--data-dir", "absent"), "ablate: --data-dir absent: is not a folder"),
     (("run", "--all", "--out", "studies/one.yaml"), "ablate: --out studies/one.yaml: is a file; with --all it is the"),
-    (("index",), "ablate: runs: there is no such folder; `ablate run --all --out runs` makes one"),
-    (("index", "studies/one.yaml"), "ablate: studies/one.yaml: there is no such folder"),
-    (("index", "studies"), "ablate: studies: holds no study's folder; `ablate run --all --out studies` fills it"),
+    (("index",), "ablate: runs: does not exist; `ablate run --all --out runs` creates it"),
+    (("index", "studies/one.yaml"), "ablate: studies/one.yaml: does not exist"),
+    (
+        ("index", "studies"),
+        "ablate: studies: has no study folder; `ablate run --all --out studies` trains the shipped studies",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("arguments", "message"), WRONG, ids=[" ".join(arguments) for arguments, _ in WRONG])
-def test_wrong_input_is_exit_code_2_a_message_and_nothing_written(capsys, monkeypatch, tmp_path, arguments, message):
+def test_wrong_input_has_exit_code_2_and_a_message_and_writes_nothing(
+    capsys, monkeypatch, tmp_path, arguments, message
+):
     shipped(monkeypatch, one={"chapter": "Text"})
     code, out, err = ablate(capsys, *arguments)
     assert (code, out) == (2, "")
@@ -304,20 +309,20 @@ def test_wrong_input_is_exit_code_2_a_message_and_nothing_written(capsys, monkey
     assert [path.name for path in tmp_path.iterdir()] == ["studies"]
 
 
-def test_the_folder_of_one_study_is_no_folder_for_all(capsys, monkeypatch):
+def test_run_all_refuses_the_folder_of_one_study(capsys, monkeypatch):
     shipped(monkeypatch, one={})
     assert ablate(capsys, "run", "one", "--runner", "inline", "--seeds", "1")[0] == 0
     code, _, err = ablate(capsys, "run", "--all", "--out", "runs/one")
     assert code == 2
     assert err == "ablate: --out runs/one: is a study's folder; with --all it is the folder of the studies' folders\n"
     code, _, err = ablate(capsys, "index", "runs/one")
-    assert (code, err) == (2, "ablate: runs/one: is a study's folder; the index is of the folder around it: runs\n")
+    assert (code, err) == (2, "ablate: runs/one: is a study folder; index the folder that contains it: runs\n")
 
 
 # --- index ---
 
 
-def test_the_index_is_made_of_the_folders_that_are_there(capsys, monkeypatch):
+def test_the_index_covers_the_existing_folders(capsys, monkeypatch):
     shipped(monkeypatch, one={}, two={})
     assert ablate(capsys, "run", "one", "--runner", "inline")[0] == 0
     Path("runs/notes").mkdir()

@@ -1,4 +1,4 @@
-"""The command as a user meets it: output, exit codes, messages."""
+"""Tests of the command: output, exit codes, messages."""
 
 import os
 import resource
@@ -20,7 +20,7 @@ from ablate.exit_codes import ExitCode
 
 @pytest.fixture(autouse=True)
 def in_a_folder(tmp_path, monkeypatch):
-    """Commands run in a folder of their own; what `main` changes in the process is put back."""
+    """Run commands in a temporary folder, and restore what `main` changes in the process."""
     monkeypatch.chdir(tmp_path)
     path, handler = list(sys.path), signal.getsignal(signal.SIGTERM)
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(small_study()))
@@ -44,7 +44,7 @@ def first_trial(study="mine"):
 
 
 @pytest.mark.slow
-def test_a_folder_of_the_users_does_not_hide_a_package_of_ours(tmp_path):
+def test_a_folder_of_the_user_does_not_hide_a_package_of_the_suite(tmp_path):
     for name in ("reports", "experiments"):
         (tmp_path / name).mkdir()
     script = Path(sys.executable).with_name("ablate")
@@ -56,7 +56,7 @@ def test_a_folder_of_the_users_does_not_hide_a_package_of_ours(tmp_path):
 
 
 def cpu_seconds(*words):
-    """The least CPU time of a process in three runs; other processes take none of it."""
+    """Return the shortest CPU time of a process in three runs, which other processes do not affect."""
     seconds = []
     for _ in range(3):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -67,13 +67,13 @@ def cpu_seconds(*words):
 
 
 @pytest.mark.parametrize("argument", ["--help", "list"])
-def test_help_and_list_answer_at_once(argument):
-    """They take little more than importing what they cannot do without: a ratio, so that slow machines pass too."""
+def test_help_and_list_import_little(argument):
+    """Compare with the time of necessary imports, by a ratio, so that slow machines pass too."""
     needed = cpu_seconds("-c", "import argparse, filelock, psutil, rich.console, rich.table, ruamel.yaml, sqlite3")
     assert cpu_seconds("-m", "ablate", argument) < 4 * needed
 
 
-def test_a_reader_that_has_seen_enough_is_no_error():
+def test_a_closed_pipe_is_no_error():
     with command("list", stdout=subprocess.PIPE) as listing:
         listing.stdout.readline()
         listing.stdout.close()
@@ -82,7 +82,7 @@ def test_a_reader_that_has_seen_enough_is_no_error():
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
 @pytest.mark.parametrize("words", [["list"], ["show", "run", "x=a,seed=0"]])
-def test_a_full_disk_is_one_line_and_an_exit_code_of_its_own(words, tmp_path):
+def test_a_full_disk_gives_one_line_and_exit_code_74(words, tmp_path):
     make_ledger(tmp_path / "run", one_factor(), lambda *_: make_result(0.5))
     with Path("/dev/full").open("w") as full, command(*words, stdout=full, stderr=subprocess.PIPE) as running:
         _, err = running.communicate()
@@ -90,18 +90,18 @@ def test_a_full_disk_is_one_line_and_an_exit_code_of_its_own(words, tmp_path):
     assert err == "ablate: output cannot be written: [Errno 28] No space left on device\n"
 
 
-def test_check_shows_the_plan_and_writes_nothing(capsys, tmp_path):
+def test_check_prints_the_plan_and_writes_nothing(capsys, tmp_path):
     code, out, _ = ablate(capsys, "check", "mine.yaml")
     assert code == 0
     text = " ".join(out.split())
     assert "full design: 2 cells x 2 seeds = 4 trials; metric test/acc (max), margin 0.01" in text
     assert "each level against its reference, paired by seed: 2 differences" in text
-    assert "trained together: 4 trials in groups of 4" in text
+    assert "fused: 4 trials in groups of 4" in text
     assert "- with 2 seeds, a true difference of 11.55 SD (standard deviations of the paired differences)" in text
     assert [path.name for path in tmp_path.iterdir()] == ["mine.yaml"]
 
 
-def test_check_says_of_each_trial_that_stays_alone_why(capsys):
+def test_check_gives_the_reason_of_each_trial_that_is_not_fused(capsys):
     study = small_study(name="mixed")
     levels = {"plain": {"class_path": "lit_models.Perceptron"}, "own": {"class_path": "user_module.UserModule"}}
     study["factors"] = {"network": {"key": "model", "levels": levels}}
@@ -109,8 +109,8 @@ def test_check_says_of_each_trial_that_stays_alone_why(capsys):
     code, out, _ = ablate(capsys, "check", "mixed.yaml")
     text = " ".join(out.split())
     assert code == 0
-    assert "trained together: 2 trials in groups of 2" in text
-    assert "trained alone: 2 trials (network=own): UserModule overrides on_train_epoch_end" in text
+    assert "fused: 2 trials in groups of 2" in text
+    assert "not fused: 2 trials (network=own): UserModule overrides on_train_epoch_end" in text
 
 
 def test_run_status_show_and_report(capsys):
@@ -125,7 +125,7 @@ def test_run_status_show_and_report(capsys):
     code, out, _ = ablate(capsys, "show", "runs/mine", first_trial()[:8])
     assert code == 0
     assert "# test/acc: " in out
-    assert "# test examples classified right: " in out
+    assert "# test examples classified correctly: " in out
     assert ablate(capsys, "show", "runs/mine", "activation=tanh,seed=0")[1] == out
     code, _, err = ablate(capsys, "show", "runs/mine", "activation=tanh")
     assert (code, err.splitlines()[0]) == (
@@ -153,7 +153,7 @@ def test_run_status_show_and_report(capsys):
 @pytest.mark.filterwarnings(
     "ignore:.*LeafSpec.*is deprecated", "ignore:.*does not have many workers", "ignore::DeprecationWarning"
 )
-def test_what_show_prints_trains_in_stock_lightning_cli(capsys, tmp_path, monkeypatch):
+def test_the_output_of_show_trains_in_stock_lightning_cli(capsys, tmp_path, monkeypatch):
     from lightning.pytorch.cli import LightningCLI
 
     ablate(capsys, "run", "mine.yaml", "--runner", "inline", "--seeds", "1")
@@ -166,7 +166,7 @@ def test_what_show_prints_trains_in_stock_lightning_cli(capsys, tmp_path, monkey
     assert float(cli.trainer.callback_metrics["val/acc"]) > 0
 
 
-def test_failed_trials_give_exit_code_1_and_the_way_to_retry(capsys, monkeypatch):
+def test_failed_trials_give_exit_code_1_and_a_hint_to_retry(capsys, monkeypatch):
     study = small_study(seeds=1, name="fails")
     study["base"] = {
         "model": {"class_path": "user_module.UserModule"},
@@ -187,7 +187,7 @@ def test_failed_trials_give_exit_code_1_and_the_way_to_retry(capsys, monkeypatch
     assert (code, out) == (0, "1 failed trials are pending again; `ablate run` trains them\n")
 
 
-def test_a_metric_that_is_not_logged_is_told_with_the_first_trial(capsys):
+def test_a_metric_that_is_not_logged_is_reported_after_the_first_trial(capsys):
     study = small_study(metric={"name": "test/accuracy"}, name="unlogged", seeds=1)
     Path("unlogged.yaml").write_text(yaml.safe_dump(study))
     code, out, err = ablate(capsys, "run", "unlogged.yaml", "--runner", "inline")
@@ -243,7 +243,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("arguments", "message"), WRONG, ids=[" ".join(arguments) for arguments, _ in WRONG])
-def test_wrong_input_is_exit_code_2_a_message_and_nothing_written(capsys, tmp_path, arguments, message):
+def test_wrong_input_has_exit_code_2_and_a_message_and_writes_nothing(capsys, tmp_path, arguments, message):
     code, out, err = ablate(capsys, *arguments)
     assert code == 2
     assert err.startswith(message)
@@ -260,7 +260,7 @@ def test_a_wrong_option_is_exit_code_2(capsys):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupting_is_exit_code_130_and_the_same_command_continues(capsys, number, tmp_path):
+def test_an_interrupt_has_exit_code_130_and_the_same_command_continues(capsys, number, tmp_path):
     study = small_study(seeds=40)
     study["base"]["trainer"]["max_epochs"] = 4
     (tmp_path / "long.yaml").write_text(yaml.safe_dump(study))
@@ -280,7 +280,7 @@ def test_interrupting_is_exit_code_130_and_the_same_command_continues(capsys, nu
 
 
 @pytest.mark.slow
-def test_what_the_report_cannot_import_is_told_at_the_end_and_everything_is_trained(capsys, tmp_path):
+def test_a_failed_import_of_the_report_is_an_error_after_the_training(capsys, tmp_path):
     (tmp_path / "jinja2.py").write_text("raise ImportError('no jinja2 today')\n")
     running = command("run", "mine.yaml", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     _, err = running.communicate(timeout=600)
@@ -290,7 +290,7 @@ def test_what_the_report_cannot_import_is_told_at_the_end_and_everything_is_trai
     assert "4 trials, 4 finished" in ablate(capsys, "status", "runs/mine")[1]
 
 
-def test_interrupting_while_everything_is_imported_ends_at_once_with_one_line(tmp_path):
+def test_an_interrupt_during_imports_ends_at_once_with_one_line(tmp_path):
     running = command("run", "mine.yaml", stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
     begun = time.monotonic()
     deadline = time.monotonic() + 600
@@ -330,16 +330,18 @@ def test_a_cross_validation_from_check_to_report(capsys):
     assert code == 0
     assert "full design: 2 cells x 4 folds = 8 trials; " in out
     assert "- each level against its reference, paired by fold: 4 differences\n" in out
-    assert "seed s trains fold s mod 4; folds share training examples; intervals allow for it" in " ".join(out.split())
+    assert "seed s trains fold s mod 4; intervals are corrected for the overlap of training sets" in " ".join(
+        out.split()
+    )
     assert "- note on the data: noise of 0.1\n- note on the data: the first test point is " in out
     code, out, _ = ablate(capsys, "check", "folded.yaml", "--seeds", "8")
     assert "2 cells x 4 folds x 2 repetitions = 16 trials; " in out
     code, out, _ = ablate(capsys, "check", "folded.yaml", "--seeds", "6")
     text = " ".join(out.split())
     assert "2 cells x 6 folds = 12 trials; " in text
-    assert "2 of 8 folds are missing, so that not every example is tested as often" in text
+    assert "2 of 8 folds are missing, so examples are not tested equally often" in text
     code, out, _ = ablate(capsys, "check", "folded.yaml", "--seeds", "1")
-    assert "one fold: no interval and no verdict can be given; use --seeds 4 or more" in " ".join(out.split())
+    assert "one fold: no intervals and no verdicts are possible; use --seeds 4 or more" in " ".join(out.split())
     code, out, _ = ablate(capsys, "run", "folded.yaml", "--workers", "1")
     assert code == 0
     assert out.index("note on the data: noise of 0.1\n") < out.index("8 trials; 1 worker")
@@ -352,7 +354,7 @@ def test_a_cross_validation_from_check_to_report(capsys):
     assert yaml.safe_load(out)["data"]["init_args"]["folds"] == 4
 
 
-def test_notes_on_the_data_cannot_steer_the_terminal_and_name_their_level(capsys):
+def test_notes_on_the_data_are_escaped_and_name_their_level(capsys):
     levels = {"even": "a sentence", "odd": "control"}
     factors = {"says": {"key": "data.init_args.says", "levels": levels}}
     Path("odd.yaml").write_text(yaml.safe_dump(folded_study(factors=factors, name="odd", folds=2)))

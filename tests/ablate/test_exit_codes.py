@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from ablate.exit_codes import MEANINGS, RESERVED, ExitCode, exit_code_text
+from ablate.exit_codes import MEANINGS, RESERVED, ExitCode, describe_exit_codes
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
@@ -10,7 +10,7 @@ def test_each_code_has_one_meaning():
     assert not MEANINGS.keys() & RESERVED.keys()
 
 
-def test_numbers_stay_as_they_are():
+def test_exit_codes_never_change():
     assert {code.name: code.value for code in ExitCode} == {
         "DONE": 0,
         "SOME_FAILED": 1,
@@ -24,6 +24,6 @@ def test_numbers_stay_as_they_are():
 
 def test_readme_has_the_same_table():
     text = " ".join(README.split())
-    assert exit_code_text() in text
+    assert describe_exit_codes() in text
     for code, meaning in RESERVED.items():
         assert f"{code.value} ({meaning})" in text

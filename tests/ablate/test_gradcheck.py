@@ -1,4 +1,4 @@
-"""`ablate gradcheck` as a user meets it, and where a trial's gradient is taken."""
+"""Tests of `ablate gradcheck`, and of the point at which the gradient of a trial is taken."""
 
 import sys
 from pathlib import Path
@@ -40,25 +40,25 @@ def ablate(capsys, *arguments):
     return code, " ".join(captured.out.split()), captured.err
 
 
-def test_a_right_gradient_is_said_to_agree_and_ends_with_0(capsys):
+def test_a_correct_gradient_agrees_with_exit_code_0(capsys):
     code, out, _ = ablate(capsys, "gradcheck", "mine.yaml")
     assert code == 0
     assert "layers.output.weight" in out
-    assert "the gradient agrees with differences: relative tolerance 0.0001," in out
+    assert "the gradient agrees with finite differences: relative tolerance 0.0001," in out
 
 
-def test_a_wrong_one_is_named_in_words_and_ends_with_1(capsys):
+def test_a_wrong_gradient_is_named_with_exit_code_1(capsys):
     code, out, _ = ablate(capsys, "gradcheck", "wrong.yaml", "f=sigmoid,seed=0", "--entries", "5")
     assert code == 1
     assert "WrongClassifier, f=sigmoid, seed=0" in out
     assert "layers.linear1.weight 256 " in out
-    assert "error: the largest of 5 entries, moved one by one" in out
-    assert "the gradient DIFFERS from differences" in out
+    assert "error: largest of 5 entries, each changed alone" in out
+    assert "the gradient DIFFERS from finite differences" in out
     assert "layers.linear1.bias [" in out
-    assert ": backward says " in out
+    assert ": backward pass " in out
 
 
-def test_long_names_are_whole_in_a_terminal_of_80_columns(capsys, monkeypatch):
+def test_long_names_are_not_cut_in_80_columns(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     base = {
         "model": {"class_path": "gradient_modules.DeeplyNamed"},
@@ -75,7 +75,7 @@ def test_long_names_are_whole_in_a_terminal_of_80_columns(capsys, monkeypatch):
     assert "the_encoder_of_the_words.the_first_of_its_layers.weight" in "".join(line.split(" ")[0] for line in rows)
 
 
-def test_interrupting_it_promises_nothing(capsys, monkeypatch):
+def test_an_interrupt_does_not_promise_to_continue(capsys, monkeypatch):
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
@@ -84,14 +84,14 @@ def test_interrupting_it_promises_nothing(capsys, monkeypatch):
     assert (code, err) == (130, "ablate: interrupted\n")
 
 
-def test_a_hook_that_changes_gradients_later_is_said_in_a_line(capsys):
+def test_a_hook_that_changes_gradients_is_named(capsys):
     check = check_gradients(gradient_modules.ClipsItself(), next(iter(gradient_modules.Points().train_dataloader())))
     print_check(check, "lr=0.1, seed=0", make_console())
-    line = "ClipsItself may change gradients in on_after_backward; what is compared is the gradient before that\n"
+    line = "ClipsItself may change gradients in on_after_backward; the gradient before this change is compared\n"
     assert line in capsys.readouterr().out
 
 
-def test_what_is_wrong_with_the_input_ends_with_2(capsys):
+def test_wrong_input_has_exit_code_2(capsys):
     code, _, err = ablate(capsys, "gradcheck", "mine.yaml", "--tolerance", "3")
     wanted = "a number from 1e-08, which is as near as differences come, to below 1 is needed"
     assert (code, err) == (2, f"ablate: tolerance is 3: {wanted}\n")
@@ -99,7 +99,7 @@ def test_what_is_wrong_with_the_input_ends_with_2(capsys):
     assert code == 2
 
 
-def test_a_trial_is_checked_where_it_starts_on_the_batch_it_begins_with():
+def test_a_trial_is_checked_at_its_initial_values_on_its_first_batch():
     trial = plan_trials(parse_study(small_study()))[0]
     model, (inputs, target) = start_of(trial)
     twin = NamedDraws(trial.seed).build(lambda: make_model(trial.config, model_data(trial)))
@@ -123,7 +123,7 @@ def model_data(trial):
 @pytest.mark.parametrize(
     ("data", "why"), [(None, "MisconfigurationException: "), ("NoPoints", "ValueError: no points")]
 )
-def test_training_batches_that_cannot_be_had_are_told(data, why, capsys):
+def test_missing_training_batches_are_reported(data, why, capsys):
     base = {"model": {"class_path": "gradient_modules.DeeplyNamed"}, "trainer": {"max_epochs": 1}}
     if data is not None:
         base["data"] = {"class_path": f"gradient_modules.{data}"}

@@ -1,4 +1,4 @@
-"""Ctrl-C in the first moments of a command, sent at the import of a certain module rather than after a certain time."""
+"""Ctrl-C at the start of a command, sent at the import of a given module rather than after a given time."""
 
 import os
 import signal
@@ -38,23 +38,23 @@ def interrupted_at(at, *arguments, before=signal.SIG_DFL):
 
 @pytest.mark.parametrize("at", ["experiments", "experiments.study.design", "ablate.wandb"])
 @pytest.mark.parametrize("command", ["run", "gradcheck"])
-def test_while_the_command_itself_is_imported(at, command):
+def test_an_interrupt_while_the_command_is_imported_is_quiet(at, command):
     ended = interrupted_at(at, command, "quickstart")
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "ablate: interrupted\n")
 
 
 @pytest.mark.parametrize("at", ["numpy", "torch", "lightning"])
-def test_while_gradcheck_imports_what_it_needs(at):
+def test_an_interrupt_while_gradcheck_imports_torch_is_quiet(at):
     ended = interrupted_at(at, "gradcheck", "quickstart")
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "ablate: interrupted\n")
 
 
-def test_who_ignores_it_is_not_interrupted():
+def test_an_ignored_signal_does_not_interrupt():
     ended = interrupted_at("experiments.study.design", "--help", before=signal.SIG_IGN)
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
-def test_while_the_fork_server_starts_it_is_as_quiet(tmp_path):
+def test_an_interrupt_while_the_fork_server_starts_is_quiet(tmp_path):
     kill = "os.killpg(0, signal.SIGINT)"  # as a terminal does
     own = INTERRUPTS_ITSELF.format(
         at="experiments.study.design", kill=kill, condition="if 'ABLATE_PRELOAD' in os.environ: "

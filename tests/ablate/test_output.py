@@ -3,7 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
-from ablate.output import print_status, trial_text
+from ablate.output import format_trial, print_status
 from experiments import Ledger, Result, TrialStatus
 from experiments.trials.trial import create_trials
 
@@ -14,7 +14,7 @@ FAILED = Result(status=TrialStatus.FAILED, error="Traceback: no")
 
 
 def make_trials(num_cells):
-    """Two seeds a cell."""
+    """Make trials with two seeds per cell."""
     cells = [
         (f"level{number}", {"model": {"class_path": "M", "init_args": {"x": number}}}) for number in range(num_cells)
     ]
@@ -24,9 +24,9 @@ def make_trials(num_cells):
 @pytest.fixture
 def status(tmp_path):
     def print_it(num_cells, result_of):
-        """The lines of `ablate status` where trial k of the plan, which is seed k % 2 of cell k // 2, has a result."""
+        """Return the lines of `ablate status` if trial k, seed k % 2 of cell k // 2, has the result `result_of(k)`."""
         trials = make_trials(num_cells)
-        results = {trial.trial_id: result_of(place) for place, trial in enumerate(trials)}
+        results = {trial.trial_id: result_of(k) for k, trial in enumerate(trials)}
         with Ledger(tmp_path / "ledger.sqlite", writable=True) as ledger:
             ledger.plan("study", STUDY, trials)
             ledger.record({key: result for key, result in results.items() if result is not None})
@@ -37,9 +37,9 @@ def status(tmp_path):
     return print_it
 
 
-def test_every_cell_has_a_row_where_they_are_few(status):
+def test_few_cells_all_have_a_row(status):
     results = [FINISHED, FINISHED, FINISHED, DIVERGED, FAILED, None]
-    assert status(3, lambda place: results[place]) == [
+    assert status(3, lambda k: results[k]) == [
         "6 trials, 1 pending, 3 finished, 1 diverged, 1 failed",
         "x finished pending diverged failed",
         "level0 2 0 0 0 complete",
@@ -57,7 +57,7 @@ def test_many_complete_cells_are_only_counted(status):
 
 def test_of_many_cells_those_that_failed_come_first_then_those_that_diverged(status):
     results = {1: None, 20: DIVERGED, 98: FAILED}
-    assert status(50, lambda place: results.get(place, FINISHED))[1:] == [
+    assert status(50, lambda k: results.get(k, FINISHED))[1:] == [
         "x finished pending diverged failed",
         "level49 1 0 0 1 incomplete",
         "level10 1 0 1 0 all ended",
@@ -67,19 +67,19 @@ def test_of_many_cells_those_that_failed_come_first_then_those_that_diverged(sta
 
 
 def test_of_many_incomplete_cells_the_first_forty_are_listed(status):
-    lines = status(50, lambda place: FINISHED if place < 4 else None)
+    lines = status(50, lambda k: FINISHED if k < 4 else None)
     assert [line.partition(" ")[0] for line in lines[2:-1]] == [f"level{number}" for number in range(2, 42)]
     assert lines[-1] == "and 10 more cells: 8 incomplete, 2 complete"
 
 
-def test_metrics_of_layers_are_counted_where_a_trial_is_shown(tmp_path):
+def test_show_counts_the_metrics_of_layers(tmp_path):
     (trial, _) = make_trials(1)
     metrics = {"test/acc": 0.5, "mechanism/weight_gradient_ratio": 1e-7}
     metrics |= {f"mechanism/{quantity}/layer{number}": 0.5 for quantity in ("dead", "saturated") for number in range(8)}
     with Ledger(tmp_path / "ledger.sqlite", writable=True) as ledger:
         ledger.plan("study", STUDY, [trial])
         ledger.record({trial.trial_id: Result(status=TrialStatus.FINISHED, metrics=metrics)})
-        text = trial_text(ledger.trial(trial.trial_id))
+        text = format_trial(ledger.trial(trial.trial_id))
     assert "# mechanism/weight_gradient_ratio: 1e-07\n" in text
-    assert "# 16 metrics of layers, which trials.csv and curves.csv have\n" in text
+    assert "# 16 metrics of layers: see trials.csv and curves.csv\n" in text
     assert "layer3" not in text

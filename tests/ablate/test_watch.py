@@ -1,4 +1,4 @@
-"""`ablate status --watch` and `ablate run --wait`: a second command beside the first."""
+"""Tests of `ablate status --watch` and `ablate run --wait`: a second command while the first runs."""
 
 import contextlib
 import io
@@ -15,13 +15,13 @@ import yaml
 from rich.console import Console
 from small_study import small_study
 
-from ablate.watch import watch
+from ablate.watch import watch_status
 from experiments import Ledger, RunOptions, Sink, parse_study, run
 from experiments.ledger.study_folder import lock_folder
 
 
 class Slowly(Sink):
-    """A sink that gives a watcher time to look after each trial."""
+    """Sink that sleeps after each trial, so that a watcher sees it."""
 
     def on_ended(self, trial, result):
         time.sleep(1.2)
@@ -29,7 +29,7 @@ class Slowly(Sink):
 
 def watched(directory, **options):
     console = Console(file=io.StringIO(), width=100, highlight=False, **options)
-    thread = threading.Thread(target=watch, args=(directory, console))
+    thread = threading.Thread(target=watch_status, args=(directory, console))
     thread.start()
     return thread, console.file
 
@@ -42,7 +42,7 @@ def wait_for(is_so):
 
 
 def planned_only(directory):
-    """A folder whose plan is made and of which nothing is trained."""
+    """Make a folder with a plan and no trained trial."""
 
     class Stops(Sink):
         def on_planned(self, counts, groups, num_slots):
@@ -54,7 +54,7 @@ def planned_only(directory):
     return study
 
 
-def test_each_change_is_a_line_where_there_is_no_terminal_and_it_ends_with_the_study(tmp_path):
+def test_without_a_terminal_each_change_is_a_line_until_the_study_ends(tmp_path):
     study = planned_only(tmp_path / "s")
     thread, text = watched(tmp_path / "s")
     wait_for(text.getvalue)
@@ -69,10 +69,10 @@ def test_each_change_is_a_line_where_there_is_no_terminal_and_it_ends_with_the_s
     assert lines[-1] == "2 trials, 2 finished; no command is running"
 
 
-def test_a_terminal_shows_the_whole_status_until_the_study_is_complete(tmp_path):
+def test_a_terminal_shows_the_status_until_the_study_is_complete(tmp_path):
     study = planned_only(tmp_path / "s")
     thread, text = watched(tmp_path / "s", force_terminal=True)
-    wait_for(lambda: "no command is running; this waits for one (Ctrl-C ends it)" in text.getvalue())
+    wait_for(lambda: "no command is running; waiting for one (Ctrl-C stops)" in text.getvalue())
     run(study, tmp_path / "s", RunOptions(runner="inline", fuse="never"))
     thread.join(timeout=600)
     assert not thread.is_alive()
@@ -81,8 +81,8 @@ def test_a_terminal_shows_the_whole_status_until_the_study_is_complete(tmp_path)
     assert "complete" in last
 
 
-def test_a_watcher_never_keeps_a_command_from_starting(tmp_path):
-    """To see whether a command is at work, it holds the folder's lock for a moment."""
+def test_watching_never_prevents_a_command_from_starting(tmp_path):
+    """Test it since watching briefly holds the lock of the folder."""
     from experiments.ledger.study_folder import is_in_use
 
     over = threading.Event()
@@ -106,7 +106,7 @@ def test_a_watcher_never_keeps_a_command_from_starting(tmp_path):
             thread.join()
 
 
-def test_a_second_run_that_waits_says_for_whom_and_goes_on_when_the_folder_is_free(tmp_path):
+def test_a_second_run_waits_names_the_first_and_continues_after_it(tmp_path):
     study = parse_study(small_study(seeds=1), name="small")
     holding, may_go = threading.Event(), threading.Event()
 
@@ -119,23 +119,23 @@ def test_a_second_run_that_waits_says_for_whom_and_goes_on_when_the_folder_is_fr
     thread.start()
     holding.wait(600)
 
-    messages = []
+    printed = []
 
     class Waits(Sink):
         def on_waiting(self, message):
-            messages.append(message)
+            printed.append(message)
             may_go.set()
 
     options = RunOptions(runner="inline", fuse="never", wait_for_folder=True)
     outcome = run(study, tmp_path / "s", options, [Waits()])
     thread.join()
     assert outcome.counts["finished"] == 2
-    (line,) = messages
+    (line,) = printed
     assert line.startswith(f"{tmp_path / 's'}: waiting for process {os.getpid()} on ")
 
 
 @pytest.mark.slow
-def test_two_commands_and_a_watcher_in_terminals_of_their_own(tmp_path):
+def test_two_commands_and_a_watcher_in_separate_terminals(tmp_path):
     base = {
         "model": {"class_path": "faulty_module.SlowlyPaired", "init_args": {"seconds": 0.5}},
         "data": {"class_path": "user_module.UserData"},

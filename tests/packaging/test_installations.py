@@ -1,4 +1,4 @@
-"""The suite beside a user's folders of the same names: from a wheel, an editable installation and a checkout."""
+"""Name clashes with a user's folders, for a wheel, an editable installation and a checkout."""
 
 import os
 import shutil
@@ -43,7 +43,7 @@ print(load_study("study.yaml").name, load_trials("runs/study")["test/acc"].notna
 
 @dataclass(frozen=True)
 class Installation:
-    """How a user starts Python and the command, and where the suite's files are."""
+    """Installation of the suite: commands that start Python and `ablate`, and the folder of its files."""
 
     python: tuple[str, ...]
     ablate: tuple[str, ...]
@@ -58,7 +58,7 @@ class Installation:
 
 
 def make_environment(folder):
-    """An environment that has what the suite needs, and not the suite."""
+    """Make an environment with the dependencies of the suite and without the suite."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     python = str(folder / "bin" / "python")
     shown = subprocess.run(
@@ -91,7 +91,7 @@ def installation(request, tmp_path_factory):
 
 @pytest.fixture(params=["datamodules", "lit_models"])
 def project(request, tmp_path):
-    """A user's folder; one of its packages has an `__init__.py`, the other has none, and its folders hold results."""
+    """Make a user's folder with a package with `__init__.py`, one without, and folders of results."""
     for name, text in {
         "study.yaml": STUDY,
         "script.py": SCRIPT,
@@ -106,7 +106,7 @@ def project(request, tmp_path):
     return tmp_path
 
 
-def test_the_command_its_workers_and_a_script_find_both(installation, project):
+def test_the_command_workers_and_a_script_import_both_packages(installation, project):
     ended = installation.run(project, *installation.ablate, "run", "study.yaml", "--workers", "1")
     assert ended.returncode == 0, ended.stderr
     assert "4/4 trials done" in ended.stdout
@@ -115,7 +115,7 @@ def test_the_command_its_workers_and_a_script_find_both(installation, project):
 
 
 def test_a_script_in_another_folder_trains_in_workers(installation, project, tmp_path_factory):
-    """Its folder is on its own path alone: the fork server does not have it, and workers get it later."""
+    """Use a folder that is on the path of the script only: the fork server lacks it, and workers receive it later."""
     (project / "elsewhere.py").write_text(
         "import sys\nfrom lit_models.mine import Net\nfrom experiments import RunOptions, load_study, run\n"
         "if __name__ == '__main__':\n"
@@ -131,14 +131,14 @@ def test_a_script_in_another_folder_trains_in_workers(installation, project, tmp
 
 
 @pytest.mark.ray
-def test_a_ray_cluster_finds_both(installation, project):
+def test_a_ray_cluster_imports_both_packages(installation, project):
     ended = installation.run(project, *installation.ablate, "run", "study.yaml", "--runner", "ray", "--workers", "1")
     assert ended.returncode == 0, ended.stderr
     assert "4/4 trials done" in ended.stdout
 
 
 @pytest.mark.parametrize("file", ["experiments/__init__.py", "reports/__init__.py", "datamodules/mnist.py"])
-def test_a_clash_is_one_sentence(installation, file, tmp_path):
+def test_a_clash_is_an_error_of_one_line(installation, file, tmp_path):
     (tmp_path / file).parent.mkdir()
     (tmp_path / file).write_text("")
     ended = installation.run(tmp_path, *installation.ablate, "check", "quickstart")
@@ -148,13 +148,13 @@ def test_a_clash_is_one_sentence(installation, file, tmp_path):
     assert len(ended.stderr.splitlines()) == 1
 
 
-def test_the_suite_is_where_the_installation_says(installation, tmp_path):
+def test_the_suite_is_imported_from_its_installation(installation, tmp_path):
     code = "import experiments, sys; print(experiments.__file__)"
     ended = installation.run(tmp_path, *installation.python, "-c", code)
     assert Path(ended.stdout.strip()).parents[1].samefile(installation.home)
 
 
-def test_the_wheel_holds_each_file_of_the_suite_and_nothing_else(tmp_path):
+def test_the_wheel_has_each_file_of_the_suite_and_nothing_else(tmp_path):
     if (uv := shutil.which("uv")) is None:
         pytest.skip("needs uv")
     subprocess.run([uv, "build", "--quiet", "--wheel", "--out-dir", str(tmp_path), str(ROOT)], check=True)

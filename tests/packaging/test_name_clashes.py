@@ -1,4 +1,4 @@
-"""A user's folders that have the names of the suite's packages: the sentences about what cannot work."""
+"""Messages about a user's folders that have the names of packages of the suite."""
 
 import shutil
 import subprocess
@@ -11,7 +11,7 @@ from ablation_suite.names import HOME, NAMES, find_clash, find_hidden
 
 
 def run_python(project, *arguments):
-    """A process in a user's folder, with this checkout on its path."""
+    """Run Python in a user's folder, with this checkout on its path."""
     return subprocess.run(
         [sys.executable, *arguments], cwd=project, capture_output=True, text=True, check=False, timeout=600
     )
@@ -41,7 +41,7 @@ def write(project, *names, text=""):
         ("lit_models/MLP.py", "lit_models/MLP.py: lit_models.MLP is a name of the suite"),
     ],
 )
-def test_the_command_says_in_one_sentence_what_to_rename(file, named, tmp_path):
+def test_the_command_names_the_file_to_rename_in_one_line(file, named, tmp_path):
     write(tmp_path, file)
     ended = run_ablate(tmp_path, "list")
     sentence = f"ablate: {tmp_path}/{named}, and only one of the two can be imported by this name; rename yours\n"
@@ -62,7 +62,7 @@ def test_folders_that_hide_nothing_are_no_clash(files, tmp_path, monkeypatch):
     assert find_clash() is None
 
 
-def test_a_script_hears_of_its_package_once_it_uses_the_suite(tmp_path):
+def test_a_script_gets_the_error_when_it_imports_the_suite(tmp_path):
     write(tmp_path, "reports/__init__.py")
     write(tmp_path, "script.py", text="import experiments\nfrom reports import load_trials\n")
     ended = run_python(tmp_path, "script.py")
@@ -73,7 +73,7 @@ def test_a_script_hears_of_its_package_once_it_uses_the_suite(tmp_path):
     )
 
 
-def test_a_module_in_a_folder_called_experiments_is_told_to_move(tmp_path):
+def test_a_module_in_a_folder_called_experiments_is_an_error(tmp_path):
     write(tmp_path, "experiments/utils.py")
     ended = run_python(tmp_path, "-c", "import experiments; import experiments.utils")
     assert ended.stderr.splitlines()[-1].startswith(
@@ -82,7 +82,7 @@ def test_a_module_in_a_folder_called_experiments_is_told_to_move(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_class_in_a_folder_called_experiments_is_a_problem_of_the_study(tmp_path):
+def test_a_class_in_a_folder_called_experiments_is_a_study_error(tmp_path):
     write(tmp_path, "experiments/utils.py")
     write(
         tmp_path,
@@ -108,14 +108,14 @@ def test_a_class_in_a_folder_called_experiments_is_a_problem_of_the_study(tmp_pa
         ("mine.py", "mine", None),
     ],
 )
-def test_what_the_suite_hides_is_named_where_a_class_is_missed(file, module, sentence, tmp_path, monkeypatch):
+def test_a_missing_class_error_names_the_hidden_file(file, module, sentence, tmp_path, monkeypatch):
     write(tmp_path, file)
     monkeypatch.syspath_prepend(tmp_path)
     found = find_hidden(module)
     assert found is None if sentence is None else found.startswith(f"{tmp_path}/{sentence}")
 
 
-def test_another_checkout_of_the_suite_is_named_as_one(tmp_path):
+def test_another_checkout_of_the_suite_is_reported_as_such(tmp_path):
     write(tmp_path, "experiments/__init__.py", text="import ablation_suite\n")
     write(tmp_path, "pyproject.toml", text='[project]\nname = "ablation-suite"\n')
     ended = run_ablate(tmp_path, "list")
@@ -126,7 +126,7 @@ def test_another_checkout_of_the_suite_is_named_as_one(tmp_path):
 
 
 def test_copies_of_the_suite_as_ray_makes_them_are_no_clash(tmp_path):
-    """Each package by itself in a folder of the path, and the checkout behind them."""
+    """Put each package in a separate folder of the path, followed by the checkout."""
     for name in NAMES:
         shutil.copytree(HOME / name, tmp_path / name / name, ignore=shutil.ignore_patterns("__pycache__"))
     code = (
@@ -140,7 +140,7 @@ def test_copies_of_the_suite_as_ray_makes_them_are_no_clash(tmp_path):
 
 
 @pytest.mark.slow
-def test_shared_packages_are_merged_wherever_a_users_come_first(tmp_path):
+def test_shared_packages_are_merged_even_if_the_users_come_first(tmp_path):
     write(tmp_path, "datamodules/__init__.py", text="raise RuntimeError('not imported')\n")
     write(tmp_path, "datamodules/mine.py", text="WHOSE = 'mine'\n")
     code = (
@@ -151,7 +151,7 @@ def test_shared_packages_are_merged_wherever_a_users_come_first(tmp_path):
     assert (ended.stdout, ended.stderr) == ("mine True\n", "")
 
 
-def test_a_script_that_imports_a_clashing_module_first_hears_of_it(tmp_path):
+def test_a_script_that_imports_a_clashing_module_first_gets_an_error(tmp_path):
     write(tmp_path, "datamodules/digits.py", text="class Digits: ...\n")
     write(tmp_path, "script.py", text="from datamodules.digits import Digits\n")
     ended = run_python(tmp_path, "script.py")
@@ -161,18 +161,18 @@ def test_a_script_that_imports_a_clashing_module_first_hears_of_it(tmp_path):
     )
 
 
-def test_a_name_from_a_users_init_is_one_sentence(tmp_path):
+def test_a_name_from_the_init_of_a_user_is_an_error_of_one_line(tmp_path):
     write(tmp_path, "lit_models/__init__.py", text="class Net: ...\n")
     write(tmp_path, "script.py", text="import experiments\nfrom lit_models import Net\n")
     ended = run_python(tmp_path, "script.py")
     assert ended.stderr.splitlines()[-1] == (
         f"ablation_suite.names.NameClashError: lit_models has no 'Net': {tmp_path}/lit_models/__init__.py is not "
-        "imported, since lit_models is a package of the suite; name a class of yours by its module, as in "
+        "imported, since lit_models is a package of the suite; name your class by its module, as in "
         "lit_models.mine.Mine"
     )
 
 
-def test_a_users_package_that_is_imported_already_is_an_error_of_run(tmp_path):
+def test_a_user_package_that_is_imported_already_is_an_error_of_run(tmp_path):
     write(tmp_path, "lit_models/__init__.py", text="class Net: ...\n")
     script = (
         "from lit_models import Net\nfrom experiments import RunOptions, run\n"
@@ -182,12 +182,12 @@ def test_a_users_package_that_is_imported_already_is_an_error_of_run(tmp_path):
     ended = run_python(tmp_path, "script.py")
     assert ended.stderr.splitlines()[-1].startswith(
         f"experiments.errors.InputError: {tmp_path}/lit_models/__init__.py: is imported as lit_models and hides the "
-        "suite's; import `experiments` before it, and name classes of yours by their modules"
+        "suite's; import `experiments` before it, and name your classes by their modules"
     )
     assert not (tmp_path / "out").exists()
 
 
-def test_names_that_nobody_has_are_missing_as_ever():
+def test_unknown_names_raise_attribute_errors_as_usual():
     import lit_models
 
     assert not hasattr(lit_models, "Nothing")

@@ -184,7 +184,7 @@ def test_the_table_of_trials_counts_metrics_of_mechanisms(tmp_path):
     headers = [re.findall(r"<th [^>]*>([^<]*)</th>", text.partition("</thead>")[0]) for text in (one, other)]
     assert headers[0] == headers[1]
     more = sum(map(is_mechanism, full.trials.columns))
-    assert f"{more} metrics more in trials.csv, which has every trial and every digit." in other
+    assert f"trials.csv has {more} more metrics, every trial and every digit." in other
 
 
 def test_metrics_of_claims_stay_in_the_table_of_trials(tmp_path):

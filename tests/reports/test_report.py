@@ -229,7 +229,7 @@ def test_trials_of_earlier_plans_are_counted_and_left_out(tmp_path):
     text = report_text(tmp_path, one_factor(["a", "b"]))
     assert "The ledger keeps 5 trials of earlier plans, which this report leaves out." in text
     assert "x=c" not in text
-    assert "The ledger keeps no trials of earlier plans" in report_text(tmp_path / "new", one_factor())
+    assert "The ledger has no trials of earlier plans" in report_text(tmp_path / "new", one_factor())
 
 
 def test_every_printed_interval_contains_its_mean(tmp_path):

@@ -1,4 +1,4 @@
-"""A user's modules that leave out what Lightning does without: a validation loader; dense gradients."""
+"""User modules without a validation loader, and with sparse gradients."""
 
 import lightning.pytorch as lightning
 import torch
@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 
 class TrainAndTest(lightning.LightningDataModule):
-    """40 texts of 4 words; no validation."""
+    """Data of 40 texts of 4 words, without validation."""
 
     def _loader(self, seed):
         words = torch.randint(0, 9, (40, 4), generator=torch.Generator().manual_seed(seed))
@@ -21,7 +21,7 @@ class TrainAndTest(lightning.LightningDataModule):
 
 
 class SparseWords(lightning.LightningModule):
-    """A mean of word vectors whose gradients are sparse, as those of large tables often are."""
+    """Classifier by the mean of word vectors, with sparse gradients as usual for large tables."""
 
     def __init__(self, lr=0.1, sparse=True):
         super().__init__()

@@ -1,4 +1,4 @@
-"""A user's module to which something happens in the middle of its second epoch, as long as a file says so."""
+"""User module with a fault in the middle of its second epoch, as long as a file exists."""
 
 import ctypes
 import os
@@ -14,7 +14,7 @@ from user_module import UserModule
 
 
 class Faulty(UserModule):
-    """`fault` happens while `folder`/armed exists; a fault that ends in _once happens to one trial only, and once."""
+    """Module whose `fault` occurs while `folder`/armed exists; faults that end in _once occur once, in one trial."""
 
     def __init__(self, fault: str = "", folder: str = "", width: int = 6):
         super().__init__(width=width)
@@ -40,7 +40,7 @@ class Faulty(UserModule):
         time.sleep(30)
 
     def _kill_with_child(self):
-        """The child inherits all that is open, and lives on."""
+        """Fork a child, which inherits all open files and survives, and kill this process."""
         if os.fork() == 0:
             time.sleep(3600)
             os._exit(0)
@@ -76,7 +76,7 @@ class Faulty(UserModule):
         os._exit(0)
 
     def _fork(self):
-        """The child goes on as if it were the trial."""
+        """Fork a child that continues the trial."""
         os.fork()
 
     def _print(self):
@@ -86,7 +86,7 @@ class Faulty(UserModule):
         subprocess.run(["echo", "from a child"], check=True)
 
     def _memory(self):
-        """Without the means to have more."""
+        """Raise a MemoryError by limiting the memory of the process."""
         soft, hard = resource.getrlimit(resource.RLIMIT_AS)
         now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (now + 2**26, hard))
@@ -96,7 +96,7 @@ class Faulty(UserModule):
             resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
     def _eat(self):
-        """Until somebody ends it: up to 2 GB."""
+        """Allocate up to 2 GB until the process is ended."""
         (self.folder / "eater").write_text(str(os.getpid()))
         self.eaten = []
         while len(self.eaten) < 128:
@@ -105,7 +105,7 @@ class Faulty(UserModule):
 
 
 class SlowlyPaired(UserModule):
-    """Takes `seconds` an epoch, so that there is time to do something to it."""
+    """Module whose epochs take `seconds`, so that tests can interfere."""
 
     def __init__(self, seconds: float = 0.1, width: int = 6):
         super().__init__(width=width)

@@ -1,4 +1,4 @@
-"""A user's data module that takes part in cross-validation and describes its data: nothing of the suite in it."""
+"""User data module with folds and notes on its data, which imports nothing of the suite."""
 
 import lightning.pytorch as lightning
 import numpy as np
@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 
 class FoldedPoints(lightning.LightningDataModule):
-    """40 points in four dimensions for UserModule; fold = seed mod folds of the partition number seed // folds."""
+    """Data of 40 points in four dimensions for UserModule; fold = seed mod folds of partition seed // folds."""
 
     def __init__(self, folds: int | None = None, noise: float = 0.1, says: str = ""):
         super().__init__()
@@ -59,6 +59,6 @@ class FoldedPoints(lightning.LightningDataModule):
 
 
 class AttributeNotes(FoldedPoints):
-    """Has something called notes which is no method."""
+    """Data module with an attribute `notes` that is no method."""
 
     notes = "an attribute"

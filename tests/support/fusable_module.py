@@ -1,4 +1,4 @@
-"""A user's own module that trains functionally, with variations that keep it out of a group."""
+"""User module that can be fused, with variations that cannot."""
 
 import os
 import time
@@ -10,7 +10,7 @@ from user_module import UserData
 
 
 class Fusable(lightning.LightningModule):
-    """Logs means over the epoch; takes its learning rate from hparams, as people write it."""
+    """Module that logs means over the epoch and takes its learning rate from hparams."""
 
     def __init__(self, width: int = 6, lr: float = 0.1, weight: float = 1.0, schedule: str = "", bad_at: int = -1):
         super().__init__()
@@ -54,7 +54,7 @@ class KnowsWhen(Fusable):
 
 
 class LogsSteps(Fusable):
-    """As Lightning logs by default: the last step of each so many, not the mean."""
+    """Module that logs single steps, the default of Lightning, rather than means."""
 
     def training_step(self, batch, batch_idx):
         loss = self._error(batch)
@@ -69,7 +69,7 @@ class Halved(nn.Module):
 
 
 class OwnForms(Fusable):
-    """Layers as people use them outside a Sequential: tied, bare, on three axes, hooked, reparametrised."""
+    """Module with tied layers, bare parameters, inputs with three axes, hooks and parametrisations."""
 
     def __init__(self, lr: float = 0.1):
         super().__init__(lr=lr)
@@ -99,14 +99,14 @@ class ByHand(Fusable):
 
 
 class ReadsHidden(Fusable):
-    """Reads a hyperparameter where no code shows its name: only the proof finds it."""
+    """Module that reads a hyperparameter by a computed name, which only the proof finds."""
 
     def training_step(self, batch, batch_idx):
         return self._error(batch) * (1 + self.hparams["rl"[::-1]])
 
 
 class DiesInCompany(Fusable):
-    """Ends its process when it is trained together with others."""
+    """Module that ends its process if it is fused with others."""
 
     def validation_step(self, batch, batch_idx):
         if not isinstance(self._trainer, lightning.Trainer):
@@ -121,11 +121,11 @@ class Recurrent(Fusable):
 
 
 class Points(UserData):
-    """The data of UserModule: random_split, a shuffling DataLoader, noise at every reading."""
+    """Data of UserModule: random_split, a shuffling DataLoader, and new noise each time an example is read."""
 
 
 class HangsInCompany(Fusable):
-    """Steps for ever, but only where trials are trained together."""
+    """Module whose step never ends if it is fused with others."""
 
     def training_step(self, batch, batch_idx):
         if torch._C._functorch.maybe_current_level() is not None:

@@ -1,4 +1,4 @@
-"""Trials of a small study, trained together and alone, and whether that comes to the same."""
+"""Comparison of fused and unfused trials of a small study."""
 
 import pytest
 import torch
@@ -29,7 +29,7 @@ def unfused(trial, tmp_path):
 
 
 def unfused_with_model(trial, tmp_path):
-    """The result, and the module as training left it."""
+    """Return the result of an unfused trial and its trained module."""
     made = []
 
     def make(*arguments):
@@ -42,9 +42,9 @@ def unfused_with_model(trial, tmp_path):
 
 
 def assert_equal(trials, tmp_path, tolerance=1e-9):
-    """One group of all trials gives what each gives alone: status, epochs, metrics, parameters, buffers.
+    """Assert that fused and unfused trials have equal status, epochs, metrics, parameters and buffers.
 
-    A trial that stopped early goes on in the stack, so its parameters are others there.
+    A trial that stopped early continues in the stack, so its parameters differ there and are not compared.
     """
     (group,) = group_trials(trials, num_slots=1)
     assert group.reason_not_fusable is None

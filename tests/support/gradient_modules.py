@@ -1,4 +1,4 @@
-"""Modules whose gradients are right, wrong, or none, each in one way."""
+"""Modules with correct, wrong or missing gradients."""
 
 import numpy as np
 import torch
@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 
 class Regression(LightningModule):
-    """Two layers of four inputs; subclasses say how the hidden values and the loss come about."""
+    """Regression with two layers and four inputs; subclasses define hidden values and loss."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class Regression(LightningModule):
 
 
 class WrongCube(torch.autograd.Function):
-    """x cubed, whose backward forgets a factor."""
+    """Function x³ whose backward pass lacks a factor."""
 
     @staticmethod
     def forward(ctx, x):
@@ -53,7 +53,7 @@ class WrongBackward(Regression):
 
 
 class WrongRow(torch.autograd.Function):
-    """The identity, whose backward leaves one of the columns out."""
+    """Identity whose backward pass leaves out one of the columns."""
 
     @staticmethod
     def forward(ctx, x):
@@ -72,14 +72,14 @@ class WrongInOneUnit(Regression):
 
 
 class Detached(Regression):
-    """The loss depends on the first layer, and no gradient reaches it."""
+    """Module whose loss depends on the first layer, which gets no gradient."""
 
     def hidden(self, x):
         return torch.tanh(self.first(x)).detach()
 
 
 class OwnBackward(Regression):
-    """A hook of Lightning that scales what it leaves."""
+    """Module with a Lightning hook that scales gradients."""
 
     def backward(self, loss, *args, **kwargs):
         (2 * loss).backward()
@@ -96,7 +96,7 @@ class Dropped(Regression):
 
 
 class Rectified(Regression):
-    """Units that are exactly 0 for some examples, where the first layer's entries are, and ReLU has two slopes."""
+    """Module with units that are exactly 0 for some examples, the kink of ReLU."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -109,7 +109,7 @@ class Rectified(Regression):
 
 
 class NearKink(Rectified):
-    """The first unit's kink is beside the start, nearer than the step."""
+    """Module with a kink closer to the initial value than the step of the differences."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -118,7 +118,7 @@ class NearKink(Rectified):
 
 
 class BothSides(torch.autograd.Function):
-    """ReLU with a backward that is wrong on both of its sides."""
+    """ReLU whose backward pass is wrong on both sides."""
 
     @staticmethod
     def forward(ctx, x):
@@ -137,7 +137,7 @@ class WrongAtKink(Rectified):
 
 
 class Saturated(Regression):
-    """Sigmoids so far out that no difference of the loss shows the first layer."""
+    """Module with saturated sigmoids, so that the first layer changes the loss by less than rounding."""
 
     def hidden(self, x):
         return torch.sigmoid(self.first(x).abs() + 25)
@@ -186,14 +186,14 @@ class Constant(Regression):
 
 
 class InSingle(Regression):
-    """Writes single precision into its code."""
+    """Module that converts to single precision."""
 
     def hidden(self, x):
         return super().hidden(x).float().double()
 
 
 class SingleLoss(Regression):
-    """Only its loss is in single precision."""
+    """Module whose loss alone is in single precision."""
 
     def training_step(self, batch, batch_idx):
         return super().training_step(batch, batch_idx).float()
@@ -210,14 +210,14 @@ class _RoundToSingle(torch.autograd.Function):
 
 
 class SingleFunction(Regression):
-    """Single precision within a function of its own, which gives and takes double."""
+    """Function from double to double that computes in single precision."""
 
     def hidden(self, x):
         return _RoundToSingle.apply(super().hidden(x))
 
 
 class SingleBuffer(Regression):
-    """Writes into a tensor of single precision."""
+    """Module that writes into a tensor of single precision."""
 
     def hidden(self, x):
         hidden = super().hidden(x)
@@ -227,7 +227,7 @@ class SingleBuffer(Regression):
 
 
 class SingleInNumPy(Regression):
-    """The value goes through NumPy, the gradient does not."""
+    """Module whose values pass through NumPy, and whose gradients do not."""
 
     def training_step(self, batch, batch_idx):
         loss = super().training_step(batch, batch_idx)
@@ -235,7 +235,7 @@ class SingleInNumPy(Regression):
 
 
 class LogsSingle(Regression):
-    """What is only logged is in single precision."""
+    """Module that logs in single precision."""
 
     def training_step(self, batch, batch_idx):
         self.log("size", self.second.weight.norm().float())
@@ -243,7 +243,7 @@ class LogsSingle(Regression):
 
 
 class SingleTargets(Regression):
-    """Single precision of what no parameter is in is no harm."""
+    """Module with targets in single precision, which are harmless, since they depend on no parameter."""
 
     def training_step(self, batch, batch_idx):
         x, y = batch

@@ -1,10 +1,10 @@
-"""A user's module that opens a run of W&B itself, as many do."""
+"""User module that opens a W&B run itself."""
 
 from user_module import UserModule
 
 
 class OpensItsRun(UserModule):
-    """Writes to W&B past Lightning; `folder` is where."""
+    """Module that writes to W&B directly, in `folder`."""
 
     def __init__(self, folder: str, width: int = 6):
         super().__init__(width=width)

@@ -1,4 +1,4 @@
-"""Ledgers for the tests of reports, without any training."""
+"""Ledgers with made-up results, for the tests of reports."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,7 +14,7 @@ Measure = Callable[[Mapping[str, str], int], "Result | None"]
 
 
 def make_study(**changes: Any) -> Study:
-    """Return a study of activation (3 levels, reference sigmoid) x init (2, reference xavier), 5 seeds, test/acc."""
+    """Make a study of activation (3, reference sigmoid) x init (2, reference xavier), 5 seeds, test/acc."""
     content = {
         "name": "activations",
         "question": "Does ReLU train better than sigmoid?",
@@ -30,14 +30,14 @@ def make_study(**changes: Any) -> Study:
 
 
 def one_factor(levels=("a", "b"), **changes: Any) -> Study:
-    """Return a study of one factor `x` with these levels, the first as reference."""
+    """Make a study of one factor `x` with these levels, the first of which is the reference."""
     return make_study(factors={"x": {"key": "model.init_args.x", "levels": list(levels)}}, **changes)
 
 
 def make_result(
     score: float | None = None, *, status: str = TrialStatus.FINISHED, metric: str = "test/acc", **fields: Any
 ) -> Result:
-    """Return a result with one final metric, or of a trial that diverged or failed."""
+    """Make a result with one final metric, or of a trial that diverged or failed."""
     if status == TrialStatus.DIVERGED:
         fields = {"diverged_epoch": 1, "epochs": ({"train/loss": 1.0}, {"train/loss": float("nan")})} | fields
     if status == TrialStatus.FAILED:
@@ -52,7 +52,7 @@ def make_trials(study: Study) -> list[Trial]:
 
 
 def make_ledger(directory: Path, study: Study, measure: Measure) -> Path:
-    """Make a study's folder with the results of `measure(levels, seed)`; None leaves a trial pending."""
+    """Make a study folder with the results `measure(levels, seed)`; None leaves a trial pending."""
     directory.mkdir(exist_ok=True)
     trials = make_trials(study)
     with Ledger(directory / "ledger.sqlite", writable=True) as ledger:

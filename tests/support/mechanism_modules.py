@@ -1,4 +1,4 @@
-"""Modules whose steps do what a measurement must not disturb, or cannot cope with, and data for them."""
+"""Modules whose state a measurement must not disturb, or that it cannot measure, and data for them."""
 
 import lightning.pytorch as lightning
 import numpy as np
@@ -9,7 +9,7 @@ from torchmetrics import MeanMetric
 
 
 class Numbers(lightning.LightningDataModule):
-    """60 points of 4 numbers for training and 20 for validation, shuffled by a loader with a generator of its own."""
+    """Data of 60 training and 20 validation points of 4 numbers, shuffled by a loader with a separate generator."""
 
     def __init__(self, batch_size: int = 8, num_train: int = 60, has_validation: bool = True):
         super().__init__()
@@ -33,7 +33,7 @@ class Numbers(lightning.LightningDataModule):
 
 
 class Small(lightning.LightningModule):
-    """Two layers, the first of which is called twice; ReLU and addition in place."""
+    """Network of two layers, the first of which is called twice, with ReLU and addition in place."""
 
     def __init__(self, lr: float = 0.05):
         super().__init__()
@@ -69,7 +69,7 @@ class Small(lightning.LightningModule):
 
 
 class KeepsThings(Small):
-    """Counts its steps and draws; keeps graphs, figures and buffers; all of it reaches the loss."""
+    """Module whose loss depends on counters, random draws, kept graphs, numbers and buffers."""
 
     def __init__(self, lr: float = 0.05):
         super().__init__(lr)
@@ -122,14 +122,14 @@ class ByHand(Small):
 
 
 class RaisesOnCopies(Small):
-    """Cannot be copied."""
+    """Module that cannot be copied."""
 
     def __deepcopy__(self, memo):
         raise TypeError("this module is one of a kind")
 
 
 class Explodes(Small):
-    """Its gradient is no number in the second epoch, its loss and weights are."""
+    """Module whose gradient is NaN in the second epoch, unlike its loss and weights."""
 
     def training_step(self, batch, batch_idx):
         loss = super().training_step(batch, batch_idx)
@@ -144,7 +144,7 @@ class Explodes(Small):
 
 
 class Odd:
-    """A batch that nobody understands but its module."""
+    """Batch of a type that only its module understands."""
 
     def __init__(self, rows):
         self.pair = torch.stack([x for x, _ in rows]), torch.stack([y for _, y in rows])
@@ -161,7 +161,7 @@ class ReadsOdd(Small):
 
 
 class Appends(Small):
-    """Its loss depends on how often it was called, which it keeps in a list."""
+    """Module whose loss depends on the number of calls, kept in a list."""
 
     def __init__(self, lr: float = 0.05):
         super().__init__(lr)
@@ -173,7 +173,7 @@ class Appends(Small):
 
 
 class HalfUsed(Small):
-    """Of four layers, one is never called, what another puts out is not used, and the first stays as it is."""
+    """Module of four layers, one never called, one with unused output, and the first frozen."""
 
     def __init__(self, lr: float = 0.05):
         super().__init__(lr)
@@ -190,7 +190,7 @@ class HalfUsed(Small):
 
 
 class SkipsLast(Small):
-    """Has no loss in the last batch of an epoch."""
+    """Module without a loss in the last batch of an epoch."""
 
     def training_step(self, batch, batch_idx):
         loss = super().training_step(batch, batch_idx)
@@ -198,7 +198,7 @@ class SkipsLast(Small):
 
 
 class OwnHead(Small):
-    """Its last weight is a parameter of the whole, which is registered before all layers."""
+    """Module whose last weight is a parameter of the module, registered before all layers."""
 
     def __init__(self, lr: float = 0.05):
         super().__init__(lr)
@@ -211,7 +211,7 @@ class OwnHead(Small):
 
 
 class OwnWeights(Small):
-    """Two weights and no layer."""
+    """Module with two weights and no layer."""
 
     def __init__(self, lr: float = 0.05):
         super().__init__(lr)

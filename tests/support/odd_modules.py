@@ -1,4 +1,4 @@
-"""What people write, each with one thing that a shared loop may get wrong."""
+"""User modules, each with a feature that a fused loop may treat wrongly."""
 
 import random
 from collections import OrderedDict
@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset, random_split
 
 
 class Odd(lightning.LightningModule):
-    """A small regression with SGD; the subclasses change one thing each."""
+    """Small regression with SGD; each subclass changes one feature."""
 
     def __init__(self, lr: float = 0.05, extra: float = 0.0, kind: str = ""):
         super().__init__()
@@ -183,14 +183,14 @@ class ReadsInValidation(Odd):
 
 
 class ReadsInGenerator(Odd):
-    """A penalty far below what single precision rounds, in a nested function."""
+    """Module with a penalty below the rounding of single precision, in a generator expression."""
 
     def training_step(self, batch, batch_idx):
         return self.error(batch) + sum(self.hparams.extra * p.pow(2).sum() for p in self.parameters())
 
 
 class Loaded(lightning.LightningDataModule):
-    """TensorDataset and random_split, as in many tutorials."""
+    """Data with TensorDataset and random_split, as in many tutorials."""
 
     def setup(self, stage):
         draws = torch.Generator().manual_seed(5)

@@ -1,4 +1,4 @@
-"""Modules of a user's that do something before they are trained."""
+"""User modules that initialise themselves from data before training."""
 
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule
@@ -8,7 +8,7 @@ from lit_models import MLP
 
 
 class OwnHook(MLP):
-    """Does more in the hook than call `pretrain`."""
+    """Module whose hook does more than call `pretrain`."""
 
     def __init__(self, pretraining_epochs: int = 1) -> None:
         super().__init__([4], pretraining_epochs=pretraining_epochs, input_shape=(1, 8, 8), num_classes=10)
@@ -19,7 +19,7 @@ class OwnHook(MLP):
 
 
 class OwnPretraining(MLP):
-    """Starts from the mean of the inputs, times a factor, on top of what its layers drew."""
+    """Module whose initial values add the mean of the inputs, times a factor, to the drawn values."""
 
     def __init__(self, hidden: list[int], factor: float = 1.0) -> None:
         super().__init__(hidden, input_shape=(1, 8, 8), num_classes=10)
@@ -35,7 +35,7 @@ class OwnPretraining(MLP):
 
 
 class OtherMethod(MLP):
-    """Has a method of the name, and another hook's method under it, none of which is Lightning's."""
+    """Module with methods that have the names of hooks and are not those hooks."""
 
     def __init__(self, factor: float = 1.0) -> None:
         super().__init__([4], input_shape=(1, 8, 8), num_classes=10)
@@ -48,7 +48,7 @@ class OtherMethod(MLP):
 
 
 class Noisy(TensorDataset):
-    """Draws noise at every reading."""
+    """Data that draw noise each time an example is read."""
 
     def __getitem__(self, index):
         inputs, target = super().__getitem__(index)
@@ -56,7 +56,7 @@ class Noisy(TensorDataset):
 
 
 class DrawnPoints(LightningDataModule):
-    """Splits with random_split, shuffles with a DataLoader, and draws noise, from torch's global generator."""
+    """Data that are split, shuffled and noised with the global generator of torch."""
 
     def setup(self, stage):
         points = torch.linspace(-1, 1, 160).view(40, 4)

@@ -1,4 +1,4 @@
-"""A user's module that one trial trains over several devices."""
+"""User module that one trial trains on several devices."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from user_module import UserData
 
 
 class Ranked(lightning.LightningModule):
-    """Logs what each rank sees; `fault` happens to the last rank, once, as long as `folder`/armed exists."""
+    """Module that logs the data of each rank; `fault` occurs once, in the last rank, while `folder`/armed exists."""
 
     def __init__(self, lr: float = 0.1, fault: str = "", folder: str = ""):
         super().__init__()
@@ -56,7 +56,7 @@ class Ranked(lightning.LightningModule):
 
 
 class Listening(Ranked):
-    """Fails where its process listens on anything but the loopback device."""
+    """Module that fails if its process listens beyond the loopback device."""
 
     def on_train_epoch_end(self):
         listening = [c.laddr.ip for c in psutil.Process().net_connections("inet") if c.status == psutil.CONN_LISTEN]
@@ -67,7 +67,7 @@ class Listening(Ranked):
 
 
 class Points(UserData):
-    """Batches of 4 of 41, so that the last is smaller and the ranks' shares are not equal."""
+    """Data of 41 points in batches of 4, so that the last batch is smaller and ranks have unequal shares."""
 
     def __init__(self):
         super().__init__(batch_size=4)

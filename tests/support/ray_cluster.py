@@ -1,6 +1,6 @@
-"""Ray cluster of several nodes on this machine, on the loopback address, whose nodes tests can kill.
+"""Ray cluster of several nodes on the loopback address of this machine, whose nodes tests can kill.
 
-Ray lives in another process, so that the tests' own does not import it.
+Ray runs in another process, so that the process of the tests does not import it.
 """
 
 import json
@@ -19,7 +19,7 @@ ENVIRONMENT = {
 
 
 class RayCluster:
-    """Cluster of a head and a node with one CPU each; `address` is the head's."""
+    """Cluster of a head and a node with one CPU each; `address` is that of the head."""
 
     def __init__(self):
         self._process = subprocess.Popen(
@@ -42,11 +42,11 @@ class RayCluster:
         self._process.stdout.close()
 
     def add_node(self):
-        """Add a node with one CPU and return its id."""
+        """Add a node of one CPU, and return its id."""
         return self._ask("add")
 
     def kill_node(self, number):
-        """Kill a node; 0 is the head."""
+        """Kill a node with SIGKILL; 0 is the head."""
         self._ask(f"kill {number}")
 
     def run(self, code):

@@ -1,4 +1,4 @@
-"""Reports with everything in them, for the tests of what is drawn and written."""
+"""Reports with rows in every table, for the tests of figures and formats."""
 
 import numpy as np
 from make_ledger import make_ledger, make_result, make_study
@@ -14,7 +14,7 @@ CLAIMS = {
 
 
 def measure(levels, seed):
-    """Some spread, some effect, curves of both splits; one trial of six diverges in seed 4."""
+    """Return a result with noise, an effect and curves of both splits; one trial of six diverges in seed 4."""
     draw = np.random.default_rng([seed, *map(ord, "".join(levels.values()))]).normal()
     if seed == 4 and "relu" in levels.values() and "he" in levels.values():
         return make_result(status=TrialStatus.DIVERGED)
@@ -31,7 +31,7 @@ def measure(levels, seed):
 
 
 def full_report(directory, **changes) -> Report:
-    """A report of two factors, with something in every table."""
+    """Build a report of two factors, with rows in every table."""
     study = make_study(**({"metric": {"name": "test/acc", "margin": 0.01}, "claims": CLAIMS} | changes))
     report = build_report(make_ledger(directory, study, measure))
     assert not any(
@@ -48,7 +48,7 @@ def full_report(directory, **changes) -> Report:
 
 
 def hostile_report(directory) -> Report:
-    """The same with names that mean something in HTML, LaTeX and mathematics."""
+    """Build a report whose names have special characters of HTML, LaTeX and mathematics."""
     name = HOSTILE[0].replace("(1)", "")
     return full_report(
         directory,

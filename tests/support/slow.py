@@ -1,4 +1,4 @@
-"""Parameters of tests that only the slow part runs."""
+"""Parameters of slow tests."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -7,12 +7,12 @@ import pytest
 
 
 def slow(*values: Any) -> Any:
-    """A case that is marked slow."""
+    """Mark a case as slow."""
     return pytest.param(*values, marks=pytest.mark.slow)
 
 
 def slow_but(cases: Iterable[Any], *kept: Any) -> list[Any]:
-    """All cases, those that are not kept marked slow."""
+    """Return all cases, marked as slow unless kept."""
     cases = list(cases)
     assert set(kept) <= set(cases)
     return [case if case in kept else slow(case) for case in cases]

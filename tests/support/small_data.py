@@ -1,4 +1,4 @@
-"""Data modules for models that need other data than Digits: two classes, or texts."""
+"""Data modules for models that need two classes or texts."""
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -8,7 +8,7 @@ from datamodules import AddingProblem, Digits
 
 
 class OddOrEven(Digits):
-    """Digits, odd ones against even ones."""
+    """Digits with two classes, odd and even."""
 
     num_classes = 2
 
@@ -18,7 +18,7 @@ class OddOrEven(Digits):
 
 
 class FewToAdd(AddingProblem):
-    """The adding problem over six steps, a few hundred times."""
+    """Adding problem over six steps, with a few hundred examples."""
 
     input_shape = (6, 2)
 
@@ -27,7 +27,7 @@ class FewToAdd(AddingProblem):
 
 
 class TinyTexts(LightningDataModule):
-    """Token ids of short texts; a class has words that it likes. Some texts are all padding."""
+    """Token ids of short texts; classes differ in word frequencies. Some texts are all padding."""
 
     input_shape = (12,)
     num_classes = 3
@@ -43,7 +43,7 @@ class TinyTexts(LightningDataModule):
 
     @classmethod
     def texts(cls, num_texts, seed=0):
-        """Inputs (num_texts, 12) and target (num_texts,), both int64; a text has 0 to 12 tokens."""
+        """Return inputs (num_texts, 12) and targets (num_texts,), both int64; a text has 0 to 12 tokens."""
         (length,), generator = cls.input_shape, torch.Generator().manual_seed(seed)
         target = torch.randint(cls.num_classes, (num_texts,), generator=generator)
         words = torch.randint(1, cls.vocabulary_size, (num_texts, length), generator=generator)
@@ -63,6 +63,6 @@ class TinyTexts(LightningDataModule):
 
 
 class TwoKindsOfTexts(TinyTexts):
-    """TinyTexts of two classes."""
+    """TinyTexts with two classes."""
 
     num_classes = 2

@@ -1,10 +1,10 @@
-"""Study contents that several tests start from."""
+"""Contents of a small study file."""
 
 from typing import Any
 
 
 def small_study(**changes: Any) -> dict[str, Any]:
-    """Return a two-level study on a few digits that trains in a second; `changes` replace whole keys."""
+    """Return a study of two levels on a few digits that trains in a second; `changes` replace whole keys."""
     return {
         "question": "Does the activation matter?",
         "base": {

@@ -1,4 +1,4 @@
-"""Functions that runner tests send to workers."""
+"""Functions that tests of runners send to workers."""
 
 import gc
 import os
@@ -21,7 +21,7 @@ def fail(text, emit):
 
 def fail_with_odd_error(text, emit):
     class OddError(Exception):
-        """Cannot be pickled: it is local."""
+        """Local class, which cannot be pickled."""
 
     raise OddError(text)
 
@@ -46,7 +46,7 @@ def threads_and_gpus(argument, emit):
 
 
 def start_state(module, emit):
-    """Whether a module is there before this task asks for it, and how garbage is collected."""
+    """Return True if a module is imported already, and the state of the garbage collector."""
     return module in sys.modules, gc.isenabled(), gc.get_freeze_count() > 0
 
 
@@ -62,7 +62,7 @@ def slow(path, emit):
 
 
 def meet(folder, emit):
-    """Ends only when two of these work at the same time; returns which node of a Ray cluster this one is on."""
+    """Wait until two of these tasks run at the same time, and return the node of the Ray cluster."""
     node = ray_node(0, emit)
     here = pathlib.Path(folder)
     (here / str(os.getpid())).touch()
@@ -73,7 +73,7 @@ def meet(folder, emit):
 
 
 def ray_node(seconds, emit):
-    """Which node of a Ray cluster it is on."""
+    """Return the node of the Ray cluster."""
     import ray
 
     time.sleep(seconds)
@@ -81,7 +81,7 @@ def ray_node(seconds, emit):
 
 
 def tell_and_wait(seconds, emit):
-    """Tells its process, and ends only after a while."""
+    """Send the process id, and end after a while."""
     emit(os.getpid())
     time.sleep(seconds)
     return "ended"
@@ -106,7 +106,7 @@ def wait_for(seconds, emit):
 
 
 def span(seconds, emit):
-    """When it began and when it ended, on a clock that all processes share."""
+    """Return the times of start and end on a clock that all processes share."""
     began = time.monotonic()
     time.sleep(seconds)
     return began, time.monotonic()

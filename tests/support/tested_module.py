@@ -1,4 +1,4 @@
-"""A plain network whose test step says in several ways which examples are right, and data for it."""
+"""Network whose test step returns the correct examples in several forms, and data for it."""
 
 import lightning.pytorch as lightning
 import torch
@@ -11,7 +11,7 @@ NUM_CLASSES = 3
 
 
 class Says(lightning.LightningModule):
-    """Logs its own accuracy; `says` is what test_step returns."""
+    """Module that logs its accuracy; `says` names the return value of test_step."""
 
     def __init__(self, lr: float = 0.1, says: str = "logits"):
         super().__init__()
@@ -55,7 +55,7 @@ class Says(lightning.LightningModule):
 
 
 class Points(lightning.LightningDataModule):
-    """60 points to train on and 23 to test on; the test batches are of `size` each, and the last is smaller."""
+    """Data of 60 training and 23 test points; test batches have `size` points, the last fewer."""
 
     def __init__(self, size: int = 7, loaders: int = 1, seed: int = 0):
         super().__init__()
@@ -82,7 +82,7 @@ class Points(lightning.LightningDataModule):
 
 
 class FixedTest(Digits):
-    """Digits whose test examples, the last 270, are the same for every seed, in batches of 100."""
+    """Digits with the last 270 as test examples for every seed, in batches of 100."""
 
     def __init__(self):
         super().__init__(train_size=200, val_size=0, test_size=270, eval_batch_size=100)

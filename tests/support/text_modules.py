@@ -1,4 +1,4 @@
-"""Networks that read words, as people write them, and sentences for them."""
+"""User networks for texts, and data for them."""
 
 from functools import partial
 
@@ -14,7 +14,7 @@ NUM_WORDS = 30
 
 
 class Reader(lightning.LightningModule):
-    """Embeds words, reads the sentence, and says one of two classes; the subclasses read in other ways. Word 0 pads."""
+    """Classifier of texts with two classes; subclasses encode the text differently. Word 0 is padding."""
 
     def __init__(self, lr: float = 0.1, width: int = 6):
         super().__init__()
@@ -54,7 +54,7 @@ class Reader(lightning.LightningModule):
 
 
 class Gated(Reader):
-    """A gated recurrent unit as a loop of matrix products; after a sentence's end its state stays."""
+    """Gated recurrent unit as a loop of matrix products, whose state is kept after the end of a text."""
 
     def make(self, width):
         super().make(width)
@@ -75,7 +75,7 @@ class Gated(Reader):
 
 
 class Looped(Reader):
-    """One nn.Linear at every word, for a long short-term memory; the sentence is the largest of its states."""
+    """LSTM with one nn.Linear applied at every word, and maximum over its states."""
 
     def make(self, width):
         super().make(width)
@@ -96,7 +96,7 @@ class Looped(Reader):
 
 
 class Filters(Reader):
-    """Convolutions over words: the largest answer of each filter."""
+    """Convolutions over words, with the maximum of each filter."""
 
     def make(self, width):
         super().make(width)
@@ -109,7 +109,7 @@ class Filters(Reader):
 
 
 class Tied(Reader):
-    """Two look-ups a step in one table, which is read without its layer too, and single words."""
+    """Network with two look-ups per step in one table, which it also indexes directly, and single words."""
 
     def read(self, words):
         first = self.embedding(words[:, 0]) + self.embedding(words[0, 0])
@@ -123,7 +123,7 @@ class Frozen(Reader):
 
 
 class Functional(Reader):
-    """The forms of a look-up that go without nn.Embedding."""
+    """Network with look-ups that do not use nn.Embedding."""
 
     def make(self, width):
         self.table = nn.Parameter(torch.randn(NUM_WORDS, width))
@@ -150,7 +150,7 @@ class Bounded(Reader):
 
 
 class Measured(Reader):
-    """The share of sentences of class 1 that are found: no mean of batches. Without a sum to log in its steps."""
+    """Network that logs the recall of class 1, which is no mean over batches."""
 
     def __init__(self, lr: float = 0.1, width: int = 6, threshold: float = 0.0):
         super().__init__(lr, width)
@@ -208,7 +208,7 @@ class Silent(Reader):
 
 
 class Bag(Classifier):
-    """A shipped classifier over words."""
+    """Shipped bag-of-words classifier."""
 
     def __init__(self, lr: float = 0.05, dropout: float = 0.3, *, input_shape=None, num_classes=None):
         self.dropout = dropout
@@ -221,7 +221,7 @@ class Bag(Classifier):
 
 
 class Sentences(lightning.LightningDataModule):
-    """Of one to seven words; class 1 where words of the second half come more often. The last batches are smaller."""
+    """Texts of one to seven words, of class 1 if words of the second half prevail. The last batches are smaller."""
 
     input_shape, num_classes = (7,), 2
 

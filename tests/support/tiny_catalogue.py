@@ -1,4 +1,4 @@
-"""A catalogue of a few small studies in a folder of its own, and the command that knows no other."""
+"""Catalogue of a few small studies, and the command that uses it."""
 
 import sys
 from pathlib import Path
@@ -13,7 +13,7 @@ CLAIMS = {"relu-wins": {"factor": "activation", "better": "relu", "than": "tanh"
 
 
 def write_catalogue(folder, **studies):
-    """A folder of study files: `small_study` with each one's changes, and a claim unless they say otherwise."""
+    """Write study files: `small_study` with the changes of each, and a claim unless changed."""
     folder.mkdir(exist_ok=True)
     for name, changes in studies.items():
         content = small_study(claims=CLAIMS) | changes
@@ -22,7 +22,7 @@ def write_catalogue(folder, **studies):
 
 
 def arguments_of(folder, *arguments):
-    """The words that start this command in a process of its own."""
+    """Return the arguments of a process that runs this command."""
     return [sys.executable, __file__, str(folder), *arguments]
 
 

@@ -1,4 +1,4 @@
-"""A user's own module and data module, as they write them: nothing of the suite in them."""
+"""User module and data module, which import nothing of the suite."""
 
 import random
 
@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset, random_split
 
 
 class UserModule(lightning.LightningModule):
-    """Builds its layers the ordinary way, logs the ordinary way. `extra` adds a layer in the middle."""
+    """Ordinary module; `extra` adds a layer in the middle."""
 
     def __init__(self, width: int = 6, extra: bool = False, dropout: float = 0.0, lr: float = 0.1, fails: str = ""):
         super().__init__()
@@ -57,7 +57,7 @@ class UserModule(lightning.LightningModule):
 
 
 class DrawsEverywhere(UserModule):
-    """Draws from every global generator in every hook, as often as `times` says."""
+    """Module that draws `times` times from every global generator in every hook."""
 
     def __init__(self, times: int = 0):
         super().__init__()
@@ -80,7 +80,7 @@ class DrawsEverywhere(UserModule):
 
 
 class UsesItsLogger(UserModule):
-    """Writes figures to its logger, and a metric past it."""
+    """Module that writes a scalar to its logger, and logs a metric without the logger."""
 
     def on_train_epoch_end(self):
         self.logger.experiment.add_scalar("x", 1.0)
@@ -88,7 +88,7 @@ class UsesItsLogger(UserModule):
 
 
 class NoisyPoints(Dataset):
-    """64 points whose targets get fresh noise at every reading: augmentation from numpy and torch."""
+    """Data of 64 points whose targets get new noise from numpy and torch each time they are read."""
 
     def __len__(self):
         return 64
@@ -99,7 +99,7 @@ class NoisyPoints(Dataset):
 
 
 class UserData(lightning.LightningDataModule):
-    """Splits with random_split and shuffles with a DataLoader, from torch's global generator."""
+    """Data that are split and shuffled with the global generator of torch."""
 
     def __init__(self, batch_size: int = 16, num_workers: int = 0):
         super().__init__()
@@ -120,7 +120,7 @@ class UserData(lightning.LightningDataModule):
 
 
 class KeepsItsList(lightning.LightningModule):
-    """Holds the very list that it is given."""
+    """Module that keeps a reference to its argument, a list."""
 
     def __init__(self, sizes: list[int]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A user's module that trains only when it is told to, so that tests have several processes in training at once."""
+"""User module that waits for a file, so that several processes are training at once."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ from user_module import UserModule
 
 
 class Waits(UserModule):
-    """Leaves a file `began-<process>` in the folder, and goes on once there is a file `go`."""
+    """Module that writes a file `began-<process>` in the folder, and continues once the file `go` exists."""
 
     def __init__(self, folder: str, width: int = 6, fails: str = ""):
         super().__init__(width=width, fails=fails)
@@ -23,9 +23,9 @@ class Waits(UserModule):
 
 
 class WaitsInAnEpoch(Fusable):
-    """Trained alone or in a group, stays in its second epoch until there is a file `go` in the folder.
+    """Module that, fused or not, waits in its second epoch until the file `go` exists in the folder.
 
-    With `first_goes`, the first process that comes there does not wait. A file `waits-<process>` says who does.
+    With `first_goes`, the first process does not wait. Each waiting process writes a file `waits-<process>`.
     """
 
     def __init__(self, folder: str, lr: float = 0.1, first_goes: bool = False):
@@ -55,7 +55,7 @@ class WaitsInAnEpoch(Fusable):
 
 
 def waiting_study(folder, max_epochs=3, seeds=2, **arguments):
-    """A study of `WaitsInAnEpoch`: learning rates, which share a loop."""
+    """Make a study of `WaitsInAnEpoch` over learning rates, which are fused."""
     model = {"class_path": "waiting_module.WaitsInAnEpoch", "init_args": {"folder": str(folder), **arguments}}
     return {
         "question": "Does the learning rate matter?",

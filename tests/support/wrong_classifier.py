@@ -1,4 +1,4 @@
-"""A classifier of ours with a layer of a user's, whose backward is wrong."""
+"""Shipped classifier with a user's layer whose backward pass is wrong."""
 
 import torch
 
@@ -6,7 +6,7 @@ from lit_models import MLP
 
 
 class Halved(torch.autograd.Function):
-    """The identity, whose backward halves."""
+    """Identity whose backward pass halves the gradient."""
 
     @staticmethod
     def forward(ctx, x):

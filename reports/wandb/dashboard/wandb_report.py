@@ -5,8 +5,8 @@ from typing import Any
 
 import wandb_workspaces.reports.v2 as wr
 
-from reports.formats.markdown import bullets, claim_blocks, escape, main_effect_blocks, paragraph
-from reports.page.answer import answer
+from reports.formats.markdown import escape, escape_paragraph, write_bullets, write_claims, write_main_effects
+from reports.page.answer import compose_answer
 from reports.report import Report
 from reports.wandb.destination import LONGEST_NAME, Destination
 from reports.wording.numbers import format_count
@@ -41,15 +41,15 @@ def _write_text(report: Report) -> Iterator[Any]:
     yield wr.CalloutBlock(text=f"{SOURCE} {_describe_state(report)}")
     if report.study.question:
         yield wr.H2(text="Question")
-        yield wr.MarkdownBlock(text=paragraph(report.study.question))
+        yield wr.MarkdownBlock(text=escape_paragraph(report.study.question))
     yield wr.H2(text="Answer")
-    yield wr.MarkdownBlock(text=paragraph(answer(report)))
-    for block in (*main_effect_blocks(report), *claim_blocks(report)):
+    yield wr.MarkdownBlock(text=escape_paragraph(compose_answer(report)))
+    for block in (*write_main_effects(report), *write_claims(report)):
         title = block.removeprefix("## ")
         yield wr.H2(text=title) if title != block else wr.MarkdownBlock(text=block)
     if report.notes:
         yield wr.H2(text="Caveats")
-        yield wr.MarkdownBlock(text=bullets(report.notes))
+        yield wr.MarkdownBlock(text=write_bullets(report.notes))
 
 
 def _make_grids(report: Report, destination: Destination) -> Iterator[Any]:

@@ -7,8 +7,8 @@ from typing import Any
 import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
 
-from reports.formats.markdown import escape, main_effect_blocks, paragraph
-from reports.page.answer import answer
+from reports.formats.markdown import escape, escape_paragraph, write_main_effects
+from reports.page.answer import compose_answer
 from reports.report import Report
 from reports.wandb.destination import LONGEST_NAME, Destination
 from reports.wandb.live.report_run import PAGE, TABLES, get_table_key
@@ -114,9 +114,9 @@ def _sections_of_metrics(report: Report, metrics: Metrics) -> list[Any]:
 
 
 def _answer(report: Report) -> str:
-    blocks = [paragraph(report.study.question)] if report.study.question else []
-    blocks.append(f"**{paragraph(answer(report))}**")
-    blocks += [block for block in main_effect_blocks(report) if block.startswith("|")]
+    blocks = [escape_paragraph(report.study.question)] if report.study.question else []
+    blocks.append(f"**{escape_paragraph(compose_answer(report))}**")
+    blocks += [block for block in write_main_effects(report) if block.startswith("|")]
     where = (
         describe_averages(report)
         if is_averaged_by_level(report)

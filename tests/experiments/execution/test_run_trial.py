@@ -144,7 +144,7 @@ def test_the_command_tells_the_result_and_where_it_is(study_path, capsys):
     assert where == "recorded in out"
     assert main(["trial", str(study_path), f"trial={trial}", "--out", "out"]) == 0
     said = capsys.readouterr().out
-    assert said.startswith(f"width=6, seed=1 ({trial}): has a result in out already, so nothing was trained: test/loss")
+    assert said.startswith(f"width=6, seed=1 ({trial}): not trained, since out already has a result: test/loss")
 
 
 def test_a_trial_that_failed_is_an_outcome_until_it_is_retried(tmp_path, study_path, capsys):
@@ -153,9 +153,11 @@ def test_a_trial_that_failed_is_an_outcome_until_it_is_retried(tmp_path, study_p
     first = capsys.readouterr().out
     (trial,) = [trial for trial, status in statuses("out").items() if status == "failed"]
     assert f"width=6, seed=1 ({trial}): failed: ValueError: the user's own error" in first
-    assert f"`ablate show out {trial}` has the traceback, `ablate retry out` puts failed trials back" in first
+    assert (
+        f"`ablate show out {trial}` prints the traceback, `ablate retry out` makes failed trials pending again" in first
+    )
     assert main(["trial", failing, "width=6,seed=1", "--out", "out"]) == 1
-    assert "has a result in out already, so nothing was trained: failed: ValueError" in capsys.readouterr().out
+    assert "not trained, since out already has a result: failed: ValueError" in capsys.readouterr().out
     assert main(["retry", "out"]) == 0
     assert main(["trial", failing, "width=6,seed=1", "--out", "out"]) == 1
     with ledger_of("out") as ledger:
@@ -167,7 +169,7 @@ def test_a_trial_that_failed_is_an_outcome_until_it_is_retried(tmp_path, study_p
 def test_a_trial_that_diverges_is_done(tmp_path, study_path, capsys):
     diverging = write_study(tmp_path, "diverging", fails="diverges")
     assert main(["trial", str(diverging), "width=6,seed=1", "--out", "out"]) == 0
-    assert "diverged: a loss was not finite in epoch 1" in capsys.readouterr().out
+    assert "diverged: the loss was not finite in epoch 1" in capsys.readouterr().out
 
 
 def test_a_metric_that_nobody_logged_is_told(study_path, capsys):

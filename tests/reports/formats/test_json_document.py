@@ -40,7 +40,7 @@ def test_each_number_of_the_contrasts_can_be_recomputed_from_the_file(tmp_path):
     pd.testing.assert_frame_equal(stored, table, check_exact=True)
 
 
-def test_what_json_has_no_number_for(tmp_path):
+def test_nan_is_null_and_infinities_are_strings(tmp_path):
     values = [math.nan, math.inf, -math.inf, 0.5, 0.25]
     report = build_report(make_ledger(tmp_path, one_factor(), lambda _, seed: make_result(values[seed])))
     text = to_json(report)

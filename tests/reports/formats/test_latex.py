@@ -37,7 +37,7 @@ def test_braces_match_and_every_row_has_every_column(make, tmp_path):
         assert {line.count("&") + 1 for line in rows} == {len(columns)}
 
 
-def test_every_number_in_a_column_fits_its_format(tmp_path):
+def test_every_number_fits_the_format_of_its_column(tmp_path):
     for table in tables_of(to_latex(full_report(tmp_path))):
         formats = re.findall(r"S\[table-format=([+-]?)(\d+)\.(\d+)\]|(l)", re.search(r"tabular\}\{(.*)\}", table)[1])
         for line in table.partition(r"\midrule")[2].partition(r"\bottomrule")[0].strip().splitlines():
@@ -61,9 +61,9 @@ def test_special_characters_are_escaped(tmp_path):
     assert escape("a\nb") == r"a\textbackslash{}nb"
 
 
-def test_the_captions_say_what_the_numbers_are(tmp_path):
+def test_the_captions_explain_the_numbers(tmp_path):
     contrasts, cells = tables_of(to_latex(full_report(tmp_path)))
-    assert "95 \\% paired $t$ interval (5 seeds planned, fewer where trials are missing)" in contrasts
+    assert "95 \\% paired $t$ interval (5 seeds planned, fewer if trials are missing)" in contrasts
     assert "$p$ is adjusted by Holm's method for 3 main effects" in contrasts
     assert "$\\pm0.01$ (TOST, 90 \\% interval)" in contrasts
     assert "mean and standard deviation over seeds" in cells
@@ -71,10 +71,7 @@ def test_the_captions_say_what_the_numbers_are(tmp_path):
 
 def test_folds_are_named_and_one_seed_gives_only_cells(tmp_path):
     text = to_latex(build_report(make_ledger(tmp_path / "folds", make_study(folds=5), measure)))
-    assert (
-        "(5 folds planned, fewer where trials are missing; corrected for the training examples that folds share)"
-        in text
-    )
+    assert "(5 folds planned, fewer if trials are missing; corrected for the overlap of training sets)" in text
     text = to_latex(build_report(make_ledger(tmp_path / "one", one_factor(seeds=1), lambda *_: make_result(0.5))))
     assert len(tables_of(text)) == 1
     assert "{--}" in text  # no interval
@@ -92,7 +89,7 @@ def test_a_level_without_values_has_dashes(tmp_path):
     assert "b \\ensuremath{-} a & {--} & {--} & {--} & {--} & 0 & undecided" in to_latex(report)
 
 
-def test_names_that_begin_with_brackets_or_stars_are_no_options_of_the_line_before(tmp_path):
+def test_names_beginning_with_brackets_or_stars_are_not_latex_options(tmp_path):
     report = build_report(make_ledger(tmp_path, one_factor(["[32]", "*x", "[256]"]), lambda *_: make_result(0.5)))
     rows = [line for line in to_latex(report).splitlines() if line.endswith("\\\\") and "&" in line]
     assert [row for row in rows if row.lstrip().startswith(("[", "*"))] == []

@@ -14,7 +14,7 @@ def test_all_cells_have_the_same_decimals_and_never_more_than_nine(tmp_path):
     assert [len(text) for text in texts] == [len("0.500000000")] * 2
 
 
-def test_columns_are_numbers_where_cells_have_values(tmp_path):
+def test_columns_whose_cells_have_values_are_numbers(tmp_path):
     report = full_report(tmp_path)
     table = tabulate_contrasts(report.main_effects, report.study.metric, "seed").select(["factor", "n", "verdict"])
     assert table.is_number == (False, True, False)
@@ -23,7 +23,7 @@ def test_columns_are_numbers_where_cells_have_values(tmp_path):
     assert level_columns(report.cells).headers == ("activation", "init")
 
 
-def test_a_table_without_rows_keeps_the_headers_that_are_asked_for(tmp_path):
+def test_a_table_without_rows_has_the_selected_headers(tmp_path):
     report = full_report(tmp_path)
     none = tabulate_contrasts(report.main_effects.head(0), report.study.metric, "seed")
     assert (none.select(["factor", "n"]).headers, none.rows) == (("factor", "n"), ())

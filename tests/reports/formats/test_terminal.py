@@ -48,7 +48,7 @@ def test_numbers_are_never_cut(report, width):
     assert len(re.findall(r"0\.\d+ +0\.\d+ +0\.\d+ to 0\.\d+", text)) == 6
 
 
-def test_output_that_is_no_terminal_is_plain(report):
+def test_output_to_a_file_is_plain_text(report):
     assert "\x1b" not in printed(report, width=80)
 
 
@@ -60,7 +60,7 @@ def test_verdicts_are_coloured_on_a_terminal_unless_no_color_is_set(report, monk
     assert not re.search(r"\x1b\[3\d", printed(report, width=80, force_terminal=True, color_system="standard"))
 
 
-def test_the_files_are_named_only_when_they_were_written(report, tmp_path):
+def test_files_are_named_only_if_they_were_written(report, tmp_path):
     assert f"Written to {tmp_path / 'report'}" in printed(report, width=20)
     assert "Written to" not in printed(build_report(tmp_path), width=200)
 
@@ -83,15 +83,15 @@ def test_many_cells_are_cut_with_a_count(tmp_path):
     assert "and 10 cells more in report.md" in text
 
 
-def test_one_seed_says_why_there_are_no_verdicts(tmp_path):
+def test_one_seed_has_a_note_that_explains_missing_verdicts(tmp_path):
     text = printed(build_report(make_ledger(tmp_path, one_factor(seeds=1), measure)), width=100)
     assert "(!) The study has one seed, so there are no contrasts" in text
     assert "p (Holm)" not in text
 
 
-def test_folds_are_named_as_what_the_numbers_are_over(tmp_path):
+def test_counts_of_folds_are_called_folds(tmp_path):
     text = printed(build_report(make_ledger(tmp_path, make_study(folds=5, seeds=4), measure)), width=300)
-    assert "share 75 % of their examples, so folds are not independent. Intervals and p allow for that." in text
+    assert "share 75 % of their examples, so folds are not independent. Intervals and p are corrected for this." in text
     assert re.search(r"contrast +folds +difference", text)
     assert re.search(r"cell +folds +mean", text)
     assert "(!) Of the 5 folds of the cross-validation, 1 is not in the plan (seed 4)" in text

@@ -1,4 +1,4 @@
-"""The index of many studies, from ledgers in which nothing was trained."""
+"""Index of many studies, from ledgers with made-up results."""
 
 import csv
 import json
@@ -16,16 +16,16 @@ from experiments import DirectoryError, Ledger, load_study
 from experiments.study import parse as study_file
 from experiments.trials.trial import TrialStatus
 from reports import build_report
-from reports.index import build_catalogue, index_lines, write_index
+from reports.index import build_catalogue, summarise_index, write_index
 from reports.index.html import to_html
-from reports.index.multiplicity import chance_lines
-from reports.index.setting import contrast_of, data_of, model_of
+from reports.index.multiplicity import describe_multiplicity
+from reports.index.setting import describe_contrast, describe_data, describe_model
 from tests.reports.page.test_html import POLICY, Page
 
 
 @pytest.fixture(autouse=True)
 def shipped(tmp_path, monkeypatch):
-    """Two shipped studies, of which the tests run none or one."""
+    """Ship two studies, of which a test runs at most one."""
     folder = write_catalogue(
         tmp_path / "studies",
         small={"chapter": "Text", "minutes": 2},
@@ -37,13 +37,13 @@ def shipped(tmp_path, monkeypatch):
 
 
 def add(parent, folder, measured=measure, **changes):
-    """A study's folder with two claims, unless changed."""
+    """Make the folder of a study with two claims, unless changed."""
     study = make_study(**({"name": folder, "metric": {"name": "test/acc", "margin": 0.01}, "claims": CLAIMS} | changes))
     return make_ledger(parent / folder, study, measured)
 
 
 def run_shipped(parent, name, measured, **changes):
-    """The folder of a shipped study as `ablate run` leaves it, without a report."""
+    """Make the folder of a shipped study as after `ablate run`, without a report."""
     return make_ledger(parent / name, load_study(name, **changes), measured)
 
 
@@ -55,7 +55,7 @@ def rows(frame, *columns):
     return list(frame[list(columns)].itertuples(index=False, name=None))
 
 
-def test_claims_have_the_numbers_and_verdicts_of_their_studies_reports(tmp_path):
+def test_claims_have_the_numbers_and_verdicts_of_the_reports(tmp_path):
     folder = add(tmp_path / "runs", "one", chapter="Activations")
     catalogue, report = build_catalogue(tmp_path / "runs"), build_report(folder)
     for column in ("claim", "says", "finding", "n", "mean_difference", "ci_low", "ci_high", "p_adjusted", "sentence"):
@@ -66,7 +66,7 @@ def test_claims_have_the_numbers_and_verdicts_of_their_studies_reports(tmp_path)
     )
 
 
-def test_studies_come_in_the_order_of_the_course_with_those_that_were_not_run(tmp_path, monkeypatch):
+def test_studies_are_in_the_order_of_chapters_with_those_not_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     add(tmp_path / "runs", "mine")
     run_shipped(tmp_path / "runs", "small", scored)
@@ -84,38 +84,40 @@ def test_studies_come_in_the_order_of_the_course_with_those_that_were_not_run(tm
     ]
 
 
-def test_what_is_missing_is_said_with_the_command_that_trains_it(tmp_path):
+def test_missing_trials_are_listed_with_the_command_that_trains_them(tmp_path):
     parent = tmp_path / "runs"
     run_shipped(parent, "small", lambda levels, seed: scored(levels, seed) if seed == 0 else None)
     run_shipped(
         parent, "quiet", lambda levels, seed: make_result(status=TrialStatus.FAILED) if seed else scored(levels, seed)
     )
     small, quiet = build_catalogue(parent).studies.iloc[[1, 0]].to_dict("records")
-    report = f"there is no report yet: ablate report {parent}"
+    report = f"no report; `ablate report {parent}"
     assert (small["state"], small["note"]) == (
         "incomplete",
-        f"2 of 4 trials are not trained yet; {report}/small writes it",
+        f"2 of 4 trials have not been trained; {report}/small` writes it",
     )
     assert small["command"] == f"ablate run small --out {parent}/small"
-    assert (quiet["state"], quiet["note"]) == ("incomplete", f"2 of 4 trials failed; {report}/quiet writes it")
+    assert (quiet["state"], quiet["note"]) == ("incomplete", f"2 of 4 trials failed; {report}/quiet` writes it")
     assert quiet["command"] == f"ablate retry {parent}/quiet && ablate run quiet --out {parent}/quiet"
 
 
-def test_a_study_without_any_result_is_not_run_and_its_claims_are_not_tested(tmp_path):
+def test_a_study_without_results_is_not_run_and_its_claims_not_tested(tmp_path):
     run_shipped(tmp_path / "runs", "small", lambda levels, seed: None)
     catalogue = build_catalogue(tmp_path / "runs")
     assert catalogue.claims.empty
     assert catalogue.chapters["not tested"].sum() == 1
-    assert chance_lines(catalogue.claims) == []
+    assert describe_multiplicity(catalogue.claims) == []
     html = to_html(catalogue)
-    assert "No claim has been put to the test yet." in html
-    assert not re.search('id="(claims|chance|studies)"', html)
+    assert "No claim has been tested yet." in html
+    assert not re.search('id="(claims|multiplicity|studies)"', html)
 
 
-def test_a_plan_that_is_not_the_shipped_one_is_told_and_continued_by_its_own_file(tmp_path):
+def test_a_changed_plan_is_marked_and_continued_from_its_study_file(tmp_path):
     folder = run_shipped(tmp_path / "runs", "small", scored, seeds=3, changes={"trainer.max_epochs": 7})
     (row,) = build_catalogue(tmp_path / "runs").in_state("complete").to_dict("records")
-    assert row["note"].startswith("not as shipped (base.trainer.max_epochs: 7 for 1, seeds: [0, 1, 2] for [0, 1]); ")
+    assert row["note"].startswith(
+        "not as shipped (base.trainer.max_epochs: 7 instead of 1, seeds: [0, 1, 2] instead of [0, 1]); "
+    )
     assert row["command"] == ""
     (folder / "study.yaml").write_text("# Written by `ablate run`; the ledger holds the same.\n")
     (row,) = build_catalogue(tmp_path / "runs").in_state("complete").to_dict("records")
@@ -164,7 +166,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize(("damage", "why"), BROKEN.values(), ids=BROKEN)
-def test_a_folder_that_cannot_be_read_is_said_and_costs_no_other(tmp_path, damage, why):
+def test_an_unreadable_folder_is_listed_and_does_not_affect_others(tmp_path, damage, why):
     parent = tmp_path / "runs"
     add(parent, "whole")
     damage(run_shipped(parent, "small", scored))
@@ -175,20 +177,18 @@ def test_a_folder_that_cannot_be_read_is_said_and_costs_no_other(tmp_path, damag
     assert why in note
     assert catalogue.claims["study"].unique().tolist() == ["whole"]
     assert 'id="unreadable"' in page.read_text()
-    assert f"cannot be read: {note}" in index_lines(catalogue, page)
+    assert f"cannot be read: {note}" in summarise_index(catalogue, page)
 
 
-def test_a_folder_of_one_study_and_none_at_all_are_errors(tmp_path):
+def test_a_study_folder_and_a_missing_folder_are_errors(tmp_path):
     folder = add(tmp_path / "runs", "one")
-    with pytest.raises(DirectoryError, match="runs/one: is a study's folder; the index is of the folder around it: "):
+    with pytest.raises(DirectoryError, match="runs/one: is a study folder; index the folder that contains it: "):
         build_catalogue(folder)
-    with pytest.raises(
-        DirectoryError, match=r"absent: there is no such folder; `ablate run --all --out .*absent` makes"
-    ):
+    with pytest.raises(DirectoryError, match=r"absent: does not exist; `ablate run --all --out .*absent` creates"):
         build_catalogue(tmp_path / "absent")
 
 
-def test_two_folders_of_one_study_are_told_apart(tmp_path):
+def test_two_folders_of_one_study_are_distinguished(tmp_path):
     parent = tmp_path / "runs"
     for folder, epochs in (("small", 3), ("small again", 4)):
         make_ledger(parent / folder, load_study("small", changes={"trainer.max_epochs": epochs}), scored)
@@ -203,7 +203,7 @@ def test_two_folders_of_one_study_are_told_apart(tmp_path):
     assert catalogue.in_state("copy").empty
 
 
-def test_a_changed_ledger_is_read_anew(tmp_path):
+def test_a_changed_ledger_is_read_again(tmp_path):
     parent = tmp_path / "runs"
     run_shipped(parent, "small", lambda levels, seed: None)
     assert build_catalogue(parent).claims.empty
@@ -211,7 +211,7 @@ def test_a_changed_ledger_is_read_anew(tmp_path):
     assert len(build_catalogue(parent).claims) == 1
 
 
-def test_the_files_hold_what_the_page_shows_and_are_the_same_every_time(tmp_path):
+def test_the_files_have_the_numbers_of_the_page_and_are_deterministic(tmp_path):
     parent = tmp_path / "runs"
     for folder in ("one", "two"):
         add(parent, folder)
@@ -225,13 +225,13 @@ def test_the_files_hold_what_the_page_shows_and_are_the_same_every_time(tmp_path
     assert [row["claim"] for row in document["claims"]] == ["ok", "no"] * 2
     assert document["claims"][0]["mean_difference"] == catalogue.claims["mean_difference"].iloc[0]
     assert len(document["studies"]) == 4
-    assert document["notes"] == chance_lines(catalogue.claims)
+    assert document["notes"] == describe_multiplicity(catalogue.claims)
     with (parent / "claims.csv").open(newline="") as file:
         table = list(csv.DictReader(file))
     assert [float(row["p_catalogue"]) for row in table] == catalogue.claims["p_catalogue"].tolist()
 
 
-def test_many_may_write_one_index_at_the_same_time(tmp_path):
+def test_several_processes_can_write_one_index_concurrently(tmp_path):
     parent = tmp_path / "runs"
     add(parent, "one")
     errors = []
@@ -240,7 +240,7 @@ def test_many_may_write_one_index_at_the_same_time(tmp_path):
         try:
             for _ in range(3):
                 write_index(parent)
-        except Exception as error:  # noqa: BLE001 -- told by the main thread
+        except Exception as error:  # noqa: BLE001 -- raised again by the main thread
             errors.append(error)
 
     write()
@@ -257,7 +257,7 @@ def test_many_may_write_one_index_at_the_same_time(tmp_path):
     assert sorted(path.name for path in parent.iterdir()) == ["claims.csv", "index.html", "index.json", "one"]
 
 
-def test_an_index_that_cannot_be_written_says_so(tmp_path):
+def test_an_index_that_cannot_be_written_is_an_error(tmp_path):
     (tmp_path / "runs" / "index.json").mkdir()
     with pytest.raises(DirectoryError, match=r"runs: the index cannot be written: "):
         write_index(tmp_path / "runs")
@@ -287,7 +287,7 @@ def html(request, tmp_path):
     return to_html(build_catalogue(parent))
 
 
-def test_the_page_is_whole_and_leads_only_to_its_parts_and_to_reports(html):
+def test_the_page_is_valid_and_links_only_to_sections_and_reports(html):
     page = Page(html)
     assert (page.faults, page.open) == ([], [])
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
@@ -302,23 +302,23 @@ def test_the_page_is_whole_and_leads_only_to_its_parts_and_to_reports(html):
     assert len(page.all("script")) == 1
 
 
-def test_names_are_text_and_never_markup(tmp_path):
+def test_names_are_shown_as_text_and_never_as_markup(tmp_path):
     hostile(tmp_path / "runs")
     texts = " ".join(Page(to_html(build_catalogue(tmp_path / "runs"))).texts)
     for name in ("<img src=x onerror=alert(5)>", "<i>& %".replace(" %", "\N{NO-BREAK SPACE}%"), "<script>broken"):
         assert name in texts
 
 
-def test_the_page_says_how_claims_and_studies_stand(tmp_path):
+def test_the_page_counts_claims_by_verdict_and_studies_by_state(tmp_path):
     parent = tmp_path / "runs"
     add(parent, "one", chapter="Activations")
     add(parent, "plain", claims={})
     run_shipped(parent, "small", lambda levels, seed: scored(levels, seed) if seed == 0 else None)
     text = " ".join(" ".join(Page(to_html(build_catalogue(parent))).texts).split())
-    assert "Of 3 claims put to the test, 1 is supported, 1 is practically equal and 1 is undecided." in text
+    assert "Of 3 claims tested, 1 is supported, 1 is practically equal and 1 is undecided." in text
     assert "Complete 2 Incomplete 1 Not run 1" in text
-    assert "Without a claim: plain." in text
-    assert "2 of 4 trials are not trained yet" in text
+    assert "Without claims: plain." in text
+    assert "2 of 4 trials have not been trained" in text
     assert f"ablate run quiet --out {parent}/quiet" in text
     assert "activation: relu − sigmoid" in text
     assert "test/acc · Digits · MLP 8" in text
@@ -333,47 +333,55 @@ def test_a_setting_is_the_data_and_the_model_in_a_few_words():
         "data": {"class_path": "datamodules.Sentiment", "init_args": {"files": "restaurant_reviews/Reviews.tsv"}},
     }
     study = make_study(base=base)
-    assert (data_of(study), model_of(study)) == ("Sentiment (restaurant_reviews)", "MLP 3 × 64")
+    assert (describe_data(study), describe_model(study)) == ("Sentiment (restaurant_reviews)", "MLP 3 × 64")
     base["model"]["init_args"]["hidden"] = [32, 64]
     base["data"]["init_args"] = {"files": {"neg": ["rt/a.neg"], "pos": ["rt/a.pos"]}}
-    assert (data_of(make_study(base=base)), model_of(make_study(base=base))) == ("Sentiment (rt)", "MLP 32-64")
+    assert (describe_data(make_study(base=base)), describe_model(make_study(base=base))) == (
+        "Sentiment (rt)",
+        "MLP 32-64",
+    )
     base["data"] = "datamodules.Digits"
     factors = {"width": {"key": "model.init_args.hidden", "levels": [[2], [3]]}}
-    assert (data_of(make_study(base=base, factors=factors)), model_of(make_study(base=base, factors=factors))) == (
+    assert (
+        describe_data(make_study(base=base, factors=factors)),
+        describe_model(make_study(base=base, factors=factors)),
+    ) == (
         "Digits",
         "MLP",
     )
     networks = {"net": {"key": "model", "levels": {"a": {"class_path": "A"}, "b": {"class_path": "B"}}}}
-    assert model_of(make_study(base=base, factors=networks)) == "by net"
-    assert model_of(make_study(base={"data": "D"}, factors=networks)) == "by net"
+    assert describe_model(make_study(base=base, factors=networks)) == "by net"
+    assert describe_model(make_study(base={"data": "D"}, factors=networks)) == "by net"
 
 
 def test_a_claim_on_an_interaction_names_both_contexts():
     claim = CLAIMS["ok"] | {"more_under": {"init": "he"}, "than_under": {"init": "xavier"}}
     (read,) = make_study(claims={"c": claim}).claims
-    assert contrast_of(read) == "activation: relu − sigmoid, under init=he more than under init=xavier"
+    assert describe_contrast(read) == "activation: relu − sigmoid, under init=he more than under init=xavier"
 
 
-# --- chance ---
+# --- multiple comparisons ---
 
 
-def test_what_chance_does_is_said_of_the_studies_and_claims_that_were_tested(tmp_path):
+def test_expected_false_verdicts_are_over_tested_studies_and_claims(tmp_path):
     parent = tmp_path / "runs"
     for number in range(4):
         add(parent, f"study {number}")
-    lines = chance_lines(build_catalogue(parent).claims)
-    assert "up to 0.2 of these 4 studies would be expected to have such a verdict by chance" in lines[0]
-    assert "the chance that at least one has is up to 19 %" in lines[0]
+    lines = describe_multiplicity(build_catalogue(parent).claims)
+    assert (
+        "Over 4 studies without any true difference, up to 0.2 studies with a false verdict are expected." in lines[0]
+    )
+    assert "the probability of at least one is up to 19 %" in lines[0]
     assert lines[1] == (
-        "With all 8 tested claims as one family (Holm again), 0 of the 4 that are supported or contradicted stay so; "
+        "With Holm’s method over all 8 tested claims, 0 of the 4 supported or contradicted claims remain significant; "
         "not study 0: no, study 1: no, study 2: no, study 3: no."
     )
-    assert "If all 8 claims with a margin were such, up to 0.4 would be expected to be called so; 4 are." in lines[2]
-    (only, *_) = chance_lines(build_catalogue(parent).claims.iloc[:2])
-    assert "Over studies" not in only
+    assert "If all 8 claims with a margin were such, up to 0.4 would be expected to be called equal; 4 are." in lines[2]
+    (only, *_) = describe_multiplicity(build_catalogue(parent).claims.iloc[:2])
+    assert "Over " not in only
 
 
-def test_over_all_claims_p_is_adjusted_once_more_and_what_does_not_stay_is_named(tmp_path):
+def test_p_is_adjusted_over_all_claims_and_lost_claims_are_named(tmp_path):
     parent = tmp_path / "runs"
 
     def small_effect(levels, seed):
@@ -387,11 +395,11 @@ def test_over_all_claims_p_is_adjusted_once_more_and_what_does_not_stay_is_named
     assert p < 0.05
     assert claims["p_catalogue"].tolist() == pytest.approx([min(1, 4 * p)] * 4)
     assert p * 4 >= 0.05
-    expected = "0 of the 4 that are supported or contradicted stay so; not s0: ok, s1: ok, s2: ok, s3: ok."
-    assert expected in chance_lines(claims)[1]
+    expected = "0 of the 4 supported or contradicted claims remain significant; not s0: ok, s1: ok, s2: ok, s3: ok."
+    assert expected in describe_multiplicity(claims)[1]
 
 
-def test_what_stays_is_told_with_the_chance_of_a_false_one(tmp_path):
+def test_claims_that_remain_have_their_error_probability(tmp_path):
     parent = tmp_path / "runs"
 
     def large_effect(levels, seed):
@@ -399,9 +407,9 @@ def test_what_stays_is_told_with_the_chance_of_a_false_one(tmp_path):
 
     for number in range(2):
         add(parent, f"s{number}", large_effect, claims={"ok": CLAIMS["ok"]})
-    assert chance_lines(build_catalogue(parent).claims)[1].endswith(
-        "2 of the 2 that are supported or contradicted stay so. Among those that stay, the chance of any false one is "
-        "5 % or less."
+    assert describe_multiplicity(build_catalogue(parent).claims)[1].endswith(
+        "2 of the 2 supported or contradicted claims remain significant. This keeps the probability of any false "
+        "verdict among them at 5 % or less."
     )
 
 
@@ -411,26 +419,26 @@ def test_a_ledger_that_is_being_written_can_be_read(tmp_path):
         assert len(build_catalogue(tmp_path / "runs").claims) == 1
 
 
-def test_a_copy_of_a_folder_is_told_and_not_counted(tmp_path):
+def test_a_copy_of_a_folder_is_listed_and_not_counted(tmp_path):
     runs = tmp_path / "runs"
     add(runs, "one", chapter="Activations")
-    alone = build_catalogue(runs)
+    original = build_catalogue(runs)
     shutil.copytree(runs / "one", runs / "a copy")
     add(runs, "fewer", name="one", seeds=2, chapter="Activations")
     add(runs, "other", name="two", chapter="Activations")
     catalogue = build_catalogue(runs)
     assert set(catalogue.claims["folder"]) == {"one", "other"}
     assert catalogue.claims[catalogue.claims["folder"] == "one"]["p_adjusted"].tolist() == (
-        alone.claims["p_adjusted"].tolist()
+        original.claims["p_adjusted"].tolist()
     )
     assert rows(catalogue.chapters, "chapter", "studies")[0] == ("Activations", 3)  # with the shipped one, not run
     copies = catalogue.in_state("copy")
     assert sorted(copies["note"]) == [
-        "a copy: holds no trial that one does not plan too, and is not counted",
-        "fewer: holds no trial that one does not plan too, and is not counted",
+        "a copy: not counted, since one has all its trials",
+        "fewer: not counted, since one has all its trials",
     ]
     assert copies["num_claims"].sum() == copies["num_ended"].sum() == copies["seconds"].sum() == 0
-    lines = index_lines(catalogue, runs / "index.html")
+    lines = summarise_index(catalogue, runs / "index.html")
     assert "studies: 2 complete, 2 not run, 2 copy" in lines[0]
     assert [*copies["note"]] == lines[1:3]
     page = to_html(catalogue)

@@ -1,4 +1,4 @@
-"""The page in a real browser: Debian's chromium, driven by playwright. Skipped where one of them is missing."""
+"""Tests of the page in Debian's chromium, driven by playwright; skipped if one of them is missing."""
 
 import io
 import re
@@ -39,7 +39,7 @@ def pages(tmp_path_factory):
 
 
 def opened(browser, path, **options):
-    """The page, and what it said and asked for."""
+    """Open the page, and return it with its console messages and requests."""
     page = browser.new_page(**options)
     said, asked = [], []
     page.on("console", lambda message: said.append(message.text))
@@ -50,11 +50,11 @@ def opened(browser, path, **options):
     return page, said, asked
 
 
-def column(page, table, place):
-    return page.locator(f"{table} tbody tr td:nth-child({place})").all_inner_texts()
+def column(page, table, number):
+    return page.locator(f"{table} tbody tr td:nth-child({number})").all_inner_texts()
 
 
-def test_nothing_is_said_or_asked_for_even_with_hostile_names(browser, pages):
+def test_pages_log_and_request_nothing_even_with_hostile_names(browser, pages):
     for path in pages.values():
         page, said, asked = opened(browser, path)
         page.wait_for_timeout(100)
@@ -81,7 +81,7 @@ def test_tables_sort_by_click_and_by_key(browser, pages):
     page.close()
 
 
-def test_absent_values_stay_last(browser, pages):
+def test_absent_values_are_sorted_last(browser, pages):
     page, *_ = opened(browser, pages["full_report"])
     table = "section[aria-labelledby=shares] table"
     button = page.locator(f"{table} th button", has_text=re.compile("^p$"))
@@ -91,7 +91,7 @@ def test_absent_values_stay_last(browser, pages):
     page.close()
 
 
-def test_it_is_dark_at_night_and_so_are_the_figures(browser, pages):
+def test_page_and_figures_have_a_dark_mode(browser, pages):
     shades = {}
     for scheme in ("light", "dark"):
         page, *_ = opened(browser, pages["full_report"], color_scheme=scheme)
@@ -103,7 +103,7 @@ def test_it_is_dark_at_night_and_so_are_the_figures(browser, pages):
     assert shades["light"][1] != shades["dark"][1]
 
 
-def test_without_javascript_everything_is_there(browser, pages):
+def test_the_page_is_complete_without_javascript(browser, pages):
     page, *_ = opened(browser, pages["full_report"], java_script_enabled=False)
     assert page.locator("th button").count() == 0
     assert page.locator("section[aria-labelledby=trials] tbody tr").count() == 30
@@ -111,14 +111,14 @@ def test_without_javascript_everything_is_there(browser, pages):
     page.close()
 
 
-def test_a_phone_need_not_scroll_sideways(browser, pages):
+def test_the_page_fits_the_width_of_a_phone(browser, pages):
     for path in pages.values():
         page, *_ = opened(browser, path, viewport={"width": 360, "height": 700})
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
         page.close()
 
 
-def test_it_prints_with_closed_parts_open(browser, pages):
+def test_printing_opens_closed_parts(browser, pages):
     page, *_ = opened(browser, pages["full_report"], color_scheme="dark")
     page.emulate_media(media="print", color_scheme="dark")
     assert page.evaluate(LUMINANCE) == "rgb(255, 255, 255)"
@@ -128,26 +128,26 @@ def test_it_prints_with_closed_parts_open(browser, pages):
     page.close()
 
 
-def test_maps_of_layers_are_drawn_by_night_and_on_a_phone(browser, tmp_path):
+def test_maps_of_layers_are_drawn_in_dark_mode_and_on_a_phone(browser, tmp_path):
     path = tmp_path / "index.html"
     path.write_text(to_html(build_report(inside_ledger(tmp_path / "run"))), encoding="utf-8")
     page, said, asked = opened(browser, path, viewport={"width": 360, "height": 700}, color_scheme="dark")
     page.wait_for_timeout(100)
     assert (said, asked) == ([], [path.as_uri()])  # the policy of the page lets its own images be drawn
     figures = page.locator("figure[id^=figure-mechanism-]")
-    assert [figures.nth(place).is_visible() for place in range(figures.count())] == [True] + [False] * 8
+    assert [figures.nth(number).is_visible() for number in range(figures.count())] == [True] + [False] * 8
     page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
-    assert all(figures.nth(place).is_visible() for place in range(figures.count()))
+    assert all(figures.nth(number).is_visible() for number in range(figures.count()))
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    for place in (0, 3, 5):  # logarithmic, shares, around zero: more than the page's own colour is there
-        picture = Image.open(io.BytesIO(figures.nth(place).screenshot())).convert("RGB")
+    for number in (0, 3, 5):  # logarithmic, shares, around zero: more than the page's own colour is there
+        picture = Image.open(io.BytesIO(figures.nth(number).screenshot())).convert("RGB")
         assert len(picture.crop((0, 30, 340, 130)).getcolors(100_000)) > 50
     page.close()
 
 
 @pytest.fixture(scope="module")
 def index(tmp_path_factory):
-    """The index of two studies with claims, one of them with its page."""
+    """Write the index of two studies with claims, one of which has a report."""
     parent = tmp_path_factory.mktemp("runs")
     for name, chapter in (("late", "Text"), ("early", "Activations")):
         study = make_study(name=name, chapter=chapter, metric={"name": "test/acc", "margin": 0.01}, claims=CLAIMS)
@@ -156,7 +156,7 @@ def index(tmp_path_factory):
     return write_index(parent)[1]
 
 
-def test_the_index_asks_for_nothing_sorts_and_leads_to_the_claims_of_a_report(browser, index):
+def test_the_index_requests_nothing_sorts_and_links_to_claims(browser, index):
     page, said, asked = opened(browser, index)
     table = "section[aria-labelledby=claims] table"
     assert column(page, table, 1) == ["Activations", "Activations", "Text", "Text"]
@@ -184,7 +184,7 @@ def test_the_index_fits_a_phone_and_needs_no_script(browser, index, options):
     page.close()
 
 
-def test_the_index_is_dark_at_night_and_light_in_print(browser, index):
+def test_the_index_has_a_dark_mode_and_is_light_in_print(browser, index):
     page, *_ = opened(browser, index, color_scheme="dark")
     assert page.evaluate(LUMINANCE) == "rgb(20, 23, 27)"
     page.emulate_media(media="print", color_scheme="dark")

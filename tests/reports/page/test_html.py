@@ -6,13 +6,13 @@ from make_ledger import make_ledger, make_result, make_study, one_factor
 from report_pages import full_report, hostile_report, measure
 
 from reports import build_report, figures_of, to_html
-from reports.page.answer import answer
+from reports.page.answer import compose_answer
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'unsafe-inline'"
 
 
 class Page(HTMLParser):
-    """What an HTML page is made of: its tags with attributes, its texts, and whether tags are closed in order."""
+    """Parser of a page: tags with attributes, texts, open tags, and tags closed out of order."""
 
     VOID = frozenset({"meta", "link", "img", "br", "hr", "input"})
 
@@ -46,7 +46,7 @@ def html(request, tmp_path_factory):
     return to_html(request.param(tmp_path_factory.mktemp("report")))
 
 
-def test_every_tag_is_closed_and_every_id_is_there_once(html):
+def test_every_tag_is_closed_and_every_id_is_unique(html):
     page = Page(html)
     assert (page.faults, page.open) == ([], [])
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
@@ -55,7 +55,7 @@ def test_every_tag_is_closed_and_every_id_is_there_once(html):
     assert targets <= set(ids)
 
 
-def test_nothing_leads_out_of_the_file(html):
+def test_the_page_links_to_nothing_outside_the_file(html):
     page = Page(html)
     leading = {"src", "href", "xlink:href", "srcset", "action", "data", "poster", "background", "formaction"}
     found = [value for _, attributes in page.tags for name, value in attributes.items() if name in leading]
@@ -69,7 +69,7 @@ def test_nothing_leads_out_of_the_file(html):
     assert policies == [POLICY]
 
 
-def test_names_are_text_and_never_markup(tmp_path):
+def test_names_are_shown_as_text_and_never_as_markup(tmp_path):
     html = to_html(hostile_report(tmp_path))
     page = Page(html)
     assert len(page.all("script")) == 1
@@ -79,24 +79,24 @@ def test_names_are_text_and_never_markup(tmp_path):
         assert name in texts
 
 
-def test_every_figure_says_its_numbers_in_words(html):
+def test_every_figure_has_a_label_with_its_numbers(html):
     pictures = Page(html).all("svg")
     assert len(pictures) >= 10
     assert all(each["role"] == "img" and re.search(r"\d", each["aria-label"]) for each in pictures)
 
 
-def test_the_parts_stand_in_the_order_in_which_they_are_read(tmp_path):
+def test_the_sections_have_a_fixed_order(tmp_path):
     html = to_html(full_report(tmp_path))
     order = [
         *("answer", "verdicts", "claims", "effects", "pairs", "cells", "interactions", "shares", "curves"),
         *("divergence", "method", "audit", "caveats", "environment", "trials"),
     ]
-    places = [html.index(f'id="{name}"') for name in order]
-    assert places == sorted(places)
+    positions = [html.index(f'id="{name}"') for name in order]
+    assert positions == sorted(positions)
     assert re.findall(r'<li><a href="#([a-z]+)">', html)[: len(order)] == order
 
 
-def test_parts_without_content_are_left_out(tmp_path):
+def test_sections_without_content_are_left_out(tmp_path):
     html = to_html(build_report(make_ledger(tmp_path, one_factor(seeds=1), lambda *_: make_result(0.5))))
     found = re.findall(r'<h2 id="([a-z]+)">', html)
     assert found == ["cells", "method", "audit", "caveats", "environment", "trials"]
@@ -124,16 +124,16 @@ def test_twenty_figures_stay_below_two_megabytes(tmp_path):
     assert "The first 500 of 512 rows. trials.csv has every trial" in html
 
 
-def test_the_answer_counts_and_then_tells_what_is_decided(tmp_path):
+def test_the_answer_gives_counts_and_then_decided_contrasts(tmp_path):
     report = full_report(tmp_path)
-    text = answer(report)
+    text = compose_answer(report)
     assert text.startswith("Of 3 comparisons with a reference, ")
     decided = report.main_effects[report.main_effects["verdict"] != "undecided"]
     assert all(sentence in text for sentence in decided["sentence"])
     assert "Of 2 claims, " in text
 
 
-def test_without_a_decided_contrast_the_largest_difference_is_told(tmp_path):
+def test_without_a_decided_contrast_the_answer_gives_the_largest(tmp_path):
     scores = {"a": 0.5, "b": 0.51, "c": 0.45}
     report = build_report(
         make_ledger(
@@ -142,6 +142,6 @@ def test_without_a_decided_contrast_the_largest_difference_is_told(tmp_path):
             lambda levels, seed: make_result(scores[levels["x"]] + 0.2 * ((seed * ord(levels["x"])) % 3)),
         )
     )
-    text = answer(report)
+    text = compose_answer(report)
     assert text.startswith("Of 2 comparisons with a reference, all are undecided. The largest difference: x: ")
-    assert text.endswith("Undecided is not “no effect”: these seeds cannot tell.")
+    assert text.endswith("Undecided does not mean “no effect”: more seeds may decide.")
