@@ -387,7 +387,7 @@ def test_folds_left_out_are_marked_as_folds(tmp_path):
     text = report_text(
         tmp_path, one_factor(folds=3, seeds=3), lambda levels, seed: measure(levels, seed) if seed else None
     )
-    assert "(!) marks folds left out." in section(text, "Contrasts")
+    assert "(!): folds are left out." in section(text, "Contrasts")
     assert "2/3 (!)" in section(text, "Cells")
 
 
