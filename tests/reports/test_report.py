@@ -341,7 +341,7 @@ def test_a_report_over_folds_names_folds_as_the_unit_everywhere(tmp_path):
     assert "no unbiased estimator of this variance exists (Bengio & Grandvalet 2004)" in intervals
     assert "Intervals cover other samples of training and test examples from this data set" in intervals
     assert "other test examples" not in text
-    assert "within each fold, mean over the other factors. The column folds counts folds. Intervals and p are" in text
+    assert "paired by fold, averaged over the other factors. The column folds counts folds. Intervals and p are" in text
     assert "The column folds counts the trials that finished with a value" in text
     for title in ("Contrasts", "Simple effects", "Cells"):
         header = next(line for line in section(text, title).splitlines() if line.startswith("|"))
