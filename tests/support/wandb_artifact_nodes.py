@@ -19,6 +19,14 @@ class WandbArtifactNodes:
             "clientIDMapping": self._client_id_mapping,
         }
 
+    def find(self, project: StoredProject, name: str) -> Node | None:
+        """Return the node of the artifact of this name, `collection:alias`, if there is one."""
+        collection, _, alias = name.partition(":")
+        versions = self.store.artifacts_of(project, collection)
+        wanted = alias or "latest"
+        found = [each for each in versions if wanted in (f"v{each.version}", each.digest, *each.aliases)]
+        return or_none(found[-1] if found else None, self.artifact)
+
     def _client_id_mapping(self, arguments: dict[str, Any]) -> Node | None:
         found = [artifact for artifact in self.store.artifacts.values() if artifact.client_id == arguments["clientID"]]
         return {"serverID": found[0].artifact_id} if found else None

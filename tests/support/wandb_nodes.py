@@ -115,6 +115,7 @@ class WandbNodes:
             "sweeps": lambda arguments: connection(mine(self.store.sweeps), self.sweep, arguments),
             "totalSweeps": lambda _: len(mine(self.store.sweeps)),
             "allViews": views,
+            "artifact": lambda arguments: self.artifacts.find(project, arguments["name"]),
         }
 
     def run(self, run: StoredRun) -> Node:
