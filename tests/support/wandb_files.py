@@ -29,7 +29,9 @@ def read_run(folder: Path) -> WrittenRun:
                 content.get("job_type", ""),
                 content["project"],
             )
-            run.config = _without_own(content["config"]["update"])
+            run.config |= _without_own(content["config"]["update"])
+        elif kind == "config":
+            run.config |= _without_own(content["update"])
         elif kind == "history":
             run.rows.append(_without_own(content["item"]))
         elif kind == "summary":

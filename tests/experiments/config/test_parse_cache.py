@@ -124,9 +124,9 @@ def test_every_cell_of_the_shipped_studies_is_parsed_as_without_the_cache(name):
     for cell in cells_of(load_study(name)):
         for section in ("model", "data", "trainer"):
             content = cell.config[section]
-            assert parse(section, content) == _parse(section, content)
             filled = resolve(Section.of(section, content))
-            assert parse(section, filled) == _parse(section, filled)
+            assert parse(section, content) == _parse(section, copy.deepcopy(content))
+            assert parse(section, filled) == _parse(section, copy.deepcopy(filled))
 
 
 def test_objects_share_nothing_that_can_be_changed():

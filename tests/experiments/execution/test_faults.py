@@ -274,7 +274,9 @@ def connections(monkeypatch):
 @pytest.mark.slow
 def test_a_ledger_that_is_full_ends_the_run_with_a_message_and_the_same_command_continues(tmp_path, connections):
     study = faulty(tmp_path, "raise", seeds=8)  # of which one needs a page more than there is
-    with pytest.raises(LedgerError, match=r"ledger.sqlite: cannot be written \(database or disk is full\); free some"):
+    with pytest.raises(
+        LedgerError, match=r"ledger.sqlite: cannot be written \(database or disk is full\); free disk space"
+    ):
         train(study, tmp_path / "s", sinks=[Full(connections)], num_slots=1)
     with Ledger(tmp_path / "s" / "ledger.sqlite", writable=False) as open_ledger:
         counts = open_ledger.counts()
