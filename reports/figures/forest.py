@@ -84,7 +84,7 @@ def forest(report: Report) -> Picture | None:
 
 
 def _label_margin(sheet: Sheet, margin: float, left: float, plot: float, zero: float) -> None:
-    """Label the band around `zero`, within the width of the plot, since other headers stand beside it."""
+    """Label the band around `zero`, within the width of the plot, since there are other headers next to it."""
     words = f"margin ±{margin:g}"
     half = estimate_width(words, 10) / 2
     sheet.add_text(left + min(max(zero, half), plot - half), _TOP - 10, words, ha="center", fontsize=10, color=MUTED)

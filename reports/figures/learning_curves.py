@@ -28,7 +28,7 @@ _MOST_SEEDS = 20  # thin lines in a panel
 _MOST_EPOCHS = 120  # points of a line
 _COLUMNS, _PANEL, _GAP, _LEFT = 4, 170, 44, 52
 _SHOWN = {1: "", 2: "; dashed: training, solid: validation"}
-_SPLITS = ("train", "val")  # what is drawn of a metric, the first dashed
+_SPLITS = ("train", "val")  # splits of a metric that are drawn, the first dashed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

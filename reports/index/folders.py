@@ -108,7 +108,7 @@ def _size_and_time(path: Path) -> tuple[int, int] | None:
 
 
 @lru_cache(maxsize=1000)  # `ablate run --all` writes the index after each study
-def _read(path: Path, state: object) -> StudyFolder:  # noqa: ARG001 -- a changed folder is read anew
+def _read(path: Path, state: object) -> StudyFolder:  # noqa: ARG001 -- a changed folder is read again
     has_page = (path / FOLDER / PAGE).is_file()
     try:
         with open_ledger(path) as ledger:
