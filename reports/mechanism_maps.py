@@ -79,8 +79,8 @@ QUANTITIES = (
         name="activation_drift",
         title="Drift of activations",
         description=(
-            "Mean shift of the 5 %, 50 % and 95 % quantiles of a layer's outputs since the first epoch, as a share of "
-            "the range between the 5 % and 95 % quantiles in that epoch."
+            "Mean absolute shift of the 5 %, 50 % and 95 % quantiles of a layer's outputs since the first epoch, as a "
+            "share of the range between the 5 % and 95 % quantiles in that epoch."
         ),
         kind=SIZE,
     ),
