@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 
 def add_study(parser: argparse.ArgumentParser) -> None:
-    """The arguments of every command that takes a study."""
-    parser.add_argument("study", metavar="STUDY", help="a name of `ablate list`, or the path of a YAML file")
+    """Add the arguments of every command that takes a study."""
+    parser.add_argument("study", metavar="STUDY", help="a name from `ablate list`, or the path of a YAML file")
     parser.add_argument("--out", type=Path, metavar="DIR", help="the study's folder (default: runs/<study>)")
     add_changes(parser)
 
 
 def add_changes(parser: argparse.ArgumentParser) -> None:
-    """The arguments that change a study, and say where its data are."""
+    """Add the options that change a study, and the one that names the data folder."""
     parser.add_argument("--seeds", type=int, metavar="N", help="use seeds 0 to N-1 instead of the study's")
     parser.add_argument(
         "--set",
@@ -27,15 +27,15 @@ def add_changes(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="KEY=VALUE",
         dest="changes",
-        help="change the base configuration, as in trainer.max_epochs=2; may be given many times",
+        help="change the base configuration, as in trainer.max_epochs=2; may be repeated",
     )
     parser.add_argument(
-        "--data-dir", type=Path, metavar="DIR", help="where data sets live (default: $ABLATE_DATA_DIR, else data)"
+        "--data-dir", type=Path, metavar="DIR", help="folder of the data sets (default: $ABLATE_DATA_DIR, else data)"
     )
 
 
-def study_of(arguments: argparse.Namespace) -> "Study":
-    """The study that the arguments of `add_study` name."""
+def read_study(arguments: argparse.Namespace) -> "Study":
+    """Load the study that the arguments of `add_study` name."""
     from experiments.study.parse import load_study
 
     return load_study(arguments.study, seeds=arguments.seeds, changes=parse_changes(arguments.changes))

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ablation_suite.names import find_clash
 from experiments.errors import InputError
 
-from .arguments import add_study, study_of
+from .arguments import add_study, read_study
 from .catalogue import add_catalogue
 from .console import make_console, print_line
 from .exit_codes import ExitCode, describe_exit_codes
 from .gradcheck import add_gradcheck
-from .run import add_run, print_report_of
+from .run import add_run
+from .session import write_and_print_report
 from .wandb import add_mirror, add_wandb, make_mirror, read_wandb_options
 
 if TYPE_CHECKING:
@@ -85,22 +86,22 @@ def _interrupt(number: int, frame: Any) -> NoReturn:  # noqa: ARG001 -- signatur
 
 def _check(arguments: argparse.Namespace) -> int:
     from experiments.execution.options import RunOptions
-    from experiments.execution.run import data_folder, grouped, make_runner, plan
+    from experiments.execution.run import group_on, make_runner, plan_on, use_data_dir
     from experiments.ledger.study_folder import check_folder
     from reports import describe_power
 
     from .output import print_plan
 
-    study = study_of(arguments)
+    study = read_study(arguments)
     sensitivity = describe_power(study, arguments.pilot)  # first, since planning takes seconds and a pilot may be wrong
     if arguments.out is not None:
         check_folder(arguments.out, study)
     options = RunOptions(runner="inline", data_dir=arguments.data_dir)
-    with data_folder(options.data_dir), make_runner(options, [study]) as runner:
-        planned = plan(study, runner)
-        groups = grouped(planned.trials, runner, options.fuse)
+    with use_data_dir(options.data_dir), make_runner(options, [study]) as runner:
+        plan = plan_on(runner, study)
+        groups = group_on(runner, plan.trials, options.fuse)
     console = make_console()
-    print_plan(study, groups, planned.notes, console)
+    print_plan(study, groups, plan.notes, console)
     for line in sensitivity:
         print_line(console, f"- {line}")
     return ExitCode.DONE
@@ -111,7 +112,7 @@ def _trial(arguments: argparse.Namespace) -> int:
 
     from .output import format_outcome
 
-    study = study_of(arguments)
+    study = read_study(arguments)
     console = make_console()
     directory = arguments.out or Path("runs") / study.name
     mirror = make_mirror(read_wandb_options(arguments), study, directory, console, is_one_of_many=True)
@@ -167,7 +168,7 @@ def _find_trial_id(ledger: "Ledger", text: str) -> str:
     """
     if "=" not in text:
         return text
-    from experiments.execution.run_trial import find_trial
+    from experiments.execution.find_trial import find_trial
     from experiments.study.parse import parse_study
 
     return find_trial(ledger.planned(), text, parse_study(ledger.study_content(), source=str(ledger.path))).trial_id
@@ -175,7 +176,7 @@ def _find_trial_id(ledger: "Ledger", text: str) -> str:
 
 def _report(arguments: argparse.Namespace) -> int:
     if arguments.other is None:
-        print_report_of(arguments.directory, make_console())
+        write_and_print_report(arguments.directory, make_console())
         return ExitCode.DONE
     from reports import build_report, compare_reports, print_changes
 

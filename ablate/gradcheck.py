@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.gradients.check_gradients import NUM_ENTRIES, TOLERANCE
 
-from .arguments import add_study, study_of
+from .arguments import add_study, read_study
 from .console import make_console, print_line
 from .exit_codes import ExitCode
 from .interrupts import exiting_on_interrupt
@@ -44,14 +44,14 @@ def add_gradcheck(commands: Any) -> None:
 
 def _gradcheck(arguments: argparse.Namespace) -> int:
     with exiting_on_interrupt():
-        from experiments.execution.run import data_folder
-        from experiments.execution.run_trial import find_trial
+        from experiments.execution.find_trial import find_trial
+        from experiments.execution.run import use_data_dir
         from experiments.gradients import check_trial
         from experiments.gradients.trial_start import start_of  # noqa: F401 -- imports torch and lightning, which takes seconds
         from experiments.planning.plan import plan_trials
 
-    study = study_of(arguments)
-    with data_folder(arguments.data_dir):
+    study = read_study(arguments)
+    with use_data_dir(arguments.data_dir):
         trials = plan_trials(study)
         trial = trials[0] if arguments.trial is None else find_trial(trials, arguments.trial, study)
         check = check_trial(trial, num_entries=arguments.entries, tolerance=arguments.tolerance)

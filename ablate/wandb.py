@@ -1,4 +1,4 @@
-"""`ablate wandb ...`, and the options of Weights & Biases that other commands have. No logic, as in commands.py."""
+"""Commands `ablate wandb ...`, and the W&B options of other commands. No logic, as in commands.py."""
 
 import argparse
 import sys
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from experiments.ledger.study_folder import open_ledger
 from experiments.trials.trial import TrialStatus, count_finished
 
-from .arguments import add_study, study_of
+from .arguments import add_study, read_study
 from .console import make_console, print_line
 from .exit_codes import ExitCode
 
@@ -20,58 +20,60 @@ if TYPE_CHECKING:
     from experiments.study.study import Study
     from reports.wandb import Destination, WandbSink
 
-_MOST_SHOWN = 10  # runs that differ
+_MAX_SHOWN = 10  # runs that differ
 
 
 def add_wandb(commands: Any) -> None:
-    """Add the command `wandb` with its own commands to what `add_subparsers` of the command's parser gave."""
+    """Add the command `wandb` and its subcommands to the subparsers."""
     wandb = commands.add_parser("wandb", help="a study in Weights & Biases: push, verify, dashboard, sweep")
-    own = wandb.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    subcommands = wandb.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name, command, text in (
-        ("push", _push, "make W&B hold every trial of the ledger that has ended, once and whole, and the report"),
-        ("verify", _verify, "rows, configuration and summary of every run against the ledger"),
+        ("push", _push, "complete W&B: every ended trial of the ledger as one whole run, and the report"),
+        ("verify", _verify, "compare rows, configuration and summary of every run with the ledger"),
     ):
-        parser = own.add_parser(name, help=text)
+        parser = subcommands.add_parser(name, help=text)
         parser.add_argument("directory", type=Path, metavar="DIR", help="a study's folder, such as runs/quickstart")
         parser.add_argument(
             "--wandb",
             choices=["offline", "online"],
             help="files in DIR/wandb, or the server (default: as last time for this folder, else online)",
         )
-        add_place(parser)
+        add_destination(parser)
         parser.set_defaults(command=command, continues=name == "push")
-    dashboard = own.add_parser(
+    dashboard = subcommands.add_parser(
         "dashboard", help="save a workspace grouped by factor, and a report with the study's answer and verdicts"
     )
     dashboard.add_argument("directory", type=Path, metavar="DIR", help="a study's folder, such as runs/quickstart")
-    add_place(dashboard)
+    add_destination(dashboard)
     dashboard.add_argument(
         "--dry-run", action="store_true", help="print both as JSON instead; needs neither a network nor a login"
     )
     dashboard.set_defaults(command=_dashboard, wandb=None)
-    sweep = own.add_parser("sweep", help="a sweep file, whose agents train the study's trials by `ablate trial`")
+    sweep = subcommands.add_parser(
+        "sweep", help="write a sweep file, whose agents train the study's trials with `ablate trial`"
+    )
     add_study(sweep)
     sweep.add_argument("--file", type=Path, metavar="PATH", help="where to write it (default: print it)")
-    add_place(sweep)
+    add_destination(sweep)
     sweep.set_defaults(command=_sweep, wandb=None)
 
 
 def add_mirror(parser: argparse.ArgumentParser, text: str) -> None:
-    """Add the option that shows trials while they train, with those that say where they go."""
+    """Add the option that copies trials to W&B while they train, and those of the destination."""
     modes = ["off", "offline", "online"]
     parser.add_argument("--wandb", default="off", choices=modes, help=f"{text} (default: %(default)s)")
-    add_place(parser)
+    add_destination(parser)
 
 
-def add_place(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say where runs go."""
+def add_destination(parser: argparse.ArgumentParser) -> None:
+    """Add the options for the destination of runs."""
     parser.add_argument(
         "--wandb-project",
         metavar="NAME",
         help="default: as last time for this folder, else $WANDB_PROJECT, else ablation-suite",
     )
     parser.add_argument(
-        "--wandb-entity", metavar="NAME", help="user or team (default: as last time, else $WANDB_ENTITY, else your own)"
+        "--wandb-entity", metavar="NAME", help="user or team (default: as last time, else $WANDB_ENTITY, else you)"
     )
     parser.add_argument(
         "--wandb-group", metavar="NAME", help="the group of the study's runs (default: as last time, else its name)"
@@ -80,7 +82,7 @@ def add_place(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WandbOptions:
-    """Options of Weights & Biases; None means as last time for the folder, else a default.
+    """Options of W&B; None is the last value for the folder, else a default.
 
     mode: off, offline or online.
     project, entity, group: destination of the runs.
@@ -105,7 +107,7 @@ class WandbOptions:
 
 
 def read_wandb_options(arguments: argparse.Namespace) -> WandbOptions:
-    """Return the values of the options that `add_mirror` or `add_place` added."""
+    """Return the values of the options that `add_mirror` or `add_destination` added."""
     return WandbOptions(
         mode=arguments.wandb,
         project=arguments.wandb_project,
@@ -131,17 +133,18 @@ def make_mirror(
     return WandbSink(directory, destination, console, is_one_of_many=is_one_of_many)
 
 
-def print_mirrored(mirror: "WandbSink", directory: Path, counts: Mapping[TrialStatus, int], console: "Console") -> None:
-    """Where the runs are, and whether trials that ended earlier may lack one."""
+def print_mirror_summary(
+    mirror: "WandbSink", directory: Path, counts: Mapping[TrialStatus, int], console: "Console"
+) -> None:
+    """Print where the runs are, and whether trials that ended earlier may lack one."""
     from reports.wandb import ONLINE
 
-    if mirror.problem is not None:  # told when it happened, which is above the report
-        line = f"W&B lacks runs of this study: `ablate wandb push {directory}` makes them"
-        print_line(console, line)
+    if mirror.problem is not None:  # the sink printed it when it happened
+        print_line(console, f"W&B lacks runs of this study: `ablate wandb push {directory}` makes them")
         return
     where = mirror.url if mirror.destination.mode == ONLINE and mirror.url else directory / "wandb"
     trials = [trial for trial in mirror.written if trial != "report"]
-    print_line(console, f"W&B: {_runs(len(trials))} and the report in {where}")
+    print_line(console, f"W&B: {_count_runs(len(trials))} and the report in {where}")
     before = count_finished(counts) - len(trials)
     if before > 0:
         print_line(
@@ -154,21 +157,19 @@ def _push(arguments: argparse.Namespace) -> int:
 
     console = make_console()
     directory = arguments.directory
-    destination = read_wandb_options(arguments).find_destination(directory, _study_name(directory))
+    destination = read_wandb_options(arguments).find_destination(directory, _read_study_name(directory))
     pushed = push(directory, destination)
     total = sum(pushed.counts.values())
     ended = len(pushed.written) + pushed.num_unchanged
     where = pushed.url if destination.mode == ONLINE and pushed.url else directory / "wandb"
     report = " and the report" if pushed.has_report else ""
-    print_line(
-        console,
-        f"wrote {_runs(len(pushed.written))}{report}; {_runs(pushed.num_unchanged)} there already, whole: {where}",
-    )
+    unchanged = f"{_count_runs(pushed.num_unchanged)} there already, whole"
+    print_line(console, f"wrote {_count_runs(len(pushed.written))}{report}; {unchanged}: {where}")
     if pushed.num_deleted:
-        console.print(f"removed {_runs(pushed.num_deleted)} of earlier plans, which the ledger keeps")
+        console.print(f"removed {_count_runs(pushed.num_deleted)} of earlier plans, which the ledger keeps")
     if ended < total:
         print_line(
-            console, f"the study is not finished ({ended} of {total} trials have ended), and its report in W&B says so"
+            console, f"the study is not finished ({ended} of {total} trials have ended), and the report in W&B says so"
         )
     return ExitCode.DONE
 
@@ -178,7 +179,7 @@ def _verify(arguments: argparse.Namespace) -> int:
 
     console = make_console()
     directory = arguments.directory
-    destination = read_wandb_options(arguments).find_destination(directory, _study_name(directory))
+    destination = read_wandb_options(arguments).find_destination(directory, _read_study_name(directory))
     checked = verify(directory, destination)
     differ = [run for run in checked if run.difference is not None]
     where = "on the server" if destination.mode == ONLINE else f"in {directory / 'wandb'}"
@@ -187,10 +188,10 @@ def _verify(arguments: argparse.Namespace) -> int:
         f"{len(checked) - len(differ)} of {len(checked)} runs {where} agree with the ledger in rows, configuration "
         "and summary",
     )
-    for run in differ[:_MOST_SHOWN]:
+    for run in differ[:_MAX_SHOWN]:
         print_line(console, f"- {run.trial_id} ({run.name}): {run.difference}")
-    if len(differ) > _MOST_SHOWN:
-        console.print(f"- and {len(differ) - _MOST_SHOWN} more")
+    if len(differ) > _MAX_SHOWN:
+        console.print(f"- and {len(differ) - _MAX_SHOWN} more")
     if differ:
         print_line(console, f"`ablate wandb push {directory}` writes what is missing or differs")
     return ExitCode.SOME_FAILED if differ else ExitCode.DONE
@@ -217,22 +218,22 @@ def _dashboard(arguments: argparse.Namespace) -> int:
 
 def _sweep(arguments: argparse.Namespace) -> int:
     from experiments.execution.options import RunOptions
-    from experiments.execution.run import data_folder, make_runner, plan
+    from experiments.execution.run import make_runner, plan_on, use_data_dir
     from experiments.ledger.study_folder import check_folder, lock_folder
     from reports.wandb import save_destination
     from reports.wandb.sweep import build_agent_command, format_sweep, write_sweep
 
-    study = study_of(arguments)
+    study = read_study(arguments)
     directory = arguments.out or Path("runs") / study.name
     check_folder(directory, study)
     destination = read_wandb_options(arguments).find_destination(directory, study.name)
     options = RunOptions(runner="inline", data_dir=arguments.data_dir)
-    with data_folder(options.data_dir), make_runner(options, [study]) as runner:
-        planned = plan(study, runner)
+    with use_data_dir(options.data_dir), make_runner(options, [study]) as runner:
+        plan = plan_on(runner, study)
     command = build_agent_command(
         arguments.study, directory, seeds=arguments.seeds, changes=arguments.changes, data_dir=arguments.data_dir
     )
-    text = format_sweep(study, planned.trials, destination, command)
+    text = format_sweep(study, plan.trials, destination, command)
     if arguments.wandb_project or arguments.wandb_entity or arguments.wandb_group:
         with lock_folder(directory):  # for the agents, whose command names a folder and no destination
             save_destination(directory, destination)
@@ -242,17 +243,17 @@ def _sweep(arguments: argparse.Namespace) -> int:
     write_sweep(arguments.file, text)
     print_line(
         make_console(),
-        f"{arguments.file}: {len(planned.trials)} trials; `wandb sweep {arguments.file}` makes the sweep and names its "
+        f"{arguments.file}: {len(plan.trials)} trials; `wandb sweep {arguments.file}` makes the sweep and names its "
         "agents",
     )
     return ExitCode.DONE
 
 
-def _study_name(directory: Path) -> str:
+def _read_study_name(directory: Path) -> str:
 
     with open_ledger(directory) as ledger:
         return ledger.study_name() or directory.name
 
 
-def _runs(count: int) -> str:
+def _count_runs(count: int) -> str:
     return "1 run" if count == 1 else f"{count} runs"

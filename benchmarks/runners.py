@@ -25,7 +25,7 @@ import psutil
 
 from experiments import Ledger, RunOptions, Sink, parse_study
 from experiments.execution.driver import Driver
-from experiments.execution.run import grouped, make_runner, plan
+from experiments.execution.run import group_on, make_runner, plan_on
 from experiments.runners import Done, Event, LocalRunner, Runner, Started, Task
 from experiments.study.study import Study
 from experiments.trials.trial import Group, Result, Trial, TrialStatus, create_trials
@@ -188,13 +188,13 @@ def plan_seconds(num_cells: int) -> float:
     """Measure the seconds to check and resolve ten trials per cell, add them to a ledger and read the pending ones."""
     study = grid(num_cells)
     with make_runner(RunOptions(num_slots=1), [study]) as runner, tempfile.TemporaryDirectory(dir=".") as folder:
-        plan(grid(8), runner)  # imported once
+        plan_on(runner, grid(8))  # imported once
         started = time.perf_counter()
-        planned = plan(study, runner)
+        planned = plan_on(runner, study)
         with Ledger(Path(folder) / "ledger.sqlite", writable=True) as ledger:
             ledger.plan(study.name, study.to_dict(), planned.trials, planned.notes, planned.fingerprints)
             pending = ledger.pending()
-        groups = grouped(planned.trials, runner, "never")
+        groups = group_on(runner, planned.trials, "never")
         seconds = time.perf_counter() - started
     if len(pending) != len(groups) or len(groups) < num_cells * 10:
         raise SystemExit(f"{len(pending)} trials are pending, not {num_cells * 10}")

@@ -3,9 +3,10 @@
 import ablation_suite  # noqa: F401 -- the names of the suite's packages are the suite's from here on
 
 from .errors import DirectoryError, InputError, LedgerError, Problem, StudyError
+from .execution.find_trial import find_trial
 from .execution.options import RunOptions
 from .execution.run import Outcome, run
-from .execution.run_trial import TrialOutcome, find_trial, run_trial
+from .execution.run_trial import TrialOutcome, run_trial
 from .execution.sinks import Sink
 from .gradients import GradientCheck, ParameterCheck, check_gradients
 from .ledger.ledger import Ledger

@@ -25,8 +25,8 @@ class RunOptions:
         cannot be fused, never trains each trial separately.
     data_dir: folder of the data sets; the environment variable ABLATE_DATA_DIR by default, else data/.
     timeout_seconds: how long a trial may train; a fused group of n trials gets n times as long.
-    num_retries: how often a group is trained again after its worker was lost.
-    retry_errors: also train a trial again that failed with an error of its own code.
+    num_retries: how often a group is retried after its worker was lost.
+    retry_errors: also retry trials that failed with an error of their own code.
     wait_for_folder: wait while another command uses the study's folder; otherwise that is an error.
 
     Raises:

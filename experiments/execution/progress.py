@@ -1,4 +1,4 @@
-"""How a run is going: a live bar in a terminal, a line now and then elsewhere."""
+"""Progress of a run: a live bar in a terminal, a line every few seconds elsewhere."""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,20 +19,27 @@ SECONDS_BETWEEN_LINES = 5.0
 
 
 class ProgressSink(Sink):
-    """Counts trials, and estimates the time left from the epochs trained since this command began.
+    """Counter of trials, with an estimate of the time left from the epochs trained since this command began.
 
-    Use it in a `with` block. `failures` holds the failed trials of this command and their errors. A finished trial that
-    lacks `metric`, or the one of a claim that it is part of, is told once and at once, when stopping still saves time.
-    `doing` is what is told until the plan is there.
+    Use it in a `with` block. It warns once, and as soon as a trial has finished, when the study's metric or that of a
+    claim is not logged: stopping still saves time then.
+
+    failures: the failed trials of this command and their errors.
+
+    Args:
+        console: where to print.
+        metric: name of the study's metric.
+        activity: what happens until the plan is made.
+        claims: the study's claims, some of which may have their own metrics.
     """
 
     def __init__(
-        self, console: Console, metric: str | None = None, doing: str | None = None, claims: Sequence[Claim] = ()
+        self, console: Console, metric: str | None = None, activity: str | None = None, claims: Sequence[Claim] = ()
     ) -> None:
         self.failures: list[tuple[Trial, str]] = []
         self._metric = metric
         self._claims = [claim for claim in claims if claim.metric is not None]
-        self._doing = doing or "importing torch and the study's classes"
+        self._activity = activity or "importing torch and the study's classes"
         self._console = console
         self._is_live = console.is_terminal
         self._bar = Progress(
@@ -46,20 +53,20 @@ class ProgressSink(Sink):
         )
         self._task: TaskID | None = None
         self._counts = dict.fromkeys(("total", "done", TrialStatus.DIVERGED, TrialStatus.FAILED, "running"), 0)
-        self._work_total = 0.0  # in trials; an epoch is its share of one
+        self._work_total = 0.0  # in trials; an epoch is a fraction of one
         self._work_before = 0.0
         self._parts: dict[str, float] = {}
-        self._told: set[str] = set()  # reasons
-        self._together: dict[str, list[str]] = {}  # the other trials that are at the same epoch
+        self._printed_reasons: set[str] = set()
+        self._group_of: dict[str, list[str]] = {}  # ids of the trials of the same group, which are at the same epoch
         self._started_at = time.monotonic()
         self._last_line_at = time.monotonic()
 
     def __enter__(self) -> Self:
         self._bar.start()
         if self._is_live:
-            self._task = self._bar.add_task(self._doing, total=None, counts="")
+            self._task = self._bar.add_task(self._activity, total=None, counts="")
         else:
-            self._console.print(f"{self._doing} ...")
+            self._console.print(f"{self._activity} ...")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -68,11 +75,11 @@ class ProgressSink(Sink):
     def on_data_notes(self, notes: Sequence[str]) -> None:
         """See Sink."""
         for note in notes:
-            self._console.print(f"note on the data: {visible(note)}", markup=False, emoji=False, soft_wrap=True)
+            self._print(f"note on the data: {visible(note)}")
 
     def on_waiting(self, message: str) -> None:
         """See Sink."""
-        self._console.print(message, markup=False, soft_wrap=True)
+        self._print(message)
 
     def on_planned(self, counts: Mapping[TrialStatus, int], groups: Sequence[Group], num_slots: int) -> None:
         """See Sink."""
@@ -88,16 +95,12 @@ class ProgressSink(Sink):
         self._work_total, self._work_before = float(total), float(total - len(trials))
         self._started_at = time.monotonic()
         for group in groups:
-            self._together |= dict.fromkeys((ids := [trial.trial_id for trial in group.trials]), ids)
+            self._group_of |= dict.fromkeys((ids := [trial.trial_id for trial in group.trials]), ids)
         workers = "1 worker" if num_slots == 1 else f"{num_slots} workers"
         before = f", {total - len(trials)} of them done before" if len(trials) < total else ""
-        fused = [len(group.trials) for group in groups if group.is_fused]
-        together = (
-            f"; {sum(fused)} trained together in {len(fused)} {'group' if len(fused) == 1 else 'groups'}"
-            if fused
-            else ""
-        )
-        self._console.print(f"{total} trials{before}; {workers}{together}")
+        sizes = [len(group.trials) for group in groups if group.is_fused]
+        fused = f"; {sum(sizes)} fused in {len(sizes)} {'group' if len(sizes) == 1 else 'groups'}" if sizes else ""
+        self._console.print(f"{total} trials{before}; {workers}{fused}")
         self._show()
 
     def on_started(self, trial: Trial) -> None:
@@ -110,26 +113,22 @@ class ProgressSink(Sink):
         max_epochs = trial.config.get("trainer", {}).get("max_epochs")
         if isinstance(max_epochs, int) and max_epochs > 0:
             part = min((event.epoch + 1) / max_epochs, 1.0)
-            self._parts |= dict.fromkeys(self._together.get(trial.trial_id, [trial.trial_id]), part)
+            self._parts |= dict.fromkeys(self._group_of.get(trial.trial_id, [trial.trial_id]), part)
         self._show()
 
     def on_unfused(self, trial: Trial, reason: str) -> None:
         """See Sink."""
         self._parts.pop(trial.trial_id, None)
-        self._together.pop(trial.trial_id, None)
-        if reason not in self._told:
-            self._told.add(reason)
-            self._console.print(f"trials that were to be trained together are trained alone: {reason}", markup=False)
+        self._group_of.pop(trial.trial_id, None)
+        self._print_reason("a group cannot be fused after all, its trials are trained separately", reason)
         self._counts["running"] -= 1
         self._show()
 
     def on_requeued(self, trial: Trial, reason: str) -> None:
         """See Sink."""
-        for trial_id in self._together.get(trial.trial_id, [trial.trial_id]):
+        for trial_id in self._group_of.get(trial.trial_id, [trial.trial_id]):
             self._parts.pop(trial_id, None)
-        if (line := reason.strip().splitlines()[-1]) not in self._told:
-            self._told.add(line)
-            self._console.print(f"trials that came to nothing begin again: {visible(line)}", markup=False, emoji=False)
+        self._print_reason("retrying lost or failed trials", reason.strip().splitlines()[-1])
         self._counts["running"] -= 1
         self._show()
 
@@ -143,36 +142,49 @@ class ProgressSink(Sink):
         if result.status == TrialStatus.FAILED:
             self.failures.append((trial, result.error or ""))
         if result.status == TrialStatus.FINISHED:
-            self._tell_what_lacks(trial, result)
+            self._warn_of_missing_metrics(trial, result)
         self._show(at_once=self._counts["done"] == self._counts["total"])
 
-    def _tell_what_lacks(self, trial: Trial, result: Result) -> None:
+    def _warn_of_missing_metrics(self, trial: Trial, result: Result) -> None:
         if self._metric is not None and self._metric not in result.metrics:
-            self._tell_lack("the study's metric", self._metric, result)
+            self._warn_of_missing_metric("the study's metric", self._metric, result)
             self._metric = None
         for claim in list(self._claims):
             is_part = trial.levels.get(claim.factor) in {claim.better, claim.than}
             is_part &= all(trial.levels.get(factor) == level for factor, level in claim.where)
             if is_part and claim.metric is not None and claim.metric.name not in result.metrics:
-                self._tell_lack(f"the metric of claim {claim.name}", claim.metric.name, result)
+                self._warn_of_missing_metric(f"the metric of claim {claim.name}", claim.metric.name, result)
                 self._claims.remove(claim)
 
-    def _tell_lack(self, whose: str, metric: str, result: Result) -> None:
-        known = choices(metric, _alike(metric, result.metrics), "logged")
-        self._console.print(f"a trial did not log {whose} {metric!r}{known}", markup=False)
+    def _warn_of_missing_metric(self, role: str, metric: str, result: Result) -> None:
+        known = choices(metric, _of_same_kind(metric, result.metrics), "logged")
+        self._print(f"a trial did not log {role} {metric!r}{known}")
+
+    def _print_reason(self, message: str, reason: str) -> None:
+        """Print why trials start again, once for each reason."""
+        if reason not in self._printed_reasons:
+            self._printed_reasons.add(reason)
+            self._print(f"{message}: {visible(reason)}")
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, markup=False, emoji=False, soft_wrap=True)
 
     def _show(self, *, at_once: bool = False) -> None:
         counts = self._counts
         work = counts["done"] + sum(self._parts.values())
         if self._task is not None:
             self._bar.update(
-                self._task, description="training", total=self._work_total, completed=work, counts=self._text(work)
+                self._task,
+                description="training",
+                total=self._work_total,
+                completed=work,
+                counts=self._format_counts(work),
             )
         elif at_once or time.monotonic() - self._last_line_at >= SECONDS_BETWEEN_LINES:
             self._last_line_at = time.monotonic()
-            self._console.print(self._text(work))
+            self._console.print(self._format_counts(work))
 
-    def _text(self, work: float) -> str:
+    def _format_counts(self, work: float) -> str:
         counts = self._counts
         parts = [f"{counts['done']}/{counts['total']} trials done"]
         parts += [
@@ -187,6 +199,6 @@ class ProgressSink(Sink):
         return ", ".join(parts)
 
 
-def _alike(metric: str, logged: Iterable[str]) -> list[str]:
-    """What was logged of the inside of a network, if the metric is of it, else what was not; there may be hundreds."""
+def _of_same_kind(metric: str, logged: Iterable[str]) -> list[str]:
+    """Return the logged mechanism metrics, of which there may be hundreds, if `metric` is one, else the others."""
     return [name for name in logged if is_mechanism(name) == is_mechanism(metric)]

@@ -1,4 +1,4 @@
-"""What trials told while they trained, kept for those that fail: they return nothing themselves, and may be killed."""
+"""Epochs that trials have reported, kept for trials that fail: those return no result, and may be killed."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -6,31 +6,31 @@ from dataclasses import replace
 from experiments.trials.trial import EpochEnded, Result, TrialStatus
 
 
-class ToldEpochs:
-    """The epochs of the trials that are being trained.
+class ReportedEpochs:
+    """Metrics of the epochs of the trials in training.
 
-    >>> told = ToldEpochs()
-    >>> told.begin("t")
-    >>> told.add(EpochEnded(trial_id="t", epoch=0, metrics={"val/acc": 0.5}))
-    >>> told.completed("t", Result(status=TrialStatus.FAILED, error="boom")).epochs
+    >>> reported = ReportedEpochs()
+    >>> reported.start("t")
+    >>> reported.add(EpochEnded(trial_id="t", epoch=0, metrics={"val/acc": 0.5}))
+    >>> reported.complete("t", Result(status=TrialStatus.FAILED, error="boom")).epochs
     ({'val/acc': 0.5},)
     """
 
     def __init__(self) -> None:
         self._epochs: dict[str, list[Mapping[str, float]]] = {}
 
-    def begin(self, trial_id: str) -> None:
-        """A trial begins, perhaps again: what it told before is void."""
+    def start(self, trial_id: str) -> None:
+        """Start a trial, and forget the epochs of an earlier attempt."""
         self._epochs[trial_id] = []
 
     def add(self, event: EpochEnded) -> None:
-        """An epoch of it is over."""
+        """Add an epoch of a trial."""
         epochs = self._epochs.setdefault(event.trial_id, [])
         epochs.extend({} for _ in range(event.epoch + 1 - len(epochs)))
         epochs[event.epoch] = event.metrics
 
-    def completed(self, trial_id: str, result: Result) -> Result:
-        """Its result, with the epochs that it told where it failed; it is over then."""
+    def complete(self, trial_id: str, result: Result) -> Result:
+        """End a trial: return its result, with the epochs that it reported where it failed."""
         epochs = self._epochs.pop(trial_id, [])
         if result.status != TrialStatus.FAILED or result.epochs:
             return result

@@ -35,12 +35,18 @@ from .options import RunOptions
 from .sinks import Sink
 
 DATA_DIR = "ABLATE_DATA_DIR"
-_TRIES_TO_PLAN = 3  # a worker that is lost meanwhile may be the machine's fault
+_MAX_PLAN_ATTEMPTS = 3  # a worker that is lost while it plans may be the machine's fault
+_MAX_REASONS = 10  # in an error's message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a run leaves: the folder, the planned trials by status, and how many were trained just now."""
+    """Outcome of a run.
+
+    directory: the study's folder.
+    counts: number of planned trials by status.
+    num_trained: number of trials trained by this call.
+    """
 
     directory: Path
     counts: Mapping[TrialStatus, int]
@@ -61,8 +67,11 @@ def run(
         options: runner, workers, fusing, retries, data folder.
         sinks: observers of the run.
 
+    Returns:
+        The folder, and the number of trials by status.
+
     Raises:
-        InputError: when the study, the folder or its ledger is wrong; nothing was written then. With fuse="always" also
+        InputError: the study, the folder or its ledger is wrong; nothing was written then. With fuse="always" also
             when the first steps of a group show that it cannot be fused; trials that had ended are on disk.
         KeyboardInterrupt: on Ctrl-C; every finished trial is on disk, and the same call continues.
     """
@@ -70,18 +79,18 @@ def run(
     directory = Path(directory) if directory is not None else Path("runs") / study.name
     check_names()
     check_folder(directory, study)
-    with data_folder(options.data_dir), make_runner(options, [study]) as runner:
+    with use_data_dir(options.data_dir), make_runner(options, [study]) as runner:
         return run_on(runner, study, directory, options, sinks)
 
 
 def run_on(runner: Runner, study: Study, directory: Path, options: RunOptions, sinks: Sequence[Sink] = ()) -> Outcome:
     """Run a study on a started runner, which may serve several studies in turn and imports once for all of them.
 
-    The caller has checked the folder (`check_folder`) and set the data folder (`data_folder`).
+    The caller has checked the folder (`check_folder`) and set the data folder (`use_data_dir`).
     """
-    planned = plan(study, runner)
+    plan = plan_on(runner, study)
     for sink in sinks:
-        sink.on_data_notes(planned.notes)
+        sink.on_data_notes(plan.notes)
 
     def send_waiting(message: str) -> None:
         for sink in sinks:
@@ -90,18 +99,18 @@ def run_on(runner: Runner, study: Study, directory: Path, options: RunOptions, s
     wait = send_waiting if options.wait_for_folder else None
     with lock_folder(directory, wait), open_ledger(directory, writable=True) as ledger:
         ledger.check_study(study.name)
-        check_data(ledger, planned, directory)
-        ledger.plan(study.name, study.to_dict(), planned.trials, planned.notes, planned.fingerprints)
+        check_data(ledger, plan, directory)
+        ledger.plan(study.name, study.to_dict(), plan.trials, plan.notes, plan.fingerprints)
         write_study_file(directory, study)
-        groups = _pending(grouped(planned.trials, runner, options.fuse), ledger)
+        groups = _keep_pending(group_on(runner, plan.trials, options.fuse), ledger)
         runner.log_to(directory / LOGS)
-        driver = Driver(ledger, directory.absolute() / TRIALS, sinks, versions(), options)
+        driver = Driver(ledger, directory.absolute() / TRIALS, sinks, read_versions(), options)
         driver.train(groups, runner)
         return Outcome(directory=directory, counts=ledger.counts(), num_trained=driver.num_ended)
 
 
 @contextlib.contextmanager
-def data_folder(data_dir: str | Path | None) -> Iterator[None]:
+def use_data_dir(data_dir: str | Path | None) -> Iterator[None]:
     """Set the environment variable from which data modules read the data folder, and restore it; None changes nothing.
 
     Raises:
@@ -121,15 +130,15 @@ def data_folder(data_dir: str | Path | None) -> Iterator[None]:
 
 
 def check_names() -> None:
-    """Raise an InputError where files of the user's have names of the suite's, which workers would find instead."""
+    """Raise an InputError if a user's file has the name of one of the suite's packages: workers would import it."""
     if (clash := find_clash()) is not None:
         raise InputError(clash)
 
 
-def check_data(ledger: Ledger, planned: Plan, directory: Path) -> None:
-    """Raise where trials were trained on data that have changed since: their results cannot be compared."""
+def check_data(ledger: Ledger, plan: Plan, directory: Path) -> None:
+    """Raise an InputError if trials were trained on data that have changed since: their results cannot be compared."""
     before = ledger.fingerprints()
-    changed = [source for source, now in planned.fingerprints.items() if before.get(source, now) != now]
+    changed = [source for source, now in plan.fingerprints.items() if before.get(source, now) != now]
     if changed and ledger.has_results():
         raise InputError(
             f"{directory}: {listed(changed)} changed since trials of this folder were trained; give another folder "
@@ -141,12 +150,12 @@ def make_runner(options: RunOptions, studies: Sequence[Study]) -> Runner:
     """Make a runner whose workers import the classes of these studies when they start.
 
     Raises:
-        InputError: when a device is not there.
+        InputError: a device is not there.
     """
     if options.runner == "inline":
         return InlineRunner()
     ours = ["ablation_suite", "experiments.planning.plan", "experiments.training.train", "experiments.fusing"]
-    preload = list(dict.fromkeys([*ours, *(module for study in studies for module in _modules(study))]))
+    preload = list(dict.fromkeys([*ours, *(module for study in studies for module in _find_modules(study))]))
     if options.runner == "ray":
         return RayRunner(options.address, options.num_slots, preload)
     try:
@@ -155,57 +164,54 @@ def make_runner(options: RunOptions, studies: Sequence[Study]) -> Runner:
         raise InputError(f"--devices {','.join(options.devices or ())}: {error}") from None
 
 
-def plan(study: Study, runner: Runner) -> Plan:
-    """The study's trials and the notes on its data.
-
-    One of the runner's workers resolves them, since that imports torch and the user's classes.
+def plan_on(runner: Runner, study: Study) -> Plan:
+    """Plan a study in one of the runner's workers, since planning imports torch and the user's classes.
 
     Raises:
         StudyError: with every problem of the study.
     """
-    planned: Plan = _asked(runner, Task(key="plan", function=_plan, argument=study, near_command=True))
-    return planned
+    plan: Plan = _call(runner, Task(key="plan", function=_plan, argument=study, near_command=True))
+    return plan
 
 
-def grouped(trials: Sequence[Trial], runner: Runner, fuse: str) -> list[Group]:
-    """The trials in groups, as one of the runner's workers finds them to be built alike.
+def group_on(runner: Runner, trials: Sequence[Trial], fuse: str) -> list[Group]:
+    """Group trials of the same structure in one of the runner's workers.
 
-    Arguments:
-        trials: those to train.
-        runner: whose workers will train them.
+    Args:
+        runner: the runner that will train them.
+        trials: all trials to group.
         fuse: auto, always or never.
 
     Raises:
-        InputError: with fuse="always", when a trial cannot be trained together with others; the message says why.
+        InputError: with fuse="always", when a trial cannot be fused; the message says why.
     """
     by_seed = sorted(trials, key=lambda trial: trial.seed)  # stable: pairs are complete early, and share their batches
     if fuse == "never":
         return [Group(trials=(trial,)) for trial in by_seed]
     argument = (by_seed, runner.num_slots, fuse == "auto")
-    task = Task(key="group", function=_group, argument=argument, near_command=True)
-    groups: list[Group] = _asked(runner, task)
-    alone = [group for group in groups if group.reason_not_fusable is not None]
-    if fuse == "always" and alone:
-        reasons = "\n".join(f"{group.trials[0]}: {group.reason_not_fusable}" for group in alone[:10])
-        raise InputError(f"--fuse always: {len(alone)} of {len(trials)} trials stay alone\n{reasons}")
+    groups: list[Group] = _call(runner, Task(key="group", function=_group, argument=argument, near_command=True))
+    unfused = [group for group in groups if group.reason_not_fusable is not None]
+    if fuse == "always" and unfused:
+        reasons = "\n".join(f"{group.trials[0]}: {group.reason_not_fusable}" for group in unfused[:_MAX_REASONS])
+        raise InputError(f"--fuse always: {len(unfused)} of {len(trials)} trials cannot be fused\n{reasons}")
     return groups
 
 
-def _pending(groups: Sequence[Group], ledger: Ledger) -> list[Group]:
-    """The groups without the trials that have ended.
+def _keep_pending(groups: Sequence[Group], ledger: Ledger) -> list[Group]:
+    """Return the groups without trials that have ended.
 
     Groups are made of all trials and not of the pending ones, so that a command that continues trains the same groups:
     in single precision, results depend on the group by rounding.
     """
     pending = {trial.trial_id for trial in ledger.pending()}
-    left = [replace(group, trials=tuple(t for t in group.trials if t.trial_id in pending)) for group in groups]
-    return [group for group in left if group.trials]
+    kept = [replace(group, trials=tuple(t for t in group.trials if t.trial_id in pending)) for group in groups]
+    return [group for group in kept if group.trials]
 
 
-def _asked(runner: Runner, task: Task) -> Any:
-    """The value of one task that has to succeed before anything is trained."""
+def _call(runner: Runner, task: Task) -> Any:
+    """Return the value of a task that has to succeed before anything is trained."""
     events: list[Event] = []
-    for _ in range(_TRIES_TO_PLAN):
+    for _ in range(_MAX_PLAN_ATTEMPTS):
         runner.run([task], events.append)
         if not isinstance(events[-1], Lost):
             break
@@ -216,14 +222,14 @@ def _asked(runner: Runner, task: Task) -> Any:
         raise last.error
     if isinstance(last, Lost):
         hint = (
-            "; a class may have ended it as it was made, or your script did where a worker imported it, and its error "
-            "stands above; a script needs `if __name__ == '__main__':` around run()"
+            "; the constructor of a class may have ended the process, or your script may have when a worker imported "
+            "it: see the error above. A script needs `if __name__ == '__main__':` around run()"
         )
         raise InputError(f"the study could not be planned: {last.reason}{hint}")
     raise InputError(f"the study could not be planned: {getattr(last, 'traceback', '')}")
 
 
-def _group(argument: tuple[list[Trial], int, bool], emit: Any) -> list[Group]:  # noqa: ARG001 -- a runner's form
+def _group(argument: tuple[list[Trial], int, bool], emit: Any) -> list[Group]:  # noqa: ARG001 -- signature of a task
     from experiments.fusing import group_trials
     from experiments.training.caller_state import kept_caller_state
 
@@ -240,32 +246,29 @@ def _plan(study: Study, emit: Any) -> Plan:
         return plan_study(study, emit)
 
 
-def _modules(study: Study) -> list[str]:
-    """The modules of every class_path in a study, for a fork server to import once."""
-    found: dict[str, None] = {}
+def _find_modules(study: Study) -> list[str]:
+    """Return the module of every class_path in a study."""
+    modules: dict[str, None] = {}
 
-    def look(node: Any) -> None:
+    def visit(node: Any) -> None:
         if isinstance(node, dict):
             path = node.get("class_path")
             if isinstance(path, str) and "." in path:
-                found[path.rpartition(".")[0]] = None
+                modules[path.rpartition(".")[0]] = None
             for value in node.values():
-                look(value)
+                visit(value)
         elif isinstance(node, list):
             for value in node:
-                look(value)
+                visit(value)
 
-    look(study.to_dict())
-    return list(found)
+    visit(study.to_dict())
+    return list(modules)
 
 
-def versions() -> str:
-    """What trains, as JSON, for the ledger."""
-    names = ("torch", "lightning", "numpy", "ablation-suite")
-    found = {"python": platform.python_version()}
-    for name in names:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return json.dumps(found)
+def read_versions() -> str:
+    """Return the versions of Python and of the packages that train, as JSON for the ledger."""
+    versions = {"python": platform.python_version()}
+    for name in ("torch", "lightning", "numpy", "ablation-suite"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return json.dumps(versions)

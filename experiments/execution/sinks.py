@@ -6,7 +6,7 @@ from experiments.trials.trial import EpochEnded, Group, Result, Trial, TrialStat
 
 
 class Sink:
-    """Observer of a run, in the command's own process. Its methods do nothing; subclasses override some of them."""
+    """Observer of a run, in the command's process. Its methods do nothing; subclasses override some of them."""
 
     def on_data_notes(self, notes: Sequence[str]) -> None:
         """Receive the data modules' notes on their data, perhaps none. The first event, before any file is written."""

@@ -1,12 +1,13 @@
-"""How tasks get onto processes and devices. Runners know nothing of training."""
+"""Runners, which execute tasks in processes, on devices and on machines. They do not know what training is."""
 
-from .contract import Done, Event, Lost, Raised, Runner, Said, Started, Task, TimedOut
+from .contract import Done, Emitted, Event, Lost, Raised, Runner, Started, Task, TimedOut
 from .inline import InlineRunner
 from .local import LocalRunner
 from .ray import RayRunner
 
 __all__ = [
     "Done",
+    "Emitted",
     "Event",
     "InlineRunner",
     "LocalRunner",
@@ -14,7 +15,6 @@ __all__ = [
     "Raised",
     "RayRunner",
     "Runner",
-    "Said",
     "Started",
     "Task",
     "TimedOut",

@@ -1,6 +1,6 @@
-"""What every runner does: take tasks one by one as slots come free, and tell what happens, in the caller's process.
+"""Protocol of all runners: take a task whenever a slot is free, and hand its events to the caller, in its process.
 
-A runner knows nothing of training. A task is a function with one argument; it may `emit` messages while it works.
+A runner does not know what training is. A task is a function with one argument; it may `emit` messages while it runs.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,14 +12,14 @@ from typing import Any, Protocol, Self
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One piece of work: `function(argument, emit)`, both importable or picklable. `key` names it in events.
+    """Call of `function(argument, emit)`, both importable or picklable. `key` identifies it in events.
 
-    timeout_seconds: how long it may work before its slot is ended, which gives `TimedOut`; None for ever.
-        In a process of its own a task ends whatever it does. A task in the caller's own process (inline) is interrupted
-        where Python lets it be: on the main thread, not on Windows, and not inside native code that never returns.
-    num_slots: how many slots it takes at once, as one that trains on two devices takes two; a runner that has fewer
-        gives it all it has.
-    near_command: whether it had better run on the machine of the command, whose files it reads.
+    timeout_seconds: how long it may run before its worker is killed, which gives `TimedOut`; None for no limit.
+        In a separate process a task can always be killed. A task in the caller's process (inline) is interrupted where
+        Python can do it: on the main thread, not on Windows, and not inside native code that never returns.
+    num_slots: number of slots that it takes at once; a task that trains on two devices takes two. A runner with fewer
+        slots gives it all of them.
+    near_command: prefer the machine of the command, whose files the task reads.
     """
 
     key: str
@@ -32,14 +32,14 @@ class Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """The task has a slot and begins."""
+    """Event: the task has its slots and starts."""
 
     key: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
-    """The task emitted a message."""
+class Emitted:
+    """Event: the task emitted a message."""
 
     key: str
     message: Any
@@ -47,7 +47,7 @@ class Said:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """The task returned a value."""
+    """Event: the task returned a value."""
 
     key: str
     value: Any
@@ -55,7 +55,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Raised:
-    """The task raised. `traceback` is its text where it happened."""
+    """Event: the task raised an error. `traceback` is its text in the worker."""
 
     key: str
     error: BaseException
@@ -64,7 +64,7 @@ class Raised:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lost:
-    """The slot where the task ran is gone: killed, out of memory, or crashed in native code."""
+    """Event: the task's worker is gone: killed, out of memory, or crashed in native code."""
 
     key: str
     reason: str
@@ -72,24 +72,24 @@ class Lost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimedOut:
-    """The task worked longer than its `timeout_seconds`, and its slot was ended with it.
+    """Event: the task ran longer than its `timeout_seconds`, and its worker was killed.
 
-    seconds: what it was given.
+    seconds: the timeout.
     """
 
     key: str
     seconds: float
 
 
-Event = Started | Said | Done | Raised | Lost | TimedOut
+Event = Started | Emitted | Done | Raised | Lost | TimedOut
 
 
 class Runner(Protocol):
-    """Runs tasks in slots (processes, devices). Use it in a `with` block; leaving it stops everything at once."""
+    """Executor of tasks with a number of slots. Use it in a `with` block, whose end stops everything at once."""
 
     @property
     def num_slots(self) -> int:
-        """How many tasks are worked on at the same time; a cluster's may change meanwhile."""
+        """Return the number of slots: of tasks that run at the same time. In a cluster it may change."""
 
     def __enter__(self) -> Self: ...
 
@@ -98,15 +98,15 @@ class Runner(Protocol):
     ) -> None: ...
 
     def run(self, tasks: Iterable[Task], handle: Callable[[Event], None]) -> None:
-        """Work through the tasks and return when all have ended.
+        """Run all tasks, and return when each has ended.
 
-        A task is asked for only when a slot is free, and only after `handle` has returned for everything that came
-        before. Each task gives Started, any number of Said, and exactly one of Done, Raised, Lost and TimedOut. What
-        `handle` raises, and KeyboardInterrupt, ends the run. `sys.exit` in a task is an error of the task like another.
+        The next task is taken only when a slot is free, and only after `handle` has returned for all earlier events.
+        Each task gives Started, any number of Emitted, and exactly one of Done, Raised, Lost and TimedOut. An error
+        that `handle` raises, and KeyboardInterrupt, end the run. `sys.exit` in a task is an error of the task.
 
-        An iterator of tasks that ends may go on later: a runner with several slots asks again whenever something has
-        ended, so that a task that was lost finds a slot while others are still being worked on.
+        An iterator of tasks may continue after its end: a runner with several slots asks it again whenever a task has
+        ended, so that a requeued task gets a slot while others are still running.
         """
 
     def log_to(self, directory: Path) -> None:
-        """From now on, what tasks print goes to files in this folder, where the runner can arrange it."""
+        """Send what tasks print from now on to files in this folder, if the runner can."""

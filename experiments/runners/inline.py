@@ -1,4 +1,4 @@
-"""Tasks one after the other in this process: for debuggers, notebooks, and as the plainest case of the contract."""
+"""Tasks one after the other in this process: for debuggers, notebooks, and as the simplest case of the contract."""
 
 import contextlib
 import os
@@ -10,14 +10,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from .contract import Done, Event, Raised, Said, Started, Task, TimedOut
+from .contract import Done, Emitted, Event, Raised, Started, Task, TimedOut
 
 
 class InlineRunner:
-    """One slot: this process. What tasks print goes where this process prints.
+    """Runner with one slot: this process. What tasks print goes where this process prints.
 
-    A task that takes too long is interrupted by an alarm, which Python can raise on the main thread only, and only
-    where native code returns to it now and then; a process of its own, as the local runner has, ends in any case.
+    A task that exceeds its timeout is interrupted by an alarm. Python can raise it on the main thread only, and not
+    inside native code that does not return to it. A separate process, as the local runner has, can always be killed.
     """
 
     num_slots = 1
@@ -29,64 +29,64 @@ class InlineRunner:
         pass
 
     def log_to(self, directory: Path) -> None:
-        """Prints stay on this process's terminal, where a debugger's user wants them."""
+        """Do nothing: prints stay on this process's terminal, where the user of a debugger wants them."""
 
     def run(self, tasks: Iterable[Task], handle: Callable[[Event], None]) -> None:
         """See Runner.run."""
         for task in tasks:
             handle(Started(key=task.key))
-            handle(_outcome(task, handle))
+            handle(_run_task(task, handle))
 
 
-def _outcome(task: Task, handle: Callable[[Event], None]) -> Event:
-    of_handler: list[BaseException] = []
+def _run_task(task: Task, handle: Callable[[Event], None]) -> Event:
+    handler_errors: list[BaseException] = []
     process = os.getpid()
     alarm = _Alarm()
 
     def emit(message: Any) -> None:
-        _end_if_forked(process)
+        _exit_if_forked(process)
         try:
-            with alarm.held():
-                handle(Said(key=task.key, message=message))
+            with alarm.delayed():
+                handle(Emitted(key=task.key, message=message))
         except BaseException as error:
-            if not isinstance(error, _TooLong):
-                of_handler.append(error)
+            if not isinstance(error, _AlarmRaised):
+                handler_errors.append(error)
             raise
 
     try:
         with alarm.set(task.timeout_seconds):
             outcome: Event = Done(key=task.key, value=task.function(task.argument, emit))
-    except _TooLong:
+    except _AlarmRaised:
         outcome = TimedOut(key=task.key, seconds=task.timeout_seconds or 0.0)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 -- told to the caller as an event
+    except (Exception, SystemExit) as error:  # noqa: BLE001 -- reported to the caller as an event
         outcome = Raised(key=task.key, error=error, traceback=traceback.format_exc())
     finally:
-        _end_if_forked(process)
-    if of_handler:  # it came up through the task, but is none of the task's
-        raise of_handler[0]
+        _exit_if_forked(process)
+    if handler_errors:  # it was raised through the task, but is not the task's
+        raise handler_errors[0]
     return outcome
 
 
-def _end_if_forked(process: int) -> None:
-    """A child that a task forked and let return would go on as a second caller, with the same files open."""
+def _exit_if_forked(process: int) -> None:
+    """Exit a child that a task forked and let return: it would be a second caller, with the same files open."""
     if os.getpid() != process:
         os._exit(0)
 
 
-class _TooLong(BaseException):
-    """Raised by the alarm; no Exception, which a task's own code might catch."""
+class _AlarmRaised(BaseException):
+    """Timeout of a task; no Exception, which the task's code might catch."""
 
 
 class _Alarm:
-    """Raises in the middle of a task, but not while its caller handles an event."""
+    """Alarm that raises in the middle of a task, but not while the caller handles an event."""
 
     def __init__(self) -> None:
-        self._is_held = False
-        self._is_late = False
+        self._is_delayed = False
+        self._has_rung = False
 
     @contextlib.contextmanager
     def set(self, seconds: float | None) -> Iterator[None]:
-        """Raise `_TooLong` after so many seconds, where this thread can have an alarm."""
+        """Raise `_AlarmRaised` after so many seconds, where this thread can have an alarm."""
         if seconds is None or not hasattr(signal, "setitimer") or threading.current_thread() is not _MAIN:
             yield
             return
@@ -99,20 +99,20 @@ class _Alarm:
             signal.signal(signal.SIGALRM, before)
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        """Let what is done meanwhile come to its end."""
-        self._is_held = True
+    def delayed(self) -> Iterator[None]:
+        """Delay the alarm to the end of the block."""
+        self._is_delayed = True
         try:
             yield
         finally:
-            self._is_held = False
-        if self._is_late:
-            raise _TooLong
+            self._is_delayed = False
+        if self._has_rung:
+            raise _AlarmRaised
 
     def _ring(self, number: int, frame: Any) -> None:
-        self._is_late = True
-        if not self._is_held:
-            raise _TooLong
+        self._has_rung = True
+        if not self._is_delayed:
+            raise _AlarmRaised
 
 
 _MAIN = threading.main_thread()

@@ -1,7 +1,7 @@
-"""The only module that a fork server imports: it imports those that the command names, and gets ready to be forked.
+"""Start-up module of the fork server: it imports the modules that the command names, before workers are forked.
 
-They are thousands of modules, and nothing of them is garbage, so looking for some meanwhile is a tenth of the time.
-Set aside (`gc.freeze`), they are also never looked at in a worker, whose memory then stays shared with the others.
+They are thousands of modules without any garbage, so collecting it during the imports would take a tenth of the time.
+After `gc.freeze` no worker's collector visits them either, so the workers' memory stays shared.
 """
 
 import atexit
@@ -16,20 +16,20 @@ from .local import PRELOAD
 
 
 def _import(names: list[str]) -> None:
-    atexit.register(_end)
-    on_interrupt = signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C in the middle: end, without a traceback
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])  # what was pressed earlier counts now
+    atexit.register(_exit)
+    on_interrupt = signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the imports: exit without a traceback
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])  # an earlier Ctrl-C takes effect now
     gc.disable()
     for name in names:
-        with contextlib.suppress(Exception):  # planning will say in full what is wrong with it
+        with contextlib.suppress(Exception):  # planning reports the error in full
             importlib.import_module(name)
     gc.freeze()
     gc.enable()
     signal.signal(signal.SIGINT, on_interrupt)
 
 
-def _end() -> None:
-    """Leave at once: taking all modules apart takes seconds, in which whoever reads the command's output waits."""
+def _exit() -> None:
+    """Exit at once: finalising all modules takes seconds, during which the reader of the command's output waits."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)

@@ -18,8 +18,8 @@ from typing import Any, Self
 from experiments.child_process import ChildProcess, Message
 from experiments.errors import RunnerError
 
-from .contract import Done, Event, Lost, Raised, Said, Started, Task, TimedOut
-from .devices import find_devices, has_gpu_driver, usable_cores
+from .contract import Done, Emitted, Event, Lost, Raised, Started, Task, TimedOut
+from .devices import find_cores, find_devices, has_gpu_driver
 from .local import ALLOCATOR, ENVIRONMENT
 
 _CONNECT_SECONDS = 90.0  # a local Ray starts in 7 s, on a busy machine in 30 s
@@ -101,7 +101,7 @@ class RayRunner:
             if message[0] == "slots":
                 continue
             event = _make_event(message, busy[message[1]].key)
-            if not isinstance(event, Started | Said):
+            if not isinstance(event, Started | Emitted):
                 del busy[message[1]]
             handle(event)
 
@@ -131,7 +131,7 @@ class RayRunner:
         environment = ENVIRONMENT | {name: os.environ.get(name, value) for name, value in ALLOCATOR.items()}
         return {
             "address": self._address,
-            "num_cpus": self._wanted_slots or max(len(usable_cores()), num_gpus),
+            "num_cpus": self._wanted_slots or max(len(find_cores()), num_gpus),
             "num_gpus": num_gpus,
             "num_slots": self._wanted_slots,
             "environment": environment
@@ -157,7 +157,7 @@ def _make_event(message: Message, key: str) -> Event:
         return TimedOut(key=key, seconds=content[0])
     value = pickle.loads(content[0])  # noqa: S301 -- written by our own worker
     if kind == "said":
-        return Said(key=key, message=value)
+        return Emitted(key=key, message=value)
     if kind == "done":
         return Done(key=key, value=value)
     return Raised(key=key, error=value, traceback=content[1])

@@ -35,7 +35,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from experiments.child_process import ParentChannel
 
-from .worker import print_to, sendable
+from .worker import make_picklable, redirect_output
 
 _BIG_BYTES = 64 * 1024  # smaller arguments travel with each task
 _OBJECT_STORE_BYTES = 128 * 2**20  # of a local Ray; only results of 100 KB or more use it
@@ -330,7 +330,7 @@ def _do(function: bytes, argument: bytes, context: Mapping[str, Any], send: Call
         value = pickle.loads(function)(pickle.loads(argument), emit)  # noqa: S301 -- from the command
         send(("done", pickle.dumps(value)))
     except BaseException as error:  # noqa: BLE001 -- an event for the command; SystemExit too
-        send(("raised", pickle.dumps(sendable(error)), traceback.format_exc()))
+        send(("raised", pickle.dumps(make_picklable(error)), traceback.format_exc()))
 
 
 _entered: dict[str, Any] = {}
@@ -348,7 +348,7 @@ def _enter_context(context: Mapping[str, Any]) -> None:
     logs = context["logs"]
     if logs is not None and logs != _entered.get("logs") and _is_shared(logs):
         _entered["logs"] = logs
-        print_to(Path(logs[0]) / f"worker-{socket.gethostname()}-{os.getpid()}.log")
+        redirect_output(Path(logs[0]) / f"worker-{socket.gethostname()}-{os.getpid()}.log")
 
 
 def _is_shared(folder: tuple[str, int]) -> bool:

@@ -184,7 +184,7 @@ def test_options_apply_to_all_studies_and_refused_studies_are_listed(capsys, mon
     assert code == 1
     assert "one, about 30 s" in out  # half of its seeds
     refused = "--set trainer.max_epochs: has no effect: factor 'f' varies this key"
-    assert f"- other (could not be begun): studies/other.yaml: {refused}" in out
+    assert f"- other (could not be started): studies/other.yaml: {refused}" in out
     assert counts("runs/one") == {"finished": 2}
     with Ledger(Path("runs/one/ledger.sqlite"), writable=False) as ledger:
         assert ledger.pending() == []
@@ -314,7 +314,7 @@ def test_run_all_refuses_the_folder_of_one_study(capsys, monkeypatch):
     assert ablate(capsys, "run", "one", "--runner", "inline", "--seeds", "1")[0] == 0
     code, _, err = ablate(capsys, "run", "--all", "--out", "runs/one")
     assert code == 2
-    assert err == "ablate: --out runs/one: is a study's folder; with --all it is the folder of the studies' folders\n"
+    assert err == "ablate: --out runs/one: is a study's folder; with --all it is the parent of all study folders\n"
     code, _, err = ablate(capsys, "index", "runs/one")
     assert (code, err) == (2, "ablate: runs/one: is a study folder; index the folder that contains it: runs\n")
 

@@ -116,7 +116,7 @@ def test_check_gives_the_reason_of_each_trial_that_is_not_fused(capsys):
 def test_run_status_show_and_report(capsys):
     code, out, _ = ablate(capsys, "run", "mine.yaml", "--runner", "inline", "--set", "trainer.max_epochs=2")
     assert code == 0
-    assert "4 trials; 1 worker; 4 trained together in 1 group" in out
+    assert "4 trials; 1 worker; 4 fused in 1 group" in out
     assert "relu - tanh" in out
     assert "Written to runs/mine/report" in out
     code, out, _ = ablate(capsys, "status", "runs/mine")
@@ -130,7 +130,7 @@ def test_run_status_show_and_report(capsys):
     code, _, err = ablate(capsys, "show", "runs/mine", "activation=tanh")
     assert (code, err.splitlines()[0]) == (
         2,
-        "ablate: TRIAL 'activation=tanh': may be any of 2 trials; give more of it",
+        "ablate: TRIAL 'activation=tanh': matches 2 trials; give more of it",
     )
     code, _, err = ablate(capsys, "show", "runs/mine", "activation=elu,seed=0")
     assert (code, err.startswith("ablate: TRIAL 'activation=elu,seed=0': ")) == (2, True)

@@ -1,4 +1,4 @@
-"""A call of `run` or `run_trial` leaves its caller's process and another command's folder as they were."""
+"""Side effects of `run` and `run_trial`: none on the caller's process, none on another command's folder."""
 
 import logging
 import os
@@ -10,7 +10,7 @@ import torch
 from small_study import small_study
 
 from experiments import DirectoryError, Ledger, RunOptions, StudyError, parse_study, run, run_trial
-from experiments.execution.run import plan
+from experiments.execution.run import plan_on
 from experiments.ledger.study_folder import LEDGER
 
 
@@ -19,7 +19,7 @@ def study(**changes):
 
 
 @pytest.mark.parametrize("before", [None, "elsewhere"])
-def test_the_data_folder_is_put_back(before, tmp_path, monkeypatch):
+def test_the_data_folder_variable_is_restored(before, tmp_path, monkeypatch):
     monkeypatch.delenv("ABLATE_DATA_DIR", raising=False)
     if before is not None:
         monkeypatch.setenv("ABLATE_DATA_DIR", before)
@@ -29,7 +29,7 @@ def test_the_data_folder_is_put_back(before, tmp_path, monkeypatch):
     assert os.environ.get("ABLATE_DATA_DIR") == before
 
 
-def test_the_data_folder_is_put_back_after_an_error_too(tmp_path, monkeypatch):
+def test_the_data_folder_variable_is_restored_after_an_error(tmp_path, monkeypatch):
     monkeypatch.delenv("ABLATE_DATA_DIR", raising=False)
     wrong = study(base=small_study()["base"] | {"model": {"class_path": "lit_models.Nothing"}})
     with pytest.raises(StudyError):
@@ -38,7 +38,7 @@ def test_the_data_folder_is_put_back_after_an_error_too(tmp_path, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore:.*benchmark=True")
-def test_the_inline_runner_gives_threads_generators_and_log_levels_back(tmp_path):
+def test_the_inline_runner_restores_threads_generators_and_log_levels(tmp_path):
     threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
     base = small_study()["base"]
     base["trainer"] = base["trainer"] | {"deterministic": True, "benchmark": True}
@@ -71,18 +71,18 @@ def test_the_folder_is_checked_once(tmp_path, monkeypatch):
     assert len(calls) == 1
 
 
-def test_another_study_that_takes_the_folder_meanwhile_is_left_alone(tmp_path, monkeypatch):
-    """The check comes before seconds of planning; who writes, looks once more."""
+def test_another_study_that_takes_the_folder_during_planning_is_kept(tmp_path, monkeypatch):
+    """Check that the folder is checked again before it is written, after seconds of planning."""
     directory = tmp_path / "s"
 
     def plan_and_be_late(*arguments):
-        planned = plan(*arguments)
+        plan = plan_on(*arguments)
         directory.mkdir()
         with Ledger(directory / LEDGER, writable=True) as ledger:
             ledger.plan("other", {"name": "other"}, [])
-        return planned
+        return plan
 
-    monkeypatch.setattr("experiments.execution.run.plan", plan_and_be_late)
+    monkeypatch.setattr("experiments.execution.run.plan_on", plan_and_be_late)
     with pytest.raises(DirectoryError, match="holds study 'other', not 'small'; give another folder with --out"):
         run(study(), directory, RunOptions(runner="inline", fuse="never"))
     with Ledger(directory / LEDGER, writable=False) as ledger:

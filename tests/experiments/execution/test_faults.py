@@ -1,4 +1,4 @@
-"""What goes wrong while a study runs: each fault is really done, nothing is lost and nothing is counted twice."""
+"""Faults while a study runs, each one real: no trial is lost and none is counted twice."""
 
 import contextlib
 import datetime as dt
@@ -23,7 +23,7 @@ from experiments.ledger import ledger
 
 
 def faulty(folder, *faults, seeds=2):
-    """A study with a healthy level and a level for each fault; 3 short epochs a trial."""
+    """Make a study with a healthy level and a level for each fault; 3 short epochs per trial."""
     base = {
         "model": {"class_path": "faulty_module.Faulty", "init_args": {"folder": str(folder)}},
         "data": {"class_path": "user_module.UserData"},
@@ -47,7 +47,7 @@ def disarm(folder):
 
 
 def of_level(directory, fault):
-    """The trials of a level, whole."""
+    """Return the trials of a level with all their fields."""
     with Ledger(directory / "ledger.sqlite", writable=False) as open_ledger:
         ids = [row["trial_id"] for row in open_ledger.trials() if row["levels"]["fault"] == fault]
         return [open_ledger.trial(trial_id) for trial_id in ids]
@@ -58,7 +58,7 @@ def attempts(trial):
 
 
 def assert_as_if_nothing_had_happened(study, directory, undisturbed, **options):
-    """All trials have ended as they do where nothing happens: the same values, each trial counted once."""
+    """Assert that all trials ended as in an undisturbed run: the same values, each trial counted once."""
     train(study, undisturbed, **options)
 
     def content(folder):
@@ -75,7 +75,7 @@ def assert_as_if_nothing_had_happened(study, directory, undisturbed, **options):
 @pytest.mark.parametrize(
     "fault", slow_but(["kill_once", "kill_with_child_once", "segfault_once", "leave_once"], "kill_with_child_once")
 )
-def test_a_worker_that_is_lost_once_costs_its_running_trial_only_and_that_is_trained_again(fault, tmp_path):
+def test_a_worker_lost_once_costs_only_its_running_trial_which_is_retried(fault, tmp_path):
     study = faulty(tmp_path, fault)
     arm(tmp_path)
     started = time.monotonic()
@@ -94,7 +94,7 @@ def test_a_worker_that_is_lost_once_costs_its_running_trial_only_and_that_is_tra
         ("leave", "the worker process ended by itself with exit code 0"),
     ],
 )
-def test_a_trial_that_always_ends_its_worker_has_failed_after_so_many_attempts(fault, reason, tmp_path):
+def test_a_trial_that_always_kills_its_worker_fails_after_the_last_retry(fault, reason, tmp_path):
     arm(tmp_path)
     outcome = train(faulty(tmp_path, fault, seeds=1), tmp_path / "s", num_retries=1)
     assert (outcome.counts["finished"], outcome.counts["failed"]) == (1, 1)
@@ -110,7 +110,7 @@ def test_without_retries_a_lost_worker_is_a_failed_trial(tmp_path):
     assert [attempts(trial) for trial in of_level(tmp_path / "s", "kill")] == [["failed"]]
 
 
-def test_an_error_of_the_users_code_is_not_tried_again_unless_asked(tmp_path):
+def test_an_error_of_the_users_code_is_retried_only_on_request(tmp_path):
     arm(tmp_path)
     train(faulty(tmp_path, "raise_once", "exit", seeds=1), tmp_path / "s")
     (raised,), (left,) = of_level(tmp_path / "s", "raise_once"), of_level(tmp_path / "s", "exit")
@@ -125,7 +125,7 @@ def test_an_error_of_the_users_code_is_not_tried_again_unless_asked(tmp_path):
     assert raised["error"] is None
 
 
-def test_an_error_with_half_a_character_is_recorded_and_costs_its_trial_only(tmp_path):
+def test_an_error_with_a_lone_surrogate_is_recorded_and_costs_only_its_trial(tmp_path):
     arm(tmp_path)
     outcome = train(faulty(tmp_path, "raise_oddly", seeds=1), tmp_path / "s", runner="inline")
     assert (outcome.counts["failed"], outcome.counts["finished"]) == (1, 1)
@@ -134,9 +134,7 @@ def test_an_error_with_half_a_character_is_recorded_and_costs_its_trial_only(tmp
 
 
 @pytest.mark.parametrize("runner", ["local", "inline"])
-def test_a_trial_that_changes_the_folder_takes_neither_the_next_one_nor_the_command_with_it(
-    runner, tmp_path, monkeypatch
-):
+def test_a_trial_that_changes_the_working_directory_affects_nothing_else(runner, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     arm(tmp_path)
     workers = {"num_slots": None} if runner == "inline" else {"num_slots": 1}
@@ -148,7 +146,7 @@ def test_a_trial_that_changes_the_folder_takes_neither_the_next_one_nor_the_comm
 
 @pytest.mark.parametrize("runner", ["local", slow("inline")])
 @pytest.mark.parametrize("fault", ["hang", slow("spin")])
-def test_a_trial_that_hangs_is_ended_and_has_failed(fault, runner, tmp_path):
+def test_a_trial_that_hangs_is_killed_and_fails(fault, runner, tmp_path):
     arm(tmp_path)
     workers = {"num_slots": None} if runner == "inline" else {}
     outcome = train(faulty(tmp_path, fault, seeds=1), tmp_path / "s", timeout_seconds=8, runner=runner, **workers)
@@ -159,7 +157,7 @@ def test_a_trial_that_hangs_is_ended_and_has_failed(fault, runner, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_group_that_hangs_is_ended_after_the_time_of_its_trials_together_and_each_is_trained_alone(tmp_path):
+def test_a_group_that_hangs_is_killed_after_the_sum_of_timeouts_and_unfused(tmp_path):
     base = {
         "model": {"class_path": "fusable_module.HangsInCompany"},
         "data": {"class_path": "fusable_module.Points"},
@@ -171,11 +169,11 @@ def test_a_group_that_hangs_is_ended_after_the_time_of_its_trials_together_and_e
     assert outcome.counts["finished"] == 2
     with Ledger(tmp_path / "s" / "ledger.sqlite", writable=False) as open_ledger:
         for row in open_ledger.trials():
-            assert row["why_alone"] == "together they failed: took longer than the 12 s that --timeout gives"
+            assert row["why_alone"] == "the fused group failed: took longer than the 12 s that --timeout gives"
             assert attempts(open_ledger.trial(row["trial_id"])) == ["not fused", "finished"]
 
 
-def test_a_trial_that_cannot_have_more_memory_has_failed_and_its_worker_goes_on(tmp_path):
+def test_a_trial_that_cannot_allocate_memory_fails_and_its_worker_continues(tmp_path):
     arm(tmp_path)
     outcome = train(faulty(tmp_path, "memory"), tmp_path / "s", num_slots=1)
     assert (outcome.counts["finished"], outcome.counts["failed"]) == (2, 2)
@@ -184,8 +182,8 @@ def test_a_trial_that_cannot_have_more_memory_has_failed_and_its_worker_goes_on(
 
 
 @pytest.mark.slow
-def test_a_trial_that_eats_memory_until_it_is_killed_is_tried_again_elsewhere(tmp_path):
-    """The test does what the kernel does: kill -9 of the process that has most, once it has too much."""
+def test_a_trial_killed_for_its_memory_is_retried_in_another_worker(tmp_path):
+    """Kill the process with the most memory once it has too much, as the kernel does."""
     arm(tmp_path)
     over = threading.Event()
 
@@ -213,7 +211,7 @@ def test_a_trial_that_eats_memory_until_it_is_killed_is_tried_again_elsewhere(tm
 
 @pytest.mark.parametrize("runner", ["local", pytest.param("inline", marks=pytest.mark.slow)])
 def test_a_module_that_prints_and_forks_trains_once(runner, tmp_path):
-    """The child of a fork returns into the training step; it must not speak for the trial, nor write the ledger."""
+    """Let a forked child return into the training step: it must not report for the trial, nor write the ledger."""
     if runner == "inline":  # a fork of pytest itself, which has other files open: in a process of its own
         code = (
             "import sys; from pathlib import Path; sys.path[:0] = sys.argv[2:]\n"
@@ -242,7 +240,7 @@ def test_a_module_that_prints_and_forks_trains_once(runner, tmp_path):
 
 
 class Full(Sink):
-    """A sink that leaves the ledger no room from the second result on, as a full disk does."""
+    """Sink that leaves the ledger no room from the second result on, as a full disk does."""
 
     def __init__(self, connections):
         self.connections = connections
@@ -259,7 +257,7 @@ class Full(Sink):
 
 @pytest.fixture
 def connections(monkeypatch):
-    """The connections that ledgers open."""
+    """Return the list of connections that ledgers open."""
     opened = []
     connect = sqlite3.connect
 
@@ -272,7 +270,7 @@ def connections(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_ledger_that_is_full_ends_the_run_with_a_message_and_the_same_command_continues(tmp_path, connections):
+def test_a_full_ledger_ends_the_run_with_an_error_and_the_command_continues(tmp_path, connections):
     study = faulty(tmp_path, "raise", seeds=8)  # of which one needs a page more than there is
     with pytest.raises(
         LedgerError, match=r"ledger.sqlite: cannot be written \(database or disk is full\); free disk space"
@@ -291,7 +289,7 @@ def assert_as_if_nothing_had_happened_after_more(study, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_ledger_that_another_process_keeps_locked_ends_the_run_with_a_message(tmp_path, monkeypatch):
+def test_a_ledger_that_stays_locked_ends_the_run_with_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(ledger_file, "BUSY_SECONDS", 1.0)
     study = faulty(tmp_path, "raise")
     code = (
@@ -303,7 +301,7 @@ def test_a_ledger_that_another_process_keeps_locked_ends_the_run_with_a_message(
     )
 
     class Locks(Sink):
-        """Locks the file once a trial has ended."""
+        """Sink that locks the file once a trial has ended."""
 
         other = None
 
@@ -322,7 +320,7 @@ def test_a_ledger_that_another_process_keeps_locked_ends_the_run_with_a_message(
     assert_as_if_nothing_had_happened_after_more(study, tmp_path)
 
 
-def test_a_ledger_that_another_process_locks_for_a_moment_is_waited_for(tmp_path):
+def test_a_run_waits_for_a_ledger_that_is_locked_for_a_moment(tmp_path):
     study = faulty(tmp_path, "raise", seeds=1)
 
     class LocksForAMoment(Sink):
@@ -336,7 +334,7 @@ def test_a_ledger_that_another_process_locks_for_a_moment_is_waited_for(tmp_path
 
 
 def test_a_clock_that_jumps_changes_no_duration_and_no_result(tmp_path, monkeypatch):
-    """Back by a day and forth by two, at every look at the time of day."""
+    """Set the clock back by a day and forward by two at every call."""
     days = iter(range(10**6))
 
     def jump():
@@ -398,8 +396,8 @@ def wait_until(directory, status, number, process, seconds=600):
 
 
 @pytest.mark.slow
-def test_a_cluster_that_sends_sigterm_to_every_process_loses_nothing(tmp_path):
-    """At preemption SLURM signals all processes of a job, the workers too, and kills them half a minute later."""
+def test_sigterm_to_every_process_of_a_job_loses_nothing(tmp_path):
+    """Signal all processes, workers too, as SLURM does at preemption, half a minute before it kills them."""
     study = slow_study()
     process = command(tmp_path, study, "--retries", "0")
     wait_until(tmp_path / "s", "finished", 2, process)
@@ -422,7 +420,7 @@ def test_a_cluster_that_sends_sigterm_to_every_process_loses_nothing(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_worker_that_is_told_to_end_alone_leaves_no_failed_trial(tmp_path):
+def test_sigterm_to_a_single_worker_leaves_no_failed_trial(tmp_path):
     study = slow_study(seeds=2)
     process = command(tmp_path, study)
     wait_until(tmp_path / "s", "running", 1, process)
@@ -438,8 +436,8 @@ def test_a_worker_that_is_told_to_end_alone_leaves_no_failed_trial(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_full_file_system_ends_the_command_with_exit_code_2_and_it_continues_with_more_room(tmp_path):
-    """On a file system of its own of 300 KB, which an unprivileged user may mount in a name space of their own."""
+def test_a_full_file_system_ends_with_exit_code_2_and_the_command_continues(tmp_path):
+    """Run on a separate file system of 300 KB, which an unprivileged user may mount in a user name space."""
     mounting = ["unshare", "--user", "--map-root-user", "--mount"]
     if subprocess.run([*mounting, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False).returncode:
         pytest.skip("needs the right to mount a tmpfs in a user name space")

@@ -1,4 +1,4 @@
-"""kill -9 of the command at any moment, and the same command again: each trial once, and the uninterrupted results."""
+"""Continuation after kill -9 at any moment: each trial once, and the results of an uninterrupted run."""
 
 import os
 import random
@@ -27,7 +27,7 @@ def study_path(tmp_path):
 
 
 def start(study_path, directory, fuse):
-    """The command in a process group of its own, so that nothing but the command itself is hit."""
+    """Start the command in its own process group, so that only the command is killed."""
     arguments = [
         sys.executable,
         "-m",
@@ -99,7 +99,7 @@ def test_a_command_killed_while_it_trains_continues_to_the_same_results(study_pa
 
 
 @pytest.mark.slow
-def test_a_command_killed_while_it_trains_groups_trains_the_same_groups_again(tmp_path):
+def test_a_command_killed_while_it_trains_groups_continues_with_the_same_groups(tmp_path):
     study_path, directory = tmp_path / "killed.yaml", tmp_path / "killed"
     study_path.write_text(yaml.safe_dump(waiting_study(tmp_path, seeds=8, first_goes=True)))
     command = start(study_path, directory, "auto")
@@ -114,7 +114,7 @@ def test_a_command_killed_while_it_trains_groups_trains_the_same_groups_again(tm
 
 
 @pytest.mark.slow
-def test_a_command_killed_again_and_again_at_random_moments_continues_to_the_same_results(study_path, tmp_path):
+def test_a_command_killed_repeatedly_at_random_continues_to_the_same_results(study_path, tmp_path):
     chance = random.Random(7)
     directory = tmp_path / "killed"
     assert kill_after(study_path, directory, num_more=0, seconds=2.0)  # while it imports: nothing is written yet
@@ -128,7 +128,7 @@ def test_a_command_killed_again_and_again_at_random_moments_continues_to_the_sam
 
 
 @pytest.mark.slow
-def test_kills_of_any_of_the_commands_processes_lose_nothing(tmp_path):
+def test_killing_any_process_of_the_command_loses_nothing(tmp_path):
     killed = soak.soak(15, tmp_path, seed=1)
     assert killed.total() == 15
     assert killed["a worker"] > 0

@@ -1,11 +1,11 @@
-"""Options of a run: each mistake is found when they are made, before anything is read or written."""
+"""Options of a run: errors are raised when they are made, before anything is read or written."""
 
 import re
 
 import pytest
 
 from experiments import InputError, RunOptions
-from experiments.execution.run import data_folder
+from experiments.execution.run import use_data_dir
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,6 @@ def test_a_wrong_option_is_an_error_that_names_it(options, message):
         RunOptions(**options)
 
 
-def test_a_data_folder_that_is_not_there_is_an_error(tmp_path):
-    with pytest.raises(InputError, match=r"--data-dir .*absent: is not a folder"), data_folder(tmp_path / "absent"):
+def test_a_data_folder_that_does_not_exist_is_an_error(tmp_path):
+    with pytest.raises(InputError, match=r"--data-dir .*absent: is not a folder"), use_data_dir(tmp_path / "absent"):
         pass

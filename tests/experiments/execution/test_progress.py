@@ -1,4 +1,4 @@
-"""What is said while a study runs."""
+"""Lines printed while a study runs."""
 
 import io
 from dataclasses import replace
@@ -18,8 +18,8 @@ def trials_of(number):
     )
 
 
-def said(groups, events, monkeypatch):
-    """The lines that are printed when these trials end their first epoch, half a minute after the start."""
+def printed_lines(groups, events, monkeypatch):
+    """Return the lines printed when these trials end their first epoch, half a minute after the start."""
     now = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
@@ -38,13 +38,13 @@ def said(groups, events, monkeypatch):
 
 def test_the_time_left_counts_an_epoch_of_a_group_for_all_its_trials(monkeypatch):
     trials = trials_of(20)
-    together = said([Group(trials=trials, is_fused=True)], trials[:1], monkeypatch)[-1]
-    alone = said([Group(trials=(trial,)) for trial in trials], trials[:1], monkeypatch)[-1]
-    assert together == "0/20 trials done, 20 running, about 30 s left"
-    assert alone == "0/20 trials done, 20 running, about 19 min 30 s left"
+    fused = printed_lines([Group(trials=trials, is_fused=True)], trials[:1], monkeypatch)[-1]
+    unfused = printed_lines([Group(trials=(trial,)) for trial in trials], trials[:1], monkeypatch)[-1]
+    assert fused == "0/20 trials done, 20 running, about 30 s left"
+    assert unfused == "0/20 trials done, 20 running, about 19 min 30 s left"
 
 
-def test_what_begins_again_no_longer_counts_as_trained_and_why_is_told_once(monkeypatch):
+def test_requeued_trials_no_longer_count_as_trained_and_the_reason_is_printed_once(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
@@ -61,11 +61,11 @@ def test_what_begins_again_no_longer_counts_as_trained_and_why_is_told_once(monk
             sink.on_requeued(trial, "Traceback ...\nthe worker process was ended by SIGKILL")
     lines = text.getvalue().splitlines()
     assert "0/2 trials done, 2 running, about 10 s left" in lines
-    assert lines.count("trials that came to nothing begin again: the worker process was ended by SIGKILL") == 1
+    assert lines.count("retrying lost or failed trials: the worker process was ended by SIGKILL") == 1
     assert lines[-1] == "0/2 trials done"
 
 
-def test_the_metric_of_a_claim_that_a_trial_of_its_own_does_not_log_is_told_once():
+def test_a_trial_that_lacks_the_metric_of_its_claim_gives_one_warning():
     one, other = trials_of(2)
     levels = [{"x": "a"}, {"x": "b"}]
     one, other = (replace(trial, levels=own) for trial, own in zip((one, other), levels, strict=True))
@@ -76,11 +76,13 @@ def test_the_metric_of_a_claim_that_a_trial_of_its_own_does_not_log_is_told_once
         for trial in (one, other, other):
             sink.on_started(trial)
             sink.on_ended(trial, Result(status="finished", metrics={"gap/loss": 0.1}))
-            told = text.getvalue().count("a trial did not log the metric of claim c 'gap/acc'; logged: gap/loss")
-            assert told == (trial is not one)
+            num_warnings = text.getvalue().count(
+                "a trial did not log the metric of claim c 'gap/acc'; logged: gap/loss"
+            )
+            assert num_warnings == (trial is not one)
 
 
-def test_a_metric_that_is_not_logged_is_told_without_the_hundreds_of_the_inside_of_a_network():
+def test_the_warning_of_a_missing_metric_lists_no_mechanism_metrics():
     (trial,) = trials_of(1)
     text = io.StringIO()
     logged = {"val/acc": 0.5, **{f"mechanism/weight_norm/linear{number}": 1.0 for number in range(200)}}

@@ -1,4 +1,4 @@
-"""The loop: what is trained, what is recorded, and what a second command finds."""
+"""Runs of small studies: what is trained, what is recorded, and how a second command continues."""
 
 import csv
 import sqlite3
@@ -23,40 +23,40 @@ from experiments.ledger.study_folder import lock_folder
 from reports import build_report
 
 
-class Notes(Sink):
-    """A sink that notes what it is told."""
+class Recorder(Sink):
+    """Sink that records its events."""
 
     def __init__(self):
-        self.told = []
+        self.events = []
 
     def on_data_notes(self, notes):
         if notes:
-            self.told.append(("noted", notes))
+            self.events.append(("notes", notes))
 
     def on_planned(self, counts, groups, num_slots):
-        self.told.append(("planned", dict(counts), sum(len(group.trials) for group in groups), num_slots))
+        self.events.append(("planned", dict(counts), sum(len(group.trials) for group in groups), num_slots))
 
     def on_started(self, trial):
-        self.told.append(("started", trial.trial_id))
+        self.events.append(("started", trial.trial_id))
 
     def on_epoch_ended(self, trial, event):
-        self.told.append(("epoch", trial.trial_id, event.epoch))
+        self.events.append(("epoch", trial.trial_id, event.epoch))
 
     def on_unfused(self, trial, reason):
-        self.told.append(("separated", trial.trial_id, reason))
+        self.events.append(("unfused", trial.trial_id, reason))
 
     def on_requeued(self, trial, reason):
-        self.told.append(("again", trial.trial_id, reason))
+        self.events.append(("requeued", trial.trial_id, reason))
 
     def on_ended(self, trial, result):
-        self.told.append(("ended", trial.trial_id, result.status))
+        self.events.append(("ended", trial.trial_id, result.status))
 
 
 def train(study, directory, **options):
-    notes = Notes()
+    recorder = Recorder()
     options = RunOptions(**{"runner": "inline", "fuse": "never"} | options)
-    outcome = run(parse_study(study, name="small"), directory, options, [notes])
-    return outcome, notes.told
+    outcome = run(parse_study(study, name="small"), directory, options, [recorder])
+    return outcome, recorder.events
 
 
 def results(directory):
@@ -66,19 +66,19 @@ def results(directory):
         }
 
 
-def test_every_trial_is_trained_once_and_told_in_order(tmp_path):
-    outcome, told = train(small_study(), tmp_path / "s")
+def test_every_trial_is_trained_once_and_its_events_come_in_order(tmp_path):
+    outcome, events = train(small_study(), tmp_path / "s")
     assert outcome.num_trained == 4
     assert outcome.counts["finished"] == 4
-    assert told[0] == ("planned", {"pending": 4, "running": 0, "finished": 0, "diverged": 0, "failed": 0}, 4, 1)
-    first = told[1][1]
-    assert told[1:4] == [("started", first), ("epoch", first, 0), ("ended", first, "finished")]
+    assert events[0] == ("planned", {"pending": 4, "running": 0, "finished": 0, "diverged": 0, "failed": 0}, 4, 1)
+    first = events[1][1]
+    assert events[1:4] == [("started", first), ("epoch", first, 0), ("ended", first, "finished")]
     statuses, metrics = results(tmp_path / "s")
     assert set(statuses.values()) == {"finished"}
     assert {name for _, name in metrics} == {f"{s}/{m}" for s in ("train", "val", "test") for m in ("loss", "acc")}
 
 
-def test_a_trial_that_fails_keeps_the_epochs_that_it_told(tmp_path):
+def test_a_trial_that_fails_keeps_the_epochs_that_it_reported(tmp_path):
     study = {
         "question": "?",
         "base": {
@@ -118,7 +118,7 @@ def test_running_again_trains_nothing_and_a_new_level_or_seed_only_itself(tmp_pa
     assert before.items() <= after.items()
 
 
-def test_the_folder_holds_the_study_as_it_was_asked_for(tmp_path):
+def test_the_folder_holds_the_study_with_its_changes(tmp_path):
     train(small_study(), tmp_path / "s")
     assert load_study(tmp_path / "s" / "study.yaml") == parse_study(small_study(), name="small")
     with sqlite3.connect(tmp_path / "s" / "ledger.sqlite") as database:
@@ -127,7 +127,7 @@ def test_the_folder_holds_the_study_as_it_was_asked_for(tmp_path):
     assert not list((tmp_path / "s").glob("ledger.sqlite-*"))
 
 
-def test_a_study_file_inside_its_own_folder_is_left_as_written(tmp_path):
+def test_a_study_file_in_the_studys_folder_is_not_rewritten(tmp_path):
     folder = tmp_path / "small"
     folder.mkdir()
     file = folder / "study.yaml"
@@ -146,7 +146,7 @@ def failing(fails, **changes):
     return small_study(base=base, factors={"activation": {"key": "model.init_args.fails", "levels": fails}}, **changes)
 
 
-def test_failed_and_diverged_trials_cost_no_other_and_are_not_done_again_by_themselves(tmp_path):
+def test_failed_and_diverged_trials_affect_no_other_and_are_not_retried(tmp_path):
     outcome, _ = train(failing(["", "raises", "diverges"], seeds=2), tmp_path / "s")
     assert outcome.counts == {"pending": 0, "running": 0, "finished": 2, "diverged": 2, "failed": 2}
     assert train(failing(["", "raises", "diverges"], seeds=2), tmp_path / "s")[0].num_trained == 0
@@ -158,9 +158,9 @@ def test_failed_and_diverged_trials_cost_no_other_and_are_not_done_again_by_them
 
 
 def test_an_interrupted_run_keeps_what_is_finished_and_continues(tmp_path):
-    class Impatient(Notes):
+    class Impatient(Recorder):
         def on_ended(self, trial, result):
-            if len([word for word, *_ in self.told if word == "ended"]) == 1:
+            if len([word for word, *_ in self.events if word == "ended"]) == 1:
                 raise KeyboardInterrupt
             super().on_ended(trial, result)
 
@@ -188,7 +188,7 @@ def test_a_command_killed_while_it_made_the_ledger_continues(tmp_path):
     assert train(small_study(seeds=1), tmp_path / "s")[0].num_trained == 2
 
 
-def test_a_study_file_that_somebody_else_wrote_stays_as_it_is(tmp_path):
+def test_a_study_file_of_the_users_is_not_overwritten(tmp_path):
     (tmp_path / "study.yaml").write_text("mine: 1\n")
     train(small_study(seeds=1), tmp_path)
     assert (tmp_path / "study.yaml").read_text() == "mine: 1\n"
@@ -206,36 +206,36 @@ def rows_of(directory):
 
 
 @pytest.mark.slow
-def test_trials_trained_together_come_out_as_trained_alone(tmp_path):
+def test_fused_trials_give_the_results_of_unfused_ones(tmp_path):
     train(double(seeds=3), tmp_path / "alone")
-    outcome, told = train(double(seeds=3), tmp_path / "together", runner="local", num_slots=2, fuse="auto")
+    outcome, events = train(double(seeds=3), tmp_path / "together", runner="local", num_slots=2, fuse="auto")
     assert outcome.num_trained == 6
     assert {row["backend"] for row in rows_of(tmp_path / "together").values()} == {"fused"}
     assert {row["backend"] for row in rows_of(tmp_path / "alone").values()} == {"lightning"}
     one, other = results(tmp_path / "alone"), results(tmp_path / "together")
     assert one[0] == other[0]
     assert other[1] == pytest.approx(one[1], rel=1e-9, abs=1e-9)
-    assert [word for word, *_ in told].count("ended") == 6
+    assert [word for word, *_ in events].count("ended") == 6
 
 
-def test_what_cannot_share_a_loop_is_trained_alone_and_the_ledger_says_why(tmp_path):
+def test_a_trial_that_cannot_be_fused_is_trained_and_the_ledger_has_the_reason(tmp_path):
     outcome, _ = train(failing(["", "diverges"], seeds=1), tmp_path / "s", fuse="auto")
     assert outcome.counts["finished"] + outcome.counts["diverged"] == 2
     for row in rows_of(tmp_path / "s").values():
         assert (row["backend"], row["why_alone"]) == ("lightning", "UserModule overrides on_train_epoch_end")
 
 
-def test_a_group_that_its_first_step_disproves_is_trained_alone(tmp_path):
+def test_a_group_whose_first_step_shows_a_difference_is_unfused(tmp_path):
     base = {
         "model": {"class_path": "fusable_module.ReadsTrainer"},
         "data": {"class_path": "fusable_module.Points"},
         "trainer": {"max_epochs": 1, "accelerator": "cpu"},
     }
     factors = {"activation": {"key": "model.init_args.lr", "levels": [0.1, 0.2]}}
-    outcome, told = train(small_study(base=base, factors=factors, seeds=1), tmp_path / "s", fuse="auto")
+    outcome, events = train(small_study(base=base, factors=factors, seeds=1), tmp_path / "s", fuse="auto")
     assert outcome.counts["finished"] == 2
-    assert [word for word, *_ in told] == [
-        *("planned", "started", "started", "separated", "separated"),
+    assert [word for word, *_ in events] == [
+        *("planned", "started", "started", "unfused", "unfused"),
         *("started", "epoch", "ended", "started", "epoch", "ended"),
     ]
     with Ledger(tmp_path / "s" / "ledger.sqlite", writable=False) as ledger:
@@ -245,7 +245,7 @@ def test_a_group_that_its_first_step_disproves_is_trained_alone(tmp_path):
             assert [attempt["status"] for attempt in row["history"]] == ["not fused", "finished"]
 
 
-def test_fusing_always_is_an_error_too_when_only_the_first_steps_show_that_trials_cannot_fuse(tmp_path):
+def test_fusing_always_is_an_error_when_the_first_steps_show_a_difference(tmp_path):
     base = {
         "model": {"class_path": "odd_modules.SeedsOwn"},
         "data": {"class_path": "odd_modules.Loaded"},
@@ -253,26 +253,24 @@ def test_fusing_always_is_an_error_too_when_only_the_first_steps_show_that_trial
     }
     factors = {"lr": {"key": "model.init_args.lr", "levels": [0.05, 0.1]}}
     study = parse_study(small_study(base=base, seeds=2, factors=factors))
-    with pytest.raises(
-        InputError, match=r"--fuse always: 4 trials cannot be trained together\nlr=0.05, seed=1: the loss"
-    ):
+    with pytest.raises(InputError, match=r"--fuse always: 4 trials cannot be fused\nlr=0.05, seed=1: the loss"):
         run(study, tmp_path / "s", RunOptions(runner="inline", fuse="always"))
     outcome = run(study, tmp_path / "s", RunOptions(runner="inline"))
     assert outcome.counts["finished"] == 4
 
 
-def test_fusing_always_is_an_error_that_says_which_trial_cannot_and_why(tmp_path):
+def test_fusing_always_is_an_error_that_names_the_trial_and_the_reason(tmp_path):
     with pytest.raises(InputError) as raised:
         train(failing(["", "diverges"], seeds=1), tmp_path / "s", fuse="always")
     assert str(raised.value) == (
-        "--fuse always: 2 of 2 trials stay alone\n"
+        "--fuse always: 2 of 2 trials cannot be fused\n"
         "activation=, seed=0: UserModule overrides on_train_epoch_end\n"
         "activation=diverges, seed=0: UserModule overrides on_train_epoch_end"
     )
 
 
 @pytest.mark.slow
-def test_a_worker_lost_with_a_group_costs_nothing_but_time(tmp_path):
+def test_a_worker_lost_with_a_group_costs_only_time(tmp_path):
     base = {
         "model": {"class_path": "fusable_module.DiesInCompany"},
         "data": {"class_path": "fusable_module.Points"},
@@ -284,7 +282,7 @@ def test_a_worker_lost_with_a_group_costs_nothing_but_time(tmp_path):
     assert outcome.counts["finished"] == 2
     with Ledger(tmp_path / "s" / "ledger.sqlite", writable=False) as ledger:
         for trial, row in rows_of(tmp_path / "s").items():
-            assert row["why_alone"] == "together they failed: the worker process ended by itself with exit code 3"
+            assert row["why_alone"] == "the fused group failed: the worker process ended by itself with exit code 3"
             statuses = [attempt["status"] for attempt in ledger.trial(trial)["history"]]
             assert statuses == ["lost", "lost", "not fused", "finished"]
 
@@ -301,7 +299,7 @@ def test_a_wrong_study_writes_nothing(tmp_path):
     assert nothing_was_written(tmp_path / "s")
 
 
-def test_a_wrong_study_comes_back_from_a_worker_whole(tmp_path):
+def test_all_problems_of_a_study_arrive_from_a_worker(tmp_path):
     study = small_study()
     study["base"]["model"]["init_args"] |= {"hiden": [3], "dropuot": 0.1}
     with pytest.raises(StudyError) as raised:
@@ -310,7 +308,7 @@ def test_a_wrong_study_comes_back_from_a_worker_whole(tmp_path):
     assert nothing_was_written(tmp_path / "s")
 
 
-def test_a_folder_that_holds_another_study_is_left_alone(tmp_path):
+def test_a_folder_with_another_study_is_an_error_and_is_kept(tmp_path):
     train(small_study(), tmp_path / "s")
     before = {path: path.read_bytes() for path in (tmp_path / "s").rglob("*") if path.is_file()}
     with pytest.raises(DirectoryError, match=r"s: holds study 'small', not 'other'; give another folder with --out"):
@@ -318,13 +316,13 @@ def test_a_folder_that_holds_another_study_is_left_alone(tmp_path):
     assert before == {path: path.read_bytes() for path in (tmp_path / "s").rglob("*") if path.is_file()}
 
 
-def test_a_folder_that_is_a_file_says_so(tmp_path):
+def test_a_folder_that_is_a_file_is_an_error_that_says_so(tmp_path):
     (tmp_path / "s").write_text("")
     with pytest.raises(DirectoryError, match=r"s: is a file; a study needs a folder"):
         train(small_study(), tmp_path / "s")
 
 
-def test_a_corrupt_ledger_is_left_alone(tmp_path):
+def test_a_corrupt_ledger_is_an_error_and_is_kept(tmp_path):
     (tmp_path / "s").mkdir()
     (tmp_path / "s" / "ledger.sqlite").write_bytes(b"no database" * 100)
     with pytest.raises(LedgerError, match=r"ledger.sqlite: is damaged or not a ledger"):
@@ -332,7 +330,7 @@ def test_a_corrupt_ledger_is_left_alone(tmp_path):
     assert (tmp_path / "s" / "ledger.sqlite").read_bytes() == b"no database" * 100
 
 
-def test_a_folder_in_use_names_who_uses_it(tmp_path):
+def test_the_error_for_a_folder_in_use_names_the_process(tmp_path):
     with (
         lock_folder(tmp_path / "s"),
         pytest.raises(
@@ -345,7 +343,7 @@ def test_a_folder_in_use_names_who_uses_it(tmp_path):
 
 
 @pytest.mark.slow
-def test_what_workers_print_is_in_the_logs_and_user_files_in_a_folder_of_the_trial(tmp_path):
+def test_prints_of_workers_go_to_logs_and_files_to_a_folder_of_the_trial(tmp_path):
     study = small_study(seeds=1)
     study["base"]["trainer"]["enable_checkpointing"] = True
     train(study, tmp_path / "s", runner="local", num_slots=1)
@@ -353,7 +351,7 @@ def test_what_workers_print_is_in_the_logs_and_user_files_in_a_folder_of_the_tri
     assert len(list((tmp_path / "s" / "trials").rglob("*.ckpt"))) == 2
 
 
-def test_the_whole_way_from_a_file_to_a_csv(tmp_path):
+def test_a_study_file_becomes_a_csv_of_results(tmp_path):
     from reports import write_report
 
     file = tmp_path / "mine.yaml"
@@ -376,7 +374,7 @@ def test_the_whole_way_from_a_file_to_a_csv(tmp_path):
 
 
 def reviews(directory, num_reviews=60, positive="yes"):
-    """A study of bags and tokens of a small file, and the file."""
+    """Write a small file of texts, and return a study of its bags and tokens."""
     file = directory / "reviews.tsv"
     rows = [f"review {number} was {['bad', 'good'][number % 2]}\t{number % 2}" for number in range(num_reviews)]
     file.write_text("text\tlabel\n" + "\n".join(rows) + f"\n{positive} indeed\t1\n")
@@ -390,7 +388,7 @@ def reviews(directory, num_reviews=60, positive="yes"):
     }
 
 
-def test_data_that_changed_are_not_mixed_with_what_they_were(tmp_path):
+def test_results_on_changed_data_are_not_mixed_with_earlier_ones(tmp_path):
     train(reviews(tmp_path), tmp_path / "s")
     assert train(reviews(tmp_path), tmp_path / "s")[0].num_trained == 0
     more = reviews(tmp_path, positive="no") | {"seeds": 4}
@@ -426,7 +424,7 @@ def test_a_network_that_cannot_read_the_data_is_a_problem_of_the_study(tmp_path,
         train(study, tmp_path / "s")
 
 
-def test_a_vocabulary_smaller_than_the_datas_is_a_problem_of_the_study(tmp_path):
+def test_a_vocabulary_smaller_than_that_of_the_data_is_a_problem_of_the_study(tmp_path):
     study = reviews(tmp_path)
     study["base"]["model"] = {"class_path": "lit_models.MeanEmbedding", "init_args": {"vocabulary_size": 3}}
     study["base"]["data"]["init_args"]["representation"] = "tokens"

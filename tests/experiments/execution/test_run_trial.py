@@ -1,4 +1,4 @@
-"""`run_trial` and `ablate trial`: one trial of a study, by itself, in a folder that others use at the same time."""
+"""`run_trial` and `ablate trial`: one trial of a study, in a folder that other processes use at the same time."""
 
 import contextlib
 import multiprocessing
@@ -7,7 +7,6 @@ import signal
 import sqlite3
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,20 +22,18 @@ from experiments import (
     RunOptions,
     Sink,
     TrialStatus,
-    find_trial,
     load_study,
     run,
     run_trial,
 )
 from experiments.ledger.study_folder import lock_folder
-from experiments.planning.plan import plan_trials
 
 PROCESSES = multiprocessing.get_context("forkserver")  # which has imported torch; see conftest.py
 
 
 @pytest.fixture(autouse=True)
 def in_a_folder(tmp_path, monkeypatch):
-    """Commands run in a folder of their own; what `main` changes in the process is put back."""
+    """Run commands in a temporary folder, and restore what `main` changes in the process."""
     monkeypatch.chdir(tmp_path)
     path, handlers = list(sys.path), {name: signal.getsignal(name) for name in (signal.SIGTERM, signal.SIGHUP)}
     yield
@@ -47,7 +44,7 @@ def in_a_folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def study_path(tmp_path):
-    """Two widths and two seeds; it trains at once where the file `go` is there, as it is at first."""
+    """Write a study of two widths and two seeds, and the file `go`, without which it does not train."""
     (tmp_path / "go").touch()
     return write_study(tmp_path)
 
@@ -109,34 +106,34 @@ def test_a_trial_is_trained_and_recorded_once(study_path):
         assert [attempt["status"] for attempt in ledger.trial(first.trial.trial_id)["history"]] == ["finished"]
 
 
-def test_what_watches_is_told_as_by_run(study_path):
-    class Watcher(Sink):
+def test_sinks_get_the_same_events_as_from_run(study_path):
+    class Recorder(Sink):
         def __init__(self):
-            self.told = []
+            self.events = []
 
         def on_data_notes(self, notes):
-            self.told.append("noted")
+            self.events.append("notes")
 
         def on_planned(self, counts, groups, num_slots):
-            self.told.append(("planned", counts["running"], len(groups), num_slots))
+            self.events.append(("planned", counts["running"], len(groups), num_slots))
 
         def on_started(self, trial):
-            self.told.append("started")
+            self.events.append("started")
 
         def on_epoch_ended(self, trial, event):
-            self.told.append(event.epoch)
+            self.events.append(event.epoch)
 
         def on_ended(self, trial, result):
-            self.told.append(result.status)
+            self.events.append(result.status)
 
-    watcher = Watcher()
-    run_trial(study_path, "width=4,seed=0", "out", sinks=[watcher])
-    assert watcher.told == ["noted", ("planned", 1, 1, 1), "started", 0, 1, "finished"]
-    run_trial(study_path, "width=4,seed=0", "out", sinks=[watcher])
-    assert watcher.told[6:] == ["noted"]
+    recorder = Recorder()
+    run_trial(study_path, "width=4,seed=0", "out", sinks=[recorder])
+    assert recorder.events == ["notes", ("planned", 1, 1, 1), "started", 0, 1, "finished"]
+    run_trial(study_path, "width=4,seed=0", "out", sinks=[recorder])
+    assert recorder.events[6:] == ["notes"]
 
 
-def test_the_command_tells_the_result_and_where_it_is(study_path, capsys):
+def test_the_command_prints_the_result_and_its_folder(study_path, capsys):
     assert main(["trial", str(study_path), "width=6,seed=1", "--out", "out"]) == 0
     (head, where) = capsys.readouterr().out.splitlines()
     (trial,) = [trial for trial, status in statuses("out").items() if status == "finished"]
@@ -172,7 +169,7 @@ def test_a_trial_that_diverges_is_done(tmp_path, study_path, capsys):
     assert "diverged: the loss was not finite in epoch 1" in capsys.readouterr().out
 
 
-def test_a_metric_that_nobody_logged_is_told(study_path, capsys):
+def test_a_metric_that_was_not_logged_is_named(study_path, capsys):
     text = study_path.read_text().replace("test/loss", "test/acc")
     study_path.write_text(text)
     assert main(["trial", str(study_path), "width=6,seed=1", "--out", "out"]) == 0
@@ -182,7 +179,7 @@ def test_a_metric_that_nobody_logged_is_told(study_path, capsys):
 # ---- the plan ------------------------------------------------------------------------------------------------------
 
 
-def test_a_plan_that_is_there_is_not_written_again(study_path):
+def test_an_existing_plan_is_not_written_again(study_path):
     def written():
         database = sqlite3.connect("out/ledger.sqlite")
         found = database.execute("SELECT updated_at, (SELECT group_concat(id) FROM trials) FROM study").fetchone()
@@ -195,15 +192,15 @@ def test_a_plan_that_is_there_is_not_written_again(study_path):
     assert written() == before
 
 
-def test_a_plan_grows_and_what_others_train_stays_so(tmp_path, study_path):
+def test_a_plan_grows_and_the_trials_of_other_processes_stay_running(tmp_path, study_path):
     run_trial(study_path, "width=4,seed=0", "out")
     with Ledger(Path("out/ledger.sqlite"), writable=True) as ledger:
-        others = find_trial(plan_trials(load_study(study_path)), "width=6,seed=0", load_study(study_path)).trial_id
-        ledger.start(others, "{}")
+        (other,) = [row["trial_id"] for row in ledger.trials() if (row["levels"], row["seed"]) == ({"width": "6"}, 0)]
+        ledger.start(other, "{}")
     run_trial(load_study(study_path, seeds=3), "width=4,seed=2", "out")
     found = statuses("out")
     assert sorted(found.values()) == ["finished", "finished", "pending", "pending", "pending", "running"]
-    assert found[others] == "running"
+    assert found[other] == "running"
     run_trial(study_path, "width=4,seed=1", "out")  # of the smaller plan, which does not come back
     assert len(statuses("out")) == 6
 
@@ -229,85 +226,6 @@ def test_a_study_without_trials_is_refused(tmp_path, study_path, capsys):
     assert not Path("runs").exists()
 
 
-# ---- which trial ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "text", ["{id}", "{id:.6}", "trial={id}", "trial='{id}'", "width=6,seed=1", "seed=1, width=6", "width=6, seed=1"]
-)
-def test_a_trial_is_named_by_its_id_or_by_what_it_is(study_path, text):
-    study = load_study(study_path)
-    trials = plan_trials(study)
-    (wanted,) = [trial for trial in trials if trial.levels == {"width": "6"} and trial.seed == 1]
-    text = text.replace("{id:.6}", wanted.trial_id[:6]).replace("{id}", wanted.trial_id)
-    assert find_trial(trials, text, study) is wanted
-
-
-def test_a_level_may_have_commas_and_equals_signs_in_its_name(study_path):
-    content = yaml.safe_load(study_path.read_text())
-    content["factors"]["width"]["levels"] = {"4, width=four": 4, "6=six": 6}
-    content["factors"]["width"]["reference"] = "6=six"
-    content["factors"]["size"] = {"key": "data.init_args.batch_size", "levels": [8, 16]}
-    study_path.write_text(yaml.safe_dump(content))
-    study = load_study(study_path)
-    trials = plan_trials(study)
-    assert find_trial(trials, "width=6=six,size=8,seed=0", study).levels == {"width": "6=six", "size": "8"}
-    with pytest.raises(InputError, match="Levels and a seed do as well: 'size=8,width=4, width=four,seed=0'"):
-        find_trial(trials, "12", study)
-    assert find_trial(trials, "size=8,width=4, width=four,seed=0", study) is trials[0]
-
-
-def test_short_names_and_quotes_are_levels_too(study_path):
-    content = yaml.safe_load(study_path.read_text())
-    content["factors"] = {"a": {"key": "model.init_args.width", "levels": {"'q'": 4, "z": 6}}}
-    study_path.write_text(yaml.safe_dump(content | {"seeds": 1}))
-    study = load_study(study_path)
-    quoted, plain = plan_trials(study)
-    assert find_trial([quoted, plain], "a=z", study) is plain
-    assert find_trial([quoted, plain], "seed=0,a='q'", study) is quoted
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "too short for the beginning of an id, of which 4 characters are needed"),
-        ("12", "TRIAL '12': is too short .* Levels and a seed do as well: 'width=4,seed=0'"),
-        ("zzzzzz", "no trial of 'waiting' has an id that begins so; `ablate wandb sweep` lists the 4 trials"),
-        ("width=6", "TRIAL 'width=6': may be any of 2 trials; give more of it\n  [0-9a-f]{16}  width=6, seed=0\n  "),
-        ("width=5,seed=0", "'5' is no level of width; accepted: 4, 6"),
-        ("width=6,seed=7", "'7' is no seed; accepted: 0, 1"),
-        ("widht=6", "'widht' is no factor of 'waiting'; did you mean 'width'[?] factors: width, seed"),
-    ],
-)
-def test_a_trial_that_is_none_is_told_with_what_is_meant(study_path, text, message):
-    study = load_study(study_path)
-    with pytest.raises(InputError, match=message):
-        find_trial(plan_trials(study), text, study)
-
-
-def test_a_mistyped_id_is_told_with_the_nearest(study_path):
-    study = load_study(study_path)
-    trials = plan_trials(study)
-    wanted = trials[2].trial_id
-    mistyped = wanted[:5] + ("0" if wanted[5] != "0" else "1") + wanted[6:9]
-    with pytest.raises(InputError, match=f"did you mean {wanted}[?]"):
-        find_trial(trials, mistyped, study)
-
-
-def test_a_beginning_of_several_ids_is_ambiguous(study_path):
-    study = load_study(study_path)
-    trials = plan_trials(study)
-    twin = replace(trials[0], trial_id=f"{trials[0].trial_id[:8]}00000000")
-    with pytest.raises(InputError, match=f"may be any of 2 trials; give more of it\n  {trials[0].trial_id}  width=4"):
-        find_trial([*trials, twin], trials[0].trial_id[:8], study)
-
-
-def test_a_trial_of_the_folders_plan_but_not_of_this_is_told(study_path):
-    wanted = run_trial(load_study(study_path, seeds=3), "width=4,seed=2", "out").trial.trial_id
-    with pytest.raises(InputError, match="is a trial of out, but not of this plan; give the --seeds and --set"):
-        run_trial(study_path, wanted, "out")
-
-
 # ---- with others in the folder -------------------------------------------------------------------------------------
 
 
@@ -321,7 +239,7 @@ def test_while_another_command_holds_the_folder_nothing_is_trained(study_path, t
     assert not Path("out/ledger.sqlite").exists()
 
 
-def test_a_folder_that_is_soon_free_is_waited_for(study_path, tmp_path):
+def test_a_call_waits_for_a_folder_that_is_soon_free(study_path, tmp_path):
     process = PROCESSES.Process(target=hold, args=(tmp_path / "out", tmp_path / "held", 2.0))
     process.start()
     wait_until((tmp_path / "held").exists)
@@ -330,8 +248,8 @@ def test_a_folder_that_is_soon_free_is_waited_for(study_path, tmp_path):
     process.join(600)
 
 
-class DoesMeanwhile(Sink):
-    """Something that watches, and calls a function when the first epoch has ended."""
+class CallsAfterEpoch(Sink):
+    """Sink that calls a function when the first epoch has ended."""
 
     def __init__(self, function):
         self.function = function
@@ -341,17 +259,17 @@ class DoesMeanwhile(Sink):
             self.function(trial)
 
     def on_ended(self, trial, result):
-        raise AssertionError("a result that does not count was told")
+        raise AssertionError("on_ended was called for a result that does not count")
 
 
-def test_a_result_that_another_recorded_first_stays(study_path):
+def test_a_result_that_another_process_recorded_first_is_kept(study_path):
     def record(trial):
         with lock_folder(Path("out")), Ledger(Path("out/ledger.sqlite"), writable=True) as ledger:
             assert ledger.start(trial.trial_id, "{}") == 2
             result = Result(status=TrialStatus.FINISHED, metrics={"test/loss": 7.0})
             assert ledger.record_attempt(trial.trial_id, 2, result)
 
-    outcome = run_trial(study_path, "width=4,seed=0", "out", sinks=[DoesMeanwhile(record)])
+    outcome = run_trial(study_path, "width=4,seed=0", "out", sinks=[CallsAfterEpoch(record)])
     assert (outcome.was_trained, outcome.is_counted) == (True, False)
     assert outcome.row["metrics"] == {"test/loss": 7.0}
     assert [attempt["status"] for attempt in outcome.row["history"]] == ["finished, after another attempt", "finished"]
@@ -363,19 +281,19 @@ def test_run_may_train_the_trial_at_the_same_time(study_path):
         study,
         "width=4,seed=0",
         "out",
-        sinks=[DoesMeanwhile(lambda _: run(study, "out", RunOptions(runner="inline", fuse="never")))],
+        sinks=[CallsAfterEpoch(lambda _: run(study, "out", RunOptions(runner="inline", fuse="never")))],
     )
     assert (outcome.was_trained, outcome.is_counted) == (True, False)
     assert set(statuses("out").values()) == {"finished"}
 
 
 @pytest.mark.slow
-def test_a_result_that_cannot_be_recorded_is_told_and_the_trial_is_free(study_path):
+def test_a_result_that_cannot_be_recorded_is_an_error_and_the_trial_is_free(study_path):
     held = contextlib.ExitStack()
-    watcher = DoesMeanwhile(lambda _: held.enter_context(lock_folder(Path("out"))))
+    sink = CallsAfterEpoch(lambda _: held.enter_context(lock_folder(Path("out"))))
     message = r"[0-9a-f]{16} ended as finished but is not recorded: out: is in use by"
     with held, pytest.raises(DirectoryError, match=message):
-        run_trial(study_path, "width=4,seed=0", "out", sinks=[watcher], wait_seconds=0.05)
+        run_trial(study_path, "width=4,seed=0", "out", sinks=[sink], wait_seconds=0.05)
     assert run_trial(study_path, "width=4,seed=0", "out").is_counted
 
 
@@ -390,12 +308,12 @@ def test_processes_that_share_a_folder_record_each_trial_once(tmp_path):
     wait_until(lambda: num_begun(tmp_path) == 5)  # all five train now, two of them the same trial
     assert set(statuses("out").values()) == {"running"}
     (tmp_path / "go").touch()
-    told = [answers.get(timeout=600) for _ in processes]
+    answered = [answers.get(timeout=600) for _ in processes]
     for process in processes:
         process.join(600)
     assert [process.exitcode for process in processes] == [0] * 5
-    assert all(was_trained for _, was_trained, _ in told)
-    assert sorted(trial for trial, _, is_counted in told if is_counted) == sorted(statuses("out"))
+    assert all(was_trained for _, was_trained, _ in answered)
+    assert sorted(trial for trial, _, is_counted in answered if is_counted) == sorted(statuses("out"))
     run(path, "whole", RunOptions(runner="inline", fuse="never"))
     assert results("out") == results("whole")
 

@@ -1,4 +1,4 @@
-"""In which order groups get slots."""
+"""Order in which groups start."""
 
 import heapq
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.execution.schedule import Waiting, num_slots_of
+from experiments.execution.schedule import Schedule, count_slots
 from experiments.trials.trial import Group, Trial
 
 
@@ -25,52 +25,52 @@ def names(groups):
 
 
 def test_equal_groups_keep_the_order_of_the_plan():
-    assert names(Waiting([group(str(number)) for number in range(9)], 2)) == [str(number) for number in range(9)]
+    assert names(Schedule([group(str(number)) for number in range(9)], 2)) == [str(number) for number in range(9)]
 
 
 def test_a_long_group_is_not_left_for_the_end():
     groups = [group(str(number)) for number in range(6)] + [group("long", epochs=10)]
-    assert names(Waiting(groups, 2))[0] == "long"
+    assert names(Schedule(groups, 2))[0] == "long"
 
 
-def test_the_order_of_the_plan_holds_as_long_as_there_is_enough_else_to_do():
+def test_the_order_of_the_plan_is_kept_as_long_as_all_slots_have_enough_to_do():
     groups = [group(str(number)) for number in range(30)] + [group("long", epochs=5)]
-    order = names(Waiting(groups, 2))
+    order = names(Schedule(groups, 2))
     assert order[:10] == [str(number) for number in range(10)]
     assert 10 < order.index("long") < 20
 
 
-def test_measured_seconds_go_before_epochs_and_say_how_long_an_epoch_takes():
+def test_measured_seconds_take_precedence_over_epochs_and_scale_them():
     groups = [group("a", epochs=1), group("b", epochs=4), group("slow", epochs=1)]
-    assert names(Waiting(groups, 1, lambda: {"slow-0": 60.0})) == ["b", "a", "slow"]  # an epoch takes a minute
-    assert names(Waiting(groups, 1, lambda: {"slow-0": 60.0, "b-0": 4.0, "a-0": 1.0})) == ["slow", "b", "a"]
+    assert names(Schedule(groups, 1, lambda: {"slow-0": 60.0})) == ["b", "a", "slow"]  # an epoch takes a minute
+    assert names(Schedule(groups, 1, lambda: {"slow-0": 60.0, "b-0": 4.0, "a-0": 1.0})) == ["slow", "b", "a"]
 
 
-def test_what_is_measured_while_it_goes_on_counts():
+def test_seconds_measured_during_the_run_are_used():
     measured = {}
-    waiting = Waiting([group(str(number)) for number in range(8)], 1, lambda: dict(measured))
-    assert names([next(waiting) for _ in range(4)]) == ["0", "1", "2", "3"]
+    schedule = Schedule([group(str(number)) for number in range(8)], 1, lambda: dict(measured))
+    assert names([next(schedule) for _ in range(4)]) == ["0", "1", "2", "3"]
     measured |= {f"{number}-0": 1.0 for number in range(7)} | {"7-0": 50.0}
-    assert names(waiting) == ["7", "4", "5", "6"]
+    assert names(schedule) == ["7", "4", "5", "6"]
 
 
-def test_a_group_that_is_put_back_comes_again_even_after_the_end():
-    waiting = Waiting([group("a")], 1)
-    assert names(waiting) == ["a"]
-    assert not waiting
-    waiting.put(group("b"))
-    assert len(waiting) == 1
-    assert names(waiting) == ["b"]
+def test_a_group_added_after_the_end_continues_the_schedule():
+    schedule = Schedule([group("a")], 1)
+    assert names(schedule) == ["a"]
+    assert not schedule
+    schedule.add(group("b"))
+    assert len(schedule) == 1
+    assert names(schedule) == ["b"]
 
 
 def test_groups_of_several_slots_come_first():
     wide = group("wide", devices=2)
-    assert (num_slots_of(wide), num_slots_of(group("a", devices="auto"))) == (2, 1)
-    waiting = Waiting([group("a", epochs=9), wide], 2)
-    assert names(waiting) == ["wide", "a"]
-    waiting.put(group("b"))
-    waiting.put(wide)
-    assert names(waiting) == ["wide", "b"]
+    assert (count_slots(wide), count_slots(group("a", devices="auto"))) == (2, 1)
+    schedule = Schedule([group("a", epochs=9), wide], 2)
+    assert names(schedule) == ["wide", "a"]
+    schedule.add(group("b"))
+    schedule.add(wide)
+    assert names(schedule) == ["wide", "b"]
 
 
 def makespan(order, num_slots):
@@ -81,9 +81,9 @@ def makespan(order, num_slots):
 
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=40), st.integers(1, 8))
-def test_no_slot_is_idle_for_longer_than_a_third_of_what_was_possible(seconds, num_slots):
+def test_the_makespan_is_within_a_third_of_the_optimum(seconds, num_slots):
     groups = [group(str(number), epochs=each) for number, each in enumerate(seconds)]
-    order = [float(each.trials[0].config["trainer"]["max_epochs"]) for each in Waiting(groups, num_slots)]
+    order = [float(each.trials[0].config["trainer"]["max_epochs"]) for each in Schedule(groups, num_slots)]
     assert sorted(order) == sorted(map(float, seconds))
     bound = max(*seconds, sum(seconds) / num_slots)
     pairs = sorted(seconds, reverse=True)[num_slots - 1 : num_slots + 1]
@@ -95,9 +95,9 @@ def test_no_slot_is_idle_for_longer_than_a_third_of_what_was_possible(seconds, n
 
 
 @pytest.mark.parametrize("trainer", [{}, {"max_epochs": None, "max_steps": 100}, {"max_epochs": -1, "max_steps": -1}])
-def test_any_trainer_has_a_length(trainer):
-    waiting = Waiting([group("a", **({"epochs": 3} | {})), Group(trials=(trial_of(trainer),))], 1)
-    assert len(names(waiting)) == 2
+def test_any_trainer_has_a_number_of_epochs(trainer):
+    schedule = Schedule([group("a", **({"epochs": 3} | {})), Group(trials=(trial_of(trainer),))], 1)
+    assert len(names(schedule)) == 2
 
 
 def trial_of(trainer):

@@ -1,10 +1,10 @@
-"""Which devices workers are given."""
+"""Devices that workers get."""
 
 import os
 
 import pytest
 
-from experiments.runners.devices import Devices, find_devices, listed_gpus
+from experiments.runners.devices import Devices, find_devices, parse_gpu_list
 
 LISTING = """GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-aaaa)
 GPU 1: NVIDIA H100 80GB HBM3 (UUID: GPU-bbbb)
@@ -14,11 +14,11 @@ GPU 2: NVIDIA H100 80GB HBM3 (UUID: GPU-cccc)
 """
 
 
-def test_a_gpu_that_mig_divides_counts_by_its_parts():
-    assert listed_gpus(LISTING) == ("0", "MIG-1111", "MIG-2222", "2")
+def test_a_gpu_divided_by_mig_is_listed_by_its_instances():
+    assert parse_gpu_list(LISTING) == ("0", "MIG-1111", "MIG-2222", "2")
 
 
-def test_chosen_gpus_are_positions_among_the_visible_ones_or_uuids(monkeypatch):
+def test_chosen_gpus_are_indices_into_the_visible_ones_or_uuids(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6,GPU-aaaa,MIG-1111")
     assert find_devices() == Devices(gpus=("4", "6", "GPU-aaaa", "MIG-1111"))
     assert find_devices(["1", "0"]) == Devices(gpus=("6", "4"))
@@ -44,7 +44,7 @@ def test_a_gpu_that_is_not_there_is_an_error(chosen, message, monkeypatch):
 
 
 @pytest.mark.parametrize("hidden", ["", "-1"])
-def test_hidden_gpus_are_none_and_devices_are_cores_then(hidden, monkeypatch):
+def test_with_hidden_gpus_the_devices_are_cores(hidden, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
     assert find_devices() == Devices()
     core = min(os.sched_getaffinity(0))

@@ -17,7 +17,7 @@ from small_study import small_study
 
 from experiments import Ledger, RunOptions, Sink, load_study, parse_study, run
 from experiments.errors import InputError, RunnerError
-from experiments.runners import Done, Lost, RayRunner, Said, Started, Task, TimedOut
+from experiments.runners import Done, Emitted, Lost, RayRunner, Started, Task, TimedOut
 
 pytestmark = pytest.mark.ray
 
@@ -155,7 +155,7 @@ def test_a_killed_worker_costs_only_its_task(runner):
 
     def handle(event):
         events.append(event)
-        if isinstance(event, Said) and event.key == "1":
+        if isinstance(event, Emitted) and event.key == "1":
             os.kill(event.message, signal.SIGKILL)
 
     runner.run(many(tasks.tell_and_wait, [1, 1, 1, 1]), handle)
@@ -272,7 +272,7 @@ def test_a_local_ray_listens_on_loopback_only_and_ends_with_the_command(tmp_path
     )
     with command:
         assert command.stdout.readline() == "Started(key='a')\n"
-        assert command.stdout.readline().startswith("Said(key='a'")
+        assert command.stdout.readline().startswith("Emitted(key='a'")
         family = psutil.Process(command.pid).children(recursive=True)
         listening = [
             connection.laddr.ip

@@ -1,4 +1,4 @@
-"""The contract of every runner, and what only workers can do."""
+"""Contract of every runner, and abilities of workers only."""
 
 import contextlib
 import os
@@ -14,12 +14,12 @@ import tasks
 
 from experiments.runners import (
     Done,
+    Emitted,
     InlineRunner,
     LocalRunner,
     Lost,
     Raised,
     RayRunner,
-    Said,
     Started,
     Task,
     TimedOut,
@@ -39,7 +39,7 @@ def runner(request):
 
 @pytest.fixture(scope="module")
 def ray_runner():
-    """One for all tests: a Ray takes seconds to start."""
+    """Start one for all tests: Ray takes seconds to start."""
     with RayRunner(num_slots=2) as runner:
         yield runner
 
@@ -63,25 +63,25 @@ def of(events, key):
     return [event for event in events if event.key == str(key)]
 
 
-def test_each_task_starts_says_what_it_says_and_ends_once(runner):
+def test_each_task_starts_emits_its_messages_and_ends_once(runner):
     events = run(runner, *[(tasks.double, number) for number in range(5)])
     for number in range(5):
         assert of(events, number) == [
             Started(key=str(number)),
-            Said(key=str(number), message=("half", number / 2)),
-            Said(key=str(number), message=("again", number)),
+            Emitted(key=str(number), message=("half", number / 2)),
+            Emitted(key=str(number), message=("again", number)),
             Done(key=str(number), value=number * 2),
         ]
 
 
-def test_no_task_is_no_event(runner):
+def test_without_tasks_there_are_no_events(runner):
     assert run(runner) == []
 
 
-def test_an_error_is_told_with_its_traceback_and_costs_no_other_task(runner):
+def test_an_error_arrives_with_its_traceback_and_affects_no_other_task(runner):
     events = run(runner, (tasks.fail, "mine"), (tasks.double, 1))
-    *_, said, raised = of(events, 0)
-    assert said == Said(key="0", message="before")
+    *_, emitted, raised = of(events, 0)
+    assert emitted == Emitted(key="0", message="before")
     assert isinstance(raised, Raised)
     assert isinstance(raised.error, ValueError)
     assert str(raised.error) == "mine"
@@ -89,7 +89,7 @@ def test_an_error_is_told_with_its_traceback_and_costs_no_other_task(runner):
     assert of(events, 1)[-1] == Done(key="1", value=2)
 
 
-def test_a_task_is_asked_for_only_when_a_slot_is_free_and_all_before_is_handled(runner):
+def test_a_task_is_taken_only_when_a_slot_is_free_and_all_events_are_handled(runner):
     handled, asked = [], []
 
     def ask():
@@ -113,7 +113,7 @@ def test_an_error_of_the_handler_ends_the_run(runner):
 
 def test_a_runner_runs_again_after_an_error_of_the_handler(runner):
     def handle(event):
-        if isinstance(event, Said):
+        if isinstance(event, Emitted):
             raise KeyError("the handler's")
 
     tasks_ = [Task(key=str(number), function=tasks.double, argument=number) for number in range(4)]
@@ -122,22 +122,22 @@ def test_a_runner_runs_again_after_an_error_of_the_handler(runner):
     assert [event.value for event in run(runner, (tasks.double, 5)) if isinstance(event, Done)] == [10]
 
 
-def test_a_task_that_takes_too_long_is_ended_and_costs_no_other_task(runner):
+def test_a_task_that_times_out_is_killed_and_affects_no_other_task(runner):
     events = []
     hanging = Task(key="0", function=tasks.hang, argument=None, timeout_seconds=3.0)
     others = [
         Task(key=str(number), function=tasks.double, argument=number, timeout_seconds=600) for number in range(1, 5)
     ]
     runner.run([hanging, *others], events.append)  # which returns, although the task never does
-    assert of(events, 0) == [Started(key="0"), Said(key="0", message="before"), TimedOut(key="0", seconds=3.0)]
+    assert of(events, 0) == [Started(key="0"), Emitted(key="0", message="before"), TimedOut(key="0", seconds=3.0)]
     assert [of(events, number)[-1].value for number in range(1, 5)] == [2, 4, 6, 8]
     assert run(runner, (tasks.double, 5))[-1] == Done(key="0", value=10)
 
 
-def test_time_counts_from_when_a_task_begins_and_not_the_handling_of_its_events(runner):
+def test_the_timeout_counts_from_the_start_and_not_while_events_are_handled(runner):
     def handle(event):
         events.append(event)
-        if isinstance(event, Said):
+        if isinstance(event, Emitted):
             time.sleep(0.4)
 
     events = []
@@ -145,16 +145,16 @@ def test_time_counts_from_when_a_task_begins_and_not_the_handling_of_its_events(
     assert events[-1] == Done(key="a", value=2)
 
 
-def test_a_task_that_leaves_by_sys_exit_has_raised(runner):
+def test_sys_exit_in_a_task_is_an_error_of_the_task(runner):
     events = run(runner, (tasks.exit_politely, 3), (tasks.double, 1))
     assert isinstance(of(events, 0)[-1], Raised)
     assert isinstance(of(events, 0)[-1].error, SystemExit)
     assert of(events, 1)[-1] == Done(key="1", value=2)
 
 
-def test_an_iterator_of_tasks_that_had_none_is_asked_again_when_something_has_ended():
+def test_an_exhausted_iterator_of_tasks_is_asked_again_when_a_task_has_ended():
     class Again:
-        """Gives the first task, nothing while that runs, and the second because of it."""
+        """Iterator that gives the first task, nothing while it runs, and the second after its end."""
 
         def __init__(self):
             self.ready = ["first", "other"]
@@ -178,7 +178,7 @@ def test_an_iterator_of_tasks_that_had_none_is_asked_again_when_something_has_en
     assert {key for key, _ in ended} == {"first", "other", "second"}
 
 
-def test_a_task_that_takes_two_slots_has_them_and_no_other_runs_beside_it():
+def test_a_task_of_two_slots_runs_without_another_at_the_same_time():
     spans = {}
 
     def handle(event):
@@ -201,7 +201,7 @@ def test_a_runner_runs_again(runner):
     assert run(runner, (tasks.double, 2))[-1] == Done(key="0", value=4)
 
 
-def test_workers_stay_warm_and_are_other_processes(local):
+def test_workers_are_reused_and_are_separate_processes(local):
     events = run(local, *[(tasks.process_id, None)] * 8)
     workers = {event.value for event in events if isinstance(event, Done)}
     assert 1 <= len(workers) <= 2
@@ -213,7 +213,7 @@ def test_workers_have_one_thread(local):
     assert threads == 1
 
 
-def test_each_worker_has_a_gpu_of_its_own(monkeypatch):
+def test_each_worker_has_its_own_gpu(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
     with LocalRunner() as runner:
         events = run(runner, *[(tasks.threads_and_gpus, None)] * 6)
@@ -221,7 +221,7 @@ def test_each_worker_has_a_gpu_of_its_own(monkeypatch):
     assert {event.value[1] for event in events if isinstance(event, Done)} <= {"3", "5"}
 
 
-def test_a_task_of_two_slots_sees_both_gpus_and_chosen_devices_are_the_only_ones(monkeypatch):
+def test_a_task_of_two_slots_sees_both_gpus_and_only_chosen_ones(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5,MIG-7")
     with LocalRunner(devices=["0", "MIG-7"]) as runner:
         assert runner.num_slots == 2
@@ -235,7 +235,7 @@ def test_a_task_of_two_slots_sees_both_gpus_and_chosen_devices_are_the_only_ones
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system binds no process to a core")
-def test_without_gpus_devices_are_cores_that_workers_are_bound_to():
+def test_without_gpus_workers_are_bound_to_the_chosen_cores():
     core = max(os.sched_getaffinity(0))
     with LocalRunner(devices=[str(core)]) as runner:
         assert runner.num_slots == 1
@@ -243,25 +243,25 @@ def test_without_gpus_devices_are_cores_that_workers_are_bound_to():
     assert len(os.sched_getaffinity(0)) >= 1
 
 
-def test_a_worker_that_dies_while_a_child_of_it_lives_on_is_seen_to_be_gone(local):
+def test_the_death_of_a_worker_whose_child_lives_on_is_noticed(local):
     started = time.monotonic()
     events = run(local, (tasks.die_with_child, None), (tasks.double, 1))
     assert time.monotonic() - started < 1800  # half of what its child sleeps
     assert isinstance(of(events, 0)[-1], Lost)
-    (said,) = [event for event in of(events, 0) if isinstance(event, Said)]
+    (emitted,) = [event for event in of(events, 0) if isinstance(event, Emitted)]
     time.sleep(0.2)
     with contextlib.suppress(psutil.NoSuchProcess):  # its child ended with it; nobody may have collected it yet
-        assert psutil.Process(said.message).status() == psutil.STATUS_ZOMBIE
+        assert psutil.Process(emitted.message).status() == psutil.STATUS_ZOMBIE
 
 
-def test_what_a_forked_child_returns_is_not_taken_for_the_tasks(local):
+def test_the_value_of_a_forked_child_is_not_taken_for_that_of_the_task(local):
     events = run(local, (tasks.fork_and_return, 7), (tasks.double, 1), (tasks.double, 2))
-    assert [type(event) for event in of(events, 0)] == [Started, Said, Done]
+    assert [type(event) for event in of(events, 0)] == [Started, Emitted, Done]
     assert [of(events, key)[-1].value for key in range(3)] == [7, 2, 4]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_signals_that_a_whole_job_gets_are_the_commands_affair(local, number):
+def test_workers_ignore_signals_that_a_whole_job_gets(local, number):
     assert run(local, (tasks.signal_itself, number))[-1] == Done(key="0", value="still there")
 
 
@@ -281,28 +281,28 @@ def test_a_worker_that_dies_costs_only_its_task(local, function, argument, reaso
     assert [of(events, key)[-1].value for key in (0, 2, 3, 4, 5)] == [2, 4, 6, 8, 10]
 
 
-def test_an_error_that_cannot_travel_arrives_as_its_text(local):
+def test_an_error_that_cannot_be_pickled_arrives_as_its_text(local):
     raised = run(local, (tasks.fail_with_odd_error, "odd"))[-1]
     assert isinstance(raised, Raised)
     assert str(raised.error) == "OddError: odd"
 
 
-def test_what_tasks_print_goes_to_a_file_of_each_worker(local, tmp_path):
+def test_the_prints_of_tasks_go_to_a_file_per_worker(local, tmp_path):
     local.log_to(tmp_path / "logs")
     run(local, (tasks.say, "hello"))
     assert (tmp_path / "logs" / "worker-0.log").read_text() == "hello\nhello from a child\n"
 
 
 def has_ended(process_id):
-    """Nobody may have collected it yet."""
+    """Return True also for a zombie, which no parent has waited for yet."""
     return not psutil.pid_exists(process_id) or psutil.Process(process_id).status() == psutil.STATUS_ZOMBIE
 
 
-def test_leaving_stops_workers_and_waits_for_no_task():
+def test_leaving_the_block_stops_workers_and_waits_for_no_task():
     workers = []
 
     def interrupt(event):
-        if isinstance(event, Said):
+        if isinstance(event, Emitted):
             workers.append(event.message)
             raise KeyboardInterrupt
 
@@ -311,7 +311,7 @@ def test_leaving_stops_workers_and_waits_for_no_task():
     assert [has_ended(worker) for worker in workers] == [True]
 
 
-def test_workers_start_with_what_was_preloaded_and_a_module_that_cannot_be_is_left_out(tmp_path):
+def test_workers_start_with_preloaded_modules_and_skip_broken_ones(tmp_path):
     code = (
         "import sys; sys.path[:0] = [sys.argv[1]]\n"
         "import tasks\n"
@@ -335,9 +335,9 @@ def test_workers_do_not_outlive_a_killed_command(tmp_path):
     code = (
         "import sys; sys.path[:0] = sys.argv[1:]\n"
         "import tasks\n"
-        "from experiments.runners import LocalRunner, Said, Task\n"
+        "from experiments.runners import LocalRunner, Emitted, Task\n"
         "def tell(event):\n"
-        "    if isinstance(event, Said):\n"
+        "    if isinstance(event, Emitted):\n"
         "        print(event.message, flush=True)\n"
         "if __name__ == '__main__':\n"
         "    with LocalRunner(1) as runner:\n"

@@ -150,6 +150,6 @@ def test_a_run_that_was_open_before_is_left_open_and_the_environment_as_it_was(t
 
 def test_trials_with_a_logger_are_not_trained_together(tmp_path):
     with pytest.raises(
-        InputError, match=r"--fuse always: 4 of 4 trials stay alone\n.*trainer.logger is set, and a logger"
+        InputError, match=r"--fuse always: 4 of 4 trials cannot be fused\n.*trainer.logger is set, and a logger"
     ):
         run(make_study(csv_logger(tmp_path / "c")), tmp_path / "out", RunOptions(runner="inline", fuse="always"))
