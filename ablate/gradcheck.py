@@ -47,7 +47,7 @@ def _gradcheck(arguments: argparse.Namespace) -> int:
         from experiments.execution.find_trial import find_trial
         from experiments.execution.run import use_data_dir
         from experiments.gradients import check_trial
-        from experiments.gradients.trial_start import start_of  # noqa: F401 -- imports torch and lightning, which takes seconds
+        from experiments.gradients.trial_start import prepare_trial  # noqa: F401 -- with it torch and lightning, which take seconds
         from experiments.planning.plan import plan_trials
 
     study = read_study(arguments)

@@ -75,7 +75,7 @@ CALLS = {
         "on_validation_end",
         "on_train_epoch_end",
     ),
-    "fused": ("__init__", "before_last_step", "after_last_step", "metrics"),
+    "fused": ("__init__", "before_last_step", "after_last_step", "compute_metrics"),
 }
 """Measuring methods: of the callback for one trial, and of its replacement for a group."""
 
@@ -83,10 +83,10 @@ CALLS = {
 @contextlib.contextmanager
 def timed_calls(way: str) -> Iterator[list[float]]:
     """Yield a list that collects the processor seconds of each measuring call."""
-    from experiments.fusing.fit.fused_mechanisms import Probing
+    from experiments.fusing.fit.fused_mechanisms import FusedMechanisms
     from experiments.mechanisms import Mechanisms
 
-    owner: Any = Mechanisms if way == "unfused" else Probing
+    owner: Any = Mechanisms if way == "unfused" else FusedMechanisms
     seconds: list[float] = []
 
     def timed(real: Any) -> Any:

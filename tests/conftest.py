@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-pytest.register_assert_rewrite("fused_and_alone")  # it asserts for several tests
+pytest.register_assert_rewrite("fused_and_unfused")  # it asserts for several tests
 
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")  # no limits on time: a machine may be slow

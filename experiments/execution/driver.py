@@ -180,10 +180,10 @@ class Driver:
 
 def train_group(argument: tuple[Group, Path], emit: Any) -> list[tuple[str, Result]] | NotFused | PartLost:
     """Train a group in a worker and return its results by trial id. It imports torch, which the command does not."""
-    from experiments.training.caller_state import kept_caller_state
+    from experiments.training.caller_state import preserve_caller_state
 
     # A trial that changes the working directory must not change it for the next trial, or for the command.
-    with kept_caller_state(), contextlib.chdir("."):
+    with preserve_caller_state(), contextlib.chdir("."):
         return _train(*argument, emit)
 
 

@@ -231,18 +231,18 @@ def _call(runner: Runner, task: Task) -> Any:
 
 def _group(argument: tuple[list[Trial], int, bool], emit: Any) -> list[Group]:  # noqa: ARG001 -- signature of a task
     from experiments.fusing import group_trials
-    from experiments.training.caller_state import kept_caller_state
+    from experiments.training.caller_state import preserve_caller_state
 
     trials, num_slots, only_where_faster = argument
-    with kept_caller_state():
+    with preserve_caller_state():
         return group_trials(trials, num_slots, only_where_faster=only_where_faster)
 
 
 def _plan(study: Study, emit: Any) -> Plan:
     from experiments.planning.plan import plan_study
-    from experiments.training.caller_state import kept_caller_state
+    from experiments.training.caller_state import preserve_caller_state
 
-    with kept_caller_state():
+    with preserve_caller_state():
         return plan_study(study, emit)
 
 

@@ -1,4 +1,4 @@
-"""Whether a module's gradient is that of its loss: back-propagation against differences. No torch until it is asked."""
+"""Gradient checks: back-propagation against differences of the loss. Imports torch only when a check runs."""
 
 from .check_gradients import check_gradients, check_trial
 from .result import GradientCheck, ParameterCheck

@@ -1,7 +1,7 @@
-"""One derivative by central differences, and whether a given one agrees with it: rounding and kinks told apart.
+"""Derivative by central differences, compared with a given one; errors are distinguished from rounding and kinks.
 
-phi(t) is the loss after a displacement t. Its central difference (phi(h) - phi(-h)) / 2h is wrong by about
-h^2 phi'''/6, and by rounding of the loss over h; in double precision, h = 1e-5 makes both small.
+phi(t) is the loss after a displacement t. The error of its central difference (phi(h) - phi(-h)) / 2h is about
+h^2 phi'''/6 plus the rounding of the loss over h; in double precision, h = 1e-5 makes both small.
 """
 
 from collections.abc import Callable
@@ -10,20 +10,24 @@ from dataclasses import dataclass
 STEP = 1e-5
 SMALLER = (STEP / 10, STEP / 100)
 ROUNDING = 50 * 2.0**-52
-"""What the loss may be wrong by, relative to itself: some sums of rounded numbers."""
+"""Relative rounding error of the loss: some sums of rounded numbers."""
 
 SMALLEST_TOLERANCE = 1e-8
 """Below, the h^2 of a central difference would count as an error of the gradient."""
 
 NEAR, NUM_NEAR = 1e-8, 8
-"""So close that single precision, of 1e-7, stays or jumps while double precision moves evenly; and how many points."""
+"""Distance and number of points near 0, where single precision (1e-7) stays or jumps and double moves evenly."""
 
 EQUAL, KINK, SMALL, WRONG, STEPS = "equal", "kink", "small", "wrong", "steps"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Compared:
-    """outcome: equal, kink, small (both less than rounding), wrong, or steps (of phi). error: relative."""
+class SlopeComparison:
+    """Comparison of two derivatives.
+
+    outcome: equal, kink, small (both less than rounding), wrong, or steps (of phi).
+    error: relative.
+    """
 
     outcome: str
     differences: float
@@ -32,39 +36,39 @@ class Compared:
 
 @dataclass(frozen=True, slots=True)
 class Slope:
-    """The derivative of phi at 0.
+    """Derivative of phi at 0.
 
-    phi: the loss after a displacement.
+    phi: loss after a displacement.
     at_zero: phi(0).
-    tolerance: the relative difference up to which derivatives agree.
+    tolerance: relative difference up to which derivatives agree.
     """
 
     phi: Callable[[float], float]
     at_zero: float
     tolerance: float
 
-    def compared(self, backward: float) -> Compared:
-        """Another derivative against the differences."""
+    def compare(self, backward: float) -> SlopeComparison:
+        """Compare the derivative of a backward pass with the differences."""
         central = self._central(STEP)
         if max(abs(backward), abs(central)) <= self._noise(STEP):
             outcome = EQUAL if backward == central == 0 else SMALL
-            return Compared(outcome=outcome, differences=central, error=0.0)
+            return SlopeComparison(outcome=outcome, differences=central, error=0.0)
         error = _relative(backward, central)
         if self._agree(backward, central, STEP):
-            return Compared(outcome=EQUAL, differences=central, error=error)
+            return SlopeComparison(outcome=EQUAL, differences=central, error=error)
         for step in SMALLER:
             smaller = self._central(step)
-            can_tell = self._noise(step) < abs(backward - central) / 10
-            if can_tell and self._agree(backward, smaller, step):
+            is_precise = self._noise(step) < abs(backward - central) / 10
+            if is_precise and self._agree(backward, smaller, step):
                 outcome = STEPS if self._moves_in_steps() else KINK
-                return Compared(outcome=outcome, differences=smaller, error=_relative(backward, smaller))
+                return SlopeComparison(outcome=outcome, differences=smaller, error=_relative(backward, smaller))
         outcome = STEPS if self._moves_in_steps() else KINK if self._is_between_sides(backward) else WRONG
-        return Compared(outcome=outcome, differences=central, error=0.0 if outcome == KINK else error)
+        return SlopeComparison(outcome=outcome, differences=central, error=0.0 if outcome == KINK else error)
 
     def _is_between_sides(self, backward: float) -> bool:
-        """Whether phi has a kink at 0 itself, and the derivative is one of its two sides or between them.
+        """Return whether phi has a kink at 0, and the derivative is one of its two sides or between them.
 
-        The sides of a smooth loss come together as the step becomes smaller; those of a kink do not.
+        With a smaller step the two sides of a smooth loss become equal; those of a kink do not.
         """
         wide = abs(self._side(STEP) - self._side(-STEP))
         step = SMALLER[0]
@@ -74,16 +78,16 @@ class Slope:
         return is_kink and min(left, right) - slack <= backward <= max(left, right) + slack
 
     def _moves_in_steps(self) -> bool:
-        """Whether phi is a staircase beside 0, as what is rounded to single precision. One kink is on one side only."""
+        """Return whether phi is a staircase on both sides of 0, as in single precision. A kink is on one side only."""
         expected = NUM_NEAR * NEAR * min(abs(self._side(STEP)), abs(self._side(-STEP)))
         return all(self._is_staircase(step, expected) for step in (NEAR, -NEAR))
 
     def _is_staircase(self, step: float, expected: float) -> bool:
-        """Third differences are 0 but for rounding where phi is smooth; between jumps a staircase stays where it is."""
+        """Return whether phi stays constant, or its third differences exceed rounding; a smooth phi does neither."""
         values = [self.phi(number * step) for number in range(1, NUM_NEAR + 1)]
         rounding = self._noise(1)
-        fours = zip(values, values[1:], values[2:], values[3:], strict=False)
-        third = max(abs(d - 3 * c + 3 * b - a) for a, b, c, d in fours)
+        windows = zip(values, values[1:], values[2:], values[3:], strict=False)
+        third = max(abs(d - 3 * c + 3 * b - a) for a, b, c, d in windows)
         stays = max(values) - min(values) <= rounding and expected > 10 * rounding
         return third > 10 * rounding or stays
 

@@ -1,4 +1,4 @@
-"""The two ways to ask: for a module and a batch, or for a trial of a study. Torch is imported when they are called."""
+"""Gradient checks of a module on a batch, or of a trial of a study. Torch is imported when they are called."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from experiments.trials.trial import Trial
 
 NUM_ENTRIES = 20
-"""Of each tensor that are compared one by one; the random direction moves all of them."""
+"""Entries of each tensor that are compared one by one; the random direction moves all of them."""
 
 TOLERANCE = 1e-4
 
@@ -23,26 +23,25 @@ def check_gradients(
     tolerance: float = TOLERANCE,
     seed: int = 0,
 ) -> GradientCheck:
-    """Compare what a module's backward pass leaves in its parameters with central differences of its training loss.
+    """Compare the gradients of a module's backward pass with central differences of its training loss.
 
-    It works on a copy in double precision on the CPU. The loss is what `training_step` returns for the batch; before
-    each evaluation buffers are put back and the generators restarted, so dropout has one mask. Of each parameter tensor
-    some entries are moved by themselves, and all of them together along one random direction, which costs two
-    evaluations and sees an error in any entry. A derivative that differs is looked at again with smaller steps and from
-    either side: where the loss has a kink there, as ReLU at 0, and the backward pass is right on one side of it or
-    between, that is no error.
+    The check runs on a clone in double precision on the CPU. The loss is the one that `training_step` returns for the
+    batch. Before each evaluation buffers are restored and the generators restarted, so dropout has one mask. Some
+    entries of each parameter tensor are moved one by one, and all entries together along one random direction, which
+    costs two evaluations and shows an error in any entry. If a derivative differs, it is compared again with smaller
+    steps and on both sides: if the loss has a kink, such as ReLU at 0, and the backward pass is right on one side of it
+    or in between, that is no error.
 
-    Arguments:
-        module: any LightningModule that optimizes automatically.
-        batch: what its training loader gives.
-        num_entries: how many of each tensor; all of a smaller one.
-        tolerance: the relative difference up to which two derivatives agree.
-        seed: of which entries, of the direction, and of what the step draws.
+    Args:
+        module: any LightningModule with automatic optimization.
+        batch: from its training loader.
+        num_entries: to check in each tensor; all of a smaller one.
+        tolerance: relative difference up to which two derivatives agree.
+        seed: of the choice of entries, the direction, and the draws of the step.
 
     Raises:
-        InputError: when the module has no loss to differentiate (manual optimization, a step that returns none, a loss
-            that is not finite), its loss changes from call to call or moves in steps, or it does
-            not run in double precision.
+        InputError: the module has no loss to differentiate (manual optimization, a step without a loss, a loss that is
+            not finite), its loss changes from call to call or moves in steps, or it does not run in double precision.
 
     >>> import torch
     >>> from lit_models import MLP
@@ -50,22 +49,22 @@ def check_gradients(
     >>> check_gradients(module, (torch.randn(8, 4), torch.arange(8) % 3)).agrees
     True
     """
-    from .comparison import checked
+    from .comparison import compare_gradients
 
-    return checked(module, batch, num_entries=num_entries, tolerance=tolerance, seed=seed)
+    return compare_gradients(module, batch, num_entries=num_entries, tolerance=tolerance, seed=seed)
 
 
 def check_trial(
     trial: "Trial", *, num_entries: int = NUM_ENTRIES, tolerance: float = TOLERANCE, seed: int = 0
 ) -> GradientCheck:
-    """`check_gradients` of a trial's module where it starts, on the first batch of its training data.
+    """Check the gradients of a trial's module at its initial values, on the first batch of its training data.
 
-    What a module does between its construction and its first batch, such as pretraining, is left out.
+    Hooks between the construction of a module and its first batch, such as pretraining, do not run.
 
     Raises:
-        InputError: as for `check_gradients`.
+        InputError: see `check_gradients`.
     """
-    from .trial_start import start_of
+    from .trial_start import prepare_trial
 
-    module, batch = start_of(trial)
+    module, batch = prepare_trial(trial)
     return check_gradients(module, batch, num_entries=num_entries, tolerance=tolerance, seed=seed)

@@ -1,4 +1,4 @@
-"""The comparison itself, on a copy of the module in double precision."""
+"""Comparison of gradients with differences, on a clone of the module in double precision."""
 
 import time
 from collections.abc import Callable
@@ -12,44 +12,36 @@ from torch import Tensor
 
 from experiments.errors import InputError
 from experiments.training.module_clone import clone_module
-from experiments.training.seeding import derive, kept_generators, seed_global_generators
+from experiments.training.seeding import derive_seed, preserve_generators, seed_global_generators
 from experiments.training.step_harness import call_step, default_dtype, describe_error, find_loss, replace_log
 from experiments.training.trainer_stub import NeedsTrainer, TrainerStub
 
-from .central_differences import (
-    EQUAL,
-    KINK,
-    NEAR,
-    SMALL,
-    SMALLEST_TOLERANCE,
-    STEPS,
-    WRONG,
-    Compared,
-    Slope,
-)
-from .precision import Precision
+from .central_differences import EQUAL, KINK, NEAR, SMALL, SMALLEST_TOLERANCE, STEPS, WRONG, Slope, SlopeComparison
+from .precision import PrecisionRecorder
 from .result import AGREES, DIFFERS, TOO_SMALL, GradientCheck, ParameterCheck, Worst
 
-_CHANGING = ("on_after_backward", "on_before_optimizer_step", "configure_gradient_clipping")
-"""Hooks that may change gradients after what is compared."""
+_LATER_HOOKS = ("on_after_backward", "on_before_optimizer_step", "configure_gradient_clipping")
+"""Hooks that may change gradients after the backward pass."""
 
 
-def checked(module: LightningModule, batch: Any, *, num_entries: int, tolerance: float, seed: int) -> GradientCheck:
+def compare_gradients(
+    module: LightningModule, batch: Any, *, num_entries: int, tolerance: float, seed: int
+) -> GradientCheck:
     """See `check_gradients`."""
     started = time.perf_counter()
     if num_entries < 1:
         raise InputError(f"num_entries is {num_entries}: at least 1 is needed")
     if not SMALLEST_TOLERANCE <= tolerance < 1:
         raise InputError(
-            f"tolerance is {tolerance:g}: a number from {SMALLEST_TOLERANCE:g}, which is as near as differences come, "
-            "to below 1 is needed"
+            f"tolerance is {tolerance:g}: a number from {SMALLEST_TOLERANCE:g}, the precision of differences, to below "
+            "1 is needed"
         )
-    with kept_generators():
-        losses = Losses(module, batch, seed)
-        gradients, loss = losses.gradients()
-        generator = torch.Generator().manual_seed(derive(seed, "entries"))
-        found = tuple(
-            _parameter(losses, name, gradient, loss, num_entries, tolerance, generator)
+    with preserve_generators():
+        losses = LossFunction(module, batch, seed)
+        gradients, loss = losses.compute_gradients()
+        generator = torch.Generator().manual_seed(derive_seed(seed, "entries"))
+        parameters = tuple(
+            _check_parameter(losses, name, gradient, loss, num_entries, tolerance, generator)
             for name, gradient in gradients.items()
         )
     return GradientCheck(
@@ -58,25 +50,25 @@ def checked(module: LightningModule, batch: Any, *, num_entries: int, tolerance:
         tolerance=tolerance,
         num_evaluations=losses.num_evaluations,
         seconds=time.perf_counter() - started,
-        parameters=found,
-        changed_later=tuple(hook for hook in _CHANGING if is_overridden(hook, module, LightningModule)),
+        parameters=parameters,
+        changed_later=tuple(hook for hook in _LATER_HOOKS if is_overridden(hook, module, LightningModule)),
     )
 
 
-class Losses:
-    """The training loss of one batch as a function of parameters, the same at every call.
+class LossFunction:
+    """Training loss of one batch as a function of the parameters, without randomness between calls.
 
-    Arguments:
-        module: is copied.
-        batch: likewise, floating-point numbers in double precision.
-        seed: from which the global generators restart before each evaluation.
+    Args:
+        module: is cloned.
+        batch: is copied, floating-point numbers in double precision.
+        seed: the global generators restart from it before each evaluation.
     """
 
     def __init__(self, module: LightningModule, batch: Any, seed: int) -> None:
         self.name = type(module).__name__
         if not module.automatic_optimization:
             raise InputError(
-                f"{self.name} optimizes by hand (automatic_optimization = False), so there is no one loss whose "
+                f"{self.name} optimizes by hand (automatic_optimization = False), so there is no single loss whose "
                 "gradient could be compared; compare a subclass whose training_step returns the loss"
             )
         self.num_evaluations = 0
@@ -86,32 +78,32 @@ class Losses:
             self._module = clone_module(module, trainer).cpu().double()
         except Exception as error:
             raise InputError(
-                f"{self.name} cannot be copied, and a copy is what is checked: {type(error).__name__}: {error}"
+                f"{self.name} cannot be copied, and the check runs on a copy: {describe_error(error)}"
             ) from error
-        _hook_alike(module, self._module)
-        replace_log(self._module, lambda _: True)  # what a step logs goes nowhere
-        self._batch = apply_to_collection(batch, Tensor, _in_double)
+        _copy_gradient_hooks(module, self._module)
+        replace_log(self._module, lambda _: True)  # logged values are dropped
+        self._batch = apply_to_collection(batch, Tensor, _copy_in_double)
         self._buffers = {name: buffer.clone() for name, buffer in self._module.named_buffers()}
         self.parameters = {
             name: parameter for name, parameter in self._module.named_parameters() if parameter.requires_grad
         }
         if not self.parameters:
             raise InputError(f"{self.name} has no parameters to train once it is built")
-        if numbers := [name for name, parameter in self.parameters.items() if parameter.is_complex()]:
-            raise InputError(f"{self.name}: {', '.join(numbers)}: complex parameters cannot be compared; real ones can")
+        if names := [name for name, parameter in self.parameters.items() if parameter.is_complex()]:
+            raise InputError(f"{self.name}: {', '.join(names)}: complex parameters cannot be compared; real ones can")
         for parameter in self.parameters.values():
             parameter.data = parameter.data.contiguous()
 
-    def gradients(self) -> tuple[dict[str, Tensor], float]:
-        """What the module's own `backward` leaves, zeros where it leaves none, and the loss."""
+    def compute_gradients(self) -> tuple[dict[str, Tensor], float]:
+        """Return the gradients of the module's own `backward`, zeros for parameters without one, and the loss."""
         self._run("on_train_batch_start", lambda: self._module.on_train_batch_start(self._batch, 0))
         self._module.zero_grad()
-        with Precision() as precision:
+        with PrecisionRecorder() as recorder:
             loss = self._loss()
-        if lost := precision.lost_in(loss):
+        if function := recorder.find_function(loss):
             raise InputError(
-                f"{self.name}: the loss is not computed in double precision, which differences need: {lost}; a "
-                "precision that is written in the code, as in x.float(), has to be left out for this"
+                f"{self.name}: the loss is not computed in double precision, which differences need: {function}; "
+                "remove types that are written in the code, such as x.float(), for this check"
             )
         value = loss.item()
         if not loss.isfinite():
@@ -119,20 +111,20 @@ class Losses:
         if not loss.requires_grad:
             raise InputError(f"{self.name}: the loss does not depend on any parameter that is trained")
         self._run("backward", lambda: self._module.backward(loss))
-        found = {
+        gradients = {
             name: torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.detach().to_dense().clone()
             for name, parameter in self.parameters.items()
         }
-        again = self.value()
+        again = self.evaluate()
         if abs(again - value) > 1e-12 * max(abs(value), 1):
             raise InputError(
                 f"{self.name}: training_step gives {value!r} and then {again!r} for the same parameters, batch and "
-                "state of the generators, so differences of it say nothing; does it keep something from call to call?"
+                "state of the generators, so differences of it mean nothing; does it keep state between calls?"
             )
-        return found, value
+        return gradients, value
 
-    def value(self) -> float:
-        """The loss with the parameters as they are."""
+    def evaluate(self) -> float:
+        """Compute the loss at the current parameters."""
         with torch.no_grad():
             return self._loss().item()
 
@@ -158,18 +150,18 @@ class Losses:
             with default_dtype(torch.float64):
                 return work()
         except NeedsTrainer as finding:
-            raise InputError(f"{self.name}: {finding} in {what}, and no Trainer is at work here") from finding
+            raise InputError(f"{self.name}: {finding} in {what}, and this check has no Trainer") from finding
         except InputError:
             raise
         except Exception as error:
             raise InputError(
-                f"{self.name}: {what} raises {describe_error(error)} (here it runs in double precision, which "
+                f"{self.name}: {what} raises {describe_error(error)} (this check runs in double precision, which "
                 "differences need, and without a Trainer, so hooks such as on_fit_start have not run)"
             ) from error
 
 
-def _parameter(
-    losses: Losses,
+def _check_parameter(
+    losses: LossFunction,
     name: str,
     gradient: Tensor,
     loss: float,
@@ -178,34 +170,34 @@ def _parameter(
     generator: torch.Generator,
 ) -> ParameterCheck:
     parameter = losses.parameters[name].detach()
-    flat, start, of_entry = parameter.view(-1), parameter.clone(), gradient.reshape(-1)
+    flat, start, flat_gradient = parameter.view(-1), parameter.clone(), gradient.reshape(-1)
     chosen = torch.randperm(len(flat), generator=generator)[:num_entries].tolist()
 
-    def compare(move: Callable[[float], Any], backward: float) -> Compared:
+    def compare(move: Callable[[float], Any], backward: float) -> SlopeComparison:
         def phi(step: float) -> float:
             move(step)
             try:
-                return losses.value()
+                return losses.evaluate()
             finally:
                 parameter.copy_(start)
 
-        found = Slope(phi, loss, tolerance).compared(backward)
+        found = Slope(phi, loss, tolerance).compare(backward)
         if found.outcome == STEPS:
             raise InputError(
-                f"{losses.name}: the loss moves in steps while {name} moves by {NEAR:g}, as it does where part of it "
-                "is computed in single precision (x.float(), NumPy's float32) or rounded to a grid, so differences of "
-                "it say nothing; this has to be left out"
+                f"{losses.name}: the loss moves in steps while {name} moves by {NEAR:g}, which happens if part of it "
+                "is computed in single precision (x.float(), NumPy's float32) or rounded, so differences of it mean "
+                "nothing; remove this for the check"
             )
         return found
 
     entries = {
-        entry: compare(lambda step, at=entry: flat[at].add_(step), of_entry[entry].item())  # type: ignore[misc]
+        entry: compare(lambda step, at=entry: flat[at].add_(step), flat_gradient[entry].item())  # type: ignore[misc]
         for entry in chosen
     }
-    towards = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-    towards /= max(towards.norm().item(), 1e-300)
-    backward = (gradient * towards).sum().item()
-    along = compare(lambda step: parameter.add_(towards, alpha=step), backward)
+    direction = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+    direction /= max(direction.norm().item(), 1e-300)
+    backward = (gradient * direction).sum().item()
+    along = compare(lambda step: parameter.add_(direction, alpha=step), backward)
     outcomes = [*(each.outcome for each in entries.values()), along.outcome]
     verdict = DIFFERS if WRONG in outcomes else AGREES if {EQUAL, KINK} & set(outcomes) else TOO_SMALL
     worst_at = max(chosen, key=lambda at: (entries[at].outcome == WRONG, entries[at].error), default=None)
@@ -214,7 +206,7 @@ def _parameter(
         worst = Worst(index=None, backward=backward, differences=along.differences)
     elif worst_at is not None and entries[worst_at].error > 0:
         index = tuple(int(axis) for axis in torch.unravel_index(torch.tensor(worst_at), parameter.shape))
-        worst = Worst(index=index, backward=of_entry[worst_at].item(), differences=entries[worst_at].differences)
+        worst = Worst(index=index, backward=flat_gradient[worst_at].item(), differences=entries[worst_at].differences)
     return ParameterCheck(
         name=name,
         shape=tuple(parameter.shape),
@@ -229,14 +221,14 @@ def _parameter(
     )
 
 
-def _in_double(x: Tensor) -> Tensor:
+def _copy_in_double(x: Tensor) -> Tensor:
     x = x.detach().cpu()
     return x.double() if x.is_floating_point() else x.clone()
 
 
-def _hook_alike(module: LightningModule, copied: LightningModule) -> None:
-    """Give the parameters of the copy the hooks that `Tensor.register_hook` left; a deep copy has none."""
-    parameters = dict(copied.named_parameters())
+def _copy_gradient_hooks(module: LightningModule, clone: LightningModule) -> None:
+    """Copy the hooks of `Tensor.register_hook` to the parameters of a clone; a deep copy has none."""
+    parameters = dict(clone.named_parameters())
     for name, parameter in module.named_parameters():
         for hook in (getattr(parameter, "_backward_hooks", None) or {}).values():
             parameters[name].register_hook(hook)  # type: ignore[no-untyped-call]

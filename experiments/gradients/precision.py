@@ -1,4 +1,4 @@
-"""Where a loss leaves double precision, as far as torch's functions show it; `Slope` sees the rest by its steps."""
+"""Detection of less than double precision in a loss, if torch's functions show it; `Slope` finds the rest."""
 
 from typing import Any
 
@@ -6,42 +6,42 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-_BYTES_OF_DOUBLE = 8
+_DOUBLE_BYTES = 8
 
 
-class Precision(TorchFunctionMode):
-    """Notes the functions that make numbers of less than double precision of what depends on a parameter."""
+class PrecisionRecorder(TorchFunctionMode):
+    """Record of functions whose result depends on a parameter and has less than double precision."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._made: list[tuple[Any, str]] = []
+        self._found: list[tuple[Any, str]] = []
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        made = func(*args, **(kwargs or {}))
-        if _is_less(made) and made.grad_fn is not None:
-            self._made.append((made.grad_fn, f"{getattr(func, '__name__', func)} makes {made.dtype}"))
-        return made
+        output = func(*args, **(kwargs or {}))
+        if _has_less_precision(output) and output.grad_fn is not None:
+            self._found.append((output.grad_fn, f"{getattr(func, '__name__', func)} returns {output.dtype}"))
+        return output
 
-    def lost_in(self, loss: Tensor) -> str | None:
-        """The first of them that the loss is made of; None where it is double all the way, or nothing shows.
+    def find_function(self, loss: Tensor) -> str | None:
+        """Find the first of these functions that a loss depends on; None if there is none.
 
-        What is only logged may have any precision.
+        Values that are only logged may have any precision.
         """
-        nodes = _nodes_of(loss)
-        first = next((text for node, text in self._made if node in nodes), None)
+        nodes = _find_graph_nodes(loss)
+        first = next((text for node, text in self._found if node in nodes), None)
         return first or (f"it is {loss.dtype}" if loss.dtype != torch.float64 else None)
 
 
-def _is_less(made: Any) -> bool:
-    return isinstance(made, Tensor) and made.is_floating_point() and made.element_size() < _BYTES_OF_DOUBLE
+def _has_less_precision(x: Any) -> bool:
+    return isinstance(x, Tensor) and x.is_floating_point() and x.element_size() < _DOUBLE_BYTES
 
 
-def _nodes_of(loss: Tensor) -> set[Any]:
-    found: set[Any] = set()
+def _find_graph_nodes(loss: Tensor) -> set[Any]:
+    nodes: set[Any] = set()
     to_visit = [loss.grad_fn]
     while to_visit:
         node = to_visit.pop()
-        if node is not None and node not in found:
-            found.add(node)
+        if node is not None and node not in nodes:
+            nodes.add(node)
             to_visit.extend(following for following, _ in node.next_functions)
-    return found
+    return nodes

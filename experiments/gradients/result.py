@@ -1,4 +1,4 @@
-"""What a comparison of gradients found, parameter by parameter. No torch."""
+"""Results of a gradient check, parameter by parameter. No torch."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ AGREES, DIFFERS, TOO_SMALL = "agrees", "differs", "too small to tell"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worst:
-    """Where the two derivatives of a parameter are furthest apart: an entry, or index None, the random direction."""
+    """Largest difference of two derivatives of a parameter. index: of the entry; None for the random direction."""
 
     index: tuple[int, ...] | None
     backward: float
@@ -16,16 +16,16 @@ class Worst:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParameterCheck:
-    """One parameter tensor.
+    """Check of one parameter tensor.
 
-    size: how many entries it has; num_checked: how many were compared one by one.
-    num_kinks: how many of those lie on or beside a kink of the loss, as of ReLU at 0, and are right on a side of it.
-    num_too_small: of how many both derivatives are less than what rounding makes of differences.
-    error: the largest relative difference |backward - differences| / max(|backward|, |differences|) of an entry. It may
-        be above the tolerance although they agree, where an entry is so small that rounding explains it.
-    direction_error: the same of the derivative along one random direction, in which all entries move at once.
+    size: number of entries; num_checked: number of entries that were compared one by one.
+    num_kinks: of these, on or next to a kink of the loss, such as ReLU at 0, and right on one side of it.
+    num_too_small: of these, with both derivatives smaller than the rounding error of differences.
+    error: largest relative difference |backward - differences| / max(|backward|, |differences|) of an entry. It may be
+        above the tolerance although they agree, if an entry is so small that rounding explains it.
+    direction_error: relative difference along one random direction, in which all entries move at once.
     verdict: agrees, differs, or too small to tell.
-    worst: the entry of `error`, or the direction where only that differs; None where everything is exactly equal.
+    worst: the entry of `error`, or the direction if only that differs; None if all are exactly equal.
     """
 
     name: str
@@ -42,12 +42,12 @@ class ParameterCheck:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GradientCheck:
-    """All parameters of a module on one batch.
+    """Check of all parameters of a module on one batch.
 
     loss: of the batch, in double precision.
-    tolerance: the relative difference up to which derivatives agree.
-    num_evaluations: how often the loss was computed.
-    changed_later: hooks of the module that may change gradients after the backward pass, which is what is compared.
+    tolerance: relative difference up to which derivatives agree.
+    num_evaluations: number of times that the loss was computed.
+    changed_later: hooks of the module that may change gradients after the backward pass; they are not checked.
     """
 
     module: str
@@ -60,5 +60,5 @@ class GradientCheck:
 
     @property
     def agrees(self) -> bool:
-        """Whether no parameter differs."""
+        """Return whether no parameter differs."""
         return all(parameter.verdict != DIFFERS for parameter in self.parameters)

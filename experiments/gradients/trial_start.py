@@ -1,4 +1,4 @@
-"""A trial's module where it starts, and its first training batch, as they are when it is trained alone."""
+"""Start of a trial: its module with its initial values, and its first training batch, as in unfused training."""
 
 from functools import partial
 from typing import Any
@@ -14,11 +14,11 @@ from experiments.training.trainer_stub import NeedsTrainer, TrainerStub
 from experiments.trials.trial import Trial
 
 
-def start_of(trial: Trial) -> tuple[LightningModule, Any]:
-    """The module and the batch.
+def prepare_trial(trial: Trial) -> tuple[LightningModule, Any]:
+    """Return a trial's module and first training batch.
 
     Raises:
-        InputError: when there are no training batches, or the module needs a Trainer before its first one.
+        InputError: there are no training batches, or the module needs a Trainer before its first one.
     """
     torch.set_num_threads(1)
     streams = TrialStreams(trial.seed)
@@ -35,15 +35,15 @@ def start_of(trial: Trial) -> tuple[LightningModule, Any]:
         model.setup("fit")
         model.configure_model()
     except NeedsTrainer as finding:
-        raise InputError(f"{trial}: {finding} before its first batch, and no Trainer is at work here") from finding
+        raise InputError(f"{trial}: {finding} before its first batch, and this check has no Trainer") from finding
     try:
         loader = (model if data is None else data).train_dataloader()
         streams.order(0)
         batch = next(iter(loader), None)
     except Exception as error:
         raise InputError(
-            f"{trial}: its training batches cannot be had: {describe_error(error)}; one is needed, of the data "
-            "module or of the model's own train_dataloader"
+            f"{trial}: its training batches cannot be read: {describe_error(error)}; one is needed, of the data module "
+            "or of the model's own train_dataloader"
         ) from error
     if batch is None:
         raise InputError(f"{trial}: there are no training batches")

@@ -1,4 +1,4 @@
-"""What happens inside networks in training: gradients, activations and updates, layer by layer, once an epoch."""
+"""Measurements inside networks in training: gradients, activations and updates of each layer, once an epoch."""
 
 from .callback import Mechanisms
 

@@ -1,7 +1,7 @@
-"""The Lightning callback that measures mechanisms at the end of each training epoch.
+"""Lightning callback that measures mechanisms at the end of each training epoch.
 
-It works under any Trainer, so the configuration of a trial measures the same in stock LightningCLI. Trials that are
-trained together have no Trainer and no callbacks; fit/fused_mechanisms.py does the same for all of them.
+It works under any Trainer, so the configuration of a trial measures the same in stock LightningCLI. Fused trials have
+no Trainer and no callbacks; fusing/fit/fused_mechanisms.py measures the same for all of them.
 """
 
 import warnings
@@ -15,24 +15,24 @@ from torch import Tensor
 from experiments.study.mechanisms import DEFAULT_EXAMPLES, find_examples_problem, sort_quantities
 from experiments.training.epoch_metrics import Metrics
 from experiments.training.module_clone import clone_module
-from experiments.training.seeding import kept_generators, seed_global_generators
+from experiments.training.seeding import preserve_generators, seed_global_generators
 from experiments.training.step_harness import describe_error, find_loss
 from experiments.training.trainer_stub import QuietTrainer
 
 from .activation_drift import Drift
-from .generalisation_gap import gaps
-from .layer_outputs import weights_of
-from .measure import evaluated, probed, update_ratios
-from .probe import GAP_BATCH, GAP_EXAMPLES, FirstExamples, num_of_gap, num_wanted, size_of
+from .generalisation_gap import compute_gaps
+from .layer_outputs import find_weights
+from .measure import compute_update_ratios, measure_probe, measure_validation
+from .probe import GAP_BATCH, GAP_EXAMPLES, FirstExamples, choose_gap_size, count_examples, count_examples_wanted
 
-_said: set[str] = set()
+_warned: set[str] = set()
 
 
 class Mechanisms(Callback):
-    """Tells once an epoch what happens inside a network: the metrics mechanism/... and gap/... of docs/mechanisms.md.
+    """Callback that logs once an epoch the metrics mechanism/... and gap/... of docs/mechanisms.md.
 
-    Training goes on as it would without it, bit for bit: the module's steps run on a copy, on examples that training
-    read, and no generator moves. A module that it cannot measure is trained all the same, and the reason is told once.
+    It does not change training, bit for bit: the module's steps run on a clone, on examples that training has read, and
+    no generator moves. If a module cannot be measured, it is trained all the same, with one warning of the reason.
 
     Args:
         measure: all, or some of gradients, activations, saturation, dead, updates, weights and gap.
@@ -56,82 +56,82 @@ class Mechanisms(Callback):
         self._start()
 
     def _start(self) -> None:
-        self._sample = FirstExamples(num_wanted(self.examples, with_gap="gap" in self.measure))
+        self._first_examples = FirstExamples(count_examples_wanted(self.examples, with_gap="gap" in self.measure))
         self._is_collecting = True
         self._has_validated = False
         self._num_validated = 0
-        self._cannot: set[str] = set()  # probe, gap
-        self._before: dict[str, Tensor] = {}
+        self._unmeasurable: set[str] = set()  # of probe, gap
+        self._weights_before: dict[str, Tensor] = {}
         self._updates: dict[str, Tensor] = {}
         self._probe: list[Any] = []  # one batch
-        self._of_training: list[Any] = []  # batches that are compared with validation
-        self._twin: LightningModule | None = None
+        self._gap_batches: list[Any] = []  # compared with validation
+        self._clone: LightningModule | None = None
         self._drift = Drift()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin afresh."""
+        """Reset the state, since a callback may see several trainings."""
         self._start()
         if not pl_module.automatic_optimization:
-            self._give_up(pl_module, "it optimizes by hand, so its training_step cannot be run without training")
+            self._give_up(pl_module, "it optimizes by hand, so its training_step cannot run without training")
         elif not isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy):
             self._give_up(pl_module, f"{type(trainer.strategy).__name__} may keep parts of it on other devices")
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Keep the first examples, and of the epoch's last step the weights before it."""
-        if self._is_collecting and "probe" not in self._cannot:
+        """Keep the first examples, and the weights before the epoch's last step."""
+        if self._is_collecting and "probe" not in self._unmeasurable:
             try:
-                self._sample.add(batch)
+                self._first_examples.add(batch)
             except ValueError as error:
                 self._give_up(pl_module, str(error))
-            self._is_collecting = not self._sample.is_full
+            self._is_collecting = not self._first_examples.is_full
         if "updates" in self.measure and _is_last(trainer):
-            owners = weights_of(pl_module)
-            self._before = {
+            owners = find_weights(pl_module)
+            self._weights_before = {
                 name: p.detach().clone().unsqueeze(0) for name, p in pl_module.named_parameters() if name in owners
             }
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Compare the weights with those before the step, if it was one: without a loss there is none."""
-        if self._before and find_loss(outputs) is not None:
+        """Compare the weights with those before the step; without a loss there was no step."""
+        if self._weights_before and find_loss(outputs) is not None:
             after = {name: p.detach().unsqueeze(0) for name, p in pl_module.named_parameters()}
-            self._updates = update_ratios(self._before, after)
-        self._before = {}
+            self._updates = compute_update_ratios(self._weights_before, after)
+        self._weights_before = {}
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Count from none."""
+        """Reset the number of validation examples."""
         self._num_validated = 0
 
     def on_validation_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, *_: Any
     ) -> None:
-        """Count the examples that training is compared with."""
+        """Count the validation examples."""
         try:
-            self._num_validated += size_of(batch)
+            self._num_validated += count_examples(batch)
         except ValueError:  # of another form than those of training
             self._num_validated += GAP_EXAMPLES
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """There is something to compare training with."""
+        """Record that this epoch has a validation."""
         self._has_validated = not trainer.sanity_checking
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure and tell."""
+        """Measure, and log the metrics."""
         self._is_collecting = False
         metrics: Metrics = {}
-        with torch.enable_grad(), kept_generators():
+        with torch.enable_grad(), preserve_generators():
             seed_global_generators(0)  # so that a step draws the same numbers in each epoch
-            if "gap" in self.measure and self._has_validated and not {"gap", "probe"} & self._cannot:
-                metrics |= self._attempted("gap", self._gaps, trainer, pl_module)
-            if {*self.measure} - {"gap"} and "probe" not in self._cannot:
-                metrics = self._attempted("probe", self._probed, trainer, pl_module) | metrics
-        self._twin = None
+            if "gap" in self.measure and self._has_validated and not {"gap", "probe"} & self._unmeasurable:
+                metrics |= self._try("gap", self._measure_gaps, trainer, pl_module)
+            if {*self.measure} - {"gap"} and "probe" not in self._unmeasurable:
+                metrics = self._try("probe", self._measure_probe, trainer, pl_module) | metrics
+        self._clone = None
         self._has_validated = False
         self._updates = {}
-        _tell(trainer, metrics)
+        _log_metrics(trainer, metrics)
 
-    def _attempted(self, what: str, measure: Any, trainer: Trainer, module: LightningModule) -> Metrics:
+    def _try(self, what: str, measure: Any, trainer: Trainer, module: LightningModule) -> Metrics:
         try:
             found: Metrics = measure(trainer, module)
         except Exception as error:  # noqa: BLE001 -- a user's module may raise anything
@@ -139,39 +139,41 @@ class Mechanisms(Callback):
             return {}
         return found
 
-    def _probed(self, trainer: Trainer, module: LightningModule) -> Metrics:
+    def _measure_probe(self, trainer: Trainer, module: LightningModule) -> Metrics:
         if not self._probe:
-            self._probe = self._sample.batches(self.examples, self.examples)[:1]
+            self._probe = self._first_examples.rebatch(self.examples, self.examples)[:1]
         context = trainer.precision_plugin.train_step_context()
-        twin = clone_module(module, QuietTrainer(trainer)) if self._twin is None else self._twin
-        found = probed(twin, self._probe[0], self.measure, self._updates, context)
-        return found | self._drift.of(found)
+        clone = clone_module(module, QuietTrainer(trainer)) if self._clone is None else self._clone
+        found = measure_probe(clone, self._probe[0], self.measure, self._updates, context)
+        return found | self._drift.update(found)
 
-    def _gaps(self, trainer: Trainer, module: LightningModule) -> Metrics:
-        if not self._of_training:
-            self._of_training = self._sample.batches(GAP_BATCH, num_of_gap(self._num_validated))
-        twin = clone_module(module, QuietTrainer(trainer))
-        train = evaluated(twin, self._of_training, trainer.precision_plugin.val_step_context())
-        self._twin = twin  # to be probed too, since to make another takes as long as a pass
-        return gaps(train, {name: float(value) for name, value in trainer.callback_metrics.items() if name in train})
+    def _measure_gaps(self, trainer: Trainer, module: LightningModule) -> Metrics:
+        if not self._gap_batches:
+            self._gap_batches = self._first_examples.rebatch(GAP_BATCH, choose_gap_size(self._num_validated))
+        clone = clone_module(module, QuietTrainer(trainer))
+        train = measure_validation(clone, self._gap_batches, trainer.precision_plugin.val_step_context())
+        self._clone = clone  # for the probe too: another clone would take as long as a pass
+        return compute_gaps(
+            train, {name: float(value) for name, value in trainer.callback_metrics.items() if name in train}
+        )
 
     def _give_up(self, module: LightningModule, reason: str, what: str = "probe") -> None:
-        """Do without, and say why, once in a process."""
-        self._cannot.add(what)
-        whose = "the generalisation gap" if what == "gap" else "mechanisms"
-        sentence = f"{whose} of {type(module).__name__} cannot be measured, and it trains without: {reason}"
-        if sentence not in _said:
-            _said.add(sentence)
-            warnings.warn(sentence, stacklevel=2)
+        """Stop measuring, and warn of the reason once in a process."""
+        self._unmeasurable.add(what)
+        subject = "the generalisation gap" if what == "gap" else "mechanisms"
+        message = f"{subject} of {type(module).__name__} cannot be measured, and it trains without: {reason}"
+        if message not in _warned:
+            _warned.add(message)
+            warnings.warn(message, stacklevel=2)
 
 
 def _is_last(trainer: Trainer) -> bool:
-    """Whether the step that comes is the last of the epoch."""
+    """Return whether the next step is the last of the epoch."""
     return trainer.is_last_batch or trainer.global_step + 1 == trainer.max_steps
 
 
-def _tell(trainer: Trainer, metrics: Metrics) -> None:
-    """To loggers and callbacks, as `self.log` would, which takes a third of a millisecond a metric."""
+def _log_metrics(trainer: Trainer, metrics: Metrics) -> None:
+    """Log metrics for loggers and callbacks; `self.log` would take a third of a millisecond for each."""
     if not metrics:
         return
     trainer.callback_metrics.update({name: torch.tensor(value) for name, value in metrics.items()})

@@ -1,6 +1,6 @@
-"""What a claim can be on: which metrics a study measures inside its networks, and of which layers, before they train.
+"""Checks of claims on mechanism metrics: whether a study measures the metric, and its networks have the layer.
 
-It is asked for when a study is planned and not when its file is read, since ledgers are read so too.
+They run when a study is planned and not when its file is read, since ledgers are read in the same way.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ from experiments.study.mechanisms import find_metric_problem, get_callbacks, is_
 from experiments.study.study import Claim, Study
 from experiments.text import choices
 
-from .layer_outputs import kind_of, shown, watched, weights_of
+from .layer_outputs import classify_layer, find_layers, find_weights, shorten_names
 
 _OF_WEIGHTS = ("weight_gradient", "update_ratio", "weight_norm")
 _KINDS = {"dead": {"rectifier"}, "saturated": {"sigmoid", "tanh"}}
@@ -23,10 +23,14 @@ _KINDS = {"dead": {"rectifier"}, "saturated": {"sigmoid", "tanh"}}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layers:
-    """What metrics may call layers -> the names of the weights, and of the modules that put out, whose kinds these are.
+    """Layers of a network, by the names that metrics may have for them.
 
-    How short a metric's word for a layer is depends on which others are called, so there are several; the first of a
-    name is the one to expect.
+    A metric shortens a layer's name depending on the other layers, so a layer has several names; the first one is the
+    most likely.
+
+    weights: metric's name -> parameter name.
+    outputs: metric's name -> module name.
+    kinds: module name -> kind of layer.
     """
 
     weights: Mapping[str, str]
@@ -34,33 +38,38 @@ class Layers:
     kinds: Mapping[str, str | None]
 
     def with_quantity(self, quantity: str) -> Mapping[str, str]:
-        """Those of which it is told."""
+        """Return the layers for which a quantity is measured."""
         if quantity in _OF_WEIGHTS:
             return self.weights
         kinds = _KINDS.get(quantity)
-        return {called: name for called, name in self.outputs.items() if kinds is None or self.kinds[name] in kinds}
+        return {short: name for short, name in self.outputs.items() if kinds is None or self.kinds[name] in kinds}
 
 
-def layers_of(model: LightningModule) -> Layers | None:
-    """The layers of a network that may be told of; None where it has yet to be built."""
-    if any(is_lazy(parameter) for parameter in model.parameters()) or not weights_of(model):
+def describe_layers(model: LightningModule) -> Layers | None:
+    """Return the layers of a network that may be measured; None if the network is not built yet."""
+    if any(is_lazy(parameter) for parameter in model.parameters()) or not find_weights(model):
         return None
-    modules = watched(model)
+    modules = find_layers(model)
     return Layers(
-        weights=_called(weights_of(model)),
-        outputs=_called(modules),
-        kinds={name: kind_of(module) for name, module in modules.items()},
+        weights=_name_variants(find_weights(model)),
+        outputs=_name_variants(modules),
+        kinds={name: classify_layer(module) for name, module in modules.items()},
     )
 
 
-def _called(names: Iterable[str]) -> dict[str, str]:
-    whole = [*names]
-    ways = (shown(whole), {name: name.removesuffix(".weight") for name in whole}, {name: name for name in whole})
-    return {called: name for way in ways for name, called in way.items()}
+def _name_variants(names: Iterable[str]) -> dict[str, str]:
+    """Map every name that a metric may have to the full name."""
+    full = [*names]
+    variants = (
+        shorten_names(full),
+        {name: name.removesuffix(".weight") for name in full},
+        {name: name for name in full},
+    )
+    return {short: name for variant in variants for name, short in variant.items()}
 
 
-def metric_problems(study: Study, cells: Sequence[Cell]) -> list[Problem]:
-    """The metrics of the study and its claims that begin with mechanism/ and that no trial would have."""
+def find_metric_problems(study: Study, cells: Sequence[Cell]) -> list[Problem]:
+    """Find metrics of a study and its claims that begin with mechanism/ and that no trial would have."""
     measured = () if study.mechanisms is None else study.mechanisms.measure
     has_callback = any(is_callback(spec) for cell in cells for spec in get_callbacks(cell.config))
     known = None if study.mechanisms is None and has_callback else measured
@@ -70,13 +79,13 @@ def metric_problems(study: Study, cells: Sequence[Cell]) -> list[Problem]:
     return [Problem(where=where, what=f"{name} {what}") for where, name, what in found if what is not None]
 
 
-def claim_problems(study: Study, cells: Sequence[Cell], ask: Callable[[Cell], Layers | None]) -> list[Problem]:
-    """The claims on a layer that a network in question does not have, or not of that kind.
+def find_claim_problems(study: Study, cells: Sequence[Cell], ask: Callable[[Cell], Layers | None]) -> list[Problem]:
+    """Find claims on a layer that a compared network does not have, or not of the required kind.
 
-    Arguments:
-        study: whose claims they are.
+    Args:
+        study: has the claims.
         cells: of the study.
-        ask: the layers of a cell's network; None where they are not known.
+        ask: returns the layers of a cell's network; None if they are not known.
     """
     problems = []
     for claim in study.claims:
@@ -85,7 +94,7 @@ def claim_problems(study: Study, cells: Sequence[Cell], ask: Callable[[Cell], La
         if found is None:
             continue
         quantity, layer = found
-        for cell in _compared(claim, cells):
+        for cell in _compared_cells(claim, cells):
             layers = ask(cell)
             if layers is None:
                 continue
@@ -93,8 +102,8 @@ def claim_problems(study: Study, cells: Sequence[Cell], ask: Callable[[Cell], La
             if layer not in names:
                 where = f"claims.{claim.name}" + (".metric.name" if claim.metric else "")
                 expected: dict[str, str] = {}
-                for called, name in names.items():
-                    expected.setdefault(name, called)
+                for short, name in names.items():
+                    expected.setdefault(name, short)
                 known = choices(layer, expected.values(), "layers") if names else f"; no layer there has {quantity!r}"
                 what = f"{metric.name} is not measured in the cell {cell}{known}"
                 problems.append(Problem(where=where, what=what))
@@ -102,8 +111,8 @@ def claim_problems(study: Study, cells: Sequence[Cell], ask: Callable[[Cell], La
     return problems
 
 
-def _compared(claim: Claim, cells: Sequence[Cell]) -> list[Cell]:
-    """The cells that a claim compares, in the order of the study."""
+def _compared_cells(claim: Claim, cells: Sequence[Cell]) -> list[Cell]:
+    """Return the cells that a claim compares, in the order of the study."""
     contexts = [cell for cell in (claim.under, claim.than_under) if cell is not None]
     return [
         cell

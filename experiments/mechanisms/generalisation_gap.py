@@ -1,4 +1,4 @@
-"""The generalisation gap: what validation measured against the same steps on examples of training."""
+"""Generalisation gap: metrics of validation minus those of the same steps on training examples."""
 
 from collections.abc import Mapping
 
@@ -7,28 +7,28 @@ from experiments.study.study import infer_goal
 _PREFIXES = ("validation", "valid", "val")
 
 
-def gaps(train: Mapping[str, float], validation: Mapping[str, float]) -> dict[str, float]:
-    """By how much each metric is worse in validation: positive is worse.
+def compute_gaps(train: Mapping[str, float], validation: Mapping[str, float]) -> dict[str, float]:
+    """Compute by how much each metric is worse in validation; positive is worse.
 
-    Arguments:
-        train: what the validation step logs on examples of training, by the names that it gives.
-        validation: what it logged in validation.
+    Args:
+        train: metrics of the validation step on training examples, by their logged names.
+        validation: its metrics in validation.
 
-    >>> gaps({"val/loss": 0.25, "val/acc": 1.0}, {"val/loss": 0.5, "val/acc": 0.75})
+    >>> compute_gaps({"val/loss": 0.25, "val/acc": 1.0}, {"val/loss": 0.5, "val/acc": 0.75})
     {'gap/loss': 0.25, 'gap/acc': 0.25}
     """
-    found = {}
+    gaps = {}
     for name, on_train in train.items():
         if name in validation:
             difference = validation[name] - on_train
-            found[gap_name(name)] = difference if infer_goal(name) == "min" else -difference
-    return found
+            gaps[make_gap_name(name)] = difference if infer_goal(name) == "min" else -difference
+    return gaps
 
 
-def gap_name(name: str) -> str:
-    """gap/ and the name of a metric of validation without what says so.
+def make_gap_name(name: str) -> str:
+    """Return the name of a gap: gap/ and the metric's name without its prefix for validation.
 
-    >>> [gap_name(name) for name in ("val/f1", "val_loss", "valid/top/1", "accuracy")]
+    >>> [make_gap_name(name) for name in ("val/f1", "val_loss", "valid/top/1", "accuracy")]
     ['gap/f1', 'gap/loss', 'gap/top/1', 'gap/accuracy']
     """
     for prefix in _PREFIXES:

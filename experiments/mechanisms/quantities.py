@@ -1,7 +1,7 @@
-"""The quantities: tensors of many trials in, one number a trial out.
+"""Quantities of mechanisms: one number for each trial from a tensor of all trials.
 
-T trials, B examples of the probe, N numbers. Sums are in double precision where the device has it: the squares of
-gradients that vanish would be 0 in single.
+T trials, B examples of the probe, N numbers. Sums are in double precision if the device has it: the squares of
+vanishing gradients would be 0 in single.
 """
 
 import functools
@@ -14,17 +14,17 @@ from torch.linalg import vector_norm
 
 QUANTILES = {"q05": 0.05, "q50": 0.50, "q95": 0.95}
 
-MOST_SORTED = 1024
-"""Values of a layer that its quantiles are taken from: with these, the rank of a quantile is uncertain by 0.7 %."""
+MAX_SORTED = 1024
+"""Values of a layer in its quantiles; with these, the rank of a quantile is uncertain by 0.7 %."""
 
 SATURATED = 0.05
-"""As near as this to a bound, as a fraction of the range, an output is saturated."""
+"""Distance from a bound up to which an output is saturated, as a fraction of the range."""
 
 BOUNDS = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
 
 
 def rms(x: Tensor) -> Tensor:
-    """The root of the mean square of each trial's numbers. x: (T, ...) -> (T,).
+    """Compute the root mean square of each trial's numbers. x: (T, ...) -> (T,).
 
     >>> rms(torch.tensor([[3.0, 4.0], [1e-30, 1e-30]]))
     tensor([3.5355e+00, 1.0000e-30], dtype=torch.float64)
@@ -33,19 +33,14 @@ def rms(x: Tensor) -> Tensor:
 
 
 def norm(x: Tensor) -> Tensor:
-    """The Euclidean norm of each trial's numbers. x: (T, ...) -> (T,)."""
-    wide = x.detach().to(_wide(x))  # before, since `vector_norm(dtype=...)` takes three times as long
+    """Compute the Euclidean norm of each trial's numbers. x: (T, ...) -> (T,)."""
+    wide = x.detach().to(_wide(x))  # `vector_norm(dtype=...)` would take three times as long
     norms: Tensor = vector_norm(wide, dim=tuple(range(1, x.dim())))
     return norms
 
 
-def ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
-    """One over the other, where 0 over 0 is not a number. (T,) each -> (T,)."""
-    return numerator / denominator
-
-
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation over all numbers of each trial. x: (T, ...) -> (T,) and (T,).
+    """Compute mean and standard deviation over all numbers of each trial. x: (T, ...) -> (T,) and (T,).
 
     >>> mean, deviation = moments(torch.tensor([[1.0, 3.0]]))
     >>> float(mean), float(deviation)
@@ -57,22 +52,22 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def quantiles(x: Tensor) -> Tensor:
-    """The 5th, 50th and 95th percentile of each trial's numbers, as the nearest of them. x: (T, ...) -> (3, T).
+    """Compute the 5th, 50th and 95th percentile of each trial's numbers by nearest rank. x: (T, ...) -> (3, T).
 
-    Of more than `MOST_SORTED` numbers, that many are taken, spread over examples and units, the same in each epoch.
+    Of more than `MAX_SORTED` numbers, that many are used, spread over examples and units, the same in each epoch.
 
     >>> quantiles(torch.arange(101.0).unsqueeze(0)).flatten()
     tensor([ 5., 50., 95.], dtype=torch.float64)
     """
     flat = x.flatten(1)
-    if flat.shape[1] > MOST_SORTED:
+    if flat.shape[1] > MAX_SORTED:
         flat = flat.index_select(1, _spread(flat.shape[1]).to(flat.device))
     ranks = [round(share * (flat.shape[1] - 1)) for share in QUANTILES.values()]
     return _sorted(flat)[:, ranks].t().to(_wide(x))
 
 
 def saturated(x: Tensor, bounds: tuple[float, float]) -> Tensor:
-    """The share of outputs within 5 % of the range from a bound (Glorot & Bengio 2010). x: (T, ...) -> (T,).
+    """Compute the share of outputs within 5 % of the range from a bound (Glorot & Bengio 2010). x: (T, ...) -> (T,).
 
     >>> saturated(torch.tensor([[0.01, 0.04, 0.5, 0.96]]), BOUNDS["sigmoid"])
     tensor([0.7500], dtype=torch.float64)
@@ -83,9 +78,9 @@ def saturated(x: Tensor, bounds: tuple[float, float]) -> Tensor:
 
 
 def dead(x: Tensor, unit_dim: int) -> Tensor:
-    """The share of units whose output is 0 on every example, and place if there are several (Lu et al. 2020).
+    """Compute the share of units whose output is 0 on every example and at every position (Lu et al. 2020).
 
-    Arguments:
+    Args:
         x: (T, B, ...).
         unit_dim: the axis of units.
 
@@ -97,7 +92,7 @@ def dead(x: Tensor, unit_dim: int) -> Tensor:
 
 
 def _sorted(x: Tensor) -> Tensor:
-    """On a CPU by numpy, in a fifth of torch's time; what is not a number comes last in both."""
+    """Sort along axis 1, NaN last; on a CPU with numpy, in a fifth of torch's time."""
     return torch.from_numpy(np.sort(x.numpy(), axis=1)) if x.device.type == "cpu" else x.sort(1).values
 
 
@@ -107,8 +102,8 @@ def _wide(x: Tensor) -> torch.dtype:
 
 @functools.lru_cache(maxsize=64)
 def _spread(number: int) -> Tensor:
-    """`MOST_SORTED` of so many places, by steps of the golden ratio (Weyl), which hit all units and examples alike."""
+    """Return `MAX_SORTED` of so many indices, in steps of the golden ratio (Weyl), evenly over units and examples."""
     step = round(number * (math.sqrt(5) - 1) / 2)
     while math.gcd(step, number) > 1:
         step += 1
-    return torch.arange(MOST_SORTED) * step % number
+    return torch.arange(MAX_SORTED) * step % number

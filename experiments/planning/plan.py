@@ -12,7 +12,7 @@ from lightning.pytorch import LightningDataModule
 from experiments.config.instantiate import clear_caches, find_problems, make_data, make_model, resolve
 from experiments.config.parse_cache import Section
 from experiments.errors import Problem, StudyError
-from experiments.mechanisms.claimed_metrics import Layers, claim_problems, layers_of, metric_problems
+from experiments.mechanisms.claimed_metrics import Layers
 from experiments.study.design import Cell, cells_of
 from experiments.study.study import SECTIONS, Study
 from experiments.trials.trial import Plan, Trial, create_trials
@@ -90,12 +90,12 @@ def _raise_claim_problems(
 
     @functools.cache
     def layers(model: Section, data: Section) -> Layers | None:
-        return layers_of(make_model({"model": resolve(model)}, make_data_of(data)))
+        return describe_layers(make_model({"model": resolve(model)}, make_data_of(data)))
 
     def layers_of_cell(cell: Cell) -> Layers | None:
         return layers(of_cell[str(cell)]["model"], of_cell[str(cell)]["data"])
 
-    if problems := metric_problems(study, cells) or claim_problems(study, cells, layers_of_cell):
+    if problems := find_metric_problems(study, cells) or find_claim_problems(study, cells, layers_of_cell):
         raise StudyError(study.source, problems)
 
 

@@ -1,4 +1,4 @@
-"""State of a process that training changes, kept for whoever called it."""
+"""State of a process that training changes, preserved for the caller."""
 
 import contextlib
 import logging
@@ -7,16 +7,16 @@ from collections.abc import Iterator
 
 import torch
 
-from .seeding import kept_generators
+from .seeding import preserve_generators
 
 _WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"  # Lightning sets it for a deterministic Trainer
 
 
 @contextlib.contextmanager
-def kept_caller_state() -> Iterator[None]:
-    """Give back threads, random generators, log levels and torch's global switches as they were.
+def preserve_caller_state() -> Iterator[None]:
+    """Restore threads, random generators, log levels and torch's global switches after the block.
 
-    The inline runner trains in its caller's process, such as a notebook, which goes on with its own work afterwards.
+    The inline runner trains in its caller's process, such as a notebook.
     """
     num_threads = torch.get_num_threads()
     is_deterministic = torch.are_deterministic_algorithms_enabled()
@@ -28,7 +28,7 @@ def kept_caller_state() -> Iterator[None]:
     loggers = [logging.root, *(logger for logger in named if isinstance(logger, logging.Logger))]
     levels = [logger.level for logger in loggers]
     try:
-        with kept_generators():
+        with preserve_generators():
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from .multi_device import reads_whole
+from .multi_device import reads_all_examples
 from .step_harness import LogCall, replace_log
 
 
@@ -62,11 +62,11 @@ class EpochMeans(Callback):
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the means of the validation steps."""
-        self._log_means(trainer, pl_module, "eval", is_whole=reads_whole(trainer.val_dataloaders))
+        self._log_means(trainer, pl_module, "eval", is_whole=reads_all_examples(trainer.val_dataloaders))
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the means of the test steps."""
-        self._log_means(trainer, pl_module, "eval", is_whole=reads_whole(trainer.test_dataloaders))
+        self._log_means(trainer, pl_module, "eval", is_whole=reads_all_examples(trainer.test_dataloaders))
 
     def _take(self, call: LogCall) -> bool:
         """Add a value to its sum, if only the mean of the epoch is logged."""
@@ -86,7 +86,7 @@ class EpochMeans(Callback):
         return True
 
     def _log_means(self, trainer: Trainer, module: LightningModule, split: str, *, is_whole: bool) -> None:
-        """Hand the means on and start afresh."""
+        """Log the means and clear the sums."""
         names = [name for of_split, name in self._sums if of_split == split]
         sums = [self._sums.pop((split, name)) for name in names]
         means = [total / weight for total, weight in sums]
@@ -99,10 +99,10 @@ class EpochMeans(Callback):
 def _means_of_ranks(
     trainer: Trainer, sums: list[tuple[torch.Tensor, int]], means: list[torch.Tensor], *, is_whole: bool
 ) -> list[torch.Tensor]:
-    """The same means on every rank: over the examples of all, or where each read all of them, those of rank 0."""
+    """Return equal means on every rank: over the examples of all, or rank 0's if each rank read all examples."""
     if is_whole:
-        found: list[float] = trainer.strategy.broadcast([float(mean) for mean in means])
-        return [mean.new_tensor(value) for mean, value in zip(means, found, strict=True)]
+        of_first: list[float] = trainer.strategy.broadcast([float(mean) for mean in means])
+        return [mean.new_tensor(value) for mean, value in zip(means, of_first, strict=True)]
     rows = torch.stack([torch.stack([total.double(), total.double().new_tensor(weight)]) for total, weight in sums])
     rows = trainer.strategy.reduce(rows.to(trainer.strategy.root_device), reduce_op="sum")
     return [(row[0] / row[1]).to(mean.dtype) for row, mean in zip(rows, means, strict=True)]

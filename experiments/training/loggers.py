@@ -1,8 +1,8 @@
-"""The loggers that a study names itself: each trial has its own, under its own name, and what they hold ends with it.
+"""Loggers that a study configures: each trial gets its own, with its own folder and W&B run.
 
-Trials follow one another in one process, which Lightning's loggers do not expect. `WandbLogger` never ends its run, and
-takes the run that is open in the process before it opens one, so without this all trials would be one run of W&B.
-`CSVLogger` and `TensorBoardLogger` count folders to find the next number, so two processes may find the same.
+Lightning's loggers do not expect several trials in one process. `WandbLogger` never ends its run and reuses a run that
+is open in the process, so all trials would write to one run of W&B. `CSVLogger` and `TensorBoardLogger` count folders
+to find the next number, so two processes may choose the same.
 """
 
 import copy
@@ -18,23 +18,23 @@ from lightning.pytorch.loggers import Logger
 from experiments.trials.trial import Trial
 
 _NUMBERED = {"CSVLogger", "TensorBoardLogger"}
-_MODE = "WANDB_MODE"  # which WandbLogger(offline=True) sets for all that the process does afterwards
+_MODE = "WANDB_MODE"  # WandbLogger(offline=True) sets it for the rest of the process
 
 
-def with_own_folders(trial: Trial) -> Mapping[str, Any]:
-    """The trial's configuration, in which loggers that would number their folders are given the trial's id instead."""
+def name_log_folders(trial: Trial) -> Mapping[str, Any]:
+    """Return the trial's configuration in which loggers name their folders by the trial's id instead of a number."""
     logger = (trial.config.get("trainer") or {}).get("logger")
     if not isinstance(logger, dict | list):
         return trial.config
     logger = copy.deepcopy(logger)
-    for each in logger if isinstance(logger, list) else [logger]:
-        if each["class_path"].rpartition(".")[2] in _NUMBERED and (each.get("init_args") or {}).get("version") is None:
-            each["init_args"] = {**(each.get("init_args") or {}), "version": trial.trial_id}
+    for spec in logger if isinstance(logger, list) else [logger]:
+        if spec["class_path"].rpartition(".")[2] in _NUMBERED and (spec.get("init_args") or {}).get("version") is None:
+            spec["init_args"] = {**(spec.get("init_args") or {}), "version": trial.trial_id}
     return {**trial.config, "trainer": {**trial.config["trainer"], "logger": logger}}
 
 
-class OwnRuns:
-    """In a `with` block around a trial: the runs of W&B that it opened are ended, and none that was open before it."""
+class WandbRunGuard:
+    """Context manager around a trial that ends the W&B runs that it opened, and no run that was open before."""
 
     def __init__(self) -> None:
         self._loggers: Sequence[Logger] = ()
@@ -49,43 +49,43 @@ class OwnRuns:
         self._has_failed = has_failed
 
     def __enter__(self) -> Self:
-        self._before = _open_run()
+        self._run_before = _find_open_run()
         self._mode = os.environ.get(_MODE)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if "wandb" in sys.modules:
-            for run in {id(run): run for run in [*self._held(), _open_run()] if run is not None}.values():
-                if run is not self._before:
+            for run in {id(run): run for run in [*self._find_runs(), _find_open_run()] if run is not None}.values():
+                if run is not self._run_before:
                     self._end(run)
         if self._mode is None:
             os.environ.pop(_MODE, None)
         else:
             os.environ[_MODE] = self._mode
 
-    def _held(self) -> list[Any]:
-        """The runs of the loggers; one whose version is not known has none, and asking for it would open it."""
+    def _find_runs(self) -> list[Any]:
+        """Return the runs of the loggers. A logger without a version has no run yet; reading it would open one."""
         kind = sys.modules["wandb"].Run
-        held = [
+        runs = [
             getattr(logger, "experiment", None)
             for logger in self._loggers
-            if _is_of_wandb(logger) and logger.version is not None
+            if _is_wandb_logger(logger) and logger.version is not None
         ]
-        return [run for run in held if isinstance(run, kind)]
+        return [run for run in runs if isinstance(run, kind)]
 
     def _end(self, run: Any) -> None:
         try:
             run.finish(exit_code=1 if self._has_failed else 0)
-        except Exception as error:  # noqa: BLE001 -- the trial has its result, whatever its own logger does
-            warnings.warn(f"the run {run.id} of W&B could not be ended: {error}", stacklevel=2)
+        except Exception as error:  # noqa: BLE001 -- the trial has its result all the same
+            warnings.warn(f"the W&B run {run.id} could not be ended: {error}", stacklevel=2)
 
 
-def _is_of_wandb(logger: Logger) -> bool:
-    """Without importing anything: also a user's logger that derives from Lightning's."""
+def _is_wandb_logger(logger: Logger) -> bool:
+    """Return whether a logger is a WandbLogger or derived from it, without an import."""
     return any(kind.__name__ == "WandbLogger" for kind in type(logger).__mro__)
 
 
-def _open_run() -> Any:
-    """The run of this process that W&B's own functions write to; None where there is none, or wandb is not used."""
+def _find_open_run() -> Any:
+    """Return the run that W&B's own functions write to; None if there is none, or wandb is not imported."""
     wandb = sys.modules.get("wandb")
     return getattr(wandb, "run", None)

@@ -1,12 +1,12 @@
-"""One trial over several devices: a process for each, in which Lightning trains its part, and one result of all.
+"""Training of one trial on several devices: a process for each, and one result of all.
 
-Lightning's own launchers do not fit a worker: they run the command line again, or leave what callbacks hold in another
-process. So the processes are started here, by torch, each trains the whole trial in Lightning's way for processes that
-others have started (LightningEnvironment), and rank 0 sends the result. The ranks meet in a file, so that no port is
-opened for it; what gloo and NCCL open between them is on the loopback device.
+Lightning's launchers do not fit a worker: they run the command line again, or leave the state of callbacks in another
+process. So torch starts the processes here, each trains the trial as Lightning does in processes that others have
+started (LightningEnvironment), and rank 0 sends the result. The ranks find each other through a file, so no port is
+opened for it; gloo and NCCL open theirs on the loopback device.
 
-Training batches are shared among the ranks. Validation and test are read whole by every rank, in the loader's order, so
-that no example is left out or counted twice, and metrics are those that one device would measure.
+Training batches are divided among the ranks. Every rank reads all of validation and test, in the loader's order, so
+that no example is left out or counted twice, and metrics equal those of one device.
 """
 
 import contextlib
@@ -35,42 +35,42 @@ from experiments.trials.trial import Result, Trial, TrialStatus
 from .loader_hooks import change_loaders
 from .streams import TrialStreams
 
-_SECONDS_BETWEEN_LOOKS = 0.05
+_POLL_SECONDS = 0.05
 
 
 class RankLostError(Exception):
-    """One of the processes of a trial is gone: killed, out of memory, or crashed in native code."""
+    """A process of a trial is gone: killed, out of memory, or crashed in native code."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Failure:
-    """What a rank raised, and when, in seconds on the clock that all processes of a machine share."""
+    """Error that a rank raised, and its time in seconds on the clock that all processes of a machine share."""
 
-    at: float
+    time: float
     error: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Imported:
-    """The modules that a rank imported while it trained: seconds, which the ranks of the next trial need not spend."""
+    """Modules that a rank imported in training, so that the ranks of the next trial need not spend seconds on them."""
 
     names: tuple[str, ...]
 
     def repeat(self) -> None:
-        """Import them here, from where the next ranks are forked; what cannot be is left to them."""
+        """Import them in this process, from which the next ranks are forked. Errors are left to these ranks."""
         for name in self.names:
             with contextlib.suppress(Exception):
                 importlib.import_module(name)
 
 
 def train_in_ranks(train: Callable[[Any, Any], Result], argument: Any, trial: Trial, emit: Any) -> Result:
-    """What `train(argument, emit)` returns in rank 0, trained over as many processes as the trial has devices.
+    """Call `train(argument, emit)` in one process for each device of a trial, and return the result of rank 0.
 
-    Arguments:
-        train: importable; raises what goes wrong.
+    Args:
+        train: importable function; its errors fail the trial.
         argument: picklable.
-        trial: says how many devices, and of which kind.
-        emit: takes what rank 0 emits, in this process.
+        trial: its configuration has the number and kind of devices.
+        emit: gets the messages of rank 0, in this process.
 
     Raises:
         RankLostError: a process is gone.
@@ -84,16 +84,16 @@ def train_in_ranks(train: Callable[[Any, Any], Result], argument: Any, trial: Tr
     failures: list[_Failure] = []
     with tempfile.TemporaryDirectory() as folder:
         ranks = start_processes(  # type: ignore[no-untyped-call]
-            _rank,
+            _run_rank,
             args=(writers, train, argument, trial, Path(folder) / "rendezvous"),
             nprocs=num_ranks,
             join=False,
             start_method=method,
         )
         for writer in writers:
-            writer.close()  # theirs now, and seen to be closed when they are gone
+            writer.close()  # the ranks hold them now, and they close when the ranks are gone
         try:
-            while not ranks.join(timeout=_SECONDS_BETWEEN_LOOKS):
+            while not ranks.join(timeout=_POLL_SECONDS):
                 _read(open_ends, results, failures, emit)
             _read(open_ends, results, failures, emit)
         except ProcessExitedException as error:
@@ -103,43 +103,43 @@ def train_in_ranks(train: Callable[[Any, Any], Result], argument: Any, trial: Tr
             raise RankLostError(f"process {error.error_index} of {num_ranks} that trained one trial {how}") from None
         except ProcessRaisedException as error:
             _read(open_ends, results, failures, emit)
-            failures.append(_Failure(at=math.inf, error=str(error)))
+            failures.append(_Failure(time=math.inf, error=str(error)))
         finally:
             for process in ranks.processes:
                 process.kill()
                 process.join()
-    if failures:  # the first; the others failed because it did
-        return Result(status=TrialStatus.FAILED, error=min(failures, key=lambda failure: failure.at).error)
+    if failures:  # the first one caused the others
+        return Result(status=TrialStatus.FAILED, error=min(failures, key=lambda failure: failure.time).error)
     return results[0]
 
 
 def is_rank() -> bool:
-    """Whether this process is one of several that train one trial."""
+    """Return whether this process is one of several that train one trial."""
     return distributed.is_available() and distributed.is_initialized()
 
 
 def share_loaders(owner: object) -> None:
-    """Have the loaders of a data module, or of a module that brings its own, read what this rank is to read.
+    """Make the loaders of a data module, or of a module that brings its own, read this rank's part.
 
-    Lightning shares a training loader that batches examples itself. One without automatic batching, whose sampler says
-    what is read at each step, is shared here, since its order is its sampler's own affair.
+    Lightning divides a training loader that batches examples itself. A loader without automatic batching, whose sampler
+    yields what is read at each step, is divided here.
     """
-    change_loaders(owner, "train", _shared)
-    change_loaders(owner, "val", _whole)
-    change_loaders(owner, "test", _whole)
+    change_loaders(owner, "train", _read_share)
+    change_loaders(owner, "val", _read_whole)
+    change_loaders(owner, "test", _read_whole)
 
 
-def reads_whole(loaders: Any) -> bool:
-    """Whether every rank reads all examples of these evaluation loaders."""
+def reads_all_examples(loaders: Any) -> bool:
+    """Return whether every rank reads all examples of these evaluation loaders."""
     if isinstance(loaders, Mapping):
-        return all(map(reads_whole, loaders.values()))
+        return all(map(reads_all_examples, loaders.values()))
     if isinstance(loaders, list | tuple):
-        return all(map(reads_whole, loaders))
-    return isinstance(getattr(loaders, "sampler", None), _Whole)
+        return all(map(reads_all_examples, loaders))
+    return isinstance(getattr(loaders, "sampler", None), _WholeSampler)
 
 
-class _Whole(DistributedSampler[Any]):
-    """Reads as the sampler does that it stands for; Lightning leaves a loader alone that has a DistributedSampler."""
+class _WholeSampler(DistributedSampler[Any]):
+    """Sampler that reads as another one; Lightning does not change a loader with a DistributedSampler."""
 
     def __init__(self, sampler: Any) -> None:
         self.sampler = sampler
@@ -151,39 +151,39 @@ class _Whole(DistributedSampler[Any]):
         return len(self.sampler)
 
     def set_epoch(self, epoch: int) -> None:
-        """Pass it on."""
+        """Pass the epoch to the other sampler."""
         if hasattr(self.sampler, "set_epoch"):
             self.sampler.set_epoch(epoch)
 
 
-class _Share(_Whole):
-    """Every n-th item from that of this rank on; the last round begins anew where items are missing for a rank."""
+class _ShareSampler(_WholeSampler):
+    """Sampler of every n-th item of another one, from this rank's on; the first items fill up the last round."""
 
     def __iter__(self) -> Iterator[Any]:
         items = list(self.sampler)
         rank, num_ranks = distributed.get_rank(), distributed.get_world_size()
-        return (items[(turn * num_ranks + rank) % len(items)] for turn in range(len(self)))
+        return (items[(number * num_ranks + rank) % len(items)] for number in range(len(self)))
 
     def __len__(self) -> int:
         return math.ceil(len(self.sampler) / distributed.get_world_size())
 
 
-def _whole(loader: DataLoader[Any]) -> None:
+def _read_whole(loader: DataLoader[Any]) -> None:
     if not isinstance(loader.dataset, IterableDataset):
-        vars(loader)["sampler"] = _Whole(loader.sampler)  # past a guard against users who expect it to change the order
+        vars(loader)["sampler"] = _WholeSampler(loader.sampler)  # bypasses the loader's check
 
 
-def _shared(loader: DataLoader[Any]) -> None:
+def _read_share(loader: DataLoader[Any]) -> None:
     has_samples = loader.batch_sampler is not None or isinstance(loader.sampler, DistributedSampler)
     if not has_samples and not isinstance(loader.dataset, IterableDataset):
-        vars(loader)["sampler"] = _Share(loader.sampler)
+        vars(loader)["sampler"] = _ShareSampler(loader.sampler)
 
 
-def _rank(
-    rank: int, writers: list[Any], train: Callable[[Any, Any], Result], argument: Any, trial: Trial, meeting: Path
+def _run_rank(
+    rank: int, writers: list[Any], train: Callable[[Any, Any], Result], argument: Any, trial: Trial, rendezvous: Path
 ) -> None:
-    """What each process does."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # by which torch ends it, when its parent or another rank has ended
+    """Train in one process, and send messages, the result or the error."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # torch ends a rank so, when its parent or another rank has ended
         signal.signal(number, signal.SIG_DFL)
     for other, writer in enumerate(writers):
         if other != rank:
@@ -193,16 +193,16 @@ def _rank(
     on_gpu = trial.config["trainer"].get("accelerator") != "cpu" and torch.cuda.is_available()
     try:
         distributed.init_process_group(
-            "nccl" if on_gpu else "gloo", init_method=meeting.as_uri(), rank=rank, world_size=len(writers)
+            "nccl" if on_gpu else "gloo", init_method=rendezvous.as_uri(), rank=rank, world_size=len(writers)
         )
-        result = train(argument, writers[rank].send if rank == 0 else _unheard)
+        result = train(argument, writers[rank].send if rank == 0 else _discard)
     except (Exception, SystemExit) as error:
-        writers[rank].send(_Failure(at=time.monotonic(), error="".join(traceback.format_exception(error))))
+        writers[rank].send(_Failure(time=time.monotonic(), error="".join(traceback.format_exception(error))))
         raise RuntimeError from error  # torch ends the other ranks, which wait for this one
     if rank == 0:
         writers[rank].send(result)
         writers[rank].send(_Imported(names=tuple(sys.modules.keys() - before)))
-    distributed.barrier()  # none closes its connections while another still speaks
+    distributed.barrier()  # no rank closes its connections while another uses them
     distributed.destroy_process_group()
 
 
@@ -221,15 +221,16 @@ def _set_environment(rank: int, num_ranks: int, seed: int) -> None:
 
 
 def _cannot_fork() -> bool:
-    """Whether CUDA, which does not survive a fork, is in use in this process."""
+    """Return whether CUDA, which does not survive a fork, is in use in this process."""
     return os.name == "nt" or bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
 
 
-def _unheard(message: Any) -> None:
-    """Where ranks beside the first emit to."""
+def _discard(message: Any) -> None:
+    """Ignore a message of a rank other than 0."""
 
 
 def _read(readers: list[Any], results: list[Result], failures: list[_Failure], emit: Any) -> None:
+    """Read all messages that have arrived, and drop the readers whose ranks are gone."""
     for reader in list(readers):
         with contextlib.suppress(EOFError, OSError):
             while reader.poll():

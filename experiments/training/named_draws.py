@@ -1,4 +1,4 @@
-"""Initial values drawn by the name of the parameter, for any module, without a change of its code."""
+"""Initial values drawn by the name of the parameter, for any module and without a change of its code."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -7,52 +7,52 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from .seeding import derive, seed_global_generators, seed_torch
+from .seeding import derive_seed, seed_global_generators, seed_torch
 
 Module = TypeVar("Module", bound=nn.Module)
 
 
 class NamedDraws:
-    """Builds a module so that each of its parameters is drawn from a stream named after it.
+    """Builder of modules in which each parameter is drawn from a stream named after it.
 
-    The module is built twice. The first time, every random draw is noted together with the tensors that are written
-    from then on; a draw belongs to the first of them that ends up as a parameter or buffer. The second time, before
-    draw k the global generator is restarted with the seed of (init, name of its parameter, number of the draw for this
-    name). Nothing of the module's own code is replaced, so scaling, orthogonalising and zeroed rows stay as written.
+    A module is built twice. The first time, every random draw is recorded together with the tensors that are written
+    after it; a draw belongs to the first of them that becomes a parameter or buffer. The second time, the global
+    generator is restarted before each draw with the seed of (init, name of its parameter, number of the draw for this
+    name). The module's own code is not replaced, so scaling, orthogonalisation and zeroed rows are kept.
     """
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
     def build(self, make: Callable[[], Module]) -> Module:
-        """The module that `make` builds, with initial values drawn by name.
+        """Return the module that a function builds, with initial values drawn by name.
 
-        Arguments:
-            make: builds a fresh module at each call; it is called twice, in the same state of the global generators.
+        Args:
+            make: builds a new module; it is called twice, in the same state of the global generators.
         """
-        notes = _NotedDraws()
+        recorder = _DrawRecorder()
         self._restart()
-        with notes:
+        with recorder:
             first = make()
-        owners = notes.owners(first)
+        owners = recorder.find_owners(first)
         del first
-        notes.forget()
+        recorder.free()
         self._restart()
-        with _OwnedDraws(self.seed, owners):
+        with _SeededDraws(self.seed, owners):
             module = make()
         self._restart()
         return module
 
     def _restart(self) -> None:
-        seed_global_generators(derive(self.seed, "init"))
+        seed_global_generators(derive_seed(self.seed, "init"))
 
 
 def _is_draw(operator: Any) -> bool:
     return torch.Tag.nondeterministic_seeded in operator.tags
 
 
-class _NotedDraws(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notes, for each operator in turn, whether it draws and which storages it returns."""
+class _DrawRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Record of each operator: whether it draws, and which storages it returns."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -66,8 +66,8 @@ class _NotedDraws(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.steps.append((_is_draw(func), [_address(tensor) for tensor in tensors]))
         return returned
 
-    def owners(self, module: nn.Module) -> list[str]:
-        """For each draw, in order, the name of the parameter or buffer that it is for; "" when there is none."""
+    def find_owners(self, module: nn.Module) -> list[str]:
+        """Return the name of the parameter or buffer of each draw, in order; "" if there is none."""
         names = {
             _address(tensor): name
             for name, tensor in [*module.named_buffers(), *module.named_parameters()]
@@ -81,13 +81,13 @@ class _NotedDraws(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 owners.append(owner)
         return owners[::-1]
 
-    def forget(self) -> None:
-        """Let go of the tensors of the first module."""
+    def free(self) -> None:
+        """Free the tensors of the first module."""
         self.alive.clear()
 
 
-class _OwnedDraws(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Restarts the global generator before each draw with the seed of the parameter that the draw is for."""
+class _SeededDraws(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Restart of the global generator before each draw, with the seed of the draw's parameter."""
 
     def __init__(self, seed: int, owners: list[str]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -100,7 +100,7 @@ class _OwnedDraws(TorchDispatchMode):  # type: ignore[no-untyped-call]
             owner = next(self.owners, "")
             number = self.num_draws.get(owner, 0)
             self.num_draws[owner] = number + 1
-            seed_torch(derive(self.seed, "init", owner, number))
+            seed_torch(derive_seed(self.seed, "init", owner, number))
         return func(*args, **(kwargs or {}))
 
 

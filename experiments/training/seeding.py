@@ -12,11 +12,13 @@ import numpy as np
 import torch
 
 
-def derive(seed: int, *names: object) -> int:
-    """The seed of a named stream: 32 bits, from a hash of the trial's seed and the names.
+def derive_seed(seed: int, *names: object) -> int:
+    """Return the seed of a named stream: 32 bits of a hash of the trial's seed and the names.
 
-    >>> derive(0, "order", 1) == derive(0, "order", 1), derive(0, "order", 1) == derive(0, "order", 2)
-    (True, False)
+    >>> derive_seed(0, "order", 1) == derive_seed(0, "order", 1)
+    True
+    >>> derive_seed(0, "order", 1) == derive_seed(0, "order", 2)
+    False
     """
     text = "/".join(map(str, (seed, *names)))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")
@@ -30,7 +32,7 @@ def seed_global_generators(seed: int) -> None:
 
 
 def seed_torch(seed: int) -> None:
-    """As torch.manual_seed, which takes a millisecond where there is no accelerator: it notes the call for later."""
+    """Seed torch. Without an accelerator, torch.manual_seed would take a millisecond to note the call for later."""
     if _has_accelerator():
         torch.manual_seed(seed)
     else:
@@ -44,28 +46,28 @@ def _has_accelerator() -> bool:
 
 @dataclass(frozen=True, slots=True)
 class GeneratorStates:
-    """The states of the global generators of torch (on the CPU), numpy and Python."""
+    """States of the global generators of torch (on the CPU), numpy and Python."""
 
     torch: torch.Tensor
     numpy: Any
     python: Any
 
     @classmethod
-    def now(cls) -> "GeneratorStates":
-        """As they are."""
+    def capture(cls) -> "GeneratorStates":
+        """Return the current states."""
         return cls(torch.get_rng_state(), np.random.get_state(), random.getstate())  # noqa: NPY002
 
     def restore(self) -> None:
-        """Put them back."""
+        """Set the generators to these states."""
         torch.set_rng_state(self.torch)
         np.random.set_state(self.numpy)  # noqa: NPY002
         random.setstate(self.python)
 
 
 @contextlib.contextmanager
-def kept_generators() -> Iterator[None]:
-    """Give the global generators back as they were: torch's on every device in use, numpy's and Python's."""
-    states = GeneratorStates.now()
+def preserve_generators() -> Iterator[None]:
+    """Restore the global generators after the block: torch's on every device in use, numpy's and Python's."""
+    states = GeneratorStates.capture()
     on_cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
     on_mps = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
     try:

@@ -30,7 +30,7 @@ def call_step(module: LightningModule, name: str, batch: Any, batch_idx: int) ->
 
 
 def find_loss(output: Any) -> Tensor | None:
-    """Return the loss in what a training step returned; None where there is none, so the Trainer skips the step."""
+    """Find the loss in the output of a training step; None if there is none, for which the Trainer skips the step."""
     loss = output.get("loss") if isinstance(output, Mapping) else output
     return loss if isinstance(loss, Tensor) else None
 
@@ -99,7 +99,7 @@ class LogCall(NamedTuple):
 
     @property
     def is_mean(self) -> bool:
-        """Whether the epoch's value is the mean over its steps."""
+        """Return whether the epoch's value is the mean over its steps."""
         return self.reduce_fx in _MEANS
 
 

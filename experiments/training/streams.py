@@ -1,20 +1,20 @@
-"""The random streams of a trial: one seed gives every source of randomness its own draws, whatever the model is.
+"""Random streams of a trial: one seed gives every source of randomness its own draws, whatever the model is.
 
-Two trials with the same seed differ only by their levels, so their difference is a paired one. In the order in which a
-trial needs them:
+Two trials with the same seed differ only by their levels, so their difference is a paired one. Streams in the order in
+which a trial needs them:
 
-| stream | what draws from it |
+| stream | draws from it |
 |---|---|
-| data | the data module while it is made; a shipped one takes its seed from here, as from `seed_everything` |
-| model | initial values, by the name of the parameter: another layer leaves those of all others unchanged |
+| data | construction of the data module; a shipped one takes its seed from here, as from `seed_everything` |
+| model | initial values, by the name of the parameter: a new layer leaves those of all others unchanged |
 | split | the data module's `setup`, before training and again before the test |
-| late | layers that a module makes only in `setup` or `configure_model`, in order of creation; making of loaders |
-| order | what the data draw while they are read (order, augmentation), anew for each epoch |
-| dropout | what the model draws while it trains, anew for each epoch |
+| late | layers made only in `setup` or `configure_model`, in order of creation; construction of loaders |
+| order | reading of the data (order, augmentation), restarted for each epoch |
+| dropout | training of the model, restarted for each epoch |
 
 This holds for any LightningModule and LightningDataModule that draw from torch's, numpy's or Python's global
 generators, as stock Lightning code does. The shipped data modules do not need it: they draw from (seed, epoch) alone.
-Training alone, in a fused group and in `ablate gradcheck`, and planning, all take their streams from here.
+Fused and unfused training, `ablate gradcheck` and planning all take their streams from here.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from typing import TypeVar
 from torch import nn
 
 from .named_draws import NamedDraws
-from .seeding import GeneratorStates, derive, seed_global_generators
+from .seeding import GeneratorStates, derive_seed, seed_global_generators
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -33,7 +33,7 @@ Module = TypeVar("Module", bound=nn.Module)
 class TrialStreams:
     """Streams of one trial; each method restarts the global generators at the beginning of a stream.
 
-    Arguments:
+    Args:
         seed: of the trial.
     """
 
@@ -49,11 +49,11 @@ class TrialStreams:
 
     def split(self) -> None:
         """Start the stream of the split; call before each `setup` of the data module."""
-        seed_global_generators(derive(self.seed, "split"))
+        seed_global_generators(derive_seed(self.seed, "split"))
 
     def late(self) -> None:
         """Start the stream of layers made after construction, and of making loaders."""
-        seed_global_generators(derive(self.seed, "init", "late"))
+        seed_global_generators(derive_seed(self.seed, "init", "late"))
 
     def order(self, epoch: int | str) -> None:
         """Start the data's stream of an epoch from 0, or of a split that is read without training ("val", "test")."""
@@ -61,13 +61,13 @@ class TrialStreams:
 
     def order_seed(self, epoch: int | str | None = None) -> int:
         """Return the seed of that stream; None is for all epochs."""
-        return derive(self.seed, "order") if epoch is None else derive(self.seed, "order", epoch)
+        return derive_seed(self.seed, "order") if epoch is None else derive_seed(self.seed, "order", epoch)
 
     def order_states(self, epoch: int | str) -> GeneratorStates:
         """Return the generators' states at the beginning of that stream, and leave the generators as they are."""
-        before = GeneratorStates.now()
+        before = GeneratorStates.capture()
         self.order(epoch)
-        states = GeneratorStates.now()
+        states = GeneratorStates.capture()
         before.restore()
         return states
 
@@ -77,4 +77,4 @@ class TrialStreams:
 
     def dropout_seed(self, epoch: int, rank: int = 0) -> int:
         """Return the seed of that stream."""
-        return derive(self.seed, "dropout", epoch, rank) if rank else derive(self.seed, "dropout", epoch)
+        return derive_seed(self.seed, "dropout", epoch, rank) if rank else derive_seed(self.seed, "dropout", epoch)

@@ -49,7 +49,7 @@ class QuietTrainer:
     """View of a Trainer without its loggers; attributes that are set stay here.
 
     Args:
-        trainer: that is at work.
+        trainer: to read from.
     """
 
     def __init__(self, trainer: Any) -> None:

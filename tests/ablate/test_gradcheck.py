@@ -14,7 +14,7 @@ from ablate.console import make_console
 from ablate.gradcheck import print_check
 from experiments import check_gradients, parse_study
 from experiments.config.instantiate import make_model
-from experiments.gradients.trial_start import start_of
+from experiments.gradients.trial_start import prepare_trial
 from experiments.planning.plan import plan_trials
 from experiments.training.named_draws import NamedDraws
 
@@ -93,7 +93,7 @@ def test_a_hook_that_changes_gradients_is_named(capsys):
 
 def test_wrong_input_has_exit_code_2(capsys):
     code, _, err = ablate(capsys, "gradcheck", "mine.yaml", "--tolerance", "3")
-    wanted = "a number from 1e-08, which is as near as differences come, to below 1 is needed"
+    wanted = "a number from 1e-08, the precision of differences, to below 1 is needed"
     assert (code, err) == (2, f"ablate: tolerance is 3: {wanted}\n")
     code, _, err = ablate(capsys, "gradcheck", "mine.yaml", "activation=rleu,seed=0")
     assert code == 2
@@ -101,7 +101,7 @@ def test_wrong_input_has_exit_code_2(capsys):
 
 def test_a_trial_is_checked_at_its_initial_values_on_its_first_batch():
     trial = plan_trials(parse_study(small_study()))[0]
-    model, (inputs, target) = start_of(trial)
+    model, (inputs, target) = prepare_trial(trial)
     twin = NamedDraws(trial.seed).build(lambda: make_model(trial.config, model_data(trial)))
     for one, other in zip(model.parameters(), twin.parameters(), strict=True):
         assert torch.equal(one, other)
@@ -131,5 +131,5 @@ def test_missing_training_batches_are_reported(data, why, capsys):
     Path("none.yaml").write_text(yaml.safe_dump(small_study(base=base, factors=factors)))
     code, _, err = ablate(capsys, "gradcheck", "none.yaml")
     assert code == 2
-    assert err.startswith(f"ablate: lr=0.1, seed=0: its training batches cannot be had: {why}")
+    assert err.startswith(f"ablate: lr=0.1, seed=0: its training batches cannot be read: {why}")
     assert "Traceback" not in err

@@ -1,1 +1,1 @@
-"""The conditions under which trials share a loop: structure, memory and proof."""
+"""Conditions under which trials share a loop: structure, shapes, memory and proof."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from experiments.fusing.fit.batches import batch_sizes
+from experiments.fusing.fit.batches import describe_batch_sizes
 from experiments.fusing.fit.group_data import GroupData
 from experiments.fusing.fit.setup import GroupSetup
 from experiments.fusing.reasons import OtherShapes
@@ -18,7 +18,7 @@ def check_batch_sizes(trials: Sequence[Trial], data: GroupData) -> None:
     if data.uses_global_generators:
         return
     splits = [split for split in ("train", "val", "test") if split == "train" or data.has_loader(split)]
-    sizes = [[batch_sizes(loader) for loader in data.make_loaders(split)] for split in splits]
+    sizes = [[describe_batch_sizes(loader) for loader in data.make_loaders(split)] for split in splits]
     sizes_of_seed = {seed: str(of_seed) for seed, *of_seed in zip(data.seeds, *sizes, strict=True)}
     if len(set(sizes_of_seed.values())) > 1:
         shapes = {trial.trial_id: sizes_of_seed[trial.seed] for trial in trials}

@@ -1,1 +1,1 @@
-"""The parts of the fused training loop."""
+"""Parts of the fused training loop."""

@@ -1,43 +1,48 @@
-"""Which test examples each trial classified right, collected while many are tested in one loop.
+"""Test examples that each trial of a group classified right.
 
 T trials in R rows, B batch.
 """
 
 from collections.abc import Iterable, Mapping
-from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from experiments.training.correct_examples import Collected, Fingerprint
+from experiments.training.correct_examples import CorrectCollector, Fingerprint
 from experiments.trials.trial import Correct
 
-from .nested_tensors import mapped
+from .nested_tensors import select_row
 from .rows import Rows
 
 
-class CollectedTogether:
-    """One test of some of the trials: a byte an example and trial while it runs, a bit at its end.
+class GroupCorrectCollector:
+    """Collector for one test of some trials: a byte for each example and trial during the test, a bit at its end.
 
-    Arguments:
-        rows: how the trials stand.
-        places: of the trials whose test it is; the others are passed over.
+    Args:
+        rows: arrangement of the trials.
+        indices: of the trials whose test it is; other trials are skipped.
     """
 
-    def __init__(self, rows: Rows, places: Iterable[int]) -> None:
-        self._of_place = {place: (Collected(), rows.row(place)) for place in places}
-        self._of_row = {row: Fingerprint() for _, row in self._of_place.values()}
+    def __init__(self, rows: Rows, indices: Iterable[int]) -> None:
+        self._by_trial = {index: (CorrectCollector(), rows.find_row(index)) for index in indices}
+        self._by_row = {row: Fingerprint() for _, row in self._by_trial.values()}
 
-    def add(self, said: Mapping[str, Tensor], batch: Any) -> None:
-        """Take in a batch. said: what `correct_of` found, (T, B) each; batch: tensors (R, B, ...)."""
-        here = {name: value.cpu() for name, value in said.items()}
-        for place, (tested, _) in self._of_place.items():
-            tested.add({name: value[place] for name, value in here.items()})
-        if said:
-            for row, fingerprint in self._of_row.items():
-                fingerprint.add(mapped(partial(torch.select, dim=0, index=row), batch))
+    def add(self, correct: Mapping[str, Tensor], batch: Any) -> None:
+        """Add a batch.
 
-    def correct(self) -> dict[int, Correct | None]:
-        """By place, the bits of the whole test; None where the steps did not say."""
-        return {place: tested.correct(self._of_row[row].hexdigest()) for place, (tested, row) in self._of_place.items()}
+        Args:
+            correct: from `find_correct`, (T, B) each.
+            batch: tensors (R, B, ...).
+        """
+        on_cpu = {name: value.cpu() for name, value in correct.items()}
+        for index, (collector, _) in self._by_trial.items():
+            collector.add({name: value[index] for name, value in on_cpu.items()})
+        if correct:
+            for row, fingerprint in self._by_row.items():
+                fingerprint.add(select_row(batch, row))
+
+    def finish(self) -> dict[int, Correct | None]:
+        """Return the bits of the whole test by trial index; None if a step did not return which examples are right."""
+        return {
+            index: collector.finish(self._by_row[row].hexdigest()) for index, (collector, row) in self._by_trial.items()
+        }

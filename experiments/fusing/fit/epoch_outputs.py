@@ -1,10 +1,11 @@
-"""Metrics of an epoch that are no means of its batches, such as F1: what steps return, kept until the epoch's end.
+"""Outputs of evaluation steps, kept until the end of an epoch for metrics that are no means of its batches, such as F1.
 
-A LightningModule may have a method `epoch_metrics`, see experiments/training/steps.py. In a fused group its hooks that
-collect outputs are not called; the method is, once a trial, on that trial's own module. The proof compares the two.
+A LightningModule may have a method `epoch_metrics`, see experiments/training/epoch_metrics.py. In a fused group its
+hooks that collect outputs are not called. The method is called once for each trial on that trial's module. The proof
+compares the two.
 
-Kept is what a step returns in a mapping as a tensor whose first axis is the batch; a step that returns nothing of the
-kind has no metrics of an epoch, and pays nothing. T trials, B batch, N examples of an epoch.
+Only tensors whose first axis is the batch are kept, from steps that return a mapping; other steps have no metrics of an
+epoch and cost nothing. T trials, B batch, N examples of an epoch.
 """
 
 from collections.abc import Mapping
@@ -13,12 +14,12 @@ import torch
 from torch import Tensor
 
 
-class Outputs:
-    """Collects the outputs of T trials.
+class EpochOutputs:
+    """Outputs of T trials in one epoch.
 
-    Arguments:
+    Args:
         num_batches: of the epoch.
-        budget: bytes that they may take.
+        budget: bytes that the outputs may take.
     """
 
     def __init__(self, num_batches: int, budget: int) -> None:
@@ -27,19 +28,19 @@ class Outputs:
         self._batches: list[Mapping[str, Tensor]] = []
 
     def add(self, outputs: Mapping[str, Tensor]) -> None:
-        """Take in a batch, (T, B, ...) each.
+        """Keep the outputs of a batch, (T, B, ...) each.
 
         Raises:
-            MemoryError: when an epoch of batches like the first would take more than the budget.
+            MemoryError: an epoch of batches like the first would take more than the budget.
         """
         if not self._batches:
             needed = self._num_batches * sum(tensor.nbytes for tensor in outputs.values())
             if needed > self._budget:
-                raise MemoryError(f"what evaluation returns needs {needed} of {self._budget} bytes")
+                raise MemoryError(f"the outputs of evaluation need {needed} of {self._budget} bytes")
         self._batches.append(outputs)
 
-    def of_trial(self, place: int) -> dict[str, Tensor]:
-        """(N, ...) each, of the trial at a place; nothing of an epoch without batches."""
+    def select_trial(self, index: int) -> dict[str, Tensor]:
+        """Return the outputs of one trial, (N, ...) each; none for an epoch without batches."""
         if not self._batches:
             return {}
-        return {name: torch.cat([batch[name][place] for batch in self._batches]) for name in self._batches[0]}
+        return {name: torch.cat([batch[name][index] for batch in self._batches]) for name in self._batches[0]}

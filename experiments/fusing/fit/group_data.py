@@ -39,7 +39,7 @@ class GroupData:
 
     @property
     def uses_global_generators(self) -> bool:
-        """Whether reading the data may draw from the global generators of torch, numpy and Python."""
+        """Return whether reading the data may draw from the global generators of torch, numpy and Python."""
         return getattr(self.modules[0], "uses_global_generators", True)
 
     def has_loader(self, split: str) -> bool:

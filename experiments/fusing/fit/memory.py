@@ -15,7 +15,7 @@ MAX_ON_CPU = 2**30
 """Bytes for the state of a group on a CPU; more trials at once gain nothing there, and a worker stays below 2 GB."""
 
 _NUM_COPIES = 6
-"""Parameters, gradients, two moments of Adam, the models they were stacked from and what an update needs in passing."""
+"""Parameters, gradients, two moments of Adam, the models they were stacked from, temporary tensors of an update."""
 
 
 class MemoryEstimate:
@@ -46,16 +46,16 @@ class MemoryEstimate:
         self._state_bytes = _NUM_COPIES * sum(tensor.nbytes for tensor in state)
         self._batch_size = first_size(batch)
 
-    def bytes_of(self, num_trials: int) -> int:
+    def estimate_bytes(self, num_trials: int) -> int:
         """Return the bytes of proving a group, more than of training it: activations and gradients are in double."""
         return num_trials * (self._state_bytes + 4 * self._bytes_per_example * self._batch_size)
 
     def rows_at_once(self, num_columns: int, batch_size: int) -> int:
-        """Return how many rows can be evaluated at once; a layer holds a few such batches in passing."""
+        """Return how many rows can be evaluated at once; a layer needs a few such batches temporarily."""
         return max(1, self.budget // (4 * num_columns * batch_size * self._bytes_per_example))
 
 
-def budget_of(device: torch.device) -> int:
+def find_budget(device: torch.device) -> int:
     """Return the bytes that a group may take on a device."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)

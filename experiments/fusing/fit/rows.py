@@ -1,4 +1,4 @@
-"""How the trials of a group stand: in rows that read the same batches.
+"""Arrangement of the trials of a group in rows; the trials of a row read the same batches.
 
 Trials of one seed share their data by construction, so a batch is fetched once a row and not once a trial, and the
 first layer of every trial of a row can be one matrix product.
@@ -12,7 +12,7 @@ from experiments.trials.trial import Trial
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """R rows of L trials each: trial t stands in row t // L, and column t % L is one cell of the study.
+    """R rows of L trials each. Trial t is in row t // L; column t % L is one cell of the study.
 
     trials: (R * L,), row after row.
     seeds: (R,), of the rows; a seed may have several rows of one trial.
@@ -25,20 +25,20 @@ class Rows:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(R, L)."""
+        """Return the number of rows and columns, (R, L)."""
         return len(self.seeds), self.num_columns
 
-    def row(self, place: int) -> int:
-        """The row of the trial at a place."""
-        return place // self.num_columns
+    def find_row(self, trial_index: int) -> int:
+        """Return the row of a trial."""
+        return trial_index // self.num_columns
 
 
-def in_rows(trials: Sequence[Trial], kind: Callable[[Trial], Hashable]) -> Rows:
-    """One row a seed where every seed has the same cells, as the trials of a chunk do; else one row a trial.
+def arrange_in_rows(trials: Sequence[Trial], kind: Callable[[Trial], Hashable]) -> Rows:
+    """Arrange trials in one row for each seed if every seed has the same cells, else in one row for each trial.
 
-    Arguments:
+    Args:
         trials: any of a study.
-        kind: cells of equal kinds stand next to each other, because their optimizers are set alike.
+        kind: cells of equal kind become neighbours, because their optimizers have equal settings.
     """
     first: dict[Hashable, int] = {}
     for trial in trials:

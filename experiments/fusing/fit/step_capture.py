@@ -14,7 +14,7 @@ from experiments.training.step_harness import LogCall, call_step, find_loss, fir
 
 @dataclass(frozen=True, slots=True)
 class LogOptions:
-    """How a value is logged: the weight of a step in the epoch's mean, and whether steps, the mean or both are."""
+    """Options of a logged value: the weight of a step in the epoch's mean, and whether steps or the mean are logged."""
 
     batch_size: int
     on_step: bool
@@ -50,13 +50,13 @@ class CapturedLog:
         if on_step and not self._is_training:
             raise NotFusable(f"self.log({name!r}, on_step=True) logs the single steps of validation or test")
         if not on_step and not on_epoch:
-            raise NotFusable(f"self.log({name!r}) asks for neither steps nor epochs")
+            raise NotFusable(f"self.log({name!r}) logs neither steps nor epochs")
         if call.logger is False:
-            raise NotFusable(f"self.log({name!r}, logger=False) is for callbacks alone")
+            raise NotFusable(f"self.log({name!r}, logger=False) logs for callbacks only")
         if not call.is_mean:
             raise NotFusable(f"self.log({name!r}, reduce_fx={call.reduce_fx!r}) is not a mean")
         if not isinstance(value, Tensor | int | float):
-            raise NotFusable(f"self.log({name!r}) logs a {type(value).__name__}, which keeps a state of its own")
+            raise NotFusable(f"self.log({name!r}) logs a {type(value).__name__}, which keeps a state between steps")
         if name in self.values:
             raise NotFusable(f"a step logs {name!r} twice")
         tensor = value.detach() if isinstance(value, Tensor) else torch.tensor(float(value))

@@ -1,11 +1,11 @@
-"""One trial of a fused group in training: its metrics so far, and when and how it ends."""
+"""Progress of one trial in a fused group: its metrics so far, and its end."""
 
 from dataclasses import dataclass, field
 
 from experiments.training.epoch_metrics import Metrics
 from experiments.trials.trial import Correct, EpochEnded, Result, Trial, TrialStatus, is_bad_loss
 
-from .stopping import Patience
+from .allowed_callbacks import EarlyStop
 
 BACKEND = "fused"
 
@@ -14,14 +14,14 @@ BACKEND = "fused"
 class TrialProgress:
     """State of one trial.
 
-    patience: of its EarlyStopping, if it has one.
-    epochs: what loggers get, an entry for each epoch that is over.
-    last_values: the last values that callbacks see, logged or not.
+    early_stop: its EarlyStopping, if it has one.
+    epochs: metrics for loggers, by epoch.
+    last_values: last values of the metrics that only callbacks see.
     test_metrics, correct: of the test.
     """
 
     trial: Trial
-    patience: Patience | None
+    early_stop: EarlyStop | None
     epochs: list[Metrics] = field(default_factory=list)
     last_values: Metrics = field(default_factory=dict)
     test_metrics: Metrics = field(default_factory=dict)
@@ -35,15 +35,15 @@ class TrialProgress:
         Args:
             metrics: for loggers.
             last_values: for callbacks alone.
-            is_finite: whether all training losses were.
-            is_last: whether training ends here at the latest.
+            is_finite: whether all training losses of the epoch are finite.
+            is_last: whether it is the last of max_epochs.
         """
         epoch = len(self.epochs)
         self.epochs.append(metrics)
         self.last_values |= last_values
         if not is_finite or any(is_bad_loss(name, value) for name, value in metrics.items()):
             self.diverged_epoch = epoch
-        stops = self.patience is not None and self.patience.stops(metrics | last_values)
+        stops = self.early_stop is not None and self.early_stop.end_epoch(metrics | last_values)
         self.has_ended = stops or is_last or self.diverged_epoch is not None
         return EpochEnded(trial_id=self.trial.trial_id, epoch=epoch, metrics=metrics)
 
@@ -51,7 +51,7 @@ class TrialProgress:
         """Record the test."""
         self.test_metrics, self.correct = metrics, correct
 
-    def result(self, *, seconds: float, device: str, num_parameters: int) -> Result:
+    def make_result(self, *, seconds: float, device: str, num_parameters: int) -> Result:
         """Return the result of a trial that has ended."""
         final = dict(self.last_values)
         for metrics in [*self.epochs, self.test_metrics]:

@@ -1,12 +1,12 @@
-"""Layers over the trials of all rows at once, without the detour through vmap.
+"""Layers that process the trials of all rows at once, outside vmap.
 
-R rows of L trials, T = R * L, B batch. Under `vmap` a layer sees one trial. The layers below step out of it, to tensors
-with all trials in front, for two reasons: what trials of a row share can be computed once (the first layer of all is
-one matrix product over the columns), and a torch kernel can be given its memory in the order in which it is fastest.
-Values are (R, L, B, ...), or (R, 1, B, ...) while they are still the same for every trial of a row. After a linear
-layer the batch is the axis that lies dense in memory, which is what batch norm reduces over and the next product reads.
+R rows of L trials, T = R * L, B batch. Under `vmap` a layer sees one trial. The layers below leave vmap and process
+tensors with all trials in front, for two reasons: values that trials of a row share are computed once (the first layer
+is one matrix product over the columns), and a torch kernel gets its memory in the order in which it is fastest. Values
+are (R, L, B, ...), or (R, 1, B, ...) while they are the same for every trial of a row. After a linear layer the batch
+is the axis that is dense in memory; batch norm reduces over it, and the next product reads it.
 
-What a layer is not known here runs under vmap as it is written. Either way the group is proven at its first step.
+Other layers run under vmap as they are written. In both cases the group is proven at its first step.
 """
 
 import functools
@@ -28,10 +28,10 @@ ELEMENTWISE = (
     *(nn.Identity, nn.ReLU, nn.Sigmoid, nn.Tanh, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.SELU, nn.Softplus),
     *(nn.Mish, nn.Hardtanh, nn.ReLU6, nn.Hardswish, nn.LogSigmoid, nn.Softsign),
 )
-"""Activations without parameters; they may differ between the trials of a group, and from PReLU."""
+"""Activations without parameters. The trials of a group may have different ones, and PReLU."""
 
-FEW = 16
-"""Outputs of a linear layer up to which an example's lie together in memory, and not a unit's."""
+_MAX_ROW_MAJOR = 16
+"""Number of outputs of a linear layer up to which those of an example are neighbours in memory, not those of a unit."""
 
 _DIMS: dict[type[nn.Module], Sequence[int]] = {
     nn.BatchNorm1d: (2, 3),
@@ -42,39 +42,39 @@ _DIMS: dict[type[nn.Module], Sequence[int]] = {
     nn.AvgPool2d: (4,),
     nn.Embedding: range(9),
 }
-"""How many axes an input may have, the batch counted, where a layer takes other numbers too, or other numbers only."""
+"""Accepted numbers of axes of an input under vmap, the batch included; other layers accept 2 to 8."""
 
 
-Listener = Callable[[str, Tensor], Tensor]
-"""Is told what a layer put out, (R, L or 1, B, ...), and returns what goes on from there."""
+OutputHook = Callable[[str, Tensor], Tensor]
+"""Function of a layer's name and output (R, L or 1, B, ...) that returns the output to go on with."""
 
 
 class Stack(Protocol):
-    """What layers need to know about the trials that they run for: all rows, or some neighbouring ones."""
+    """Trials that layers run for: all rows, or some neighbouring ones; see StackedModels."""
 
     shape: tuple[int, int]
     first_row: int
-    place: Tensor | None
-    listener: Listener | None
+    trial_marker: Tensor | None
+    output_hook: OutputHook | None
 
-    def of(self, name: str) -> Tensor:
-        """(T, *shape): the stacked parameter or buffer of that name."""
+    def get(self, name: str) -> Tensor:
+        """Return a stacked parameter or buffer (T, *shape)."""
 
     def draw(self, like: Tensor, rates: Sequence[float]) -> Tensor:
-        """Dropout's noise (R, L, B, ...) for a layer with these rates (T,)."""
+        """Draw dropout's noise (R, L, B, ...) for a layer with these rates (T,)."""
 
 
 def is_activation(module: nn.Module) -> bool:
-    """Whether a module is an activation that may stand where another trial has another."""
+    """Return whether a module is an activation that another trial may replace by another one."""
     return type(module) in ELEMENTWISE or (type(module) is nn.PReLU and module.num_parameters == 1)
 
 
-def install(template: nn.Module, models: Sequence[nn.Module], stack: Stack) -> None:
-    """Let every layer of the template that is known here work for all trials at once.
+def install_layers(template: nn.Module, models: Sequence[nn.Module], stack: Stack) -> None:
+    """Replace the forward of every known layer of the template by one that processes all trials at once.
 
-    Arguments:
-        template: the module whose steps run under vmap; one of the models, with every layer that any of them has.
-        models: (T,), in their order.
+    Args:
+        template: the module whose steps run under vmap; it has every layer that any of the models has.
+        models: (T,).
         stack: their parameters and buffers.
     """
     known: dict[int, Layer] = {}
@@ -83,13 +83,13 @@ def install(template: nn.Module, models: Sequence[nn.Module], stack: Stack) -> N
         if type(module) is nn.Sequential:
             layer = _sequence(module, names, stack, known)
         else:
-            layer = _known(name, module, models, stack)
+            layer = _make_layer(name, module, models, stack)
         if layer is not None:
             known[id(module)] = layer
             module.__dict__["forward"] = _Forward(module, layer, stack)
 
 
-def _known(name: str, module: nn.Module, models: Sequence[nn.Module], stack: Stack) -> Layer | None:
+def _make_layer(name: str, module: nn.Module, models: Sequence[nn.Module], stack: Stack) -> Layer | None:
     kind = type(module)
     if _is_altered(module):
         return None
@@ -113,26 +113,27 @@ def _known(name: str, module: nn.Module, models: Sequence[nn.Module], stack: Sta
 
 
 class _Forward:
-    """What a known layer, or a sequence of them, does instead of its own forward."""
+    """Forward of a known layer, or of a sequence of them."""
 
     def __init__(self, module: nn.Module, layer: Layer, stack: Stack) -> None:
         self._module, self._layer, self._stack = module, layer, stack
 
     def __call__(self, x: Tensor) -> Tensor:
-        if self._stack.place is None or x.dim() not in _DIMS.get(type(self._module), range(2, 9)):
+        if self._stack.trial_marker is None or x.dim() not in _DIMS.get(type(self._module), range(2, 9)):
             return type(self._module).forward(self._module, x)  # type: ignore[no-any-return]
-        y: Tensor = _Entered.apply(x, self._stack.place, self._layer, None)
+        y: Tensor = _OutsideVmap.apply(x, self._stack.trial_marker, self._layer, None)
         return y
 
 
-class _Entered(torch.autograd.Function):
-    """Leaves vmap, over columns and then over rows, runs a layer on what is there, and enters it again.
+class _OutsideVmap(torch.autograd.Function):
+    """Function that leaves vmap over columns, then over rows, runs a layer there, and enters vmap again.
 
-    Inside `vmap` below, ordinary differentiable operations work on ordinary tensors: autograd sees them, not this.
+    Inside the method `vmap`, ordinary differentiable operations run on ordinary tensors: autograd sees these, not this
+    function.
     """
 
     @staticmethod
-    def forward(x: Tensor, place: Tensor, layer: Layer, is_shared: bool | None) -> Tensor:
+    def forward(x: Tensor, trial_marker: Tensor, layer: Layer, is_shared: bool | None) -> Tensor:
         raise RuntimeError("layers of fused trials run under vmap only")
 
     @staticmethod
@@ -141,17 +142,17 @@ class _Entered(torch.autograd.Function):
 
     @staticmethod
     def vmap(
-        info: Any, in_dims: Any, x: Tensor, place: Tensor, layer: Layer, is_shared: bool | None
+        info: Any, in_dims: Any, x: Tensor, trial_marker: Tensor, layer: Layer, is_shared: bool | None
     ) -> tuple[Tensor, int | None]:
         x = x.unsqueeze(0) if in_dims[0] is None else x.movedim(in_dims[0], 0)
         if is_shared is None:  # over the columns
-            y: Tensor = _Entered.apply(x, place, layer, in_dims[0] is None)
+            y: Tensor = _OutsideVmap.apply(x, trial_marker, layer, in_dims[0] is None)
             return (y[0], None) if len(y) < info.batch_size else (y, 0)
         return layer(x.expand(info.batch_size, *x.shape[1:])), 0  # over the rows
 
 
 def _is_altered(module: nn.Module) -> bool:
-    """Whether calling a module does something else than its class says."""
+    """Return whether a call of a module does something else than its class defines."""
     return bool(module._forward_hooks or module._forward_pre_hooks) or "forward" in module.__dict__  # noqa: SLF001
 
 
@@ -165,18 +166,18 @@ def _sequence(
     def run(x: Tensor) -> Tensor:
         for name, layer in layers:
             x = layer(x)
-            if stack.listener is not None:
-                x = stack.listener(name, x)
-        return x if stack.listener is None else x.clone()  # what is done to it in place is not done to what was told
+            if stack.output_hook is not None:
+                x = stack.output_hook(name, x)
+        return x if stack.output_hook is None else x.clone()  # so that nothing overwrites what the hook got
 
     return run
 
 
-def overheard(x: Tensor, name: str, stack: Stack) -> Tensor:
-    """What a module put out, told to the listener of the stack on the way. x: (B, ...), under vmap."""
-    listener = stack.listener
-    assert listener is not None
-    y: Tensor = _Entered.apply(x, stack.place, lambda own: listener(name, own).clone(), None)
+def capture_output(stack: Stack, name: str, x: Tensor) -> Tensor:
+    """Pass a module's output (B, ...), under vmap, to the output hook of the stack, and return it."""
+    hook = stack.output_hook
+    assert hook is not None
+    y: Tensor = _OutsideVmap.apply(x, stack.trial_marker, lambda output: hook(name, output).clone(), None)
     return y
 
 
@@ -186,10 +187,10 @@ def _flatten(module: nn.Module) -> Layer:
 
 
 def _dropout(name: str, module: nn.Module, models: Sequence[nn.Module], stack: Stack) -> Layer:
-    rates, own = [_rate(model, name) for model in models], module.p
+    rates, original = [_find_rate(model, name) for model in models], module.p
 
     def run(x: Tensor) -> Tensor:
-        if module.p != own:
+        if module.p != original:
             raise NotFusable(f"a step changes the rate of {name}")
         return x * stack.draw(x, rates) if module.training else x
 
@@ -201,12 +202,12 @@ def _linear(name: str, module: nn.Module, stack: Stack) -> Layer:
 
     def run(x: Tensor) -> Tensor:
         rows, columns = stack.shape
-        weight = stack.of(f"{name}.weight")
+        weight = stack.get(f"{name}.weight")
         num_out, num_in = weight.shape[1:]
-        num = rows if x.shape[1] == 1 else rows * columns  # products, each over the trials that share their input
+        num = rows if x.shape[1] == 1 else rows * columns  # products; trials that share their input share one
         inputs, weight = x.reshape(num, -1, num_in), weight.view(num, -1, num_in)
-        bias = stack.of(f"{name}.bias").view(num, -1, 1) if has_bias else None
-        if num_out <= FEW and num == rows * columns:  # logits, say, whose softmax is over what lies dense
+        bias = stack.get(f"{name}.bias").view(num, -1, 1) if has_bias else None
+        if num_out <= _MAX_ROW_MAJOR and num == rows * columns:  # such as logits: softmax is over the dense axis
             weight = weight.transpose(1, 2)
             out = torch.bmm(inputs, weight) if bias is None else torch.baddbmm(bias.transpose(1, 2), inputs, weight)
             return out.view(rows, columns, *x.shape[2:-1], num_out)
@@ -221,7 +222,7 @@ def _embedding(name: str, module: nn.Module, stack: Stack) -> Layer | None:
     layer: Any = module
     if layer.max_norm is not None or layer.scale_grad_by_freq or layer.sparse:
         return None
-    return lambda ids: look_up(stack.of(f"{name}.weight"), ids, stack.shape, layer.padding_idx)
+    return lambda ids: look_up(stack.get(f"{name}.weight"), ids, stack.shape, layer.padding_idx)
 
 
 def _batch_norm(name: str, module: nn.Module, stack: Stack) -> Layer | None:
@@ -234,8 +235,8 @@ def _batch_norm(name: str, module: nn.Module, stack: Stack) -> Layer | None:
     def run(x: Tensor) -> Tensor:
         x = x.expand(*stack.shape, *x.shape[2:])
         if layer.training:
-            stack.of(f"{name}.num_batches_tracked").add_(1)
-        mean, variance, weight, bias = (None if each is None else stack.of(each).flatten() for each in names)  # views
+            stack.get(f"{name}.num_batches_tracked").add_(1)
+        mean, variance, weight, bias = (None if each is None else stack.get(each).flatten() for each in names)  # views
         out = functional.batch_norm(
             _channels_of_all(x), mean, variance, weight, bias, layer.training, layer.momentum, layer.eps
         )
@@ -245,14 +246,14 @@ def _batch_norm(name: str, module: nn.Module, stack: Stack) -> Layer | None:
 
 
 def _channels_of_all(x: Tensor) -> Tensor:
-    """(R, L, B, C) -> (1, T*C, B), and (R, L, B, C, ...) -> (B, T*C, ...): views, after the layers that come before."""
+    """Merge the channels of all trials: (R, L, B, C) -> (1, T*C, B), (R, L, B, C, ...) -> (B, T*C, ...), as views."""
     if x.dim() == 4:  # noqa: PLR2004
         return x.transpose(2, 3).reshape(1, -1, x.shape[2])
     return x.movedim(2, 0).reshape(x.shape[2], -1, *x.shape[4:])
 
 
 def _channels_of_each(x: Tensor, shape: Sequence[int]) -> Tensor:
-    """The way back, to (R, L, B, ...) of this shape; channels, height and width may be others."""
+    """Split merged channels again, to (R, L, B, ...); channels, height and width may have changed."""
     rows, columns, batch = shape[:3]
     if len(shape) == 4:  # noqa: PLR2004
         return x.view(rows, columns, -1, batch).transpose(2, 3)
@@ -271,8 +272,8 @@ def _convolution(name: str, module: nn.Module, stack: Stack) -> Layer | None:
             x = x.expand(rows, columns, *x.shape[2:])
         out = convolve(
             _channels_of_all(x),
-            stack.of(f"{name}.weight").flatten(0, 1),
-            None if layer.bias is None else stack.of(f"{name}.bias").flatten(),
+            stack.get(f"{name}.weight").flatten(0, 1),
+            None if layer.bias is None else stack.get(f"{name}.bias").flatten(),
             layer.stride,
             layer.padding,
             layer.dilation,
@@ -297,7 +298,7 @@ def _pooling(_: str, module: nn.Module, __: Stack) -> Layer:
 
 
 def _tile(module: nn.Module) -> tuple[int, int] | None:
-    """Height and width of a max pooling whose windows do not overlap; None for any other."""
+    """Return height and width of a max pooling whose windows do not overlap; None for any other."""
     layer: Any = module
     pair = torch.nn.modules.utils._pair  # noqa: SLF001 -- how torch reads one number for two
     if type(module) is not nn.MaxPool2d or pair(layer.kernel_size) != pair(layer.stride):
@@ -307,33 +308,33 @@ def _tile(module: nn.Module) -> tuple[int, int] | None:
 
 
 def _largest_of_tiles(x: Tensor, height: int, width: int) -> Tensor:
-    """Max pooling without the places of the maxima, which only a backward pass needs: 0.7 against 5 ms on a CPU."""
+    """Compute max pooling without the indices of the maxima, which only backward needs: 0.7 ms, not 5, on a CPU."""
     rows, columns = x.shape[-2] // height * height, x.shape[-1] // width * width
     tiles = [x[..., i:rows:height, j:columns:width] for i in range(height) for j in range(width)]
     return functools.reduce(torch.maximum, tiles)
 
 
 def _activation(name: str, models: Sequence[nn.Module], stack: Stack) -> Layer:
-    """Each run of neighbouring columns (rows, where a row is one trial) with equal activations gets its own."""
+    """Apply each activation to its run of neighbouring columns, or rows if a row is one trial."""
     rows, columns = stack.shape
     axis, num = (1, columns) if columns > 1 else (0, rows)
     runs: list[tuple[int, int, Callable[[Tensor, Tensor | None], Tensor]]] = []
     last = ""
-    for place, model in enumerate(models[:num]):
+    for index, model in enumerate(models[:num]):
         module = model.get_submodule(name)
         if repr(module) == last:
-            runs[-1] = (runs[-1][0], place + 1, runs[-1][2])
+            runs[-1] = (runs[-1][0], index + 1, runs[-1][2])
         else:
-            runs.append((place, place + 1, _one_activation(module)))
+            runs.append((index, index + 1, _make_activation(module)))
         last = repr(module)
     has_slopes = any(type(model.get_submodule(name)) is nn.PReLU for model in models[:num])
 
     def run(x: Tensor) -> Tensor:
         if len(runs) == 1 and not has_slopes:
             return runs[0][2](x, None)
-        slopes = stack.of(f"{name}.weight").view(stack.shape) if has_slopes else None
+        slopes = stack.get(f"{name}.weight").view(stack.shape) if has_slopes else None
         x = x.expand(*stack.shape, *x.shape[2:])
-        order = sorted(range(2, x.dim()), key=x.stride, reverse=True)  # keep the memory as it lies
+        order = sorted(range(2, x.dim()), key=x.stride, reverse=True)  # keep the order in memory
         x = x.permute(0, 1, *order)
         first = stack.first_row if axis == 0 else 0
         parts = []
@@ -348,15 +349,15 @@ def _activation(name: str, models: Sequence[nn.Module], stack: Stack) -> Layer:
     return run
 
 
-def _one_activation(module: nn.Module) -> Callable[[Tensor, Tensor | None], Tensor]:
-    """From values (r, l, B, ...) and slopes (r, l) to values; only PReLU looks at the slopes."""
+def _make_activation(module: nn.Module) -> Callable[[Tensor, Tensor | None], Tensor]:
+    """Return a function of values (r, l, B, ...) and slopes (r, l); only PReLU uses the slopes."""
     if isinstance(module, nn.PReLU):
         return _prelu
-    own: Any = type(module).__new__(type(module))  # the template's forward is replaced
-    own.__dict__.update({key: value for key, value in module.__dict__.items() if key != "forward"})
-    if hasattr(own, "inplace"):
-        own.inplace = False
-    return lambda x, _: own(x)
+    activation: Any = type(module).__new__(type(module))  # the template's forward is replaced
+    activation.__dict__.update({key: value for key, value in module.__dict__.items() if key != "forward"})
+    if hasattr(activation, "inplace"):
+        activation.inplace = False
+    return lambda x, _: activation(x)
 
 
 def _prelu(x: Tensor, slopes: Tensor | None) -> Tensor:
@@ -364,8 +365,8 @@ def _prelu(x: Tensor, slopes: Tensor | None) -> Tensor:
     return torch.where(x > 0, x, slopes.view(*slopes.shape, *[1] * (x.dim() - 2)) * x)
 
 
-def _rate(model: nn.Module, name: str) -> float:
-    """0 for a model that has no such dropout layer."""
+def _find_rate(model: nn.Module, name: str) -> float:
+    """Return the rate of a dropout layer; 0 for a model without it."""
     try:
         return float(model.get_submodule(name).p)  # type: ignore[arg-type]
     except AttributeError:

@@ -1,13 +1,13 @@
-"""Metrics of an epoch that are no means of batches: the same alone and together, or a reason to train alone."""
+"""Epoch metrics that are no means of batches: equal in fused and unfused training, or a reason against fusing."""
 
 import math
 
 import pytest
 import torch
-from fused_and_alone import LR, assert_equal, trials_of, unfused
+from fused_and_unfused import LR, assert_equal, train_unfused, trials_of
 
 from experiments.fusing import group_trials, train_fused, train_in_one_loop
-from experiments.fusing.fit.epoch_outputs import Outputs
+from experiments.fusing.fit.epoch_outputs import EpochOutputs
 from experiments.trials.trial import NotFused
 
 SENTENCES = {"class_path": "text_modules.Sentences"}  # 25 examples to validate and to test, in batches of 10
@@ -17,7 +17,7 @@ def text(name, **init_args):
     return {"class_path": f"text_modules.{name}", "init_args": init_args}
 
 
-def test_f1_and_auroc_of_a_classifier_are_the_same_alone_and_together(tmp_path):
+def test_f1_and_auroc_are_the_same_fused_and_unfused(tmp_path):
     trials = trials_of(text("Bag"), [0.003, 0.05], key=LR, data=SENTENCES, max_epochs=4)
     assert_equal(trials, tmp_path)
     for result in train_in_one_loop(trials, lambda event: None).values():
@@ -30,7 +30,7 @@ def test_f1_and_auroc_of_a_classifier_are_the_same_alone_and_together(tmp_path):
 
 
 @pytest.mark.slow
-def test_each_trial_stops_early_by_a_metric_of_its_epochs(tmp_path):
+def test_each_trial_stops_early_by_an_epoch_metric(tmp_path):
     stopping = {
         "class_path": "lightning.pytorch.callbacks.EarlyStopping",
         "init_args": {"monitor": "val/auroc", "mode": "max", "patience": 2},
@@ -41,7 +41,7 @@ def test_each_trial_stops_early_by_a_metric_of_its_epochs(tmp_path):
     assert len({len(result.epochs) for result in fused.values()}) > 1
 
 
-def test_a_metric_that_is_not_defined_is_no_value_and_no_divergence(tmp_path):
+def test_an_undefined_metric_is_nan_and_no_divergence(tmp_path):
     data = SENTENCES | {"init_args": {"is_one_sided": True}}
     trials = trials_of(text("Bag"), [0.003, 0.1], key=LR, data=data)
     assert_equal(trials, tmp_path)
@@ -51,11 +51,11 @@ def test_a_metric_that_is_not_defined_is_no_value_and_no_divergence(tmp_path):
         assert math.isfinite(result.metrics["test/f1"])
 
 
-def test_a_users_own_metrics_of_an_epoch(tmp_path):
+def test_epoch_metrics_of_a_users_module_fuse(tmp_path):
     assert_equal(trials_of(text("Measured"), [0.03, 0.1], key=LR, data=SENTENCES, max_epochs=3), tmp_path)
 
 
-def test_each_trial_measures_by_its_own_hyperparameters(tmp_path):
+def test_epoch_metrics_use_the_hyperparameters_of_each_trial(tmp_path):
     trials = trials_of(text("Measured"), [0.0, 0.2, -9.0], key="model.init_args.threshold", data=SENTENCES)
     assert_equal(trials, tmp_path)
     recalls = {result.metrics["val_recall"] for result in train_in_one_loop(trials, lambda event: None).values()}
@@ -63,11 +63,11 @@ def test_each_trial_measures_by_its_own_hyperparameters(tmp_path):
     assert len(recalls) > 1
 
 
-def test_outputs_without_metrics_of_an_epoch_are_left_alone(tmp_path):
+def test_outputs_without_epoch_metrics_are_ignored(tmp_path):
     assert_equal(trials_of(text("Silent"), [0.03, 0.1], key=LR, data=SENTENCES), tmp_path)
 
 
-def test_more_examples_at_once_than_memory_holds_are_evaluated_in_parts(monkeypatch, tmp_path):
+def test_evaluation_runs_in_parts_if_memory_is_short(monkeypatch, tmp_path):
     monkeypatch.setattr("experiments.fusing.fit.memory.MemoryEstimate.rows_at_once", lambda *_: 1)
     assert_equal(trials_of(text("Bag"), [0.003, 0.05], key=LR, data=SENTENCES, seeds=3), tmp_path)
 
@@ -79,7 +79,7 @@ def test_more_examples_at_once_than_memory_holds_are_evaluated_in_parts(monkeypa
         ("Hooked", "Hooked overrides on_train_epoch_end"),
     ],
 )
-def test_other_hooks_keep_a_trial_alone(name, reason):
+def test_other_hooks_prevent_fusing(name, reason):
     groups = group_trials(trials_of(text(name), [0.03, 0.1], key=LR, data=SENTENCES), num_slots=1)
     assert {group.reason_not_fusable for group in groups} == {reason}
 
@@ -89,27 +89,27 @@ def test_other_hooks_keep_a_trial_alone(name, reason):
     [
         (
             "LogsMore",
-            "alone its steps log ['val/loss', 'val_more', 'val_recall', 'val_size'], together ['val/loss', 'val_r",
+            "unfused steps log ['val/loss', 'val_more', 'val_recall', 'val_size'], fused ones ['val/loss', 'val_r",
         ),
         ("LogsOther", "f=0.03, seed=0: val_recall differs by "),
         ("ReadsWeights", "f=0.03, seed=0: val_recall differs by "),
     ],
 )
-def test_hooks_that_do_more_than_they_promise_are_found(name, reason):
+def test_hooks_that_do_more_than_collect_outputs_are_found(name, reason):
     found = train_fused(trials_of(text(name), [0.03, 0.1], key=LR, data=SENTENCES), lambda event: None)
     assert isinstance(found, NotFused)
     assert found.reason.startswith(reason), found.reason
 
 
-def test_outputs_too_large_to_keep_are_found_with_the_first_batch():
-    outputs = Outputs(num_batches=5, budget=5 * 80 - 1)
-    with pytest.raises(MemoryError, match="what evaluation returns needs 400 of 399 bytes"):
+def test_too_large_outputs_are_found_at_the_first_batch():
+    outputs = EpochOutputs(num_batches=5, budget=5 * 80 - 1)
+    with pytest.raises(MemoryError, match="the outputs of evaluation need 400 of 399 bytes"):
         outputs.add({"logits": torch.zeros(2, 5, 2)})
 
 
-def test_alone_they_are_recorded_epoch_by_epoch(tmp_path):
+def test_unfused_trials_record_epoch_metrics_in_each_epoch(tmp_path):
     trial, *_ = trials_of(text("Bag"), [0.05, 0.1], key=LR, data=SENTENCES, max_epochs=3)
-    result = unfused(trial, tmp_path)
+    result = train_unfused(trial, tmp_path)
     assert len({epoch["val/auroc"] for epoch in result.epochs}) > 1
     assert result.metrics["val/auroc"] == result.epochs[-1]["val/auroc"]
     assert {"test/f1", "test/auroc"} <= result.metrics.keys()

@@ -1,4 +1,4 @@
-"""Fused training on a GPU: equal to a CPU, and no waiting for the device within a step."""
+"""Fused training on a GPU: equal to a CPU, and no synchronisation within a step."""
 
 import pytest
 import torch
@@ -38,15 +38,15 @@ WORDS = {
 
 
 @pytest.mark.parametrize("what", [{}, WORDS], ids=["digits", "words"])
-def test_a_gpu_gives_what_a_cpu_gives(what):
+def test_gpu_and_cpu_give_equal_metrics(what):
     on_cpu = train_in_one_loop(trials_on("cpu", **what, precision="64-true"), lambda event: None)
     on_gpu = train_in_one_loop(trials_on("gpu", **what, precision="64-true"), lambda event: None)
-    for trial_id, result in on_gpu.items():  # where a trial is trained is no part of its identity
+    for trial_id, result in on_gpu.items():  # the device is not part of a trial's id
         assert result.device.startswith("cuda")
         assert result.metrics == pytest.approx(on_cpu[trial_id].metrics, rel=1e-9, abs=1e-9)
 
 
-def test_a_step_never_waits_for_the_device():
+def test_a_step_does_not_synchronise_with_the_device():
     group = prove_group(trials_on("gpu"))
     trainer, batches = FusedTrainer(group), list(group.first_epoch)
     torch.cuda.set_sync_debug_mode("error")

@@ -1,7 +1,7 @@
 """Fused equals unfused for losses, penalties, optimizers and batch sizes."""
 
 import pytest
-from fused_and_alone import assert_equal, trials_of
+from fused_and_unfused import assert_equal, trials_of
 from slow import slow, slow_but
 
 from experiments.fusing import group_trials, train_in_one_loop
@@ -16,17 +16,17 @@ def mlp(**init_args):
 
 
 @pytest.mark.parametrize("loss", [*map(slow, LOSSES), {"cross_entropy": 0.7, "mse": 0.3}], ids=str)
-def test_every_loss(loss, tmp_path):
+def test_every_loss_fuses(loss, tmp_path):
     assert_equal(trials_of(mlp(loss=loss), [0.003, 0.01], key=LR, seeds=1), tmp_path)
 
 
 @pytest.mark.parametrize("loss", [slow("mse"), slow("bce"), {"bce": 0.7, "l1": 0.3}], ids=str)
-def test_losses_of_one_logit(loss, tmp_path):
+def test_losses_of_one_logit_fuse(loss, tmp_path):
     model = mlp(loss=loss, head="sigmoid")
     assert_equal(trials_of(model, [0.003, 0.01], key=LR, seeds=1, data=ODD_OR_EVEN), tmp_path)
 
 
-def test_a_group_has_one_loss():
+def test_each_loss_has_its_own_group():
     levels = {"one": "cross_entropy", "other": "mse", "both": {"cross_entropy": 0.7, "mse": 0.3}}
     groups = group_trials(trials_of(mlp(), levels, key="model.init_args.loss"), num_slots=1)
     assert [len(group.trials) for group in groups] == [2, 2, 2]
@@ -39,7 +39,7 @@ def test_penalties_share_a_group(kind, tmp_path):
     assert_equal(trials_of(mlp(), [0.0, 0.001, 0.1], key=f"model.init_args.{kind}"), tmp_path)
 
 
-def test_no_penalty_at_all_is_a_group_of_its_own():
+def test_trials_without_a_penalty_have_their_own_group():
     trials = trials_of(mlp(), {"none": None, "0": 0.0, "0.1": 0.1}, key="model.init_args.l1")
     assert [len(group.trials) for group in group_trials(trials, num_slots=1)] == [2, 4]
 
@@ -50,7 +50,7 @@ DIABETES = {"class_path": "datamodules.Diabetes", "init_args": {"batch_size": 40
 
 
 @pytest.mark.parametrize("loss", [slow("mse"), slow("l1"), "huber", slow({"mse": 0.5, "l1": 2.0})], ids=str)
-def test_regression(loss, tmp_path):
+def test_regression_fuses(loss, tmp_path):
     model = {"class_path": "lit_models.MLPRegressor", "init_args": {"hidden": [8], "dropout": 0.2, "loss": loss}}
     trials = trials_of(model, [0.003, 0.01], key=LR, data=DIABETES)
     assert_equal(trials, tmp_path)
@@ -64,7 +64,7 @@ def test_regression(loss, tmp_path):
         assert result.correct is None
 
 
-def test_regression_in_folds(tmp_path):
+def test_regression_in_folds_fuses(tmp_path):
     model = {"class_path": "lit_models.MLPRegressor", "init_args": {"hidden": [8], "l1": 0.001}}
     data = {"class_path": "datamodules.Diabetes", "init_args": {"folds": 2, "batch_size": "all"}}
     assert_equal(trials_of(model, [0.003, 0.01], key=LR, data=data), tmp_path)
@@ -82,13 +82,13 @@ def test_regression_in_folds(tmp_path):
     ],
     ids=str,
 )
-def test_convolutions_over_32x32x3(convolutions, tmp_path):
+def test_convolutions_over_colour_images_fuse(convolutions, tmp_path):
     model = {"class_path": "lit_models.ConvNet", "init_args": convolutions}
     data = {"class_path": "datamodules.Shapes", "init_args": {"num_images": 80, "batch_size": 28}}
     assert_equal(trials_of(model, [0.003, 0.01], key=LR, data=data), tmp_path)
 
 
-def test_permuted_pixels_in_folds(tmp_path):
+def test_permuted_pixels_in_folds_fuse(tmp_path):
     data = {"class_path": "datamodules.Digits", "init_args": {"permute_pixels": True, "folds": 3, "batch_size": "all"}}
     assert_equal(trials_of(mlp(), [0.003, 0.01], key=LR, data=data, seeds=3), tmp_path)
 
@@ -100,7 +100,7 @@ CELLS = {"rnn": {}, "lstm": {"forget_bias": 1.0}, "gru": {"num_layers": 2, "bidi
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cell", slow_but(CELLS, "gru"))
-def test_adding_with_clipped_gradients(cell, tmp_path):
+def test_the_adding_problem_with_clipped_gradients_fuses(cell, tmp_path):
     model = {
         "class_path": "lit_models.SequenceRegressor",
         "init_args": {"cell": cell, "hidden_size": 5} | CELLS[cell],
@@ -110,7 +110,7 @@ def test_adding_with_clipped_gradients(cell, tmp_path):
 
 
 @pytest.mark.parametrize("cell", slow_but(CELLS, "gru"))
-def test_images_row_by_row(cell, tmp_path):
+def test_images_as_sequences_of_rows_fuse(cell, tmp_path):
     model = {
         "class_path": "lit_models.SequenceClassifier",
         "init_args": {"cell": cell, "hidden_size": 5} | CELLS[cell],
@@ -119,7 +119,7 @@ def test_images_row_by_row(cell, tmp_path):
     assert_equal(trials_of(model, [0.003, 0.03], key=LR, data=data, seeds=1), tmp_path)
 
 
-def test_lengths_are_levels_of_a_factor_and_cells_of_another():
+def test_lengths_and_kinds_of_recurrent_cell_are_factors():
     model = {"class_path": "lit_models.SequenceRegressor", "init_args": {"hidden_size": 5}}
     data = {"class_path": "datamodules.AddingProblem", "init_args": {"num_sequences": 200}}
     of_lengths = trials_of(model, [10, 50, 100, 200], key="data.init_args.length", data=data)

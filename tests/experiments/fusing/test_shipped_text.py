@@ -1,7 +1,7 @@
-"""The shipped networks for text on the shipped text data: fused equals alone, with dropout, folds and both heads."""
+"""Shipped networks for text on shipped data: fused equals unfused, with dropout, folds and both heads."""
 
 import pytest
-from fused_and_alone import assert_equal, trials_of, unfused
+from fused_and_unfused import assert_equal, train_unfused, trials_of
 from slow import slow_but
 
 from experiments.fusing import group_trials, train_fused, train_in_one_loop
@@ -42,17 +42,17 @@ def trials(name, levels=(0.003, 0.01), key=LR, model=None, data=None, **trainer)
 
 @pytest.mark.parametrize("head", ["softmax", pytest.param("sigmoid", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", slow_but(NETWORKS, "mean embedding"))
-def test_fused_equals_alone(name, head, tmp_path):
+def test_fused_equals_unfused(name, head, tmp_path):
     assert_equal(trials(name, model={"head": head}), tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["perceptron", "mean embedding", "GRU"])
-def test_folds_without_validation(name, tmp_path):
+def test_folds_without_validation_fuse(name, tmp_path):
     assert_equal(trials(name, data={"folds": 3, "val_size": 0}), tmp_path)
 
 
-def test_seeds_share_a_loop_where_the_vocabulary_size_is_given():
+def test_seeds_share_a_loop_with_a_vocabulary_size():
     assert [len(group.trials) for group in group_trials(trials("GRU"), num_slots=1)] == [4]
 
 
@@ -61,41 +61,41 @@ def test_heads_do_not_share_a_loop():
     assert [len(group.trials) for group in groups] == [2, 2]
 
 
-def test_convolutions_over_words_stay_alone_on_a_cpu():
+def test_shipped_convolutions_over_words_are_unfused_on_a_cpu():
     groups = group_trials(trials("TextConvNet"), num_slots=1, only_where_faster=True)
     assert {group.reason_not_fusable for group in groups} == {CONVOLUTIONS}
 
 
 @pytest.mark.slow
-def test_without_a_vocabulary_size_the_levels_of_a_seed_share_a_loop(tmp_path):
+def test_levels_of_a_seed_share_a_loop_without_a_vocabulary_size(tmp_path):
     of_all = trials("perceptron", data={"vocabulary_size": None}, seeds=3)
     (group,) = group_trials(of_all, num_slots=1)
     with pytest.raises(OtherShapes, match="the seeds' networks have parameters of different shapes"):
         train_in_one_loop(group.trials, lambda event: None)
-    together = dict(train_fused(group.trials, lambda event: None))
+    fused = dict(train_fused(group.trials, lambda event: None))
     for trial in of_all:
-        alone, fused = unfused(trial, tmp_path), together[trial.trial_id]
-        assert (fused.backend, alone.backend) == ("fused", "lightning")
-        assert fused.metrics == pytest.approx(alone.metrics, rel=1e-9)
+        unfused, fused = train_unfused(trial, tmp_path), fused[trial.trial_id]
+        assert (fused.backend, unfused.backend) == ("fused", "lightning")
+        assert fused.metrics == pytest.approx(unfused.metrics, rel=1e-9)
 
 
-def test_seeds_of_one_level_with_vocabularies_of_their_own_train_alone_and_say_why():
+def test_seeds_with_different_vocabularies_give_a_reason():
     of_level = [trial for trial in trials("perceptron", data={"vocabulary_size": None}) if trial.levels["f"] == "0.01"]
     found = train_fused(of_level, lambda event: None)
     assert found == NotFused(
-        reason="the seeds' networks have parameters of different shapes; if that is each seed's own vocabulary, a "
+        reason="the seeds' networks have parameters of different shapes; if each seed has its own vocabulary, a "
         "vocabulary_size in the data gives all seeds one shape"
     )
 
 
 @pytest.mark.slow
-def test_folds_that_differ_by_an_example_part_a_group(tmp_path):
+def test_folds_that_differ_by_an_example_split_a_group(tmp_path):
     of_all = trials("mean embedding", seeds=3, data={"num_reviews": 122, "folds": 3, "batch_size": 20})
     (group,) = group_trials(of_all, num_slots=1)
     with pytest.raises(OtherShapes, match="the seeds' batches differ in size") as raised:
         train_in_one_loop(group.trials, lambda event: None)
     assert len(set(raised.value.of_trials.values())) == 2
-    together = dict(train_fused(group.trials, lambda event: None))
+    fused = dict(train_fused(group.trials, lambda event: None))
     for trial in of_all:
-        assert together[trial.trial_id].backend == "fused"
-        assert together[trial.trial_id].metrics == pytest.approx(unfused(trial, tmp_path).metrics, rel=1e-9)
+        assert fused[trial.trial_id].backend == "fused"
+        assert fused[trial.trial_id].metrics == pytest.approx(train_unfused(trial, tmp_path).metrics, rel=1e-9)

@@ -1,11 +1,11 @@
-"""Fused equals unfused, trial by trial; what cannot share a loop says why."""
+"""Fused training equals unfused training, trial by trial; trials that cannot share a loop have a reason."""
 
 import copy
 import math
 
 import pytest
 import torch
-from fused_and_alone import LR, assert_equal, trials_of, unfused
+from fused_and_unfused import LR, assert_equal, train_unfused, trials_of
 from slow import slow, slow_but
 
 from experiments.config.instantiate import make_data, make_model
@@ -39,7 +39,7 @@ POINTS = {"class_path": "fusable_module.Points"}
 
 
 @pytest.mark.parametrize("name", slow_but(OPTIMIZERS, "AdamW"))
-def test_every_optimizer_with_hyperparameters_of_each_trial(name, tmp_path):
+def test_every_optimizer_fuses_with_hyperparameters_of_each_trial(name, tmp_path):
     levels = {
         str(number): {"class_path": f"torch.optim.{name}", "init_args": arguments}
         for number, arguments in enumerate(OPTIMIZERS[name])
@@ -66,7 +66,7 @@ MODELS = {
 
 
 @pytest.mark.parametrize("name", slow_but(MODELS, "MLP"))
-def test_every_shipped_model_with_every_init_batch_norm_and_dropout(name, tmp_path):
+def test_every_shipped_model_fuses_with_every_init(name, tmp_path):
     assert_equal(trials_of(MODELS[name], INITS, seeds=1), tmp_path)
 
 
@@ -75,7 +75,7 @@ ACTIVATIONS = ["relu", "sigmoid", "tanh", "leaky_relu", "prelu", "gelu", "identi
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["MLP", "ConvNet"])
-def test_activations_share_a_group_and_prelu_its_slope_with_nobody(name, tmp_path):
+def test_activations_share_a_group_and_prelu_keeps_its_slope(name, tmp_path):
     trials = trials_of(MODELS[name], ACTIVATIONS, key="model.init_args.activation", seeds=1)
     assert_equal(trials, tmp_path)
     counts = {result.num_parameters for result in train_in_one_loop(trials, lambda event: None).values()}
@@ -83,8 +83,8 @@ def test_activations_share_a_group_and_prelu_its_slope_with_nobody(name, tmp_pat
 
 
 @pytest.mark.slow
-def test_dropout_rates_share_a_group_and_draw_the_masks_of_each_trial_alone(tmp_path):
-    """A rate of 0 builds no dropout layer and still shares the group."""
+def test_dropout_rates_share_a_group_with_the_unfused_masks(tmp_path):
+    """A rate of 0 builds no dropout layer and shares the group nevertheless."""
     assert_equal(trials_of(mlp(), [0.0, 0.1, 0.5], key="model.init_args.dropout"), tmp_path)
 
 
@@ -104,12 +104,12 @@ def test_clipping_scales_each_trial_by_its_own_norm():
 
 
 @pytest.mark.parametrize("algorithm", ["norm", "value"])
-def test_gradients_in_one_memory_are_clipped_once(algorithm):
+def test_gradients_that_share_memory_are_clipped_once(algorithm):
     shared = torch.tensor([[3.0, 4.0]])
-    alone = clipped([shared.clone(), shared.clone()], 0.5, algorithm)
-    together = clipped([shared, shared.view(1, 2)], 0.5, algorithm)
+    record_unfused = clipped([shared.clone(), shared.clone()], 0.5, algorithm)
+    in_one_memory = clipped([shared, shared.view(1, 2)], 0.5, algorithm)
     assert torch.equal(shared, torch.tensor([[3.0, 4.0]]))
-    assert all(torch.equal(*pair) for pair in zip(alone, together, strict=True))
+    assert all(torch.equal(*pair) for pair in zip(record_unfused, in_one_memory, strict=True))
 
 
 def clipped(gradients, value, algorithm):
@@ -134,7 +134,7 @@ def test_each_trial_stops_early_by_itself(tmp_path):
 
 
 @pytest.mark.parametrize("schedule", ["", "step", "epoch"])
-def test_a_users_module_and_data_fuse_as_they_are(schedule, tmp_path):
+def test_a_users_module_and_data_fuse_unchanged(schedule, tmp_path):
     trials = trials_of(user(schedule=schedule), [0.05, 0.2], key="model.init_args.lr", data=POINTS, max_epochs=3)
     assert_equal(trials, tmp_path)
 
@@ -146,7 +146,7 @@ def test_single_steps_are_logged_as_the_trainer_logs_them(every, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["KnowsWhen", "OwnForms"])
-def test_what_people_write_fuses(name, tmp_path):
+def test_typical_users_modules_fuse(name, tmp_path):
     assert_equal(trials_of(user(name), [0.05, 0.2], key=LR, data=POINTS, max_epochs=3), tmp_path)
 
 
@@ -161,11 +161,11 @@ EQUAL = ["Odd", "EvalParts", "DropoutTwice", "Counter", "MomentumCopy", "Assigne
 @pytest.mark.parametrize(
     "name", slow_but([*EQUAL, "OneArgument", "Numbers"], "DropoutTwice", "EvalParts", "Words", "OneArgument")
 )
-def test_odd_modules_are_equal_too(name, tmp_path):
+def test_odd_modules_fuse(name, tmp_path):
     assert_equal(trials_of(odd(name), [0.05, 0.1], key=LR, data=LOADED, max_epochs=3), tmp_path)
 
 
-RANDOM = "a step draws random numbers by itself, which among layers only nn.Dropout may"
+RANDOM = "a step draws random numbers outside nn.Dropout, which would be the same in all trials"
 NOT_FUSED = [
     ("OtherDropout", RANDOM),
     ("LateDraws", RANDOM),
@@ -177,13 +177,13 @@ NOT_FUSED = [
 
 
 @pytest.mark.parametrize(("name", "reason"), NOT_FUSED)
-def test_what_would_differ_is_found_and_trained_alone(name, reason):
+def test_steps_that_would_differ_prevent_fusing(name, reason):
     found = train_fused(trials_of(odd(name), [0.05, 0.1], key=LR, data=LOADED), lambda event: None)
     assert isinstance(found, NotFused)
     assert found.reason.startswith(reason), found.reason
 
 
-def test_dropout_in_another_place_is_found():
+def test_dropout_in_another_layer_is_found():
     trials = trials_of(odd("DropoutSomewhere"), ["a", "b"], key="model.init_args.kind", data=LOADED)
     found = train_fused(trials, lambda event: None)
     assert isinstance(found, NotFused)
@@ -201,16 +201,16 @@ def test_a_trial_that_diverges_leaves_the_others_bit_identical(tmp_path):
         trials = trials_of(user(), [0.1, rate], key="model.init_args.lr", data=POINTS, max_epochs=3)
         return trials, train_in_one_loop(trials, lambda event: None)
 
-    trials, together = trained(1e200)
+    trials, fused = trained(1e200)
     others, without = trained(0.2)
-    assert {together[trial.trial_id].status for trial in trials if trial.levels["f"] != "0.1"} == {"diverged"}
+    assert {fused[trial.trial_id].status for trial in trials if trial.levels["f"] != "0.1"} == {"diverged"}
     for trial, other in zip(trials, others, strict=True):
         if trial.levels["f"] == "0.1":
-            assert together[trial.trial_id].epochs == without[other.trial_id].epochs
-        one = unfused(trial, tmp_path)
+            assert fused[trial.trial_id].epochs == without[other.trial_id].epochs
+        one = train_unfused(trial, tmp_path)
         assert (one.status, one.diverged_epoch) == (
-            together[trial.trial_id].status,
-            together[trial.trial_id].diverged_epoch,
+            fused[trial.trial_id].status,
+            fused[trial.trial_id].diverged_epoch,
         )
 
 
@@ -226,10 +226,10 @@ def test_in_single_precision_the_first_epochs_agree_within_rounding(tmp_path):
     trials = trials_of(mlp(), ["he", "xavier"], precision="32-true", max_epochs=1)
     fused = train_in_one_loop(trials, lambda event: None)
     for trial in trials:
-        assert fused[trial.trial_id].metrics == pytest.approx(unfused(trial, tmp_path).metrics, abs=0.01)
+        assert fused[trial.trial_id].metrics == pytest.approx(train_unfused(trial, tmp_path).metrics, abs=0.01)
 
 
-def test_epochs_are_told_as_they_end():
+def test_epochs_are_emitted_as_they_end():
     trials = trials_of(mlp(), ["he", "xavier"], seeds=1)
     events = []
     fused = train_in_one_loop(trials, events.append)
@@ -239,9 +239,9 @@ def test_epochs_are_told_as_they_end():
     assert events[-1].metrics == fused[trials[-1].trial_id].epochs[-1]
 
 
-ALONE = [
+NOT_FUSABLE = [
     (user("ByHand"), {}, "ByHand optimizes by hand (automatic_optimization = False)"),
-    (user(schedule="rare"), {}, "its scheduler has the frequency 2, which only the Lightning Trainer does"),
+    (user(schedule="rare"), {}, "its scheduler has the frequency 2, which only the Lightning Trainer supports"),
     (user("Recurrent"), {}, "Recurrent.cell is a LSTM, which vmap cannot batch"),
     (
         {"class_path": "user_module.UserModule"},
@@ -249,25 +249,25 @@ ALONE = [
         "UserModule overrides on_train_epoch_end",
     ),
     (user(), {"accumulate_grad_batches": 2}, "trainer.accumulate_grad_batches is 2, which only the Lightning Trainer"),
-    (user(), {"max_epochs": None, "max_steps": 5}, "trainer.max_steps is 5, which only the Lightning Trainer does"),
+    (user(), {"max_epochs": None, "max_steps": 5}, "trainer.max_steps is 5, which only the Lightning Trainer supports"),
     (odd("GradientHook"), {}, "GradientHook.net.0.weight has a hook on its gradient"),
     (user(), {"precision": "bf16-mixed"}, "trainer.precision is 'bf16-mixed'"),
     (
         user(),
         {"callbacks": [{"class_path": "lightning.pytorch.callbacks.Timer"}]},
-        "the callback Timer asks for a Trainer of its own",
+        "the callback Timer needs the Lightning Trainer",
     ),
 ]
 
 
-@pytest.mark.parametrize(("model", "trainer", "reason"), ALONE, ids=[reason[:40] for *_, reason in ALONE])
-def test_what_keeps_a_trial_alone_is_one_sentence(model, trainer, reason):
+@pytest.mark.parametrize(("model", "trainer", "reason"), NOT_FUSABLE, ids=[reason[:40] for *_, reason in NOT_FUSABLE])
+def test_the_reason_against_fusing_is_one_clause(model, trainer, reason):
     groups = group_trials(trials_of(model, [0.1, 0.2], key=LR, data=POINTS, **trainer), num_slots=1)
     assert [len(group.trials) for group in groups] == [1, 1, 1, 1]
     assert all(group.reason_not_fusable.startswith(reason) for group in groups), groups[0].reason_not_fusable
 
 
-def test_what_data_does_with_batches_keeps_a_trial_alone():
+def test_hooks_of_the_data_module_prevent_fusing():
     groups = group_trials(trials_of(odd("Odd"), [0.1, 0.2], key=LR, data={"class_path": "odd_modules.Changed"}), 1)
     assert {group.reason_not_fusable for group in groups} == {"Changed overrides on_after_batch_transfer"}
 
@@ -279,7 +279,7 @@ FOUND_BY_THE_FIRST_STEP = [
 
 
 @pytest.mark.parametrize(("name", "reason"), FOUND_BY_THE_FIRST_STEP)
-def test_what_only_a_step_shows_is_found_before_anything_is_trained(name, reason):
+def test_differences_are_found_before_anything_is_trained(name, reason):
     events = []
     found = train_fused(trials_of(user(name), [0.1, 0.2], key=LR, data=POINTS), events.append)
     assert isinstance(found, NotFused)
@@ -287,31 +287,31 @@ def test_what_only_a_step_shows_is_found_before_anything_is_trained(name, reason
     assert events == []
 
 
-def test_a_hyperparameter_that_a_step_reads_separates_and_one_that_it_does_not_read_fuses():
+def test_only_hyperparameters_that_steps_read_separate_trials():
     by_weight = group_trials(trials_of(user(), [1.0, 2.0], key="model.init_args.weight", data=POINTS), num_slots=1)
     assert [{trial.levels["f"] for trial in group.trials} for group in by_weight] == [{"1.0"}, {"2.0"}]
     by_rate = group_trials(trials_of(user(), [1.0, 2.0], key=LR, data=POINTS), num_slots=1)
     assert [len(group.trials) for group in by_rate] == [4]
 
 
-def test_groups_are_chunks_for_every_slot_and_keep_the_trials_of_a_seed_together():
+def test_groups_fill_the_slots_and_keep_the_trials_of_a_seed():
     trials = sorted(trials_of(mlp(), ["he", "xavier"], seeds=70), key=lambda trial: trial.seed)
     groups = group_trials(trials, num_slots=2)
     assert [len(group.trials) for group in groups] == [36, 34, 34, 36]
     assert all(len(group.trials) == 2 * len({trial.seed for trial in group.trials}) for group in groups)
     assert [len(group.trials) for group in group_trials(trials[:6], num_slots=2)] == [4, 2]
     (lonely,) = group_trials(trials[:1], num_slots=2)
-    assert (lonely.is_fused, lonely.reason_not_fusable) == (False, "no other trial is built alike")
+    assert (lonely.is_fused, lonely.reason_not_fusable) == (False, "no other trial has the same structure")
 
 
-def test_convolutions_stay_alone_on_a_cpu_unless_asked_for():
+def test_convolutions_are_unfused_on_a_cpu_where_that_is_faster():
     trials = trials_of(MODELS["ConvNet"], ["he", "xavier"])
     asked = group_trials(trials, num_slots=1, only_where_faster=True)
     assert {group.reason_not_fusable for group in asked} == {"on a CPU, convolutions are faster one trial at a time"}
     assert [len(group.trials) for group in group_trials(trials, num_slots=1)] == [4]
 
 
-def test_one_seed_for_many_slots_is_split_by_cells():
+def test_one_seed_is_split_by_cells_for_several_slots():
     trials = trials_of(mlp(), INITS, seeds=1)
     assert [len(group.trials) for group in group_trials(trials, num_slots=3)] == [2, 2, 2]
 
@@ -319,15 +319,15 @@ def test_one_seed_for_many_slots_is_split_by_cells():
 def test_too_little_memory_halves_the_group_before_it_is_built(monkeypatch):
     trials = trials_of(mlp(), ["he", "xavier"], seeds=2, max_epochs=1)
     whole = train_fused(trials, lambda event: None)
-    monkeypatch.setattr("experiments.fusing.admit.proof.budget_of", lambda device: 30_000)
-    monkeypatch.setattr("experiments.fusing.groups.train_in_one_loop", noted := Noted(train_in_one_loop))
-    alone = dict(train_fused(trials, lambda event: None))
-    assert noted.sizes == [4, 2, 1, 1, 2, 1, 1]
+    monkeypatch.setattr("experiments.fusing.admit.proven_group.find_budget", lambda device: 30_000)
+    monkeypatch.setattr("experiments.fusing.groups.train_in_one_loop", recorded := RecordedSizes(train_in_one_loop))
+    in_parts = dict(train_fused(trials, lambda event: None))
+    assert recorded.sizes == [4, 2, 1, 1, 2, 1, 1]
     for trial_id, result in whole:
-        assert result.metrics == pytest.approx(alone[trial_id].metrics, rel=1e-9, abs=1e-9)
+        assert result.metrics == pytest.approx(in_parts[trial_id].metrics, rel=1e-9, abs=1e-9)
 
 
-class Noted:
+class RecordedSizes:
     def __init__(self, function):
         self.function = function
         self.sizes = []
@@ -353,7 +353,7 @@ def test_out_of_memory_halves_the_group(monkeypatch):
     assert {trial_id for trial_id, _ in found} == {trial.trial_id for trial in trials}
 
 
-def test_an_error_of_the_users_code_while_together_is_a_reason_and_no_result(monkeypatch):
+def test_an_error_in_the_users_code_is_a_reason_and_no_result(monkeypatch):
     trials = trials_of(user(), [0.1, 0.2], key=LR, data=POINTS)
 
     def broken(self, batch, batch_idx):
@@ -361,10 +361,10 @@ def test_an_error_of_the_users_code_while_together_is_a_reason_and_no_result(mon
 
     monkeypatch.setattr("fusable_module.Fusable.validation_step", broken)
     found = train_fused(trials, lambda event: None)
-    assert found == NotFused(reason="together they raise ZeroDivisionError: mine")
+    assert found == NotFused(reason="fused training raises ZeroDivisionError: mine")
 
 
-def test_a_model_is_not_changed_by_being_looked_at():
+def test_grouping_does_not_change_a_model():
     (trial, *_) = trials_of(mlp(), ["he", "xavier"])
     config = copy.deepcopy(trial.config)
     group_trials([trial], num_slots=1)

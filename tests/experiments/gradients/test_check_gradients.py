@@ -1,4 +1,4 @@
-"""The gradients of right and wrong modules against differences: what is found, what is named, what is refused."""
+"""Gradient checks of right and wrong modules, and of modules that are refused."""
 
 import gradient_modules as modules
 import numpy as np
@@ -26,18 +26,18 @@ def differing(check):
 
 
 @pytest.mark.parametrize("kind", [modules.Regression, modules.Dropped])
-def test_right_gradients_agree_with_dropout_and_batch_norm_too(kind):
+def test_right_gradients_agree(kind):
     check = check_gradients(kind(), batch())
     assert check.agrees
     assert all(verdict == "agrees" for name, verdict in verdicts(check).items() if kind is modules.Regression)
     assert max(each.direction_error for each in check.parameters if each.name != "first.bias") < 1e-6
 
 
-def test_the_analytic_gradient_is_exact_for_a_loss_that_is_known():
+def test_the_gradient_equals_an_analytic_one():
     """The gradient of the output's bias is twice the mean residual."""
     module = modules.Regression()
     x, y = batch()
-    check = check_gradients(module, (x, y), tolerance=1e-8)  # so that every entry has an error to show
+    check = check_gradients(module, (x, y), tolerance=1e-8)  # so that `worst` is set for every entry
     bias = next(each for each in check.parameters if each.name == "second.bias")
     residual = (module.second(module.hidden(x)).squeeze(1) - y).mean().item()
     assert bias.num_checked == 1
@@ -45,7 +45,7 @@ def test_the_analytic_gradient_is_exact_for_a_loss_that_is_known():
         assert bias.worst.backward == pytest.approx(2 * residual, rel=1e-5)
 
 
-def test_a_wrong_backward_is_found_and_named():
+def test_parameters_of_a_wrong_backward_differ():
     check = check_gradients(modules.WrongBackward(), batch())
     assert not check.agrees
     assert verdicts(check) == {
@@ -59,7 +59,7 @@ def test_a_wrong_backward_is_found_and_named():
     assert weight.worst.differences == pytest.approx(3 * weight.worst.backward, rel=1e-4)
 
 
-def test_one_wrong_unit_is_found_by_the_direction_though_no_entry_of_it_was_looked_at():
+def test_the_random_direction_finds_one_wrong_unit():
     module = modules.WrongInOneUnit()
     names = {}
     for seed in range(20):
@@ -70,41 +70,41 @@ def test_one_wrong_unit_is_found_by_the_direction_though_no_entry_of_it_was_look
     assert set(names.values()) == {None, 3}
 
 
-def test_torchs_own_gradcheck_says_the_same():
+def test_torchs_gradcheck_agrees():
     for function, is_right in ((modules.WrongCube.apply, False), (lambda x: x**3, True)):
         x = torch.randn(4, dtype=torch.float64, requires_grad=True, generator=torch.Generator().manual_seed(0))
         assert torch.autograd.gradcheck(function, x, raise_exception=False) is is_right
 
 
-def test_a_parameter_that_no_gradient_reaches_though_the_loss_depends_on_it_differs():
+def test_a_missing_gradient_differs():
     check = check_gradients(modules.Detached(), batch())
     assert differing(check) == ["first.weight", "first.bias"]
     assert check.parameters[0].worst.backward == 0
 
 
-def test_a_backward_hook_is_what_is_checked():
+def test_an_overridden_backward_is_checked():
     assert len(differing(check_gradients(modules.OwnBackward(), batch()))) == 4
 
 
-def test_a_hook_of_a_parameter_is_checked_too_and_may_be_what_is_wrong():
+def test_hooks_of_parameters_are_checked():
     module = modules.Regression()
     module.first.weight.register_hook(lambda gradient: -gradient)
     assert differing(check_gradients(module, batch())) == ["first.weight"]
 
 
 @pytest.mark.parametrize("kind", [modules.Rectified, modules.NearKink])
-def test_a_kink_is_said_to_be_one_and_not_a_wrong_gradient(kind):
+def test_a_kink_is_not_a_wrong_gradient(kind):
     check = check_gradients(kind(), batch())
     assert check.agrees
     bias = next(each for each in check.parameters if each.name == "first.bias")
     assert (bias.num_checked, bias.num_kinks, bias.verdict) == (5, 1, "agrees")
 
 
-def test_a_gradient_outside_of_both_sides_of_a_kink_is_wrong():
+def test_a_gradient_outside_both_sides_of_a_kink_differs():
     assert "first.bias" in differing(check_gradients(modules.WrongAtKink(), batch()))
 
 
-def test_gradients_below_what_rounding_allows_are_not_said_to_agree():
+def test_gradients_below_rounding_are_too_small_to_tell():
     check = check_gradients(modules.Saturated(), batch())
     assert check.agrees
     assert verdicts(check) == {
@@ -136,8 +136,8 @@ SLOPES = [
 
 
 @pytest.mark.parametrize(("phi", "backward", "outcome"), SLOPES)
-def test_rounding_kinks_and_errors_are_told_apart(phi, backward, outcome):
-    assert Slope(phi, phi(0.0), 1e-4).compared(backward).outcome == outcome
+def test_rounding_kinks_and_errors_are_distinguished(phi, backward, outcome):
+    assert Slope(phi, phi(0.0), 1e-4).compare(backward).outcome == outcome
 
 
 def test_shipped_networks_agree():
@@ -155,13 +155,13 @@ def test_shipped_networks_agree():
 
 
 @pytest.mark.parametrize("gradient", ["backprop", "forward_differences", "central_differences"])
-def test_the_gradient_by_differences_is_checked_as_any_other(gradient):
+def test_gradients_by_differences_are_checked(gradient):
     module = NumericalGradientMLP([2], gradient=gradient, activation="tanh", input_shape=(3,), num_classes=2)
     check = check_gradients(module, (torch.randn(5, 3), torch.arange(5) % 2), num_entries=2)
     assert check.agrees
 
 
-def test_the_module_the_batch_and_the_generators_are_left_as_they_were():
+def test_the_check_has_no_side_effects():
     module, given = modules.Dropped(), batch()
     before = {name: value.clone() for name, value in module.state_dict().items()}
     torch.manual_seed(3)
@@ -175,19 +175,19 @@ def test_the_module_the_batch_and_the_generators_are_left_as_they_were():
     assert given[0].dtype == torch.float32
 
 
-def test_it_works_during_training_too():
+def test_the_check_runs_on_a_module_with_a_trainer():
     module = modules.Regression()
     module.trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
     assert check_gradients(module, batch()).agrees
 
 
-def test_the_same_seed_looks_at_the_same_entries():
+def test_equal_seeds_check_equal_entries():
     one, other = (check_gradients(modules.WrongBackward(), batch(), num_entries=3, seed=4) for _ in range(2))
     assert [each.worst for each in one.parameters] == [each.worst for each in other.parameters]
     assert one.num_evaluations == other.num_evaluations
 
 
-def test_frozen_parameters_are_left_out():
+def test_frozen_parameters_are_not_checked():
     module = modules.Regression()
     module.first.requires_grad_(False)
     assert [each.name for each in check_gradients(module, batch()).parameters] == ["second.weight", "second.bias"]
@@ -197,8 +197,8 @@ REFUSED = [
     (
         modules.ByHand,
         (
-            "ByHand optimizes by hand (automatic_optimization = False), so there is no one loss whose gradient could "
-            "be compared; compare a subclass whose training_step returns the loss"
+            "ByHand optimizes by hand (automatic_optimization = False), so there is no single loss whose gradient "
+            "could be compared; compare a subclass whose training_step returns the loss"
         ),
     ),
     (
@@ -223,14 +223,14 @@ REFUSED = [
     ),
     (
         modules.AsksTheTrainer,
-        "AsksTheTrainer: it reads self.trainer.num_devices in training_step, and no Trainer is at work here",
+        "AsksTheTrainer: it reads self.trainer.num_devices in training_step, and this check has no Trainer",
     ),
     (modules.Constant, "Constant: the loss does not depend on any parameter that is trained"),
 ]
 
 
 @pytest.mark.parametrize(("kind", "message"), REFUSED, ids=[kind.__name__ for kind, _ in REFUSED])
-def test_what_has_no_gradient_to_compare_is_told(kind, message):
+def test_modules_without_a_gradient_are_refused(kind, message):
     with pytest.raises(InputError) as error:
         check_gradients(kind(), batch())
     assert str(error.value).startswith(message)
@@ -258,26 +258,26 @@ def test_a_module_without_parameters_is_refused():
 
 
 @pytest.mark.parametrize("kind", [modules.InSingle, modules.SingleLoss])
-def test_single_precision_in_the_code_is_told_and_not_taken_for_a_wrong_gradient(kind):
-    message = rf"^{kind.__name__}: the loss is not computed in double precision, .*: float makes torch\.float32; "
+def test_single_precision_in_the_code_is_refused(kind):
+    message = rf"^{kind.__name__}: the loss is not computed in double precision, .*: float returns torch\.float32; "
     with pytest.raises(InputError, match=message):
         check_gradients(kind(), batch())
 
 
 @pytest.mark.parametrize("kind", [modules.SingleFunction, modules.SingleBuffer, modules.SingleInNumPy])
 @pytest.mark.parametrize("seed", range(3))
-def test_single_precision_that_no_function_of_torch_shows_is_seen_by_its_steps(kind, seed):
+def test_hidden_single_precision_is_found_by_its_steps(kind, seed):
     message = rf"^{kind.__name__}: the loss moves in steps while \S+ moves by 1e-08, .* single precision \(x\.float"
     with pytest.raises(InputError, match=message):
         check_gradients(kind(), batch(), seed=seed)
 
 
 @pytest.mark.parametrize("kind", [modules.SingleTargets, modules.LogsSingle])
-def test_single_precision_of_what_the_gradient_does_not_pass_is_no_harm(kind):
+def test_single_precision_outside_the_gradient_is_accepted(kind):
     assert check_gradients(kind(), batch()).agrees
 
 
-def test_hooks_that_change_gradients_later_are_named_and_left_out():
+def test_later_hooks_are_listed_and_not_checked():
     check = check_gradients(modules.ClipsItself(), batch())
     assert check.agrees
     assert check.changed_later == ("on_after_backward",)
@@ -285,15 +285,15 @@ def test_hooks_that_change_gradients_later_are_named_and_left_out():
 
 
 @pytest.mark.parametrize("tolerance", [0, -1e-3, 1e-14, 1, float("nan"), float("inf")])
-def test_a_tolerance_that_differences_cannot_keep_is_told(tolerance):
-    with pytest.raises(InputError, match=f"^tolerance is {tolerance:g}: a number from 1e-08, which is as near as "):
+def test_a_tolerance_out_of_range_is_refused(tolerance):
+    with pytest.raises(InputError, match=f"^tolerance is {tolerance:g}: a number from 1e-08, the precision of diff"):
         check_gradients(modules.Regression(), batch(), tolerance=tolerance)
 
 
-def test_a_module_that_cannot_be_copied_is_told():
+def test_a_module_that_cannot_be_copied_is_refused():
     module = modules.Regression()
     module.numbers = (number for number in range(3))
     with pytest.raises(
-        InputError, match="Regression cannot be copied, and a copy is what is checked: TypeError: cannot "
+        InputError, match="Regression cannot be copied, and the check runs on a copy: TypeError: cannot "
     ):
         check_gradients(module, batch())

@@ -9,18 +9,18 @@ def quantiles(layer, *values):
     }
 
 
-def test_drift_is_how_far_quantiles_moved_over_their_first_range():
+def test_drift_is_the_movement_of_quantiles_over_their_range():
     drift = Drift()
     first = quantiles("a", -1.0, 0.0, 3.0) | quantiles("flat", 2.0, 2.0, 2.0) | {"mechanism/dead/a": 0.5}
-    assert drift.of(first) == {"mechanism/activation_drift/a": 0.0}
+    assert drift.update(first) == {"mechanism/activation_drift/a": 0.0}
     second = quantiles("a", -0.5, 1.0, 3.0) | quantiles("flat", 2.0, 3.0, 4.0) | quantiles("late", 0.0, 1.0, 2.0)
-    assert drift.of(second) == {
+    assert drift.update(second) == {
         "mechanism/activation_drift/a": pytest.approx((0.5 + 1.0 + 0.0) / 3 / 4),
         "mechanism/activation_drift/late": 0.0,
     }
-    assert drift.of({"mechanism/weight_norm/a": 1.0}) == {}
+    assert drift.update({"mechanism/weight_norm/a": 1.0}) == {}
 
 
-def test_quantiles_that_are_no_numbers_have_no_drift():
+def test_nan_quantiles_have_no_drift():
     nan = float("nan")
-    assert Drift().of(quantiles("a", nan, nan, nan)) == {}
+    assert Drift().update(quantiles("a", nan, nan, nan)) == {}

@@ -5,12 +5,12 @@ import lightning.pytorch as lightning
 import mechanism_modules as modules
 import pytest
 import torch
-from fused_and_alone import trials_of, unfused_with_model
+from fused_and_unfused import train_unfused_with_model, trials_of
 from slow import slow
 from torch.utils.data import DataLoader, TensorDataset
 
 from experiments.mechanisms import Mechanisms, callback
-from experiments.mechanisms.probe import rebatched
+from experiments.mechanisms.probe import rebatch
 from experiments.mechanisms.quantities import QUANTILES
 from experiments.study.mechanisms import is_mechanism
 
@@ -25,7 +25,7 @@ def spec(**init_args):
 def trained(name, tmp_path, callbacks=(), data=POINTS, key="model.init_args.lr", levels=(0.05, 0.1), **trainer):
     model = name if isinstance(name, dict) else {"class_path": f"mechanism_modules.{name}"}
     first, *_ = trials_of(model, list(levels), key, seeds=1, data=data, callbacks=list(callbacks), **trainer)
-    return unfused_with_model(first, tmp_path)
+    return train_unfused_with_model(first, tmp_path)
 
 
 def without_mechanisms(metrics):
@@ -33,11 +33,11 @@ def without_mechanisms(metrics):
 
 
 def assert_nothing_else_changes(name, tmp_path, **kwargs):
-    """Bit for bit; what is measured is returned."""
+    """Compare training with and without mechanisms bit for bit. Return the result with mechanisms."""
     (off, one), (on, other) = trained(name, tmp_path, **kwargs), trained(name, tmp_path, [spec()], **kwargs)
     assert off.error is None
     assert on.error is None
-    assert repr([without_mechanisms(each) for each in on.epochs]) == repr([*off.epochs])  # NaN is equal to itself here
+    assert repr([without_mechanisms(each) for each in on.epochs]) == repr([*off.epochs])  # with NaN
     assert repr(without_mechanisms(on.metrics)) == repr(dict(off.metrics))
     assert (on.status, on.diverged_epoch, on.correct) == (off.status, off.diverged_epoch, off.correct)
     for (key, mine), (_, theirs) in zip(one.state_dict().items(), other.state_dict().items(), strict=True):
@@ -46,7 +46,7 @@ def assert_nothing_else_changes(name, tmp_path, **kwargs):
 
 
 @pytest.mark.parametrize("precision", ["32-true", slow("64-true"), slow("bf16-mixed")])
-def test_nothing_else_changes(precision, tmp_path):
+def test_training_does_not_change(precision, tmp_path):
     model = {"class_path": "lit_models.MLP", "init_args": {"hidden": [8, 8], "batch_norm": True, "dropout": 0.3}}
     digits = {"class_path": "datamodules.Digits", "init_args": {"batch_size": 100}}
     kwargs = {"data": digits, "key": "model.init_args.activation", "levels": ("relu", "tanh"), "precision": precision}
@@ -54,28 +54,28 @@ def test_nothing_else_changes(precision, tmp_path):
     assert on.epochs[1]["mechanism/weight_gradient/linear1"] > 0
 
 
-def test_nothing_else_changes_in_a_module_that_keeps_counts_draws_and_writes(tmp_path):
+def test_training_of_a_module_with_side_effects_does_not_change(tmp_path):
     on = assert_nothing_else_changes("KeepsThings", tmp_path)
     assert on.metrics["mechanism/weight_norm/first"] > 0
     assert "gap/loss" in on.metrics
     assert "gap/sum" not in on.metrics
 
 
-def test_nothing_else_changes_in_a_users_module_whose_data_draw_everywhere(tmp_path):
+def test_training_of_a_module_that_draws_does_not_change(tmp_path):
     model = {"class_path": "user_module.DrawsEverywhere", "init_args": {"times": 2}}
     data, key = {"class_path": "user_module.UserData"}, "model.init_args.times"
     on = assert_nothing_else_changes(model, tmp_path, data=data, key=key, levels=(2, 3))
     assert on.metrics["mechanism/update_ratio/first"] > 0
 
 
-def test_nothing_else_changes_with_sparse_gradients(tmp_path):
+def test_training_with_sparse_gradients_does_not_change(tmp_path):
     data = {"class_path": "bare_modules.TrainAndTest"}
     on = assert_nothing_else_changes({"class_path": "bare_modules.SparseWords"}, tmp_path, data=data)
     assert on.metrics["mechanism/weight_gradient/vectors"] > 0
 
 
-def test_gradients_updates_and_the_gap_are_those_computed_by_hand(tmp_path):
-    """The trainer's last state is known; so is the first batch, and the state before the last step by SGD's formula."""
+def test_gradients_outputs_and_gap_equal_values_computed_by_hand(tmp_path):
+    """Recompute the metrics from the trained module and the first batches."""
     result, model = trained("Small", tmp_path, [spec(examples=20)])
     batches = first_batches(tmp_path)
     x, y = (torch.cat(each)[:20].double() for each in zip(*batches, strict=True))
@@ -111,7 +111,7 @@ def test_gradients_updates_and_the_gap_are_those_computed_by_hand(tmp_path):
     assert found["gap/loss"] == pytest.approx(found["val/loss"] - on_train, rel=1e-9)
 
 
-def test_layers_that_take_no_part_have_no_gradients_and_are_no_end_of_a_ratio(tmp_path):
+def test_unused_layers_have_no_gradients_and_no_ratio(tmp_path):
     result, _ = trained("HalfUsed", tmp_path, [spec(measure=["gradients", "weights"])], max_epochs=1)
     found = {name.removeprefix("mechanism/"): value for name, value in result.metrics.items() if is_mechanism(name)}
     assert [name for name in found if "gradient" in name] == [
@@ -130,13 +130,13 @@ def test_layers_that_take_no_part_have_no_gradients_and_are_no_end_of_a_ratio(tm
 @pytest.mark.parametrize(
     ("name", "ends"), [("OwnHead", ("first", "middle")), ("OwnWeights", ("one", "two")), ("Small", ("first", "last"))]
 )
-def test_a_ratio_is_between_weights_whose_place_is_known(name, ends, tmp_path):
+def test_a_ratio_uses_weights_with_a_known_position(name, ends, tmp_path):
     result, _ = trained(name, tmp_path, [spec(measure=["gradients"])], max_epochs=1)
     one, other = (result.metrics[f"mechanism/weight_gradient/{end}"] for end in ends)
     assert result.metrics["mechanism/weight_gradient_ratio"] == pytest.approx(one / other, rel=1e-12)
 
 
-def test_drift_is_told_from_the_first_epoch_of_each_training_on(tmp_path):
+def test_drift_starts_in_the_first_epoch_of_each_training(tmp_path):
     result, _ = trained("Small", tmp_path, [spec(measure=["activations"])], max_epochs=2)
     first, second = result.epochs
     lows, middles, highs = ([epoch[f"mechanism/activation_{q}/act"] for epoch in (first, second)] for q in QUANTILES)
@@ -158,22 +158,22 @@ def test_a_single_layer_is_not_compared_with_itself(tmp_path):
 
 @stock
 @pytest.mark.filterwarnings("ignore:.*returned `None`")
-def test_an_epoch_whose_last_batch_has_no_loss_has_no_update(tmp_path):
+def test_an_epoch_without_a_last_loss_has_no_update_ratio(tmp_path):
     trainer = lightning.Trainer(**QUIET, default_root_dir=tmp_path, max_epochs=1, callbacks=[Mechanisms(["updates"])])
     trainer.fit(modules.SkipsLast(), modules.Numbers())
     assert not [name for name in trainer.callback_metrics if is_mechanism(name)]
 
 
 @pytest.mark.parametrize(("num_validated", "num_compared"), [(20, 250), (540, 500), (3000, 1000)])
-def test_validation_is_compared_with_about_as_many_examples_of_training(num_validated, num_compared, monkeypatch):
+def test_the_gap_uses_about_as_many_training_examples(num_validated, num_compared, monkeypatch):
     sizes = []
-    real = callback.evaluated
+    real = callback.measure_validation
 
-    def counted(twin, batches, context):
+    def counted(clone, batches, context):
         sizes.append(sum(len(x) for x, _ in batches))
-        return real(twin, batches, context)
+        return real(clone, batches, context)
 
-    monkeypatch.setattr(callback, "evaluated", counted)
+    monkeypatch.setattr(callback, "measure_validation", counted)
     trainer = lightning.Trainer(**QUIET, max_epochs=2, num_sanity_val_steps=1, callbacks=[Mechanisms(["gap"])])
     draws = lambda number: DataLoader(TensorDataset(torch.randn(number, 4), torch.randn(number)), 200)  # noqa: E731
     with warnings.catch_warnings():
@@ -184,7 +184,7 @@ def test_validation_is_compared_with_about_as_many_examples_of_training(num_vali
 
 
 def first_batches(tmp_path):
-    """The batches of the first epoch, as a callback sees them."""
+    """Return the batches of the first epoch, as a callback gets them."""
     seen = []
 
     with pytest.MonkeyPatch.context() as patch:
@@ -195,7 +195,7 @@ def first_batches(tmp_path):
 
 
 @stock
-def test_the_update_is_that_of_the_last_step(tmp_path):
+def test_the_update_ratio_is_of_the_last_step(tmp_path):
     states = []
 
     class Keeps(modules.Small):
@@ -223,14 +223,14 @@ QUIET = {
 
 
 @stock
-def test_under_stock_lightning_callbacks_may_watch_what_is_measured(tmp_path):
+def test_stock_callbacks_may_monitor_mechanism_metrics(tmp_path):
     stop = lightning.callbacks.EarlyStopping("mechanism/weight_norm/first", stopping_threshold=1e9, mode="min")
     trainer = lightning.Trainer(**QUIET, default_root_dir=tmp_path, max_epochs=5, callbacks=[Mechanisms(), stop])
     trainer.fit(modules.Small(), modules.Numbers())
     assert trainer.current_epoch == 1
 
 
-def test_layers_are_told_in_the_order_of_the_data_quantity_by_quantity(tmp_path):
+def test_metrics_are_ordered_by_quantity_and_data_flow(tmp_path):
     result, _ = trained("Small", tmp_path, [spec(measure=["dead", "weights", "gradients"])])
     names = [name.removeprefix("mechanism/") for name in result.epochs[0] if is_mechanism(name)]
     assert names == [
@@ -242,7 +242,7 @@ def test_layers_are_told_in_the_order_of_the_data_quantity_by_quantity(tmp_path)
     ]
 
 
-def test_saturation_is_told_of_sigmoid_and_tanh_and_dead_units_of_relu_and_its_like(tmp_path):
+def test_saturation_and_dead_units_are_measured_by_activation(tmp_path):
     model = {"class_path": "lit_models.MLP", "init_args": {"hidden": [4]}}
     told = {}
     for activation in ("sigmoid", "tanh", "relu", "prelu"):
@@ -259,7 +259,7 @@ def test_saturation_is_told_of_sigmoid_and_tanh_and_dead_units_of_relu_and_its_l
     assert told == {"sigmoid": ["saturated"], "tanh": ["saturated"], "relu": ["dead"], "prelu": ["dead"]}
 
 
-def test_the_probe_is_the_first_examples_of_the_seed_whatever_the_size_of_a_batch(tmp_path):
+def test_the_probe_does_not_depend_on_the_batch_size(tmp_path):
     found = []
     for size in (8, 30):
         data = POINTS | {"init_args": {"batch_size": size}}
@@ -268,7 +268,7 @@ def test_the_probe_is_the_first_examples_of_the_seed_whatever_the_size_of_a_batc
     assert found[0] == pytest.approx(found[1], rel=1e-12)
 
 
-def test_there_is_no_gap_without_a_validation_and_only_in_epochs_that_have_one(tmp_path):
+def test_only_epochs_with_validation_have_a_gap(tmp_path):
     data = {"class_path": "bare_modules.TrainAndTest"}
     model = {"class_path": "bare_modules.SparseWords"}
     result, _ = trained(model, tmp_path, [spec()], data=data)
@@ -279,14 +279,14 @@ def test_there_is_no_gap_without_a_validation_and_only_in_epochs_that_have_one(t
 
 
 @pytest.fixture
-def unsaid(monkeypatch):
-    monkeypatch.setattr(callback, "_said", set())
+def no_warnings_yet(monkeypatch):
+    monkeypatch.setattr(callback, "_warned", set())
 
 
 @pytest.mark.parametrize(
     ("name", "data", "reason"),
     [
-        ("ByHand", POINTS, "it optimizes by hand, so its training_step cannot be run without training"),
+        ("ByHand", POINTS, "it optimizes by hand, so its training_step cannot run without training"),
         ("RaisesOnCopies", POINTS, "TypeError: this module is one of a kind"),
         (
             "ReadsOdd",
@@ -295,7 +295,7 @@ def unsaid(monkeypatch):
         ),
     ],
 )
-def test_what_cannot_be_measured_trains_all_the_same_and_it_is_said_once(name, data, reason, tmp_path, unsaid):
+def test_unmeasurable_modules_train_and_warn_once(name, data, reason, tmp_path, no_warnings_yet):
     with pytest.warns(UserWarning, match=f"mechanisms of {name} cannot be measured") as said:
         result, _ = trained(name, tmp_path, [spec(measure=["weights"])], data=data, precision="32-true")
     assert result.error is None
@@ -307,13 +307,13 @@ def test_what_cannot_be_measured_trains_all_the_same_and_it_is_said_once(name, d
         trained(name, tmp_path, [spec(measure=["weights"])], data=data, precision="32-true")
 
 
-def test_a_gradient_that_is_no_number_is_told_and_training_goes_on(tmp_path):
+def test_a_nan_gradient_is_logged_and_training_goes_on(tmp_path):
     result = assert_nothing_else_changes("Explodes", tmp_path, max_epochs=3)
     assert result.status == "finished"
     assert [math.isfinite(epoch["mechanism/weight_gradient/last"]) for epoch in result.epochs] == [True, False, True]
 
 
-def test_a_trial_that_diverges_is_an_outcome_as_ever(tmp_path):
+def test_a_diverged_trial_keeps_its_result(tmp_path):
     model = {"class_path": "user_module.UserModule", "init_args": {"fails": "diverges"}}
     kwargs = {"data": {"class_path": "user_module.UserData"}, "max_epochs": 4}
     result = assert_nothing_else_changes(model, tmp_path, **kwargs)
@@ -328,12 +328,12 @@ def test_a_trial_that_diverges_is_an_outcome_as_ever(tmp_path):
         ({"examples": 0}, "Mechanisms: examples is 0; a number of examples, at least 1, is expected"),
     ],
 )
-def test_arguments_that_are_not_accepted_are_errors(arguments, message):
+def test_invalid_arguments_are_errors(arguments, message):
     with pytest.raises(ValueError, match=message):
         Mechanisms(**arguments)
 
 
-def test_a_sigmoid_net_of_eight_layers_has_a_gradient_that_vanishes_and_a_relu_net_has_not(tmp_path):
+def test_gradients_vanish_with_sigmoid_and_not_with_relu(tmp_path):
     found = {}
     for activation, init in (("sigmoid", "xavier"), ("relu", "he")):
         init_args = {"hidden": [32] * 7, "activation": activation, "optimizer": SLOW}
@@ -348,7 +348,7 @@ def test_a_sigmoid_net_of_eight_layers_has_a_gradient_that_vanishes_and_a_relu_n
 SLOW = {"class_path": "torch.optim.SGD", "init_args": {"lr": 1e-4}}
 
 
-def test_sampled_batches_of_a_trainer_are_joined(tmp_path):
+def test_batches_of_a_trainer_are_concatenated(tmp_path):
     batches = first_batches(tmp_path)
-    (whole,) = rebatched(batches, 60, 60)
+    (whole,) = rebatch(batches, 60, 60)
     assert whole[0].shape == (60, 4)

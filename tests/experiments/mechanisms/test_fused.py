@@ -1,6 +1,6 @@
 import pytest
 import torch
-from fused_and_alone import assert_equal, trials_of, unfused
+from fused_and_unfused import assert_equal, train_unfused, trials_of
 from slow import slow, slow_but
 
 from experiments.fusing import group_trials, train_in_one_loop
@@ -18,7 +18,7 @@ def mlp(**init_args):
     return {"class_path": "lit_models.MLP", "init_args": {"hidden": [12, 8]} | init_args}
 
 
-def together(trials):
+def fused(trials):
     (group,) = group_trials(trials, num_slots=1)
     assert group.reason_not_fusable is None
     return train_in_one_loop(group.trials, lambda event: None)
@@ -36,7 +36,7 @@ def together(trials):
     ],
     ids=["activations", "inits", "deep", "perceptron"],
 )
-def test_mlps_together_have_the_mechanisms_that_each_has_alone(model, key, levels, tmp_path):
+def test_mlps_have_equal_mechanisms_fused_and_unfused(model, key, levels, tmp_path):
     assert_equal(trials_of(model, levels, key, callbacks=[spec()]), tmp_path)
 
 
@@ -44,7 +44,7 @@ def test_mlps_together_have_the_mechanisms_that_each_has_alone(model, key, level
     "name",
     slow_but(["Reader", "Gated", "Looped", "Filters", "Tied", "Frozen", "Functional", "Measured"], "Gated", "Tied"),
 )
-def test_readers_together_have_the_mechanisms_that_each_has_alone(name, tmp_path):
+def test_text_modules_have_equal_mechanisms_fused_and_unfused(name, tmp_path):
     model, data = {"class_path": f"text_modules.{name}"}, {"class_path": "text_modules.Sentences"}
     assert_equal(trials_of(model, [0.05, 0.1], LR, data=data, callbacks=[spec(examples=24)]), tmp_path)
 
@@ -57,43 +57,43 @@ def test_readers_together_have_the_mechanisms_that_each_has_alone(name, tmp_path
         ("Recurrent", {"cell": "gru", "hidden_size": 4, "num_layers": 2, "embedding_size": 5, "dropout": 0.2}),
     ],
 )
-def test_shipped_text_models_together_have_the_mechanisms_that_each_has_alone(name, init_args, tmp_path):
+def test_shipped_text_models_have_equal_mechanisms(name, init_args, tmp_path):
     model = {"class_path": f"lit_models.{name}", "init_args": init_args}
     trials = trials_of(model, ["xavier", "he"], data={"class_path": "small_data.TinyTexts"}, callbacks=[spec()])
     assert_equal(trials, tmp_path)
 
 
-def test_convnets_together_have_the_mechanisms_that_each_has_alone(tmp_path):
+def test_convnets_have_equal_mechanisms_fused_and_unfused(tmp_path):
     model = {"class_path": "lit_models.ConvNet", "init_args": {"filters": [3], "hidden": []}}
     trials = trials_of(model, ["xavier", "he"], seeds=1, max_epochs=1, callbacks=[spec(examples=64)])
     assert_equal(trials, tmp_path)
 
 
 @pytest.mark.parametrize("name", slow_but(["Fusable", "KnowsWhen", "LogsSteps", "OwnForms"], "Fusable"))
-def test_users_modules_together_have_the_mechanisms_that_each_has_alone(name, tmp_path):
+def test_users_modules_have_equal_mechanisms_fused_and_unfused(name, tmp_path):
     model, data = {"class_path": f"fusable_module.{name}"}, {"class_path": "fusable_module.Points"}
     assert_equal(trials_of(model, [0.01, 0.02], LR, data=data, callbacks=[spec(examples=40)]), tmp_path)
 
 
-def test_a_layer_that_is_called_twice_with_operations_in_place_is_as_it_is_alone(tmp_path):
+def test_a_layer_called_twice_in_place_has_equal_mechanisms(tmp_path):
     model, data = {"class_path": "mechanism_modules.Small"}, {"class_path": "mechanism_modules.Numbers"}
     assert_equal(trials_of(model, [0.05, 0.1], LR, data=data, callbacks=[spec(examples=20)]), tmp_path)
 
 
 @pytest.mark.parametrize("name", slow_but(["HalfUsed", "OwnHead", "OwnWeights"], "OwnHead"))
-def test_layers_that_take_no_part_or_have_no_place_are_told_of_as_they_are_alone(name, tmp_path):
+def test_unused_layers_have_equal_mechanisms(name, tmp_path):
     model, data = {"class_path": f"mechanism_modules.{name}"}, {"class_path": "mechanism_modules.Numbers"}
     assert_equal(trials_of(model, [0.05, 0.1], LR, data=data, callbacks=[spec(examples=20)]), tmp_path)
 
 
-def test_as_many_examples_are_compared_with_validation_as_there_are_alone(tmp_path):
+def test_the_gap_uses_as_many_examples_as_unfused(tmp_path):
     digits = {"class_path": "datamodules.Digits", "init_args": {"batch_size": 100, "val_size": 0.5}}
     trials = trials_of(mlp(), ["relu", "tanh"], "model.init_args.activation", data=digits, callbacks=[spec()])
     assert_equal(trials, tmp_path)
 
 
 @pytest.mark.slow
-def test_a_part_of_the_rows_at_once_is_all_of_them(tmp_path, monkeypatch):
+def test_rows_measured_in_parts_give_equal_metrics(tmp_path, monkeypatch):
     monkeypatch.setattr("experiments.fusing.fit.memory.MemoryEstimate.rows_at_once", lambda *arguments: 2)
     trials = trials_of(mlp(batch_norm=True), ["relu", "tanh"], "model.init_args.activation", 3, callbacks=[spec()])
     assert_equal(trials, tmp_path)
@@ -101,12 +101,12 @@ def test_a_part_of_the_rows_at_once_is_all_of_them(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["32-true", slow("64-true")])
-def test_nothing_else_changes_bit_for_bit(precision):
+def test_fused_training_does_not_change(precision):
     model = mlp(batch_norm=True, dropout=0.3, activation="relu")
     results = {}
     for callbacks in ([], [spec()]):
         trials = trials_of(model, ["xavier", "he"], callbacks=callbacks, precision=precision)
-        found = together(trials)
+        found = fused(trials)
         results[len(callbacks)] = {str(trial): found[trial.trial_id] for trial in trials}
     for name, off in results[0].items():
         on = results[1][name]
@@ -117,7 +117,7 @@ def test_nothing_else_changes_bit_for_bit(precision):
 
 
 @pytest.mark.slow
-def test_early_stopping_goes_with_it_and_may_watch_it(tmp_path):
+def test_early_stopping_may_monitor_mechanism_metrics(tmp_path):
     stopping = {
         "class_path": "lightning.pytorch.callbacks.EarlyStopping",
         "init_args": {"monitor": "mechanism/weight_norm/linear1", "mode": "min", "patience": 1},
@@ -125,40 +125,40 @@ def test_early_stopping_goes_with_it_and_may_watch_it(tmp_path):
     slow = [{"class_path": "torch.optim.SGD", "init_args": {"lr": lr}} for lr in (0.0, 0.5)]
     levels = {"still": slow[0], "moving": slow[1]}
     trials = trials_of(mlp(), levels, OPTIMIZER, seeds=1, max_epochs=4, callbacks=[spec(), stopping])
-    found = together(trials)
+    found = fused(trials)
     assert len(found[trials[0].trial_id].epochs) == 2
     assert_equal(trials, tmp_path)
 
 
-def test_a_trial_that_diverges_leaves_the_others_as_they_are(tmp_path):
+def test_a_diverged_trial_does_not_change_the_others(tmp_path):
     levels = {
         name: {"class_path": "torch.optim.SGD", "init_args": {"lr": lr}} for name, lr in (("wild", 1e20), ("tame", 0.1))
     }
     trials = trials_of(mlp(activation="relu"), levels, OPTIMIZER, seeds=1, callbacks=[spec()])
-    found = together(trials)
+    found = fused(trials)
     wild, tame = (found[trial.trial_id] for trial in trials)
     assert wild.status == "diverged"
-    alone = unfused(trials[1], tmp_path)
-    assert tame.metrics == pytest.approx(alone.metrics, rel=1e-9, abs=1e-9)
-    assert unfused(trials[0], tmp_path).status == "diverged"
+    unfused = train_unfused(trials[1], tmp_path)
+    assert tame.metrics == pytest.approx(unfused.metrics, rel=1e-9, abs=1e-9)
+    assert train_unfused(trials[0], tmp_path).status == "diverged"
 
 
-def test_two_of_these_callbacks_stay_alone():
+def test_two_mechanisms_callbacks_prevent_fusing():
     trials = trials_of(mlp(), ["xavier", "he"], callbacks=[spec(measure=["dead"]), spec(measure=["gap"])])
     reasons = {group.reason_not_fusable for group in group_trials(trials, num_slots=1)}
     assert reasons == {"it has several callbacks that measure mechanisms"}
 
 
-def test_what_a_step_appends_to_is_as_long_as_without_the_probe(tmp_path):
+def test_the_probe_restores_lists_that_a_step_appends_to(tmp_path):
     model, data = {"class_path": "mechanism_modules.Appends"}, {"class_path": "mechanism_modules.Numbers"}
     assert_equal(trials_of(model, [0.05, 0.1], LR, data=data, callbacks=[spec(measure=["gradients"])]), tmp_path)
 
 
-def test_gradients_of_single_precision_are_those_of_double_within_rounding():
+def test_single_and_double_precision_gradients_agree():
     key = "model.init_args.activation"
     of_type = {
         precision: [
-            *together(
+            *fused(
                 trials_of(mlp(), ["relu", "tanh"], key, callbacks=[spec()], precision=precision, max_epochs=1)
             ).values()
         ]

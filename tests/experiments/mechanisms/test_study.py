@@ -29,7 +29,7 @@ def study(**changes):
     return content
 
 
-def test_mechanisms_are_ordinary_metrics_that_may_decide_a_study(tmp_path):
+def test_mechanisms_are_metrics_that_may_decide_a_study(tmp_path):
     metric = {"name": "mechanism/weight_gradient_ratio", "goal": "max"}
     outcome = run(parse_study(study(metric=metric)), tmp_path / "s", RunOptions(num_slots=1))
     assert outcome.counts["finished"] == 4
@@ -40,7 +40,7 @@ def test_mechanisms_are_ordinary_metrics_that_may_decide_a_study(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_single_trial_by_itself_measures_the_same(tmp_path, monkeypatch):
+def test_a_separately_trained_trial_measures_the_same(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path])  # the command adds its folder
     content = study()
     content["base"]["trainer"]["precision"] = "64-true"
@@ -48,13 +48,13 @@ def test_a_single_trial_by_itself_measures_the_same(tmp_path, monkeypatch):
     (tmp_path / "one.yaml").write_text(yaml.safe_dump(content))
     main(["trial", str(tmp_path / "one.yaml"), "activation=relu,seed=1", "--out", str(tmp_path / "by_itself")])
     ends = [trial for trial in trials_of(tmp_path / "by_itself") if trial["status"] == "finished"]
-    (alone,) = ends
-    (fused,) = [trial for trial in trials_of(tmp_path / "all") if trial["trial_id"] == alone["trial_id"]]
-    assert alone["metrics"] == pytest.approx(fused["metrics"], rel=1e-9, abs=1e-9)
+    (unfused,) = ends
+    (fused,) = [trial for trial in trials_of(tmp_path / "all") if trial["trial_id"] == unfused["trial_id"]]
+    assert unfused["metrics"] == pytest.approx(fused["metrics"], rel=1e-9, abs=1e-9)
 
 
 @pytest.mark.slow
-def test_several_devices_measure_and_train_as_without(tmp_path):
+def test_mechanisms_do_not_change_training_on_several_devices(tmp_path):
     found = {}
     for name, callbacks in (("off", None), ("on", [{"class_path": "experiments.mechanisms.Mechanisms"}])):
         base = {
@@ -104,7 +104,7 @@ def with_claim(metric, **changes):
         ),
     ],
 )
-def test_a_claim_on_what_is_not_measured_is_told_at_check(metric, mechanisms, message):
+def test_a_claim_on_an_unmeasured_metric_is_a_problem(metric, mechanisms, message):
     planned = parse_study(with_claim(metric, mechanisms=mechanisms))
     with pytest.raises(StudyError) as error:
         plan_trials(planned)
@@ -132,7 +132,7 @@ def test_a_claim_on_what_is_not_measured_is_told_at_check(metric, mechanisms, me
         ),
     ],
 )
-def test_a_claim_on_a_layer_that_there_is_not_is_told_at_check(metric, message):
+def test_a_claim_on_an_unknown_layer_is_a_problem(metric, message):
     planned = parse_study(with_claim(metric, mechanisms="all"))
     with pytest.raises(StudyError) as error:
         plan_trials(planned)
@@ -141,17 +141,17 @@ def test_a_claim_on_a_layer_that_there_is_not_is_told_at_check(metric, message):
 
 
 @pytest.mark.parametrize("metric", ["mechanism/activation_std/activation1", "mechanism/weight_norm/output", "val/loss"])
-def test_a_claim_on_what_is_measured_is_accepted(metric):
+def test_a_claim_on_a_measured_metric_is_accepted(metric):
     assert len(plan_trials(parse_study(with_claim(metric, mechanisms="all")))) == 4
 
 
-def test_the_callback_measures_where_the_study_does_not_say_so():
+def test_a_callback_in_the_base_measures_too():
     content = with_claim("mechanism/weight_norm/output", mechanisms=None)
     content["base"]["trainer"]["callbacks"] = {"class_path": "experiments.mechanisms.Mechanisms"}
     assert len(plan_trials(parse_study(content))) == 4
 
 
-def test_metrics_that_may_be_claimed_are_those_that_are_measured(tmp_path):
+def test_claimable_metrics_are_the_measured_ones(tmp_path):
     content = study(mechanisms="all", seeds=1)
 
     run(parse_study(content), tmp_path / "s", RunOptions(num_slots=1))

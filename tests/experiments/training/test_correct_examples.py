@@ -1,16 +1,16 @@
-"""Which test examples were right: what a test step may return, alone and together, and how test sets are told apart."""
+"""Correct test examples: outputs of test steps in fused and unfused training, and digests of test sets."""
 
 import math
 
 import numpy as np
 import pytest
 import torch
-from fused_and_alone import LR, assert_equal, trials_of, unfused
+from fused_and_unfused import LR, assert_equal, train_unfused, trials_of
 from slow import slow, slow_but
 from torch.utils.data import DataLoader, TensorDataset
 
 from experiments.fusing import train_in_one_loop
-from experiments.training.correct_examples import Collected, Fingerprint, correct_of
+from experiments.training.correct_examples import CorrectCollector, Fingerprint, find_correct
 from experiments.trials.trial import Correct
 
 WAYS = ["logits", "predictions", "preds", "correct", "correct and target"]
@@ -37,7 +37,7 @@ def bits_of(correct):
 
 
 @pytest.mark.parametrize("how", WAYS)
-def test_every_way_to_say_it_gives_the_logged_accuracy_alone_and_together(how, tmp_path):
+def test_every_output_form_gives_the_logged_accuracy(how, tmp_path):
     trials = trials_that_say(how)
     assert_equal(trials, tmp_path)
     for result in train_in_one_loop(trials, lambda event: None).values():
@@ -47,8 +47,8 @@ def test_every_way_to_say_it_gives_the_logged_accuracy_alone_and_together(how, t
         assert len(result.correct.examples) == 16
 
 
-def test_every_way_says_the_same(tmp_path):
-    found = [unfused(trials_that_say(how, seeds=1)[0], tmp_path).correct for how in WAYS]
+def test_all_output_forms_give_the_same_bits(tmp_path):
+    found = [train_unfused(trials_that_say(how, seeds=1)[0], tmp_path).correct for how in WAYS]
     assert {(correct.bits, correct.examples) for correct in found} == {(found[0].bits, found[0].examples)}
     assert {correct.targets for correct in found} == {found[0].targets, None}
 
@@ -57,16 +57,16 @@ def test_every_way_says_the_same(tmp_path):
 def test_other_outputs_have_no_bits_and_are_no_error(how, tmp_path):
     trials = trials_that_say(how, seeds=1)
     assert_equal(trials, tmp_path)
-    for result in [*train_in_one_loop(trials, lambda event: None).values(), unfused(trials[0], tmp_path)]:
+    for result in [*train_in_one_loop(trials, lambda event: None).values(), train_unfused(trials[0], tmp_path)]:
         assert (result.status, result.correct) == ("finished", None)
 
 
 def test_a_test_of_several_loaders_has_no_bits(tmp_path):
-    result = unfused(trials_that_say("logits", loaders=2)[0], tmp_path)
+    result = train_unfused(trials_that_say("logits", loaders=2)[0], tmp_path)
     assert (result.status, result.correct) == ("finished", None)
 
 
-def test_bits_follow_the_test_loader_however_it_batches(tmp_path):
+def test_bits_do_not_depend_on_the_batch_size(tmp_path):
     found = [
         result.correct
         for size in (1, 7, 8, 23, 50)
@@ -76,7 +76,7 @@ def test_bits_follow_the_test_loader_however_it_batches(tmp_path):
     assert found[1::2] == [found[1]] * 5
 
 
-def test_another_order_or_another_test_set_has_another_digest():
+def test_another_order_or_test_set_has_another_digest():
     draws = torch.Generator().manual_seed(0)
     x, y = torch.randn(40, 3, 300, generator=draws), torch.arange(40) % 2
     others = {
@@ -110,22 +110,22 @@ def test_batches_of_every_kind_have_a_digest(batch):
     fingerprint = Fingerprint()
     fingerprint.add(batch)
     assert len(fingerprint.hexdigest()) == 16
-    assert correct_of({"correct": torch.tensor([True, False])}, batch).keys() == {"correct"}
+    assert find_correct({"correct": torch.tensor([True, False])}, batch).keys() == {"correct"}
 
 
 @pytest.mark.parametrize("batch", [None, "text", [], {"x": None}, object(), torch.zeros(())])
-def test_batches_without_tensors_have_none(batch):
+def test_batches_without_tensors_have_no_digest(batch):
     fingerprint = Fingerprint()
     fingerprint.add(batch)
     assert fingerprint.hexdigest() is None
-    assert correct_of({"correct": torch.tensor([True])}, batch) == {}
+    assert find_correct({"correct": torch.tensor([True])}, batch) == {}
 
 
 def test_a_test_without_batches_has_no_bits():
-    assert Collected().correct(None) is None
+    assert CorrectCollector().finish(None) is None
 
 
-def test_the_bits_are_numpys_and_counted():
+def test_bits_are_packed_like_numpys_and_counted():
     correct = Correct(num_examples=11, bits=np.packbits([1, 0, 1, 1, 0, 0, 0, 0, 1, 0, 1]).tobytes())
     assert correct.num_right == 5
     assert bits_of(correct).tolist() == [True, False, True, True, False, False, False, False, True, False, True]
@@ -133,20 +133,20 @@ def test_the_bits_are_numpys_and_counted():
 
 @pytest.mark.parametrize("data", [None, slow({"class_path": "small_data.OddOrEven"})])
 @pytest.mark.parametrize("precision", [slow("64-true"), "32-true"])
-def test_a_classifier_says_it_of_any_number_of_classes(tmp_path, data, precision):
+def test_a_classifier_returns_bits_for_any_number_of_classes(tmp_path, data, precision):
     model = {"class_path": "lit_models.MLP", "init_args": {"hidden": [8]}}
     trials = trials_of(model, ["xavier_normal", "he_normal"], data=data, precision=precision)
-    together = train_in_one_loop(trials, lambda event: None)
+    fused = train_in_one_loop(trials, lambda event: None)
     for trial in trials:
-        for result in (together[trial.trial_id], unfused(trial, tmp_path)):
+        for result in (fused[trial.trial_id], train_unfused(trial, tmp_path)):
             assert result.correct.num_examples == 270
             assert result.correct.num_right / 270 == pytest.approx(result.metrics["test/acc"], rel=1e-6)
-        assert result.correct.examples == together[trial.trial_id].correct.examples
-    assert len({result.correct.examples for result in together.values()}) == 2  # a split of each seed's own
+        assert result.correct.examples == fused[trial.trial_id].correct.examples
+    assert len({result.correct.examples for result in fused.values()}) == 2  # each seed has its own split
 
 
 @pytest.mark.slow
-def test_trials_that_stop_at_different_epochs_keep_the_bits_of_their_end(tmp_path):
+def test_trials_that_stop_early_keep_the_bits_of_their_last_epoch(tmp_path):
     stopping = {
         "class_path": "lightning.pytorch.callbacks.EarlyStopping",
         "init_args": {"monitor": "train/acc", "mode": "max", "patience": 1},
@@ -172,7 +172,7 @@ def test_trials_that_stop_at_different_epochs_keep_the_bits_of_their_end(tmp_pat
 
 def test_a_trial_that_diverged_has_no_bits(tmp_path):
     trials = trials_of(says("logits"), [0.1, math.inf], key=LR, data=points())
-    alone = [unfused(trial, tmp_path) for trial in trials]
-    assert {(result.status, result.correct is None) for result in alone} == {("finished", False), ("diverged", True)}
-    together = train_in_one_loop(trials_of(says("logits"), [0.1, math.inf], key=LR, data=points()), lambda event: None)
-    assert sorted(result.correct is None for result in together.values()) == [False, False, True, True]
+    unfused = [train_unfused(trial, tmp_path) for trial in trials]
+    assert {(result.status, result.correct is None) for result in unfused} == {("finished", False), ("diverged", True)}
+    fused = train_in_one_loop(trials_of(says("logits"), [0.1, math.inf], key=LR, data=points()), lambda event: None)
+    assert sorted(result.correct is None for result in fused.values()) == [False, False, True, True]

@@ -1,4 +1,4 @@
-"""Loggers that a study names itself, read back: each trial has its own, whichever trials its process trained before."""
+"""Loggers of a study, read back: each trial has its own, whichever trials its process trained before."""
 
 import os
 from collections import Counter
@@ -41,7 +41,7 @@ def make_study(logger, levels=(4, 6), key="model.init_args.width", **model):
 
 
 def curves_of_ledger(directory, name="val/loss"):
-    """How often each course of a metric was recorded: of trials of different seeds and levels, each once."""
+    """Count the learning curves of a metric; each one is of one trial."""
     curves = {}
     with Ledger(directory / "ledger.sqlite", writable=False) as ledger:
         for row in ledger.trials():
@@ -64,7 +64,7 @@ def curves_of_tables(paths, name="val/loss"):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fuse", ["auto", "never"])
-def test_trials_that_follow_one_another_in_a_worker_have_runs_of_their_own(tmp_path, fuse):
+def test_successive_trials_in_a_worker_have_separate_runs(tmp_path, fuse):
     study = make_study(wandb_logger(tmp_path / "w"))
     outcome = run(study, tmp_path / "out", RunOptions(num_slots=1, fuse=fuse))
     assert outcome.counts["finished"] == 4
@@ -78,7 +78,7 @@ def test_trials_that_follow_one_another_in_a_worker_have_runs_of_their_own(tmp_p
 
 
 @pytest.mark.slow
-def test_the_run_of_a_trial_that_fails_is_ended_as_failed_and_the_next_has_its_own(tmp_path):
+def test_the_run_of_a_failed_trial_ends_as_failed(tmp_path):
     study = make_study(wandb_logger(tmp_path / "w"), levels=("raises", ""), key="model.init_args.fails")
     outcome = run(study, tmp_path / "out", RunOptions(num_slots=1, fuse="never"))
     assert (outcome.counts["finished"], outcome.counts["failed"]) == (2, 2)
@@ -94,7 +94,7 @@ def test_the_run_of_a_trial_that_fails_is_ended_as_failed_and_the_next_has_its_o
 
 
 @pytest.mark.slow
-def test_a_list_of_loggers_is_a_list_for_each_trial(tmp_path):
+def test_each_trial_has_all_loggers_of_a_list(tmp_path):
     loggers = [csv_logger(tmp_path / "c"), wandb_logger(tmp_path / "w")]
     run(make_study(loggers), tmp_path / "out", RunOptions(num_slots=2))
     recorded = curves_of_ledger(tmp_path / "out")
@@ -103,17 +103,17 @@ def test_a_list_of_loggers_is_a_list_for_each_trial(tmp_path):
     assert curves_of_tables((tmp_path / "c").rglob("metrics.csv")) == recorded
 
 
-def test_a_logger_that_numbers_its_folders_has_one_named_after_the_trial(tmp_path):
+def test_a_logger_folder_is_named_after_the_trial(tmp_path):
     run(make_study(csv_logger(tmp_path / "c")), tmp_path / "out", RunOptions(num_slots=2))
     with Ledger(tmp_path / "out" / "ledger.sqlite", writable=False) as ledger:
         trials = sorted(row["trial_id"] for row in ledger.trials())
         configs = [ledger.trial(trial)["config"]["trainer"]["logger"] for trial in trials]
     assert sorted(path.name for path in (tmp_path / "c" / "lightning_logs").iterdir()) == trials
     assert curves_of_tables((tmp_path / "c").rglob("metrics.csv")) == curves_of_ledger(tmp_path / "out")
-    assert [config["init_args"]["version"] for config in configs] == [None] * 4  # the study's own, as it was
+    assert [config["init_args"]["version"] for config in configs] == [None] * 4  # unchanged
 
 
-def test_a_version_that_the_study_gives_stays(tmp_path):
+def test_a_version_in_the_study_is_kept(tmp_path):
     logger = csv_logger(tmp_path / "c")
     logger["init_args"]["version"] = "mine"
     run(make_study(logger), tmp_path / "out", RunOptions(num_slots=1))
@@ -121,7 +121,7 @@ def test_a_version_that_the_study_gives_stays(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_module_that_opens_a_run_itself_has_one_for_each_trial(tmp_path):
+def test_a_module_that_opens_a_run_has_one_for_each_trial(tmp_path):
     (tmp_path / "w").mkdir()
     model = {"class_path": "logging_module.OpensItsRun", "init_args": {"folder": str(tmp_path / "w")}}
     run(make_study(None, **model), tmp_path / "out", RunOptions(num_slots=1, fuse="never"))
@@ -131,7 +131,7 @@ def test_a_module_that_opens_a_run_itself_has_one_for_each_trial(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_run_that_was_open_before_is_left_open_and_the_environment_as_it_was(tmp_path):
+def test_a_run_that_was_open_before_stays_open(tmp_path):
     import wandb
 
     before = os.environ.get("WANDB_MODE")
@@ -139,7 +139,7 @@ def test_a_run_that_was_open_before_is_left_open_and_the_environment_as_it_was(t
     try:
         run(make_study(wandb_logger(tmp_path / "w")), tmp_path / "out", RunOptions(runner="inline"))
         assert wandb.run is mine
-        assert not list(tmp_path.glob("w/wandb/*"))  # Lightning's logger uses the run that is open, and says so
+        assert not list(tmp_path.glob("w/wandb/*"))  # Lightning's logger uses the open run, and warns
         mine.log({"still": "open"})
     finally:
         mine.finish()
@@ -148,7 +148,7 @@ def test_a_run_that_was_open_before_is_left_open_and_the_environment_as_it_was(t
     assert os.environ.get("WANDB_MODE") == before
 
 
-def test_trials_with_a_logger_are_not_trained_together(tmp_path):
+def test_trials_with_a_logger_are_not_fused(tmp_path):
     with pytest.raises(
         InputError, match=r"--fuse always: 4 of 4 trials cannot be fused\n.*trainer.logger is set, and a logger"
     ):

@@ -1,4 +1,4 @@
-"""One trial over several devices: two processes on the CPU, joined by gloo, and one result."""
+"""Training of one trial on several devices: two processes on the CPU, joined by gloo, and one result."""
 
 import pytest
 from slow import slow_but
@@ -39,7 +39,7 @@ def trials_of(directory):
 
 
 class Epochs(Sink):
-    """A sink that notes the epochs that it is told."""
+    """Sink that records epochs."""
 
     def __init__(self):
         self.told = []
@@ -49,13 +49,13 @@ class Epochs(Sink):
 
 
 @pytest.mark.parametrize("strategy", slow_but(["ddp", "ddp_spawn", "auto"], "ddp"))
-def test_each_trial_of_a_sweep_has_one_result_and_not_one_a_rank(strategy, tmp_path):
+def test_each_trial_has_one_result_and_not_one_per_rank(strategy, tmp_path):
     sink = Epochs()
     outcome = run(ranked(strategy=strategy), tmp_path / "s", RunOptions(num_slots=2), [sink])
     assert outcome.counts["finished"] == outcome.num_trained == 2
     for trial in trials_of(tmp_path / "s"):
         assert trial["device"] == "2 x cpu"
-        assert trial["why_alone"] == "trainer.devices is 2: one trial on several devices is Lightning's own"
+        assert trial["reason_not_fusable"] == "trainer.devices is 2, and a group is trained on one device"
         assert [attempt["status"] for attempt in trial["history"]] == ["finished"]
         assert trial["num_parameters"] == 5
         assert [told for told in sink.told if told[0] == trial["trial_id"]] == [
@@ -64,18 +64,18 @@ def test_each_trial_of_a_sweep_has_one_result_and_not_one_a_rank(strategy, tmp_p
         ]
 
 
-def test_metrics_are_over_all_examples_once(tmp_path):
+def test_metrics_count_each_example_once(tmp_path):
     run(ranked(), tmp_path / "s", RunOptions(num_slots=2))
     for trial in trials_of(tmp_path / "s"):
         metrics = trial["metrics"]
         assert metrics["val/count"] == 12  # a rank's half would be 6, and a sum over both 24
-        assert metrics["val/rank"] == 0  # the model that is judged is rank 0's
+        assert metrics["val/rank"] == 0  # metrics are of rank 0's model
         assert metrics["train/examples"] == 4  # 40 examples in 10 batches of 4, 5 a rank
 
 
 @pytest.mark.slow
-def test_two_devices_train_as_one_does_with_batches_twice_as_large(tmp_path):
-    """DDP's mean of the ranks' gradients is the gradient of both batches together, when they are the same examples."""
+def test_two_devices_equal_one_with_twice_the_batch_size(tmp_path):
+    """DDP's mean of the ranks' gradients is the gradient of both batches, if they have the same examples."""
     run(digits(devices=2, batch_size=8), tmp_path / "two", RunOptions(num_slots=2))
     run(digits(devices=1, batch_size=16, strategy="auto"), tmp_path / "one", RunOptions(num_slots=2, fuse="never"))
     two, one = trials_of(tmp_path / "two"), trials_of(tmp_path / "one")
@@ -96,14 +96,14 @@ def test_an_error_in_any_rank_is_the_trials_error(tmp_path):
         assert len(trial["history"]) == 1
 
 
-def test_a_loss_that_is_not_finite_on_any_device_is_a_diverged_trial(tmp_path):
+def test_a_loss_that_is_not_finite_on_one_device_is_a_divergence(tmp_path):
     outcome = run(ranked("nan", max_epochs=4), tmp_path / "s", RunOptions(num_slots=2))
     assert outcome.counts["diverged"] == 2
     assert {trial["diverged_epoch"] for trial in trials_of(tmp_path / "s")} == {1}
 
 
 @pytest.mark.slow
-def test_a_rank_that_is_killed_is_a_lost_trial_which_is_trained_again(tmp_path):
+def test_a_trial_with_a_killed_rank_is_trained_again(tmp_path):
     (tmp_path / "armed").touch()
     outcome = run(ranked("kill", tmp_path), tmp_path / "s", RunOptions(num_slots=2))
     assert outcome.counts["finished"] == 2
@@ -117,7 +117,7 @@ def test_a_rank_that_is_killed_is_a_lost_trial_which_is_trained_again(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_trial_over_devices_that_takes_too_long_ends_with_all_its_processes(tmp_path):
+def test_a_timeout_ends_all_processes_of_a_trial(tmp_path):
     outcome = run(
         ranked(max_epochs=100_000, lrs=(0.1, 0.2)), tmp_path / "s", RunOptions(num_slots=2, timeout_seconds=4)
     )
@@ -126,7 +126,7 @@ def test_a_trial_over_devices_that_takes_too_long_ends_with_all_its_processes(tm
 
 
 @pytest.mark.slow
-def test_a_job_of_slurm_or_torchrun_is_not_taken_for_the_trials_own(tmp_path, monkeypatch):
+def test_a_slurm_or_torchrun_job_around_a_trial_is_ignored(tmp_path, monkeypatch):
     """Lightning would wait for tasks that SLURM never starts, or refuse another number of devices than of tasks."""
     for name, value in {
         "SLURM_NTASKS": "4",

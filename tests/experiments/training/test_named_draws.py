@@ -4,20 +4,20 @@ from torch import nn
 from user_module import UserModule
 
 from experiments.training.named_draws import NamedDraws
-from experiments.training.seeding import derive
+from experiments.training.seeding import derive_seed
 
 
 def values(make, seed=0):
     return {name: value.detach().clone() for name, value in NamedDraws(seed).build(make).named_parameters()}
 
 
-def test_streams_differ_by_seed_and_by_name_and_stay_what_they_are():
-    seeds = {derive(seed, stream, epoch) for seed in (0, 1) for stream in ("order", "dropout") for epoch in (0, 1)}
+def test_streams_differ_by_seed_and_name_and_are_pinned():
+    seeds = {derive_seed(seed, stream, epoch) for seed in (0, 1) for stream in ("order", "dropout") for epoch in (0, 1)}
     assert len(seeds) == 8
-    assert derive(3, "order", 1) == 6076325
+    assert derive_seed(3, "order", 1) == 6076325
 
 
-def test_a_module_is_the_same_however_the_global_generator_stands():
+def test_a_module_does_not_depend_on_the_global_generator():
     torch.manual_seed(1)
     one = values(UserModule)
     torch.manual_seed(2)
@@ -49,7 +49,7 @@ def test_resizing_a_layer_leaves_unrelated_ones_unchanged():
     assert torch.equal(narrow["other.bias"], wide["other.bias"])
 
 
-def test_what_a_module_does_with_its_draws_stays_as_written():
+def test_scaling_and_zeroing_of_draws_is_kept():
     class Special(nn.Module):
         def __init__(self):
             super().__init__()
@@ -77,14 +77,14 @@ def test_equal_layers_get_different_values():
     assert not torch.equal(found["one.weight"], found["two.weight"])
 
 
-def test_building_leaves_the_global_generator_where_it_is_for_every_model():
+def test_every_build_leaves_the_same_global_generator():
     NamedDraws(0).build(UserModule)
     after_small = torch.rand(3)
     NamedDraws(0).build(lambda: nn.Linear(100, 100))
     assert torch.equal(after_small, torch.rand(3))
 
 
-def test_an_error_of_the_constructor_is_its_own():
+def test_an_error_in_the_constructor_is_raised_unchanged():
     class Broken(nn.Module):
         def __init__(self):
             super().__init__()

@@ -1,7 +1,7 @@
 """Optimizers, batch sizes and learning rates as factors of a study file."""
 
 import pytest
-from fused_and_alone import unfused
+from fused_and_unfused import train_unfused
 
 from experiments import StudyError, load_study, parse_study
 from experiments.fusing import group_trials, train_in_one_loop
@@ -66,23 +66,23 @@ def planned(tmp_path):
 
 
 @pytest.mark.slow
-def test_nine_optimizers_are_levels_of_one_factor_and_share_a_loop_for_each_batch_size(planned, tmp_path):
+def test_nine_optimizers_share_a_loop_for_each_batch_size(planned, tmp_path):
     trials = planned(STUDY)
     assert len(trials) == 18
     groups = group_trials(trials, num_slots=1)
     assert sorted(len(group.trials) for group in groups) == [2, 2, 14]
     assert {group.reason_not_fusable for group in groups} == {None}
     for group in groups:
-        together = train_in_one_loop(group.trials, lambda event: None)
+        fused = train_in_one_loop(group.trials, lambda event: None)
         for trial in group.trials:
-            alone = unfused(trial, tmp_path)
-            assert alone.error is None
-            for mine, theirs in zip(together[trial.trial_id].epochs, alone.epochs, strict=True):
+            unfused = train_unfused(trial, tmp_path)
+            assert unfused.error is None
+            for mine, theirs in zip(fused[trial.trial_id].epochs, unfused.epochs, strict=True):
                 assert mine == pytest.approx(theirs, rel=1e-9, abs=1e-9)
-            assert together[trial.trial_id].metrics == pytest.approx(alone.metrics, rel=1e-9, abs=1e-9)
+            assert fused[trial.trial_id].metrics == pytest.approx(unfused.metrics, rel=1e-9, abs=1e-9)
 
 
-def test_a_full_batch_makes_one_step_an_epoch_and_a_batch_of_one_a_step_an_example(planned):
+def test_batch_size_sets_the_number_of_steps_in_an_epoch(planned):
     from experiments.config.instantiate import make_data
 
     steps = {}
@@ -95,7 +95,7 @@ def test_a_full_batch_makes_one_step_an_epoch_and_a_batch_of_one_a_step_an_examp
     assert set(steps.values()) == {5}
 
 
-def test_a_grid_of_learning_rates_crosses_optimizers_that_are_named_without_one(planned):
+def test_learning_rates_cross_with_optimizers_without_a_rate(planned):
     trials = planned(GRID)
     found = {
         (trial.levels["optimizer"], trial.levels["lr"]): trial.config["model"]["init_args"]["optimizer"]
@@ -108,7 +108,7 @@ def test_a_grid_of_learning_rates_crosses_optimizers_that_are_named_without_one(
     assert [len(group.trials) for group in group_trials(trials, num_slots=1)] == [12]
 
 
-def test_batch_norm_over_batches_of_one_example_is_told_before_anything_trains():
+def test_batch_norm_with_batches_of_one_is_reported_in_planning():
     content = {
         "question": "q?",
         "base": {

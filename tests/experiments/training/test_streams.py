@@ -1,4 +1,4 @@
-"""The seeds of a trial's streams, which every trained number depends on: they never change."""
+"""Seeds of a trial's streams. They never change, since every trained number depends on them."""
 
 import random
 import re
@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from experiments.training.seeding import derive, kept_generators
+from experiments.training.seeding import derive_seed, preserve_generators
 from experiments.training.streams import TrialStreams
 
 ROOT = Path(__file__).parents[3]
@@ -17,7 +17,7 @@ PINNED = [3870897054, 1882822454, 3098587144, 910421343]
 
 
 def drawn():
-    """One draw of each global generator."""
+    """Draw once from each global generator."""
     return torch.rand(()).item(), float(np.random.random()), random.random()
 
 
@@ -25,16 +25,16 @@ def drawn():
     ("start", "seed"),
     [
         (lambda streams: streams.data(), 7),
-        (lambda streams: streams.split(), derive(7, "split")),
-        (lambda streams: streams.late(), derive(7, "init", "late")),
-        (lambda streams: streams.order(3), derive(7, "order", 3)),
-        (lambda streams: streams.order("test"), derive(7, "order", "test")),
-        (lambda streams: streams.dropout(2), derive(7, "dropout", 2)),
-        (lambda streams: streams.dropout(2, 1), derive(7, "dropout", 2, 1)),
+        (lambda streams: streams.split(), derive_seed(7, "split")),
+        (lambda streams: streams.late(), derive_seed(7, "init", "late")),
+        (lambda streams: streams.order(3), derive_seed(7, "order", 3)),
+        (lambda streams: streams.order("test"), derive_seed(7, "order", "test")),
+        (lambda streams: streams.dropout(2), derive_seed(7, "dropout", 2)),
+        (lambda streams: streams.dropout(2, 1), derive_seed(7, "dropout", 2, 1)),
     ],
 )
 def test_each_stream_starts_all_generators_at_its_seed(start, seed):
-    with kept_generators():
+    with preserve_generators():
         start(TrialStreams(7))
         found = drawn()
         torch.manual_seed(seed)
@@ -48,8 +48,8 @@ def test_seeds_are_pinned():
     assert [streams.order_seed(), streams.order_seed(0), streams.dropout_seed(0), streams.dropout_seed(0, 1)] == PINNED
 
 
-def test_states_of_an_order_leave_the_generators_as_they_are():
-    with kept_generators():
+def test_order_states_do_not_change_the_generators():
+    with preserve_generators():
         before = torch.get_rng_state()
         states = TrialStreams(7).order_states(1)
         assert torch.equal(torch.get_rng_state(), before)
@@ -59,8 +59,8 @@ def test_states_of_an_order_leave_the_generators_as_they_are():
         assert found == drawn()
 
 
-def test_a_module_starts_from_its_seed_alone():
-    with kept_generators():
+def test_initial_values_depend_only_on_the_seed():
+    with preserve_generators():
         torch.manual_seed(1)
         first = TrialStreams(7).model(lambda: nn.Linear(3, 3)).weight.detach().clone()
         torch.manual_seed(2)
@@ -69,11 +69,11 @@ def test_a_module_starts_from_its_seed_alone():
 
 
 def test_no_other_file_names_a_stream():
-    """Streams are named in one file; `named_draws` derives from one of them, gradients from a seed of their own."""
+    """Streams are named in one file; `named_draws` derives from one of them, gradient checks have their own seed."""
     users = {
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "experiments").rglob("*.py")
-        if re.search(r"\bderive\(", path.read_text(encoding="utf-8"))
+        if re.search(r"\bderive_seed\(", path.read_text(encoding="utf-8"))
     }
     assert users == {
         *(f"experiments/training/{name}.py" for name in ("seeding", "named_draws", "streams")),

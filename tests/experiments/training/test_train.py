@@ -22,7 +22,7 @@ USER = {
 
 
 class Notes(Callback):
-    """Notes the batches that a module saw, epoch by epoch; `kept` survives the Trainer."""
+    """Callback that records the batches of a module; `kept` survives the Trainer."""
 
     kept: list = []  # noqa: RUF012 -- one list for the test that reads it
 
@@ -56,7 +56,7 @@ def same_batches(one, other):
     )
 
 
-def test_a_result_holds_final_metrics_epochs_and_what_trained_it(tmp_path):
+def test_a_result_has_metrics_epochs_backend_and_device(tmp_path):
     trial, _ = plan_trials(parse_study(small_study(seeds=1)))
     events = []
     result = train(trial, tmp_path, events.append)
@@ -71,7 +71,7 @@ def test_a_result_holds_final_metrics_epochs_and_what_trained_it(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_same_trial_gives_the_same_bits(tmp_path):
+def test_a_repeated_trial_is_bit_identical(tmp_path):
     trial = trials_of(USER, [False, True])[0]
     one, other = train(trial, tmp_path), train(trial, tmp_path)
     assert one.metrics == other.metrics
@@ -79,7 +79,7 @@ def test_the_same_trial_gives_the_same_bits(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers")
-def test_two_models_of_one_seed_see_the_same_data_in_every_epoch_of_a_users_data_module(tmp_path):
+def test_models_of_one_seed_get_equal_data_of_a_users_module(tmp_path):
     plain, extra = trials_of(USER, [False, True])
     base = copy.deepcopy(USER)
     base["model"]["init_args"] = {"dropout": 0.5}
@@ -94,7 +94,7 @@ def test_two_models_of_one_seed_see_the_same_data_in_every_epoch_of_a_users_data
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers")
 @pytest.mark.parametrize("trainer", [{}, {"val_check_interval": 0.5}])
-def test_whatever_a_module_draws_and_wherever_the_data_stays_the_same(tmp_path, trainer):
+def test_draws_of_a_module_do_not_change_the_data(tmp_path, trainer):
     base = copy.deepcopy(USER)
     base["model"] = {"class_path": "user_module.DrawsEverywhere"}
     base["trainer"] |= trainer
@@ -104,7 +104,7 @@ def test_whatever_a_module_draws_and_wherever_the_data_stays_the_same(tmp_path, 
     assert same_batches(seen, batches_of(many, tmp_path))
 
 
-def test_a_module_may_write_to_its_logger_and_log_past_it(tmp_path):
+def test_a_module_may_use_its_logger_directly(tmp_path):
     base = copy.deepcopy(USER)
     base["model"] = {"class_path": "user_module.UsesItsLogger"}
     result = train(trials_of(base, [False, True])[0], tmp_path)
@@ -112,7 +112,7 @@ def test_a_module_may_write_to_its_logger_and_log_past_it(tmp_path):
     assert result.metrics["hidden"] == 2.0
 
 
-def test_lightnings_own_default_logger_may_be_asked_for(tmp_path):
+def test_lightnings_default_logger_may_be_configured(tmp_path):
     base = copy.deepcopy(USER)
     base["trainer"]["logger"] = True
     trial = trials_of(base, [False, True])[0]
@@ -120,7 +120,7 @@ def test_lightnings_own_default_logger_may_be_asked_for(tmp_path):
     assert list((tmp_path / trial.trial_id).rglob("metrics.csv"))
 
 
-def test_two_shipped_models_of_one_seed_see_the_same_data_and_another_seed_other_data(tmp_path):
+def test_shipped_models_get_equal_data_for_equal_seeds(tmp_path):
     base = small_study()["base"]
     base["model"] = {"class_path": "lit_models.Perceptron"}
     levels = {
@@ -134,7 +134,7 @@ def test_two_shipped_models_of_one_seed_see_the_same_data_and_another_seed_other
     assert not same_batches(seen["perceptron", 0], seen["perceptron", 1])
 
 
-def test_a_users_error_is_a_failed_result_with_its_traceback(tmp_path):
+def test_an_error_in_the_users_code_is_a_failed_result(tmp_path):
     trial = trials_of(USER, ["raises", "exits"], key="model.init_args.fails")[0]
     result = train(trial, tmp_path)
     assert result.status == "failed"
@@ -143,13 +143,13 @@ def test_a_users_error_is_a_failed_result_with_its_traceback(tmp_path):
     assert result.metrics == {}
 
 
-def test_a_module_that_calls_exit_fails_alone(tmp_path):
+def test_a_module_that_calls_exit_fails_its_trial_only(tmp_path):
     result = train(trials_of(USER, ["raises", "exits"], key="model.init_args.fails")[1], tmp_path)
     assert result.status == "failed"
     assert "SystemExit: 3" in result.error
 
 
-def test_a_loss_that_is_not_finite_is_the_outcome_diverged_with_its_epoch(tmp_path):
+def test_a_loss_that_is_not_finite_gives_a_diverged_result(tmp_path):
     result = train(trials_of(USER, ["", "diverges"], key="model.init_args.fails")[1], tmp_path)
     assert (result.status, result.diverged_epoch, result.metrics, result.error) == ("diverged", 1, {}, None)
     assert len(result.epochs) == 2
@@ -171,7 +171,7 @@ def test_epoch_means_are_what_lightning_computes(tmp_path, monkeypatch):
     assert "test/loss" in ours.metrics
 
 
-def test_early_stopping_finds_the_means(tmp_path):
+def test_early_stopping_finds_the_epoch_means(tmp_path):
     base = copy.deepcopy(USER)
     base["trainer"] |= {
         "max_epochs": 50,
@@ -187,7 +187,7 @@ def test_early_stopping_finds_the_means(tmp_path):
     assert len(result.epochs) == 3
 
 
-def test_validation_every_second_epoch_is_not_repeated_in_between(tmp_path):
+def test_epochs_without_validation_have_no_validation_metrics(tmp_path):
     base = copy.deepcopy(USER)
     base["trainer"]["check_val_every_n_epoch"] = 2
     result = train(trials_of(base, [False, True])[0], tmp_path)
@@ -195,8 +195,8 @@ def test_validation_every_second_epoch_is_not_repeated_in_between(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*LeafSpec.*is deprecated")
-def test_a_trial_is_the_same_as_with_a_plain_trainer(tmp_path):
-    """What the suite adds to the Trainer changes no arithmetic: same start, same batches, same end."""
+def test_a_trial_equals_training_with_a_plain_trainer(tmp_path):
+    """Additions to the Trainer change no arithmetic: equal start, batches and end."""
     import user_module
 
     from experiments.training.named_draws import NamedDraws
@@ -226,7 +226,7 @@ def test_a_trial_is_the_same_as_with_a_plain_trainer(tmp_path):
 
 
 @pytest.mark.parametrize("sparse", [True, False])
-def test_a_module_trains_as_it_is_with_sparse_gradients_and_without_a_validation_loader(sparse, tmp_path):
+def test_a_module_trains_with_sparse_gradients_and_no_validation(sparse, tmp_path):
     base = {
         "model": {"class_path": "bare_modules.SparseWords", "init_args": {"sparse": sparse}},
         "data": {"class_path": "bare_modules.TrainAndTest"},

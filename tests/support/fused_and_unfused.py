@@ -1,4 +1,4 @@
-"""Comparison of fused and unfused trials of a small study."""
+"""Trials of a small study, and a comparison of fused with unfused training."""
 
 import pytest
 import torch
@@ -24,12 +24,12 @@ def trials_of(model, levels, key="model.init_args.init", seeds=2, data=None, **t
     return plan_trials(parse_study(study))
 
 
-def unfused(trial, tmp_path):
+def train_unfused(trial, tmp_path):
     return train_trial(Training(trial=trial, directory=tmp_path), lambda event: None)
 
 
-def unfused_with_model(trial, tmp_path):
-    """Return the result of an unfused trial and its trained module."""
+def train_unfused_with_model(trial, tmp_path):
+    """Train a trial. Return the result and the trained module."""
     made = []
 
     def make(*arguments):
@@ -38,11 +38,11 @@ def unfused_with_model(trial, tmp_path):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("experiments.training.train.make_model", make)
-        return unfused(trial, tmp_path), made[-1]
+        return train_unfused(trial, tmp_path), made[-1]
 
 
 def assert_equal(trials, tmp_path, tolerance=1e-9):
-    """Assert that fused and unfused trials have equal status, epochs, metrics, parameters and buffers.
+    """Compare status, epochs, metrics, parameters and buffers of one group with those of its unfused trials.
 
     A trial that stopped early continues in the stack, so its parameters differ there and are not compared.
     """
@@ -51,10 +51,10 @@ def assert_equal(trials, tmp_path, tolerance=1e-9):
     proven = prove_group(group.trials)
     trainer = FusedTrainer(proven)
     trainer.fit(lambda event: None)
-    results = trainer.results(seconds=0)
+    results = trainer.make_results(seconds=0)
     longest = max(len(result.epochs) for result in results.values())
     for index, trial in enumerate(proven.setup.rows.trials):
-        (one, model), fused = unfused_with_model(trial, tmp_path), results[trial.trial_id]
+        (one, model), fused = train_unfused_with_model(trial, tmp_path), results[trial.trial_id]
         assert one.error is None
         assert (one.status, one.num_parameters, one.diverged_epoch) == (
             fused.status,
