@@ -12,7 +12,7 @@ from lightning.pytorch import LightningDataModule
 from experiments.config.instantiate import clear_caches, find_problems, make_data, make_model, resolve
 from experiments.config.parse_cache import Section
 from experiments.errors import Problem, StudyError
-from experiments.mechanisms.claimed_metrics import Layers
+from experiments.mechanisms.claimed_metrics import Layers, describe_layers, find_claim_problems, find_metric_problems
 from experiments.study.design import Cell, cells_of
 from experiments.study.study import SECTIONS, Study
 from experiments.trials.trial import Plan, Trial, create_trials

@@ -32,12 +32,7 @@ from experiments.trials.identity import TRAINER_PLACEMENT, count_devices
 
 _OWN_LOOPS = ("backward", "optimizer_step", "optimizer_zero_grad", "lr_scheduler_step", "configure_gradient_clipping")
 _TRAINER_SHARED = {
-    "max_epochs",
-    "log_every_n_steps",
-    "gradient_clip_val",
-    "gradient_clip_algorithm",
-    "precision",
-    "devices",
+    *("max_epochs", "log_every_n_steps", "gradient_clip_val", "gradient_clip_algorithm", "precision", "devices"),
     "callbacks",
 }
 _HOOKS_OF_EPOCH_METRICS = {
@@ -125,14 +120,7 @@ def _check_module(model: LightningModule) -> None:
         raise NotFusable(f"{kind.__name__} optimizes by hand (automatic_optimization = False)")
     hooks = [name for name in dir(LightningModule) if name.startswith("on_") or name in _OWN_LOOPS]
     hooks = [name for name in hooks if name not in {"on_save_checkpoint", "on_load_checkpoint"}]
-    hooks += [
-        "setup",
-        "teardown",
-        "configure_callbacks",
-        "transfer_batch_to_device",
-        "log",
-        "log_dict",
-    ]
+    hooks += ["setup", "teardown", "configure_callbacks", "transfer_batch_to_device", "log", "log_dict"]
     allowed = _HOOKS_OF_EPOCH_METRICS if has_epoch_metrics(model) else set()
     allowed = allowed | {"on_fit_start"} if has_pretraining(model) else allowed
     for name in hooks:

@@ -115,28 +115,16 @@ class FusedOptimizers:
         self._settings: list[OptimizerSettings] = []
         self._slices: list[list[tuple[str, slice, nn.Parameter]]] = []
         names = [_find_parameter_names(model, own) for model, own in zip(models, settings, strict=True)]
-        last_trial: list[int] = []  # of each optimizer
-        parts_of: list[list[slice]] = []
+        equal: list[list[int]] = []  # indices of trials with equal settings
         for index, own in enumerate(settings):
-            number = next(
-                (
-                    number
-                    for number, last in enumerate(last_trial)
-                    if names[last] == names[index] and settings[last].is_equal(own)
-                ),
-                None,
-            )
-            if number is None:
-                last_trial.append(index)
-                parts_of.append([slice(index, index + 1)])
-                continue
-            if last_trial[number] == index - 1:
-                parts_of[number][-1] = slice(parts_of[number][-1].start, index + 1)
+            for indices in equal:
+                if names[indices[0]] == names[index] and settings[indices[0]].is_equal(own):
+                    indices.append(index)
+                    break
             else:
-                parts_of[number].append(slice(index, index + 1))
-            last_trial[number] = index
-        for last, parts in zip(last_trial, parts_of, strict=True):
-            self._assign(settings[last], names[last], parts)
+                equal.append([index])
+        for indices in equal:
+            self._assign(settings[indices[-1]], names[indices[-1]], _merge_indices(indices))
 
     def step(self) -> None:
         """Update every trial from the gradients that backward left, and drop the gradients."""
@@ -177,6 +165,17 @@ class FusedOptimizers:
                 group["fused"] = True
         self._settings.append(settings)
         self._slices.append(slices)
+
+
+def _merge_indices(indices: Sequence[int]) -> list[slice]:
+    """Return ascending indices as slices, one for each run of neighbours."""
+    slices: list[slice] = []
+    for index in indices:
+        if slices and slices[-1].stop == index:
+            slices[-1] = slice(slices[-1].start, index + 1)
+        else:
+            slices.append(slice(index, index + 1))
+    return slices
 
 
 def _are_equal_schedules(one: LRScheduler | None, other: LRScheduler | None) -> bool:

@@ -72,9 +72,9 @@ def test_levels_of_a_seed_share_a_loop_without_a_vocabulary_size(tmp_path):
     (group,) = group_trials(of_all, num_slots=1)
     with pytest.raises(OtherShapes, match="the seeds' networks have parameters of different shapes"):
         train_in_one_loop(group.trials, lambda event: None)
-    fused = dict(train_fused(group.trials, lambda event: None))
+    results = dict(train_fused(group.trials, lambda event: None))
     for trial in of_all:
-        unfused, fused = train_unfused(trial, tmp_path), fused[trial.trial_id]
+        unfused, fused = train_unfused(trial, tmp_path), results[trial.trial_id]
         assert (fused.backend, unfused.backend) == ("fused", "lightning")
         assert fused.metrics == pytest.approx(unfused.metrics, rel=1e-9)
 
@@ -94,7 +94,7 @@ def test_folds_that_differ_by_an_example_split_a_group(tmp_path):
     (group,) = group_trials(of_all, num_slots=1)
     with pytest.raises(OtherShapes, match="the seeds' batches differ in size") as raised:
         train_in_one_loop(group.trials, lambda event: None)
-    assert len(set(raised.value.of_trials.values())) == 2
+    assert len(set(raised.value.shapes_by_trial.values())) == 2
     fused = dict(train_fused(group.trials, lambda event: None))
     for trial in of_all:
         assert fused[trial.trial_id].backend == "fused"
