@@ -49,7 +49,7 @@ def _list(arguments: argparse.Namespace) -> int:
     from rich.text import Text
 
     from experiments.study.catalogue import group_by_chapter, load_catalogue, select_chapter
-    from experiments.text import duration
+    from experiments.text import format_duration
 
     console = make_console()
     entries = select_chapter(load_catalogue(), arguments.chapter)
@@ -61,7 +61,7 @@ def _list(arguments: argparse.Namespace) -> int:
                 console.print(Text(f"    {line}"), soft_wrap=True)
         console.print()
     minutes = sum(entry.minutes or 0.0 for entry in entries)
-    expected = f", about {duration(60 * minutes)} on two cores" if minutes else ""
+    expected = f", about {format_duration(60 * minutes)} on two cores" if minutes else ""
     command = "ablate run --all" if arguments.chapter is None else f"ablate run --all --chapter {arguments.chapter!r}"
     noun = "study" if len(entries) == 1 else "studies"
     num_trials = sum(entry.num_trials for entry in entries)
@@ -72,10 +72,10 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _describe_size(entry: "Entry") -> str:
-    from experiments.text import duration
+    from experiments.text import format_duration
 
     size = f"{entry.num_trials} trials ({entry.num_cells} cells x {entry.num_seeds} {entry.unit}s)"
-    return size if entry.minutes is None else f"{size}, about {duration(60 * entry.minutes)}"
+    return size if entry.minutes is None else f"{size}, about {format_duration(60 * entry.minutes)}"
 
 
 def _index(arguments: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ from rich.table import Table
 from experiments.execution.run_trial import TrialOutcome
 from experiments.ledger.ledger import Ledger
 from experiments.study.study import Study
-from experiments.text import listed, visible
+from experiments.text import escape_controls, join_names
 from experiments.trials.trial import Group, Trial, TrialStatus
 
 from .console import print_line
@@ -53,7 +53,7 @@ def print_plan(study: Study, groups: Sequence[Group], notes: Sequence[str], cons
     for line in _describe_groups(groups):
         console.print(f"- {line}")
     for note in notes:
-        print_line(console, f"- note on the data: {visible(note)}")
+        print_line(console, f"- note on the data: {escape_controls(note)}")
 
 
 def print_status(ledger: Ledger, is_in_use: bool, console: Console) -> None:
@@ -134,13 +134,13 @@ def format_outcome(outcome: TrialOutcome, metric: str) -> str:
     head = f"{outcome.trial} ({row['trial_id']})"
     if row["status"] == TrialStatus.FAILED:
         last = ((row["error"] or "").strip().splitlines() or ["no message"])[-1]
-        result = f"failed: {visible(last)}"
+        result = f"failed: {escape_controls(last)}"
     elif row["status"] == TrialStatus.DIVERGED:
         result = f"diverged: the loss was not finite in epoch {row['diverged_epoch']}"
     elif metric in row["metrics"]:
         result = f"{metric} = {_number(row['metrics'][metric])}"
     else:
-        result = f"finished, but did not log {metric}; it logged {listed(row['metrics'])}"
+        result = f"finished, but did not log {metric}; it logged {join_names(row['metrics'])}"
     if outcome.is_counted:
         lines = [f"{head}: {result}", f"recorded in {directory}"]
     elif outcome.was_trained:

@@ -21,7 +21,7 @@ from experiments.ledger.study_folder import LEDGER, check_folder
 from experiments.study.catalogue import Entry, load_catalogue, select_chapter
 from experiments.study.parse import load_study
 from experiments.study.study import Study
-from experiments.text import duration
+from experiments.text import format_duration
 
 from .catalogue import print_index
 from .console import print_line
@@ -110,11 +110,13 @@ def _make_folder(parent: Path) -> None:
 
 def _print_start(jobs: Sequence[Job], budget_seconds: float | None, print_one: Callable[[str], None]) -> None:
     minutes = sum(job.minutes_left or 0.0 for job in jobs)
-    expected = f", about {duration(60 * minutes)} on two cores" if minutes else ""
+    expected = f", about {format_duration(60 * minutes)} on two cores" if minutes else ""
     noun = "study" if len(jobs) == 1 else "studies"
     print_one(f"{len(jobs)} {noun} in order of cost{expected}")
     if budget_seconds is not None:
-        print_one(f"budget {duration(budget_seconds)}: studies that do not fit are left out; a started one is finished")
+        print_one(
+            f"budget {format_duration(budget_seconds)}: studies that do not fit are left out; a started one is finished"
+        )
 
 
 def _write_index(parent: Path) -> None:

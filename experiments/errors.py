@@ -1,11 +1,11 @@
-"""What can be wrong with what a user gives, as one small tree.
+"""Errors that users can mend, as one small tree.
 
 InputError                  the command ends with exit code 2 and this message, never a traceback
-├── StudyError              a study file, with all its problems at once
+├── StudyError              all problems of a study file at once
 ├── DirectoryError          a study folder that cannot be used: missing, another study's, in use
-├── RunnerError             a runner that cannot be had: Ray not installed, a cluster that does not answer or is gone
+├── RunnerError             a runner that is not available: Ray is not installed, a cluster does not answer or is gone
 └── LedgerError             a ledger.sqlite that cannot be read: corrupt, not a ledger, from a newer version
-    └── EmptyLedgerError    one that holds nothing yet, which `ablate run` fills
+    └── EmptyLedgerError    one without content, which `ablate run` fills
 """
 
 from collections.abc import Sequence
@@ -13,30 +13,32 @@ from dataclasses import dataclass
 
 
 class InputError(Exception):
-    """Something a user can mend. The message says what, where, what is accepted, and how to mend it."""
+    """Error that a user can mend. The message says what is wrong, where, what is accepted, and how to mend it."""
 
 
 class DirectoryError(InputError):
-    """A study folder that cannot be used."""
+    """Error in the use of a study folder."""
 
 
 class RunnerError(InputError):
-    """A runner that cannot be had, or is gone."""
+    """A runner is not available, or is gone."""
 
 
 class LedgerError(InputError):
-    """A ledger file that cannot be read or written."""
+    """Error in reading or writing a ledger file."""
 
 
 class EmptyLedgerError(LedgerError):
-    """A ledger file without content: a command was killed just as it made it."""
+    """A ledger file has no content: a command was killed while it created the file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One thing wrong in a study: `where` is the key path ("" for the whole file), `what` the sentence.
+    """Problem in a study.
 
-    is_absent_data: whether it is only that data are not there and could not be had.
+    where: path of the key; "" for the whole file.
+    what: the problem, as a sentence.
+    is_absent_data: whether the only problem is that data are absent and could not be downloaded.
     """
 
     where: str
@@ -48,7 +50,7 @@ class Problem:
 
 
 class StudyError(InputError):
-    """Everything that is wrong with one study, collected before anything is trained."""
+    """All problems of one study, collected before anything is trained."""
 
     def __init__(self, source: str, problems: Sequence[Problem]) -> None:
         self.source = source
@@ -59,7 +61,7 @@ class StudyError(InputError):
 
     @property
     def is_absent_data(self) -> bool:
-        """Whether nothing else is wrong than that data are not there and could not be had."""
+        """Return True if all problems are absent data."""
         return all(problem.is_absent_data for problem in self.problems)
 
     def __reduce__(self) -> tuple[type["StudyError"], tuple[str, tuple[Problem, ...]]]:

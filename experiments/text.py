@@ -1,60 +1,60 @@
-"""Words, names and durations as messages show them."""
+"""Words, names and durations in messages."""
 
 import difflib
 from collections.abc import Iterable
 
-MOST_LISTED = 16  # longer lists of what is accepted hide the nearest match more than they help
+MAX_LISTED = 16  # of longer lists only the nearest match is shown
 
 
-def choices(word: object, accepted: Iterable[object], label: str = "accepted") -> str:
-    """The end of a sentence about a wrong word: the nearest match, and all that is accepted.
+def describe_choices(word: object, accepted: Iterable[object], label: str = "accepted") -> str:
+    """Return the end of a sentence about a wrong word: the nearest match and the accepted words.
 
-    >>> choices("dropuot", ["hidden", "dropout"])
+    >>> describe_choices("dropuot", ["hidden", "dropout"])
     "; did you mean 'dropout'? accepted: hidden, dropout"
-    >>> choices("zzz", ["hidden", "dropout"], "arguments")
+    >>> describe_choices("zzz", ["hidden", "dropout"], "arguments")
     '; arguments: hidden, dropout'
     """
     names = [str(name) for name in accepted]
     matches = difflib.get_close_matches(str(word), names, n=1, cutoff=0.6)
     hint = f"did you mean {matches[0]!r}?" if matches else ""
-    if matches and len(names) > MOST_LISTED:
+    if matches and len(names) > MAX_LISTED:
         return f"; {hint}"
-    return f"; {hint} {label}: {listed(names)}" if hint else f"; {label}: {listed(names)}"
+    return f"; {hint} {label}: {join_names(names)}" if hint else f"; {label}: {join_names(names)}"
 
 
-def writable(text: str) -> str:
-    r"""A text that files and terminals take: half a surrogate pair, as of a file name in no encoding, is escaped.
+def escape_surrogates(text: str) -> str:
+    r"""Escape lone surrogates, as in a file name of unknown encoding, which files and terminals reject.
 
-    >>> writable("caf\udce9")
+    >>> escape_surrogates("caf\udce9")
     'caf\\udce9'
     """
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def visible(text: str) -> str:
-    r"""A text with its control characters written as escapes, so that it stays on one line and cannot steer a terminal.
+def escape_controls(text: str) -> str:
+    r"""Escape control characters, so that a text stays on one line and cannot control a terminal.
 
-    >>> visible("two\nlines, a\ttab and é")
+    >>> escape_controls("two\nlines, a\ttab and é")
     'two\\nlines, a\\ttab and é'
     """
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
-def listed(names: Iterable[object]) -> str:
-    """Names as a reader wants them in a sentence.
+def join_names(names: Iterable[object]) -> str:
+    """Join names for a sentence.
 
-    >>> listed(["a", "b"])
+    >>> join_names(["a", "b"])
     'a, b'
-    >>> listed([])
+    >>> join_names([])
     'none'
     """
     return ", ".join(str(name) for name in names) or "none"
 
 
-def duration(seconds: float) -> str:
-    """A time as a person says it.
+def format_duration(seconds: float) -> str:
+    """Format a duration in the two largest units.
 
-    >>> [duration(seconds) for seconds in (0.4, 59, 61, 3725)]
+    >>> [format_duration(seconds) for seconds in (0.4, 59, 61, 3725)]
     ['1 s', '59 s', '1 min 01 s', '1 h 02 min']
     """
     whole = max(1, round(seconds))

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from experiments.errors import InputError
-from experiments.text import listed, visible
+from experiments.text import escape_controls, join_names
 
 from .analysis.claims import CONTRADICTED, PRACTICALLY_EQUAL, SUPPORTED
 from .report import Report
@@ -70,7 +70,7 @@ def compare_reports(before: Report, after: Report) -> Changes:
 
 def print_changes(changes: Changes, names: tuple[str, str], console: Console, margin: float | None) -> None:
     """Print the changed verdicts, then the changed claims and plans; `names` are the names of the two reports."""
-    before, after = (visible(name) for name in names)
+    before, after = (escape_controls(name) for name in names)
     contrasts = changes.contrasts
     changed = contrasts[contrasts["changed"]]
     console.print(Text(f"{before}  →  {after}", style="bold"), soft_wrap=True)
@@ -80,7 +80,7 @@ def print_changes(changes: Changes, names: tuple[str, str], console: Console, ma
         title = f"{row['factor']}{context}: {row['level']} - {row['reference']}"
         old, new = row["verdict_before"], row["verdict_after"]
         console.print()
-        console.print(Text.assemble(visible(title), ": ", (old, _STYLES[old]), " → ", (new, _STYLES[new])))
+        console.print(Text.assemble(escape_controls(title), ": ", (old, _STYLES[old]), " → ", (new, _STYLES[new])))
         for when in ("before", "after"):
             console.print(Text(f"  {when:6} {_format_interval(row, when, margin)}", style="dim"))
     findings = changes.claims[changes.claims["changed"]]
@@ -89,23 +89,25 @@ def print_changes(changes: Changes, names: tuple[str, str], console: Console, ma
         console.print(Text(f"{len(findings)} of {format_count(len(changes.claims), 'claim')} changed"))
     for row in findings.to_dict("records"):
         old, new = row["finding_before"], row["finding_after"]
-        console.print(Text.assemble(visible(row["claim"]), ": ", (old, _STYLES[old]), " → ", (new, _STYLES[new])))
+        console.print(
+            Text.assemble(escape_controls(row["claim"]), ": ", (old, _STYLES[old]), " → ", (new, _STYLES[new]))
+        )
         for when in ("before", "after"):
-            console.print(Text(f"  {when:6} {visible(row[f'sentence_{when}'])}", style="dim"))
+            console.print(Text(f"  {when:6} {escape_controls(row[f'sentence_{when}'])}", style="dim"))
     console.print()
     for name, number in ((before, changes.only_before), (after, changes.only_after)):
         if number:
             console.print(Text(f"Only in {name}: {format_count(number, 'contrast')}"))
     console.print(Text("The plans differ:" if changes.plan else "The plans are identical."))
     for line in changes.plan[:_MAX_LINES]:
-        console.print(Text(f"  {visible(line)}"))
+        console.print(Text(f"  {escape_controls(line)}"))
     if len(changes.plan) > _MAX_LINES:
         console.print(Text(f"  and {format_count(len(changes.plan) - _MAX_LINES, 'difference')} more"))
 
 
 def _describe_report(report: Report) -> str:
     study = report.study
-    factors = listed([f"{factor.name} (reference {factor.reference})" for factor in study.factors])
+    factors = join_names([f"{factor.name} (reference {factor.reference})" for factor in study.factors])
     return f"one has {factors}, the metric {study.metric.name}, {format_count(len(study.seeds), study.unit)}"
 
 

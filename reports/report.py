@@ -10,7 +10,7 @@ from experiments.ledger.ledger import Ledger
 from experiments.ledger.study_folder import open_ledger
 from experiments.study.mechanisms import GAP, MECHANISM
 from experiments.study.study import Study
-from experiments.text import choices, listed
+from experiments.text import describe_choices, join_names
 from experiments.trials.trial import TrialStatus
 from reports.analysis.divergence import outcome_rate_table
 
@@ -191,8 +191,8 @@ def _check(trials: pd.DataFrame, study: Study, path: str, logged: list[str]) -> 
     wanted = study.metric.name
     if wanted not in logged:
         raise InputError(
-            f"{path}: metric.name: no trial logged {wanted!r}{choices(wanted, logged, 'logged')}. Correct the name in "
-            "the study file and run the study again; finished trials are kept"
+            f"{path}: metric.name: no trial logged {wanted!r}{describe_choices(wanted, logged, 'logged')}. Correct the "
+            "name in the study file and run the study again; finished trials are kept"
         )
 
 
@@ -253,7 +253,7 @@ def _collect_estimability_notes(study: Study, no_shares_because: str) -> list[st
 def _describe_missing_folds(study: Study) -> str:
     missing, num_folds = study.missing_folds, study.num_repetitions * (study.folds or 0)
     of = "the cross-validation" if study.num_repetitions == 1 else f"{study.num_repetitions} cross-validations"
-    first, more = listed(missing[:_MAX_SEEDS]), len(missing) - _MAX_SEEDS
+    first, more = join_names(missing[:_MAX_SEEDS]), len(missing) - _MAX_SEEDS
     seeds = f"seeds {first} and {more} more" if more > 0 else f"seed {first}" if len(missing) == 1 else f"seeds {first}"
     return (
         f"Of the {num_folds} folds of {of}, {len(missing)} {'is' if len(missing) == 1 else 'are'} not in the plan "

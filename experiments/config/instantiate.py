@@ -22,7 +22,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from ablation_suite.names import NameClashError, find_hidden
 from experiments.errors import Problem
-from experiments.text import choices
+from experiments.text import describe_choices
 
 from .parse_cache import ParseCache, Section
 
@@ -179,7 +179,7 @@ def _class_problems(where: str, spec: Any, base: type | None) -> list[Problem]:
         return [Problem(where=where, what=f"is {spec!r}; {{class_path, init_args}} is expected")]
     accepted = ("class_path", "init_args", "dict_kwargs")
     problems = [
-        Problem(where=f"{where}.{key}", what=f"is not a key here{choices(key, accepted)}")
+        Problem(where=f"{where}.{key}", what=f"is not a key here{describe_choices(key, accepted)}")
         for key in spec
         if key not in accepted
     ]
@@ -207,7 +207,7 @@ def _argument_problems(where: str, callable_: Any, shown: str, arguments: Mappin
         if name not in names:
             if name in {"logger", "callbacks"} and shown == "the Trainer":
                 continue
-            known = choices(name, sorted(names), "arguments")
+            known = describe_choices(name, sorted(names), "arguments")
             problems.append(Problem(where=key, what=f"{shown} has no {name!r}{known}"))
             continue
         nested = _nested_problems(key, value)
@@ -304,7 +304,7 @@ def _describe_wrong_value(callable_: Any, name: str, value: Any, error: Argument
         return _summarize(error)
     names = [literal for literal in _literals(annotation) if isinstance(literal, str)]
     if names and isinstance(value, str):
-        return f"is {value!r}{choices(value, names)}"
+        return f"is {value!r}{describe_choices(value, names)}"
     text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
     for prefix in ("typing.", "collections.abc."):
         text = text.replace(prefix, "")

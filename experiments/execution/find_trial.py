@@ -9,7 +9,7 @@ from pathlib import Path
 from experiments.errors import InputError
 from experiments.ledger.study_folder import LEDGER, open_ledger
 from experiments.study.study import Study
-from experiments.text import choices
+from experiments.text import describe_choices
 from experiments.trials.trial import Trial
 
 _MAX_SHOWN = 5
@@ -65,7 +65,9 @@ def _find_by_levels(trials: Sequence[Trial], text: str, study: Study) -> list[Tr
     names = [*(factor.name for factor in study.factors), "seed"]
     head = text.partition("=")[0].strip()
     if head not in names:
-        raise InputError(f"TRIAL {text!r}: {head!r} is no factor of {study.name!r}{choices(head, names, 'factors')}")
+        raise InputError(
+            f"TRIAL {text!r}: {head!r} is no factor of {study.name!r}{describe_choices(head, names, 'factors')}"
+        )
     starts = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
     parts = re.split(rf"(?:^|,)\s*({starts})\s*=", text)[1:]
     wanted = {name: level.strip() for name, level in zip(parts[::2], parts[1::2], strict=True)}
@@ -73,7 +75,7 @@ def _find_by_levels(trials: Sequence[Trial], text: str, study: Study) -> list[Tr
         accepted = list(dict.fromkeys(_get_level(trial, name) for trial in trials))
         if level not in accepted:
             kind = "seed" if name == "seed" else f"level of {name}"
-            raise InputError(f"TRIAL {text!r}: {level!r} is no {kind}{choices(level, accepted)}")
+            raise InputError(f"TRIAL {text!r}: {level!r} is no {kind}{describe_choices(level, accepted)}")
     matches = [trial for trial in trials if all(_get_level(trial, name) == level for name, level in wanted.items())]
     if not matches:
         raise InputError(f"TRIAL {text!r}: the design of {study.name!r} has no such cell")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.errors import InputError
-from experiments.text import choices
+from experiments.text import describe_choices
 
 RUNNERS = ("local", "inline", "ray")
 FUSE = ("auto", "always", "never")
@@ -46,7 +46,7 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         if self.runner not in RUNNERS:
-            raise InputError(f"--runner {self.runner!r} is not a runner{choices(self.runner, RUNNERS)}")
+            raise InputError(f"--runner {self.runner!r} is not a runner{describe_choices(self.runner, RUNNERS)}")
         if self.num_slots is not None and self.num_slots < 1:
             raise InputError(f"--workers {self.num_slots}: at least 1 is needed")
         if self.address is not None and self.runner != "ray":
@@ -54,7 +54,7 @@ class RunOptions:
         if self.devices is not None and self.runner != "local":
             raise InputError(f"--devices {','.join(self.devices)}: only the local runner has devices to choose from")
         if self.fuse not in FUSE:
-            raise InputError(f"--fuse {self.fuse!r} is not a way of fusing{choices(self.fuse, FUSE)}")
+            raise InputError(f"--fuse {self.fuse!r} is not a way of fusing{describe_choices(self.fuse, FUSE)}")
         seconds = self.timeout_seconds
         if seconds is not None and not 0 < seconds <= _LONGEST_TIMEOUT:
             raise InputError(f"--timeout {seconds:g}: seconds above 0 are needed, {_LONGEST_TIMEOUT:,} at most")

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from experiments.study.mechanisms import is_mechanism
 from experiments.study.study import Claim
-from experiments.text import choices, duration, visible
+from experiments.text import describe_choices, escape_controls, format_duration
 from experiments.trials.trial import EpochEnded, Group, Result, Trial, TrialStatus
 
 from .sinks import Sink
@@ -75,7 +75,7 @@ class ProgressSink(Sink):
     def on_data_notes(self, notes: Sequence[str]) -> None:
         """See Sink."""
         for note in notes:
-            self._print(f"note on the data: {visible(note)}")
+            self._print(f"note on the data: {escape_controls(note)}")
 
     def on_waiting(self, message: str) -> None:
         """See Sink."""
@@ -157,14 +157,14 @@ class ProgressSink(Sink):
                 self._claims.remove(claim)
 
     def _warn_of_missing_metric(self, role: str, metric: str, result: Result) -> None:
-        known = choices(metric, _of_same_kind(metric, result.metrics), "logged")
+        known = describe_choices(metric, _of_same_kind(metric, result.metrics), "logged")
         self._print(f"a trial did not log {role} {metric!r}{known}")
 
     def _print_reason(self, message: str, reason: str) -> None:
         """Print why trials start again, once for each reason."""
         if reason not in self._printed_reasons:
             self._printed_reasons.add(reason)
-            self._print(f"{message}: {visible(reason)}")
+            self._print(f"{message}: {escape_controls(reason)}")
 
     def _print(self, line: str) -> None:
         self._console.print(line, markup=False, emoji=False, soft_wrap=True)
@@ -195,7 +195,7 @@ class ProgressSink(Sink):
         trained = work - self._work_before
         if trained > 0 and work < self._work_total:
             seconds = (time.monotonic() - self._started_at) / trained * (self._work_total - work)
-            parts.append(f"about {duration(seconds)} left")
+            parts.append(f"about {format_duration(seconds)} left")
         return ", ".join(parts)
 
 

@@ -27,7 +27,7 @@ from experiments.runners import (
 )
 from experiments.study.parse import load_study
 from experiments.study.study import Study
-from experiments.text import listed
+from experiments.text import join_names
 from experiments.trials.trial import Group, Plan, Trial, TrialStatus
 
 from .driver import Driver
@@ -141,7 +141,7 @@ def check_data(ledger: Ledger, plan: Plan, directory: Path) -> None:
     changed = [source for source, now in plan.fingerprints.items() if before.get(source, now) != now]
     if changed and ledger.has_results():
         raise InputError(
-            f"{directory}: {listed(changed)} changed since trials of this folder were trained; give another folder "
+            f"{directory}: {join_names(changed)} changed since trials of this folder were trained; give another folder "
             "with --out, or put the data back as they were"
         )
 

@@ -11,7 +11,7 @@ from experiments.errors import InputError, LedgerError, RunnerError, StudyError
 from experiments.ledger.study_folder import open_ledger
 from experiments.study.catalogue import Entry
 from experiments.study.study import Study
-from experiments.text import duration
+from experiments.text import format_duration
 from experiments.trials.trial import TrialStatus, count_finished
 
 from .run import Outcome
@@ -98,7 +98,7 @@ def run_all(
         if left is not None and (reason := _reason_to_leave_out(job, left)) is not None:
             outcomes.append(JobOutcome(job=job, state=LEFT_OUT, reason=reason))
             continue
-        expected = f", about {duration(60 * job.minutes_left)}" if job.minutes_left else ""
+        expected = f", about {format_duration(60 * job.minutes_left)}" if job.minutes_left else ""
         print_line(f"\n{number} of {len(jobs)}: {job.study.name}{expected}")
         outcomes.append(_run_job(job, train))
         if outcomes[-1].state != COMPLETE:
@@ -138,11 +138,11 @@ def format_summary(outcomes: Sequence[JobOutcome]) -> list[str]:
 
 def _reason_to_leave_out(job: Job, seconds: float) -> str | None:
     """Return why a job does not fit into the seconds left of a budget; None where it does."""
-    left = f"{duration(seconds)} of the budget is left" if seconds > 0 else "the budget is used up"
+    left = f"{format_duration(seconds)} of the budget is left" if seconds > 0 else "the budget is used up"
     if job.minutes_left is None:
         return f"its file does not say how long it takes (`minutes`), and {left}"
     if job.minutes_left and 60 * job.minutes_left > seconds:
-        return f"it takes about {duration(60 * job.minutes_left)}, and {left}"
+        return f"it takes about {format_duration(60 * job.minutes_left)}, and {left}"
     return None
 
 

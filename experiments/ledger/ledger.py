@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from experiments.text import writable
+from experiments.text import escape_surrogates
 from experiments.trials.trial import Result, Trial, TrialStatus
 
 from .reader import LedgerReader
@@ -201,7 +201,7 @@ class Ledger(LedgerReader):
         self._db.execute(
             "UPDATE attempts SET ended_at = ?, status = ?, error = ? "
             "WHERE trial = ? AND number = ? AND ended_at IS NULL",
-            (_now(), status, None if error is None else writable(error), trial, attempt),
+            (_now(), status, None if error is None else escape_surrogates(error), trial, attempt),
         )
 
     def _write(self, trial: int, result: Result) -> None:
@@ -215,7 +215,7 @@ class Ledger(LedgerReader):
                 result.seconds,
                 result.num_parameters,
                 result.diverged_epoch,
-                None if result.error is None else writable(result.error),
+                None if result.error is None else escape_surrogates(result.error),
                 trial,
             ),
         )

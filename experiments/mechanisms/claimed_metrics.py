@@ -13,7 +13,7 @@ from experiments.errors import Problem
 from experiments.study.design import Cell
 from experiments.study.mechanisms import find_metric_problem, get_callbacks, is_callback, split_metric
 from experiments.study.study import Claim, Study
-from experiments.text import choices
+from experiments.text import describe_choices
 
 from .layer_outputs import classify_layer, find_layers, find_weights, shorten_names
 
@@ -104,7 +104,11 @@ def find_claim_problems(study: Study, cells: Sequence[Cell], ask: Callable[[Cell
                 expected: dict[str, str] = {}
                 for short, name in names.items():
                     expected.setdefault(name, short)
-                known = choices(layer, expected.values(), "layers") if names else f"; no layer there has {quantity!r}"
+                known = (
+                    describe_choices(layer, expected.values(), "layers")
+                    if names
+                    else f"; no layer there has {quantity!r}"
+                )
                 what = f"{metric.name} is not measured in the cell {cell}{known}"
                 problems.append(Problem(where=where, what=what))
                 break

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from experiments.errors import InputError, StudyError
-from experiments.text import choices
+from experiments.text import describe_choices
 
 from .design import count_cells
 from .parse import parse_study, parse_yaml, shipped_studies
@@ -98,7 +98,7 @@ def select_chapter(entries: Sequence[Entry], chapter: str | None) -> tuple[Entry
     found = exact or [name for name in names if wanted and name.casefold().startswith(wanted)]
     if len(found) != 1:
         what = "more than one chapter begins so" if found else "there is no such chapter"
-        raise InputError(f"--chapter {chapter!r}: {what}{choices(chapter, found or names, 'chapters')}")
+        raise InputError(f"--chapter {chapter!r}: {what}{describe_choices(chapter, found or names, 'chapters')}")
     return tuple(entry for entry in entries if (entry.chapter or NO_CHAPTER) == found[0])
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.text import choices
+from experiments.text import describe_choices
 
 CLASS_PATH = "experiments.mechanisms.Mechanisms"
 
@@ -76,7 +76,7 @@ def read_options(value: Any, add_problem: Callable[[str, str], None]) -> Options
     given = value if isinstance(value, Mapping) else {"measure": value}
     for key in given:
         if key not in _KEYS:
-            add_problem(f"mechanisms.{key}", f"is not a key here{choices(key, _KEYS)}")
+            add_problem(f"mechanisms.{key}", f"is not a key here{describe_choices(key, _KEYS)}")
     where = "mechanisms.measure" if isinstance(value, Mapping) else "mechanisms"
     measure = _measure(where, given.get("measure", "all"), add_problem)
     examples = given.get("examples", DEFAULT_EXAMPLES)
@@ -100,7 +100,7 @@ def sort_quantities(names: Any) -> tuple[str, ...]:
         raise ValueError(f"is {names!r}; {_EXPECTED}")
     for name in names:
         if name not in QUANTITIES:
-            raise ValueError(f"{name!r} is no quantity{choices(name, QUANTITIES)}")
+            raise ValueError(f"{name!r} is no quantity{describe_choices(name, QUANTITIES)}")
     return tuple(name for name in QUANTITIES if name in names)
 
 
@@ -132,7 +132,7 @@ def find_metric_problem(metric: str, measured: Iterable[str] | None) -> str | No
     if quantity is None and kind in RATIOS:
         return f"is not measured for a layer; mechanism/{kind} is expected"
     if quantity is None:
-        return f"begins with mechanism/, but {kind!r} is not a mechanism{choices(kind, (*METRICS, *RATIOS))}"
+        return f"begins with mechanism/, but {kind!r} is not a mechanism{describe_choices(kind, (*METRICS, *RATIOS))}"
     if measured is None or quantity in measured:
         return None
     lacks = f"`mechanisms` lacks {quantity!r}" if [*measured] else f"the study needs `mechanisms: [{quantity}]`"

@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from experiments.errors import InputError, Problem, StudyError
-from experiments.text import choices, listed
+from experiments.text import describe_choices, join_names
 
 from .claims import read_claims
 from .config_keys import KeyPathError, apply_changes
@@ -75,7 +75,7 @@ def load_study(
         name = str(name_or_path)
         text, source = shipped[name], f"studies/{name}.yaml"
     else:
-        hint = choices(name_or_path, shipped, "shipped")
+        hint = describe_choices(name_or_path, shipped, "shipped")
         raise InputError(
             f"there is no study {str(name_or_path)!r}{hint}{'' if hint.endswith('?') else '.'} `ablate list` shows the "
             "shipped ones; your own study is a path that ends in .yaml."
@@ -125,7 +125,7 @@ class _Parser(StudyReader):
         if not isinstance(content, dict):
             found = "is empty" if content is None else f"holds {type(content).__name__}"
             raise StudyError(
-                self.source, [Problem(where="", what=f"{found}; a study is a mapping with {listed(_STUDY_KEYS)}")]
+                self.source, [Problem(where="", what=f"{found}; a study is a mapping with {join_names(_STUDY_KEYS)}")]
             )
         self.check_keys("", content, _STUDY_KEYS)
         for key in ("question", "base", "factors", "metric"):
@@ -177,7 +177,7 @@ class _Parser(StudyReader):
         return chapter
 
     def read_base(self, value: Any, changes: Mapping[str, Any]) -> dict[str, Any]:
-        if not self.check_type("base", value, dict, f"a LightningCLI configuration with {listed(SECTIONS)}"):
+        if not self.check_type("base", value, dict, f"a LightningCLI configuration with {join_names(SECTIONS)}"):
             return {}
         if "seed_everything" in value:
             self.add_problem("base.seed_everything", "is set by the suite; give the seeds under `seeds`")
@@ -193,7 +193,7 @@ class _Parser(StudyReader):
     def check_config_key(self, where: str, key: Any) -> None:
         sections = [f"{section}." for section in SECTIONS]
         if not isinstance(key, str) or not (key in SECTIONS or key.startswith(tuple(sections))) or ".." in key:
-            self.add_problem(where, f"{key!r} is not a key of the configuration; it begins with {listed(sections)}")
+            self.add_problem(where, f"{key!r} is not a key of the configuration; it begins with {join_names(sections)}")
 
     def read_factors(self, value: Any) -> tuple[Factor, ...]:
         if not isinstance(value, dict) or not value:
@@ -225,7 +225,9 @@ class _Parser(StudyReader):
                 self.add_problem(f"{where}.levels", f"{level.name!r} and {same[0]!r} are the same level")
         reference = format_value(entry["reference"]) if "reference" in entry else (names[0] if names else "")
         if names and reference not in names:
-            self.add_problem(f"{where}.reference", f"{reference!r} is not a level{choices(reference, names, 'levels')}")
+            self.add_problem(
+                f"{where}.reference", f"{reference!r} is not a level{describe_choices(reference, names, 'levels')}"
+            )
         return Factor(name=name, levels=levels, reference=reference)
 
     def read_levels(self, where: str, key: Any, value: Any) -> tuple[Level, ...]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.errors import Problem
-from experiments.text import choices
+from experiments.text import describe_choices
 
 from .study import GOALS, Factor, Metric, format_value, infer_goal
 
@@ -31,7 +31,7 @@ class StudyReader:
         for key in mapping:
             if key not in accepted:
                 path = f"{where}.{key}" if where else str(key)
-                self.add_problem(path, f"is not a key here{choices(key, accepted)}")
+                self.add_problem(path, f"is not a key here{describe_choices(key, accepted)}")
 
     def read_text(self, where: str, value: Any) -> str:
         """Return a text on one line."""
@@ -40,7 +40,7 @@ class StudyReader:
     def read_choice(self, where: str, value: Any, accepted: Sequence[str]) -> str:
         """Return one of the accepted words."""
         if value not in accepted:
-            self.add_problem(where, f"is {value!r}{choices(value, accepted)}")
+            self.add_problem(where, f"is {value!r}{describe_choices(value, accepted)}")
         return str(value)
 
     def read_positive(self, where: str, value: Any, expected: str) -> float | None:
@@ -76,12 +76,12 @@ class StudyReader:
         """Return the name of a factor's level, as reports write it."""
         names = [factor.name for factor in factors]
         if factor_name not in names:
-            problem = f"{factor_name!r} is not a factor{choices(factor_name, names, 'factors')}"
+            problem = f"{factor_name!r} is not a factor{describe_choices(factor_name, names, 'factors')}"
             if not any(known.what == problem for known in self.problems):
                 self.add_problem(where, problem)
             return format_value(level)
         accepted = factors[names.index(factor_name)].level_names
         if format_value(level) not in accepted:
-            known = choices(level, accepted, "levels")
+            known = describe_choices(level, accepted, "levels")
             self.add_problem(where, f"{format_value(level)!r} is not a level of {factor_name}{known}")
         return format_value(level)

@@ -25,7 +25,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from experiments.config.instantiate import make_data, make_model, make_trainer_arguments
-from experiments.text import writable
+from experiments.text import escape_surrogates
 from experiments.trials.identity import count_devices
 from experiments.trials.trial import EpochEnded, Result, Trial, TrialStatus, is_bad_loss
 
@@ -66,7 +66,7 @@ def train_trial(training: Training, emit: Emit) -> Result:
     except (Exception, SystemExit) as error:
         if isinstance(error, SIGTERMException) or isinstance(error.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from error  # the Trainer turns Ctrl-C into exit(1), and SIGTERM into its own exit
-        result = Result(status=TrialStatus.FAILED, error=writable("".join(traceback.format_exception(error))))
+        result = Result(status=TrialStatus.FAILED, error=escape_surrogates("".join(traceback.format_exception(error))))
     return replace(result, seconds=time.perf_counter() - started)
 
 

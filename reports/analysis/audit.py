@@ -8,7 +8,7 @@ import pandas as pd
 
 from experiments.study.config_keys import apply_changes
 from experiments.study.study import Study, format_value
-from experiments.text import listed
+from experiments.text import join_names
 from experiments.trials.trial import TrialStatus
 from reports.wording.numbers import format_count, format_counts
 
@@ -161,12 +161,12 @@ def _describe_learning_rate(study: Study) -> str:
             is_varied = any(key.rpartition(".")[2] in _RATES for level in factor.levels for key in level.changes)
             (varied if is_varied else replaced).append(factor.name)
     if varied:
-        return f"varied by {listed(varied)}"
+        return f"varied by {join_names(varied)}"
     if replaced:
-        return f"Careful: differs between the levels of {listed(replaced)}, so they differ in more than their names"
+        return f"Careful: differs between the levels of {join_names(replaced)}, so they differ in more than their names"
     if not base:
         return "not set by the study: the default of each model"
-    rates = listed(f"{key} = {format_value(value)}" for key, value in base.items())
+    rates = join_names(f"{key} = {format_value(value)}" for key, value in base.items())
     return (
         f"the same for all cells, not tuned for each: {rates}. Another rate may suit a level better; a factor of "
         "learning rates shows whether it does"

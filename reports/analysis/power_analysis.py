@@ -11,7 +11,7 @@ from experiments.errors import InputError
 from experiments.ledger.study_folder import open_ledger
 from experiments.study.design import cells_of
 from experiments.study.study import Study
-from experiments.text import choices
+from experiments.text import describe_choices
 from reports.statistics.paired import fold_overlap
 from reports.statistics.power import minimum_detectable_effect, num_pairs_for_difference, num_pairs_for_equivalence
 from reports.wording.numbers import choose_decimals, format_count, format_number
@@ -119,7 +119,7 @@ def _load_pilot(study: Study, pilot: str | Path) -> tuple[Study, NDArray[np.floa
         logged = list_metric_names(ledger)
     name = study.metric.name
     if name not in logged:
-        raise InputError(f"--pilot {pilot}: no trial logged {name!r}{choices(name, logged, 'logged')}")
+        raise InputError(f"--pilot {pilot}: no trial logged {name!r}{describe_choices(name, logged, 'logged')}")
     contrasts = contrast_table(pilot_study, collect_outcomes(pilot_study, trials))
     usable = contrasts[(contrasts["context"] == "") & (contrasts["sd_difference"] > 0)]
     if not len(usable):

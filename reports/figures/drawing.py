@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self, cast
 
-from experiments.text import visible
+from experiments.text import escape_controls
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -109,13 +109,13 @@ class Sheet:
     def add_text(self, x: float, y: float, text: str, **options: Any) -> None:
         """Add a text whose middle is at the height `y`."""
         defaults: dict[str, Any] = {"va": "center_baseline"}
-        self._figure.text(x / self.width, 1 - y / self.height, visible(text), **(defaults | options))
+        self._figure.text(x / self.width, 1 - y / self.height, escape_controls(text), **(defaults | options))
 
     def to_picture(self, *, name: str, title: str, caption: str, alt: str) -> Picture:
         """Return the drawing as a picture."""
         stream = io.StringIO()
         self._figure.savefig(stream, format="svg", metadata={"Date": None})
-        svg = _inline(stream.getvalue(), name, visible(alt), self.width, self.height)
+        svg = _inline(stream.getvalue(), name, escape_controls(alt), self.width, self.height)
         return Picture(name=name, title=title, caption=caption, alt=alt, svg=svg)
 
 
@@ -135,7 +135,7 @@ def shorten(text: str, width: float, size: float = TEXT) -> str:
     >>> shorten("a rather long name of a level", 100)
     'a rather…level'
     """
-    text = visible(text)
+    text = escape_controls(text)
     if estimate_width(text, size) <= width:
         return text
     keep = max(int(width / (_CHARACTER * size)), 4)

@@ -4,7 +4,7 @@ import re
 
 import pandas as pd
 
-from experiments.text import visible
+from experiments.text import escape_controls
 from reports.report import Report
 from reports.wording.numbers import ABSENT, format_count
 from reports.wording.sensitivity import ALPHA
@@ -41,7 +41,7 @@ def escape(text: str) -> str:
     >>> print(escape("50%_a & {b} ~ ^ \\ $x$ #1"))
     50\%\_a \& \{b\} \textasciitilde{} \textasciicircum{} \textbackslash{} \$x\$ \#1
     """
-    return "".join(_SPECIAL.get(char, char) for char in visible(text))
+    return "".join(_SPECIAL.get(char, char) for char in escape_controls(text))
 
 
 def _contrasts(report: Report) -> str:

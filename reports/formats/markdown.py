@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 import pandas as pd
 
-from experiments.text import visible
+from experiments.text import escape_controls
 from reports.analysis.cells import MISSING
 from reports.report import Report
 from reports.wording.method import describe_method
@@ -39,7 +39,7 @@ def escape(text: str) -> str:
     >>> print(escape("a|b <i> `c` *d* one_at_a_time <0.05\nend"))
     a\|b &lt;i> \`c\` \*d\* one_at_a_time <0.05\\nend
     """
-    plain = visible(text).replace("\\", "\\\\")
+    plain = escape_controls(text).replace("\\", "\\\\")
     plain = re.sub(r"&(?=[#\w])", "&amp;", plain)
     plain = re.sub(r"<(?=[\w/!?])(?!\d)", "&lt;", plain)
     plain = re.sub(r"([`*|~$#])", r"\\\1", plain)

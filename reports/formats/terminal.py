@@ -6,7 +6,7 @@ from rich.measure import Measurement
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from experiments.text import visible
+from experiments.text import escape_controls
 from reports.analysis.claims import CONTRADICTED, PRACTICALLY_EQUAL, SUPPORTED
 from reports.analysis.interactions import HELPS_LESS, HELPS_MORE, WORDS
 from reports.report import Report
@@ -98,7 +98,7 @@ def _print_claims(report: Report, console: Console) -> None:
     if len(report.claims):
         console.print()
     for finding, words in zip(report.claims["finding"], report.claims["answer"], strict=True):
-        console.print(Text.assemble((finding, _STYLES[finding]), f": {visible(words)}"))
+        console.print(Text.assemble((finding, _STYLES[finding]), f": {escape_controls(words)}"))
 
 
 def _print_cells(report: Report, console: Console) -> None:
@@ -131,4 +131,4 @@ def _draw(table: Table, console: Console) -> None:
 
 
 def _text(text: str, style: str = "") -> Text:
-    return Text(visible(text), style=style)
+    return Text(escape_controls(text), style=style)

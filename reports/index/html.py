@@ -9,7 +9,7 @@ import pandas as pd
 
 from experiments.study.catalogue import NO_CHAPTER
 from experiments.study.study import LOG
-from experiments.text import duration, visible
+from experiments.text import escape_controls, format_duration
 from reports.formats.tables import count_cell, number_cell, p_cell
 from reports.page.answer import MANY_FINDINGS, ONE_FINDING, describe_counts
 from reports.page.html_tables import PageTable, tabulate_frame
@@ -78,7 +78,7 @@ def _facts(catalogue: Catalogue) -> dict[str, str]:
         facts["Unreadable"] = str(unreadable)
     facts["Trials"] = f"{int(studies['num_ended'].sum()):,}"
     if seconds:
-        facts["Training time"] = duration(seconds)
+        facts["Training time"] = format_duration(seconds)
     return facts
 
 
@@ -110,7 +110,7 @@ def _study(row: Mapping[Any, Any], ranks: Mapping[str, int]) -> dict[str, Any]:
         **row,
         "rank": ranks[row["chapter"]],
         "chapter": row["chapter"] or NO_CHAPTER,
-        "time": duration(row["seconds"]),
+        "time": format_duration(row["seconds"]),
         "trials": str(row["num_ended"])
         if row["num_ended"] == row["num_trials"]
         else f"{row['num_ended']}/{row['num_trials']}",
@@ -122,7 +122,7 @@ def _with_chapter(studies: pd.DataFrame) -> list[dict[str, Any]]:
         {
             **{str(key): value for key, value in row.items()},
             "chapter": row["chapter"] or NO_CHAPTER,
-            "expected": "" if pd.isna(row["minutes"]) else f"about {duration(60 * row['minutes'])}",
+            "expected": "" if pd.isna(row["minutes"]) else f"about {format_duration(60 * row['minutes'])}",
         }
         for row in studies.to_dict("records")
     ]
@@ -130,5 +130,5 @@ def _with_chapter(studies: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _chapter_table(catalogue: Catalogue) -> PageTable:
     chapters = catalogue.chapters
-    headers = {str(name): visible(str(name)) for name in chapters.columns}
+    headers = {str(name): escape_controls(str(name)) for name in chapters.columns}
     return tabulate_frame("Claims by chapter", chapters, headers)

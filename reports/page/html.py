@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.text import visible
+from experiments.text import escape_controls
 from experiments.trials.trial import TrialStatus
 from reports.analysis.cells import MISSING
 from reports.analysis.frame import name_metric_column
@@ -118,7 +118,7 @@ def _trials(report: Report) -> PageTable:
     note = "trials.csv has every trial, every metric and every digit."
     if more > 0:
         note = f"trials.csv has {format_count(more, 'more metric')}, every trial and every digit."
-    return tabulate_frame("Every trial", trials, {name: visible(name) for name in shown}, note)
+    return tabulate_frame("Every trial", trials, {name: escape_controls(name) for name in shown}, note)
 
 
 def _crossed(crossed: pd.DataFrame) -> PageTable:
@@ -144,7 +144,7 @@ def _crossed(crossed: pd.DataFrame) -> PageTable:
 
 
 def _name_columns(frame: pd.DataFrame) -> dict[str, str]:
-    return {str(column): visible(str(column)).replace("_", " ") for column in frame.columns}
+    return {str(column): escape_controls(str(column)).replace("_", " ") for column in frame.columns}
 
 
 def _environment(report: Report) -> dict[str, str]:
@@ -174,4 +174,4 @@ def _study_text(report: Report) -> str:
     import yaml
 
     text: str = yaml.safe_dump(report.study.to_dict(), sort_keys=False, allow_unicode=True, width=100)
-    return "\n".join(visible(line) for line in text.split("\n"))
+    return "\n".join(escape_controls(line) for line in text.split("\n"))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.text import visible
+from experiments.text import escape_controls
 from reports.figures.colour_scale import format_short
 from reports.formats.tables import Cell, Table, number_cell, text_cell
 from reports.mechanism_maps import LayerMap, compute_layer_maps, select_cells
@@ -19,7 +19,7 @@ from .html_tables import PageTable, make_page_table
 def tabulate_layers(report: Report) -> dict[str, PageTable]:
     """Return the table of each map by the name of its figure. Cells are sorted by the value of the last epoch."""
     chosen = select_cells(report.study)
-    headers = [visible(", ".join(levels)) for levels in chosen.cells.values()]
+    headers = [escape_controls(", ".join(levels)) for levels in chosen.cells.values()]
     return {f"mechanism-{made.quantity.name}": _table(made, headers) for made in compute_layer_maps(report, chosen)}
 
 

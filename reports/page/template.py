@@ -5,7 +5,7 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from experiments.text import visible
+from experiments.text import escape_controls
 
 if TYPE_CHECKING:
     from jinja2 import Environment, Template
@@ -41,6 +41,8 @@ def _environment() -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["visible"] = visible
-    environment.filters["words"] = lambda text: use_minus_signs(visible(str(text))).replace(" %", "\N{NO-BREAK SPACE}%")
+    environment.filters["visible"] = escape_controls
+    environment.filters["words"] = lambda text: use_minus_signs(escape_controls(str(text))).replace(
+        " %", "\N{NO-BREAK SPACE}%"
+    )
     return environment

@@ -10,7 +10,7 @@ import yaml
 
 from experiments.errors import InputError
 from experiments.study.study import Study
-from experiments.text import visible
+from experiments.text import escape_controls
 from experiments.trials.trial import Trial
 
 from .destination import LONGEST_NAME, ONLINE, Destination
@@ -53,7 +53,7 @@ def format_sweep(study: Study, trials: Sequence[Trial], destination: Destination
         "parameters:",
         "  trial:",
         "    values:",
-        *(f'    - "{quote_trial_id(trial.trial_id)}"  # {visible(str(trial))}' for trial in by_seed),
+        *(f'    - "{quote_trial_id(trial.trial_id)}"  # {escape_controls(str(trial))}' for trial in by_seed),
     ]
     return "\n".join(lines) + "\n"
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from experiments.study.study import Study
-from experiments.text import listed
+from experiments.text import join_names
 
 from .numbers import format_count
 
@@ -112,7 +112,7 @@ def _describe_seeds(study: Study) -> str:
 def _format_seeds(study: Study) -> str:
     seeds = study.seeds
     is_range = len(seeds) > 2 and seeds == tuple(range(seeds[0], seeds[0] + len(seeds)))  # noqa: PLR2004 -- "0, 1"
-    return f"{seeds[0]} to {seeds[-1]}" if is_range else listed(seeds)
+    return f"{seeds[0]} to {seeds[-1]}" if is_range else join_names(seeds)
 
 
 def _describe_intervals(study: Study) -> str:

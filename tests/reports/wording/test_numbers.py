@@ -3,17 +3,17 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.text import visible
+from experiments.text import escape_controls
 from reports.wording.numbers import choose_decimals, format_number, format_p_value
 
 
 @given(st.text())
 def test_visible_text_is_one_printable_line(text):
-    assert visible(text).isprintable()
+    assert escape_controls(text).isprintable()
 
 
 def test_escape_sequences_of_a_terminal_are_shown():
-    assert visible("\x1b[31mred\u202e") == "\\x1b[31mred\\u202e"
+    assert escape_controls("\x1b[31mred\u202e") == "\\x1b[31mred\\u202e"
 
 
 def test_two_digits_of_the_half_width_are_shown():
