@@ -32,9 +32,10 @@ ALLOWED = {
     "experiments.planning": "config errors mechanisms study training trials",
     "experiments.fusing.reasons": "",
     "experiments.fusing.layers": "fusing.reasons",
-    "experiments.fusing.fit": "config fusing.layers fusing.reasons mechanisms study training trials",
-    "experiments.fusing.admit": "config fusing.fit fusing.layers fusing.reasons training trials",
-    "experiments.fusing.trainer": "fusing.admit fusing.fit fusing.reasons training trials",
+    "experiments.fusing.data": "config fusing.reasons training trials",
+    "experiments.fusing.fit": "config fusing.data fusing.layers fusing.reasons mechanisms study training trials",
+    "experiments.fusing.admit": "config fusing.data fusing.fit fusing.layers fusing.reasons training trials",
+    "experiments.fusing.trainer": "fusing.admit fusing.data fusing.fit fusing.reasons training trials",
     "experiments.fusing.groups": "config fusing.admit fusing.reasons fusing.trainer training trials",
     "experiments.fusing": "fusing.groups fusing.trainer",
     "experiments.gradients": "config errors training trials",
@@ -70,7 +71,7 @@ ALLOWED = {
 WITH_TORCH = {  # torch, lightning or torchvision
     *("lit_models", "datamodules"),
     *(f"experiments.{name}" for name in ("config", "gradients", "mechanisms", "planning", "training")),
-    *(f"experiments.fusing.{name}" for name in ("admit", "fit", "groups", "layers", "trainer")),
+    *(f"experiments.fusing.{name}" for name in ("admit", "data", "fit", "groups", "layers", "trainer")),
 }
 WITH_PANDAS = {
     *("reports", "reports.compare", "reports.mechanism_maps", "reports.report", "reports.write"),

@@ -13,8 +13,8 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
+from experiments.fusing.data.nested_tensors import map_tensors, select_row
 from experiments.fusing.fit.fused_optimizers import FusedOptimizers, read_optimizer_settings
-from experiments.fusing.fit.nested_tensors import map_tensors, select_row
 from experiments.fusing.fit.setup import GroupSetup
 from experiments.fusing.fit.step import EVALUATION_STEPS, StackedModels
 from experiments.fusing.fit.step_capture import CapturedLog, run_unfused_step

@@ -8,11 +8,10 @@ from typing import Any
 
 from torch import Tensor
 
+from experiments.fusing.data.nested_tensors import select_row
+from experiments.fusing.data.rows import Rows
 from experiments.training.correct_examples import CorrectCollector, Fingerprint
 from experiments.trials.trial import Correct
-
-from .nested_tensors import select_row
-from .rows import Rows
 
 
 class GroupCorrectCollector:

@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
+from experiments.fusing.data.nested_tensors import select_row, stack_batches
 from experiments.fusing.layers.known_layers import capture_output
 from experiments.mechanisms.activation_drift import Drift
 from experiments.mechanisms.generalisation_gap import compute_gaps
@@ -33,7 +34,6 @@ from experiments.training.epoch_metrics import Metrics, compute_epoch_metrics
 from experiments.training.step_harness import default_dtype
 
 from .logged_metrics import LoggedMetrics
-from .nested_tensors import select_row, stack_batches
 from .step import StackedModels
 
 RowsAtOnce = Callable[[int], int]

@@ -17,10 +17,9 @@ import torch
 from lightning.pytorch import LightningDataModule, LightningModule
 from torch import Tensor
 
+from experiments.fusing.data.nested_tensors import map_tensors
 from experiments.training.seeding import GeneratorStates
 from experiments.training.streams import TrialStreams
-
-from .nested_tensors import map_tensors
 
 
 def has_pretraining(model: LightningModule) -> bool:

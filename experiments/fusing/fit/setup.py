@@ -12,6 +12,9 @@ import torch
 from lightning.pytorch import LightningDataModule, LightningModule
 
 from experiments.config.instantiate import make_model
+from experiments.fusing.data.batches import count_batches
+from experiments.fusing.data.group_data import GroupData
+from experiments.fusing.data.rows import Rows, arrange_in_rows
 from experiments.study.mechanisms import Options
 from experiments.training.step_harness import default_dtype
 from experiments.training.streams import TrialStreams
@@ -19,12 +22,9 @@ from experiments.training.trainer_stub import TrainerStub
 from experiments.trials.trial import Trial
 
 from .allowed_callbacks import find_early_stopping, find_mechanisms
-from .batches import count_batches
 from .clipping import Clipping
 from .fused_optimizers import OptimizerSettings, read_optimizer_settings
-from .group_data import GroupData
 from .pretraining import PretrainingBatches, has_pretraining
-from .rows import Rows, arrange_in_rows
 from .step import EVALUATION_STEPS
 
 _LOG_EVERY_N_STEPS = 50

@@ -20,6 +20,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from experiments.fusing.data.nested_tensors import map_tensors
 from experiments.fusing.layers.dropout import TrialNoise
 from experiments.fusing.layers.known_layers import OutputHook, install_layers
 from experiments.fusing.reasons import NotFusable
@@ -28,7 +29,6 @@ from experiments.training.epoch_metrics import example_outputs, has_epoch_metric
 from experiments.training.module_clone import clone_module
 from experiments.training.step_harness import call_step, default_dtype, eval_mode
 
-from .nested_tensors import map_tensors
 from .step_capture import CapturedLog, LogOptions, require_loss
 
 EVALUATION_STEPS = {"val": "validation_step", "test": "test_step"}
