@@ -109,8 +109,8 @@ def format_trial(trial: Mapping[str, Any]) -> str:
         lines.append(f"{len(of_layers)} metrics of layers: see trials.csv and curves.csv")
     if (correct := trial["correct"]) is not None:
         lines.append(f"test examples classified correctly: {correct.num_right:,} of {correct.num_examples:,}")
-    if trial["reason_not_fusable"]:
-        lines.append(f"not fused: {trial['reason_not_fusable']}")
+    if trial["why_alone"]:
+        lines.append(f"not fused: {trial['why_alone']}")
     for attempt in trial["history"]:
         ended = f"{attempt['status']} at {attempt['ended_at']}" if attempt["ended_at"] else "did not end"
         lines.append(f"attempt {attempt['number']}: began {attempt['started_at']}, {ended}; {attempt['versions']}")

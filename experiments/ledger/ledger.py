@@ -151,7 +151,7 @@ class Ledger(LedgerReader):
             for trial_id, reason in reasons.items():
                 self._requeue(trial_id, "not fused", reason)
                 self._db.execute(
-                    "UPDATE trials SET reason_not_fusable = ? WHERE trial_id = ? AND status = ?",
+                    "UPDATE trials SET why_alone = ? WHERE trial_id = ? AND status = ?",
                     (reason, trial_id, TrialStatus.PENDING),
                 )
 

@@ -124,11 +124,11 @@ class LedgerReader(LedgerFile):
         """Return a dict for each planned trial, cell by cell in the order of the plan and then by seed.
 
         Keys: trial_id, levels (factor -> level), seed, status, backend, device, seconds, num_parameters,
-        diverged_epoch, error, reason_not_fusable, attempts.
+        diverged_epoch, error, why_alone, attempts.
         """
         rows = self._rows(
             "SELECT trial_id, levels, seed, status, backend, device, seconds, num_parameters, diverged_epoch, "
-            "error, reason_not_fusable, (SELECT count(*) FROM attempts WHERE trial = trials.id) AS attempts "
+            "error, why_alone, (SELECT count(*) FROM attempts WHERE trial = trials.id) AS attempts "
             "FROM trials JOIN cells ON cells.id = cell WHERE planned ORDER BY position, seed"
         )
         return [{**dict(row), "levels": json.loads(row["levels"])} for row in rows]

@@ -18,7 +18,7 @@ CREATE TABLE trials (
   seed INTEGER NOT NULL, planned INTEGER NOT NULL,
   status TEXT NOT NULL CHECK (status IN ('pending', 'running', 'finished', 'diverged', 'failed')),
   backend TEXT, device TEXT, seconds REAL, num_parameters INTEGER, diverged_epoch INTEGER, error TEXT,
-  reason_not_fusable TEXT,  -- why it was not trained together with others, where that was asked for
+  why_alone TEXT,  -- why it was not trained together with others, where that was asked for
   UNIQUE (cell, seed)
 );
 CREATE INDEX trials_by_status ON trials (planned, status);

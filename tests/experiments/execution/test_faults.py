@@ -169,7 +169,7 @@ def test_a_group_that_hangs_is_killed_after_the_sum_of_timeouts_and_unfused(tmp_
     assert outcome.counts["finished"] == 2
     with Ledger(tmp_path / "s" / "ledger.sqlite", writable=False) as open_ledger:
         for row in open_ledger.trials():
-            assert row["reason_not_fusable"] == "the fused group failed: took longer than the 12 s that --timeout gives"
+            assert row["why_alone"] == "the fused group failed: took longer than the 12 s that --timeout gives"
             assert attempts(open_ledger.trial(row["trial_id"])) == ["not fused", "finished"]
 
 

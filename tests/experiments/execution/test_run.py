@@ -222,7 +222,7 @@ def test_a_trial_that_cannot_be_fused_is_trained_and_the_ledger_has_the_reason(t
     outcome, _ = train(failing(["", "diverges"], seeds=1), tmp_path / "s", fuse="auto")
     assert outcome.counts["finished"] + outcome.counts["diverged"] == 2
     for row in rows_of(tmp_path / "s").values():
-        assert (row["backend"], row["reason_not_fusable"]) == ("lightning", "UserModule overrides on_train_epoch_end")
+        assert (row["backend"], row["why_alone"]) == ("lightning", "UserModule overrides on_train_epoch_end")
 
 
 def test_a_group_whose_first_step_shows_a_difference_is_unfused(tmp_path):
@@ -241,7 +241,7 @@ def test_a_group_whose_first_step_shows_a_difference_is_unfused(tmp_path):
     with Ledger(tmp_path / "s" / "ledger.sqlite", writable=False) as ledger:
         for trial in rows_of(tmp_path / "s"):
             row = ledger.trial(trial)
-            assert row["reason_not_fusable"] == "it reads self.trainer.callbacks"
+            assert row["why_alone"] == "it reads self.trainer.callbacks"
             assert [attempt["status"] for attempt in row["history"]] == ["not fused", "finished"]
 
 
@@ -283,7 +283,7 @@ def test_a_worker_lost_with_a_group_costs_only_time(tmp_path):
     with Ledger(tmp_path / "s" / "ledger.sqlite", writable=False) as ledger:
         for trial, row in rows_of(tmp_path / "s").items():
             assert (
-                row["reason_not_fusable"]
+                row["why_alone"]
                 == "the fused group failed: the worker process ended by itself with exit code 3"
             )
             statuses = [attempt["status"] for attempt in ledger.trial(trial)["history"]]

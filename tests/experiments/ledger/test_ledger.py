@@ -453,7 +453,7 @@ def test_unfused_trials_are_recorded_at_once_and_running_ones_become_pending(led
     planned(ledger, one, other)
     ledger.start(one.trial_id, "{}")
     ledger.record_unfused({one.trial_id: "it draws", other.trial_id: "it is alone"})
-    assert {row["trial_id"]: row["reason_not_fusable"] for row in ledger.trials()} == {
+    assert {row["trial_id"]: row["why_alone"] for row in ledger.trials()} == {
         one.trial_id: "it draws",
         other.trial_id: "it is alone",
     }

@@ -55,7 +55,7 @@ def test_each_trial_has_one_result_and_not_one_per_rank(strategy, tmp_path):
     assert outcome.counts["finished"] == outcome.num_trained == 2
     for trial in trials_of(tmp_path / "s"):
         assert trial["device"] == "2 x cpu"
-        assert trial["reason_not_fusable"] == "trainer.devices is 2, and a group is trained on one device"
+        assert trial["why_alone"] == "trainer.devices is 2, and a group is trained on one device"
         assert [attempt["status"] for attempt in trial["history"]] == ["finished"]
         assert trial["num_parameters"] == 5
         assert [told for told in sink.told if told[0] == trial["trial_id"]] == [
