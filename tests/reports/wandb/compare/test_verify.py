@@ -1,6 +1,8 @@
 """Differences between runs and the ledger, and pushes that remove them."""
 
 import json
+import os
+import re
 import shutil
 
 import pytest
@@ -153,6 +155,31 @@ def test_a_receipt_equals_what_w_and_b_reads_in_the_files(pushed):
     run = read_run(folder)
     assert (len(run.rows), run.exit_code) == (200, 0)
     assert run == read_receipt(folder)
+
+
+def flip_a_byte(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (flip_a_byte, r"cannot be read \(run-.*\.wandb has changed since it was written\)"),
+        (lambda path: os.truncate(path, path.stat().st_size - 1), r"cannot be read \(run-.*\.wandb has changed"),
+        (lambda path: path.unlink(), r"cannot be read \(.*No such file or directory: .*\.wandb"),
+    ],
+    ids=["byte", "cut", "deleted"],
+)
+def test_damage_to_a_file_of_wandb_is_noticed(pushed, damage, message):
+    directory, _ = pushed
+    (folder, *_) = (folder for folder in (directory / "wandb").glob("offline-run-*") if "report" not in folder.name)
+    damage(next(folder.glob("*.wandb")))
+    differences = [run.difference for run in verify(directory, DESTINATION)]
+    assert differences.count(None) == 4
+    (difference,) = filter(None, differences)
+    assert re.match(message, difference)
 
 
 @pytest.mark.slow
