@@ -115,7 +115,7 @@ def draw_fold(
     [3, 0, 3]
     """
     counts = np.bincount(labels)
-    rarest = int(np.where(counts > 0, counts, len(labels)).argmin())
+    rarest = int(np.where(counts > 0, counts, len(labels) + 1).argmin())
     if counts[rarest] < num_folds:
         name = rarest if class_names is None else repr(class_names[rarest])
         raise ValueError(

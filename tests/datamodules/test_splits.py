@@ -3,7 +3,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from datamodules import draw_fold, draw_split
@@ -130,6 +130,7 @@ labels_of_examples = st.lists(st.integers(0, 3), min_size=8, max_size=200).map(n
 
 
 @given(labels_of_examples, st.integers(2, 6), st.integers(0, 3), st.floats(0.05, 0.4))
+@example(np.ones(8, dtype=int), 2, 0, 0.25)  # one class, which is not class 0
 def test_folds_are_stratified_and_test_every_example_once(labels, num_folds, repetition, val_size):
     counts = np.bincount(labels)
     if counts[counts > 0].min() < num_folds:

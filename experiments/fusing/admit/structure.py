@@ -100,7 +100,7 @@ def _check_trainer(trainer: Mapping[str, Any]) -> None:
     if trainer.get("logger"):
         raise NotFusable("trainer.logger is set, and a logger records one trial at a time")
     if count_devices(trainer.get("devices")) > 1:
-        raise NotFusable(f"trainer.devices is {trainer['devices']!r}: and a group is trained on one device")
+        raise NotFusable(f"trainer.devices is {trainer['devices']!r}, and a group is trained on one device")
     defaults = resolve(Section.of("trainer", {}))
     for key, value in trainer.items():
         if key in _TRAINER_SHARED or key in TRAINER_PLACEMENT or value == defaults.get(key):

@@ -60,6 +60,7 @@ class Mirror:
         self._executors = [ThreadPoolExecutor(1) for _ in range(_NUM_THREADS[destination.mode == ONLINE])]
         self._executor_of: dict[str, ThreadPoolExecutor] = {}
         self._open: dict[str, OpenRun] = {}
+        self._finished_ids: list[str] = []
         self._abandoned: dict[str, list[str]] = {}  # trial id -> ids of its interrupted runs
         self._num_problems = 0  # in a row
         self._has_url = False
@@ -96,6 +97,10 @@ class Mirror:
             self._submit(trial_id, lambda trial_id=trial_id: self._interrupt(trial_id))  # type: ignore[misc]
         for executor in self._executors:
             executor.shutdown()
+        if self._destination.mode != ONLINE and self._finished_ids:
+            from .client import add_hashes
+
+            add_hashes(self._directory, self._finished_ids)
 
     def _submit(self, key: str, work: Callable[[], None]) -> None:
         """Work for one run, after all earlier work for it."""
@@ -143,6 +148,7 @@ class Mirror:
         for row in content.rows[len(run.rows) :]:
             run.log(row)
         run.finish(content.summary, content.exit_code)
+        self._finished_ids.append(run.run_id)
         earlier = [self._destination.run_id(trial_id, attempt) for attempt in range(1, content.attempt)]
         self._delete({*replaced_ids, *self._abandoned.pop(trial_id, []), *earlier} - {run.run_id})
         self._num_problems = 0
@@ -165,6 +171,7 @@ class Mirror:
         run = self._open_run(content)
         log_report(run, self._directory, self._destination)
         run.finish(content.summary, content.exit_code)
+        self._finished_ids.append(run.run_id)
         self._channel.send("written", REPORT)
 
     def _read_content(self, trial_id: str) -> RunContent:

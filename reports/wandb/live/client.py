@@ -17,7 +17,7 @@ from experiments.errors import InputError
 from reports.wandb.destination import FOLDER, ONLINE, Destination
 from reports.wandb.run_content import TRAIN, RunContent, WrittenRun
 
-from .receipt import write_receipt
+from .receipt import add_hash, write_receipt
 
 INIT_SECONDS = 30.0  # limit for the server to accept a run
 WITHOUT_KEY = "--wandb offline needs none, and `ablate wandb push DIR` uploads the runs after a login"
@@ -54,6 +54,14 @@ def check_login(alternative: str) -> None:
         is_known = False
     if not is_known:
         raise InputError(f"there is no API key for Weights & Biases; {how}")
+
+
+def add_hashes(directory: Path, run_ids: Iterable[str]) -> None:
+    """Stop W&B's service, which then has written everything, and add the hashes of the files to the runs' receipts."""
+    wandb.teardown()
+    for run_id in run_ids:
+        for folder in find_run_folders(directory, run_id):
+            add_hash(folder)
 
 
 def find_run_folders(directory: Path, run_id: str) -> list[Path]:

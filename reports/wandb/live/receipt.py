@@ -2,13 +2,16 @@
 
 The format of W&B's files is not documented, so `ablate wandb verify` reads the receipt. It holds the content of the run
 and the SHA-256 of W&B's file, by which damage to the file is noticed. A run without a receipt was not finished, for
-example because the command was killed.
+example because the command was killed. W&B's service still writes to the file after the run was finished, so the hash
+is added when the service has stopped; a receipt without a hash is read without this check.
 """
 
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from reports.wandb.run_content import WrittenRun
 
@@ -17,8 +20,13 @@ FILE = "ablation-suite.json"
 
 def write_receipt(folder: Path, run: WrittenRun) -> None:
     """Write the receipt of a finished run into the folder of its files."""
-    receipt = {"sha256": _hash_file(folder), "run": dataclasses.asdict(run)}
-    (folder / FILE).write_text(json.dumps(receipt) + "\n", encoding="utf-8")
+    _write(folder, {"sha256": None, "run": dataclasses.asdict(run)})
+
+
+def add_hash(folder: Path) -> None:
+    """Add the SHA-256 of W&B's file, which nothing writes any more, to the receipt of a run that still exists."""
+    if (folder / FILE).exists():
+        _write(folder, json.loads((folder / FILE).read_text(encoding="utf-8")) | {"sha256": _hash_file(folder)})
 
 
 def read_receipt(folder: Path) -> WrittenRun:
@@ -33,11 +41,17 @@ def read_receipt(folder: Path) -> WrittenRun:
     except (OSError, ValueError, TypeError, KeyError) as error:
         return dataclasses.replace(unfinished, unreadable=f"{FILE}: {error}")
     try:
-        if _hash_file(folder) != recorded:
+        if recorded not in {None, _hash_file(folder)}:
             return dataclasses.replace(run, unreadable=f"{_find_file(folder).name} has changed since it was written")
     except OSError as error:
         return dataclasses.replace(run, unreadable=str(error))
     return run
+
+
+def _write(folder: Path, receipt: Mapping[str, Any]) -> None:
+    temporary = folder / f"{FILE}.tmp"
+    temporary.write_text(json.dumps(receipt) + "\n", encoding="utf-8")
+    temporary.replace(folder / FILE)
 
 
 def _hash_file(folder: Path) -> str:

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 from small_study import small_study
 
-from experiments import InputError, Ledger, Trial, find_trial, parse_study
+from experiments import InputError, Ledger, find_trial, parse_study
+from experiments.trials.trial import create_trials
 
 
 def make_study(factors):
@@ -15,9 +16,9 @@ def make_study(factors):
     levels = [[(factor.name, level.name) for level in factor.levels] for factor in study.factors]
     cells = [dict(cell) for cell in itertools.product(*levels)]
     trials = [
-        Trial(trial_id=f"{number:x}{seed}bc45678901234f", levels=cell, seed=seed, config={"model": cell})
+        replace(trial, trial_id=f"{number:x}{trial.seed}bc45678901234f")
         for number, cell in enumerate(cells, start=10)
-        for seed in study.seeds
+        for trial in create_trials({"model": cell}, cell, study.seeds)
     ]
     return study, trials
 

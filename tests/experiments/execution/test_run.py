@@ -282,10 +282,7 @@ def test_a_worker_lost_with_a_group_costs_only_time(tmp_path):
     assert outcome.counts["finished"] == 2
     with Ledger(tmp_path / "s" / "ledger.sqlite", writable=False) as ledger:
         for trial, row in rows_of(tmp_path / "s").items():
-            assert (
-                row["why_alone"]
-                == "the fused group failed: the worker process ended by itself with exit code 3"
-            )
+            assert row["why_alone"] == "the fused group failed: the worker process ended by itself with exit code 3"
             statuses = [attempt["status"] for attempt in ledger.trial(trial)["history"]]
             assert statuses == ["lost", "lost", "not fused", "finished"]
 
