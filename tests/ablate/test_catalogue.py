@@ -163,7 +163,7 @@ def test_missing_data_and_the_budget_are_no_failures(capsys, monkeypatch):
     shipped(monkeypatch, cheap={"minutes": 0.1}, dear={"minutes": 600}, absent=NO_DATA | {"minutes": 0.1})
     code, out, _ = ablate(capsys, "run", "--all", "--budget", "30m", "--out", "all", "--runner", "inline")
     assert code == 0
-    assert "budget 30 min 00 s: what does not fit is left out, and a study that has begun is finished" in out
+    assert "budget 30 min 00 s: studies that do not fit are left out; a started one is finished" in out
     assert "3 studies: 1 complete, 1 without its data, 1 left out" in out
     assert re.search(r"- dear \(left out\): it takes about 10 h 00 min, and \d+ min \d\d s of the budget are left", out)
     assert counts("all/cheap") == {"finished": 4}
