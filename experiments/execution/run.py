@@ -142,7 +142,7 @@ def check_data(ledger: Ledger, plan: Plan, directory: Path) -> None:
     if changed and ledger.has_results():
         raise InputError(
             f"{directory}: {join_names(changed)} changed since trials of this folder were trained; give another folder "
-            "with --out, or put the data back as they were"
+            "with --out, or restore the data"
         )
 
 

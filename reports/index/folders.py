@@ -10,7 +10,7 @@ import pandas as pd
 from experiments.errors import DirectoryError, InputError
 from experiments.ledger.study_folder import LEDGER, open_ledger
 from experiments.study.study import Study
-from experiments.trials.trial import TrialStatus, count_finished
+from experiments.trials.trial import TrialStatus, count_ended
 from reports.analysis.cells import collect_outcomes
 from reports.analysis.claims import claim_table
 from reports.analysis.frame import read_study, read_trials
@@ -42,7 +42,7 @@ class StudyFolder:
     @property
     def num_ended(self) -> int:
         """Number of planned trials with a result: finished, diverged or failed."""
-        return count_finished(self.counts)
+        return count_ended(self.counts)
 
     @property
     def num_trials(self) -> int:

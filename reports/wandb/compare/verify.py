@@ -58,7 +58,7 @@ def verify(directory: Path, destination: Destination) -> list[RunCheck]:
         found.setdefault(run.trial_id, []).append(run)
     with open_ledger(directory) as ledger:
         study_name = ledger.study_name() or destination.group
-        rows = [row for row in ledger.trials() if TrialStatus(row["status"]).is_finished]
+        rows = [row for row in ledger.trials() if TrialStatus(row["status"]).has_ended]
         trials = [ledger.trial(row["trial_id"]) for row in rows]
         earlier = sorted(ledger.unplanned_ids() & found.keys())
     return [

@@ -282,10 +282,7 @@ def test_a_worker_lost_with_a_group_costs_only_time(tmp_path):
     assert outcome.counts["finished"] == 2
     with Ledger(tmp_path / "s" / "ledger.sqlite", writable=False) as ledger:
         for trial, row in rows_of(tmp_path / "s").items():
-            assert (
-                row["why_alone"]
-                == "the fused group failed: the worker process ended by itself with exit code 3"
-            )
+            assert row["why_alone"] == "the fused group failed: the worker process ended by itself with exit code 3"
             statuses = [attempt["status"] for attempt in ledger.trial(trial)["history"]]
             assert statuses == ["lost", "lost", "not fused", "finished"]
 
@@ -399,7 +396,7 @@ def test_results_on_changed_data_are_not_mixed_with_earlier_ones(tmp_path):
         train(more, tmp_path / "s")
     assert str(error.value) == (
         f"{tmp_path / 's'}: {tmp_path / 'reviews.tsv'} changed since trials of this folder were trained; give another "
-        "folder with --out, or put the data back as they were"
+        "folder with --out, or restore the data"
     )
     assert train(reviews(tmp_path) | {"seeds": 4}, tmp_path / "s")[0].num_trained == 4
 
