@@ -11,7 +11,7 @@ from urllib.parse import quote
 import pandas as pd
 
 from experiments.ledger.study_folder import HEADER, STUDY_FILE
-from experiments.study.catalogue import NO_CHAPTER, chapter_order
+from experiments.study.catalogue import NO_CHAPTER, make_chapter_key
 from experiments.study.design import count_cells
 from experiments.study.parse import parse_study, parse_yaml, shipped_studies
 from experiments.study.study import Study
@@ -83,7 +83,7 @@ def build_catalogue(parent: str | Path) -> Catalogue:
         for folder in folders
     ]
     rows += [(_build_not_run_row(study, parent), []) for name, study in shipped.items() if name not in present]
-    rows.sort(key=lambda row: (chapter_order(row[0]["chapter"] or None), _get_minutes(row[0]), row[0]["study"]))
+    rows.sort(key=lambda row: (make_chapter_key(row[0]["chapter"] or None), _get_minutes(row[0]), row[0]["study"]))
     studies = pd.DataFrame([study for study, _ in rows], columns=list(STUDY_COLUMNS))
     claims = pd.DataFrame(
         [claim for _, claims_of_study in rows for claim in claims_of_study], columns=list(CLAIM_COLUMNS)

@@ -29,7 +29,7 @@ from experiments.mechanisms.layer_outputs import (
 from experiments.mechanisms.measure import compute_gradients, compute_update_ratios
 from experiments.mechanisms.probe import GAP_BATCH, choose_gap_size, count_examples, count_examples_wanted, rebatch
 from experiments.mechanisms.probe_metrics import ProbePass, compute_metrics
-from experiments.study.mechanisms import Options
+from experiments.study.mechanisms import MechanismsOptions
 from experiments.training.epoch_metrics import Metrics, compute_epoch_metrics
 from experiments.training.step_harness import default_dtype
 
@@ -53,7 +53,7 @@ class FusedMechanisms:
 
     def __init__(
         self,
-        options: Options,
+        options: MechanismsOptions,
         stacked: StackedModels,
         models: Sequence[LightningModule],
         batches: Sequence[Any],
@@ -174,7 +174,7 @@ class FusedMechanisms:
         return [metrics.for_loggers for metrics in logged.split_by_trial()]
 
 
-def count_examples_to_keep(options: Options) -> int:
+def count_examples_to_keep(options: MechanismsOptions) -> int:
     """Return how many training examples are kept for the measurements."""
     return count_examples_wanted(options.examples, with_gap="gap" in options.measure)
 

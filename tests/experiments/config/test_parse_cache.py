@@ -9,7 +9,7 @@ import user_module
 from jsonargparse import Namespace
 from slow import slow_but
 
-from experiments import cells_of, load_study, shipped_studies
+from experiments import build_cells, load_study, shipped_studies
 from experiments.config.instantiate import _parse, make_model, resolve
 from experiments.config.parse_cache import ParseCache, Section
 
@@ -121,7 +121,7 @@ def test_sections_do_not_depend_on_the_order_of_their_keys():
 @pytest.mark.parametrize("name", slow_but(shipped_studies(), "quickstart", "batch_size"))
 def test_every_cell_of_the_shipped_studies_is_parsed_as_without_the_cache(name):
     parse = parser_with_cache(_parse)
-    for cell in cells_of(load_study(name)):
+    for cell in build_cells(load_study(name)):
         for section in ("model", "data", "trainer"):
             content = cell.config[section]
             filled = resolve(Section.of(section, content))

@@ -146,7 +146,7 @@ def test_a_diverged_trial_does_not_change_the_others(tmp_path):
 def test_two_mechanisms_callbacks_prevent_fusing():
     trials = trials_of(mlp(), ["xavier", "he"], callbacks=[spec(measure=["dead"]), spec(measure=["gap"])])
     reasons = {group.reason_not_fusable for group in group_trials(trials, num_slots=1)}
-    assert reasons == {"it has several callbacks that measure mechanisms"}
+    assert reasons == {"it has more than one Mechanisms callback"}
 
 
 def test_the_probe_restores_lists_that_a_step_appends_to(tmp_path):
