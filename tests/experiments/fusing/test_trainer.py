@@ -240,7 +240,7 @@ def test_epochs_are_emitted_as_they_end():
 
 
 NOT_FUSABLE = [
-    (user("ByHand"), {}, "ByHand optimizes by hand (automatic_optimization = False)"),
+    (user("ByHand"), {}, "ByHand uses manual optimization (automatic_optimization = False)"),
     (user(schedule="rare"), {}, "its scheduler has the frequency 2, which only the Lightning Trainer supports"),
     (user("Recurrent"), {}, "Recurrent.cell is a LSTM, which vmap cannot batch"),
     (
