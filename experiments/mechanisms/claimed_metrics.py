@@ -94,7 +94,7 @@ def find_claim_problems(study: Study, cells: Sequence[Cell], ask: Callable[[Cell
         if found is None:
             continue
         quantity, layer = found
-        for cell in _compared_cells(claim, cells):
+        for cell in _select_compared_cells(claim, cells):
             layers = ask(cell)
             if layers is None:
                 continue
@@ -115,7 +115,7 @@ def find_claim_problems(study: Study, cells: Sequence[Cell], ask: Callable[[Cell
     return problems
 
 
-def _compared_cells(claim: Claim, cells: Sequence[Cell]) -> list[Cell]:
+def _select_compared_cells(claim: Claim, cells: Sequence[Cell]) -> list[Cell]:
     """Return the cells that a claim compares, in the order of the study."""
     contexts = [cell for cell in (claim.under, claim.than_under) if cell is not None]
     return [

@@ -73,11 +73,11 @@ class FusedMechanisms:
     def before_last_step(self) -> None:
         """Keep the weights before the epoch's last step."""
         if "updates" in self._measure:
-            self._weights_before = {name: values.detach().clone() for name, values in self._weights().items()}
+            self._weights_before = {name: values.detach().clone() for name, values in self._get_weights().items()}
 
     def after_last_step(self) -> None:
         """Compare the weights with those before the step."""
-        self._updates = compute_update_ratios(self._weights_before, self._weights())
+        self._updates = compute_update_ratios(self._weights_before, self._get_weights())
         self._weights_before = {}
 
     def compute_metrics(
@@ -101,7 +101,7 @@ class FusedMechanisms:
             metrics = [found | gap for found, gap in zip(metrics, gaps, strict=True)]
         return metrics
 
-    def _weights(self) -> dict[str, Tensor]:
+    def _get_weights(self) -> dict[str, Tensor]:
         return {name: values for name, values in self._stacked.parameters.items() if name in self._owners}
 
     def _measure_probe(self) -> list[Metrics]:
@@ -134,7 +134,7 @@ class FusedMechanisms:
         hooks = hook_outputs(modules, partial(capture_output, stacked))
         with torch.set_grad_enabled(has_gradients), stacked.hooking_outputs(record), hooks:
             loss, _ = stacked.train_step(batch, 0)
-        weights = self._weights()
+        weights = self._get_weights()
         weight_gradients: dict[str, Tensor] = {}
         output_gradients: dict[str, list[Tensor]] = {}
         if has_gradients:
