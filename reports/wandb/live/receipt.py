@@ -13,11 +13,14 @@ from pathlib import Path
 from reports.wandb.run_content import WrittenRun
 
 FILE = "ablation-suite.json"
+_READ_ERROR_KEY = "unreadable"  # of `read_error`, in the files of all versions
 
 
 def write_receipt(folder: Path, run: WrittenRun) -> None:
     """Write the receipt of a finished run into the folder of its files."""
-    receipt = {"sha256": _hash_file(folder), "run": dataclasses.asdict(run)}
+    fields = dataclasses.asdict(run)
+    fields[_READ_ERROR_KEY] = fields.pop("read_error")
+    receipt = {"sha256": _hash_file(folder), "run": fields}
     (folder / FILE).write_text(json.dumps(receipt) + "\n", encoding="utf-8")
 
 
@@ -26,17 +29,18 @@ def read_receipt(folder: Path) -> WrittenRun:
     unfinished = WrittenRun(run_id=folder.name.split("-", 3)[-1])
     try:
         receipt = json.loads((folder / FILE).read_text(encoding="utf-8"))
-        run = WrittenRun(**receipt["run"])
+        fields = dict(receipt["run"])
+        run = WrittenRun(read_error=fields.pop(_READ_ERROR_KEY, None), **fields)
         recorded = receipt["sha256"]
     except FileNotFoundError:
         return unfinished
     except (OSError, ValueError, TypeError, KeyError) as error:
-        return dataclasses.replace(unfinished, unreadable=f"{FILE}: {error}")
+        return dataclasses.replace(unfinished, read_error=f"{FILE}: {error}")
     try:
         if _hash_file(folder) != recorded:
-            return dataclasses.replace(run, unreadable=f"{_find_file(folder).name} has changed since it was written")
+            return dataclasses.replace(run, read_error=f"{_find_file(folder).name} has changed since it was written")
     except OSError as error:
-        return dataclasses.replace(run, unreadable=str(error))
+        return dataclasses.replace(run, read_error=str(error))
     return run
 
 

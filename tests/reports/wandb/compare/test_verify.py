@@ -59,7 +59,7 @@ def test_an_equal_run_has_no_difference():
         ({"summary": {}}, "summary: test/acc is missing"),
         ({"summary": {"test/acc": 0.5, "val/acc": 1}}, "summary: val/acc is there, and not in the ledger"),
         ({"project": "other"}, "project is 'other', not 'ablation-suite'"),
-        ({"unreadable": "why"}, "cannot be read (why)"),
+        ({"read_error": "why"}, "cannot be read (why)"),
         ({"group": "other"}, "group is 'other', not 'activations'"),
         ({"job_type": ""}, "job type is '', not 'train'"),
         ({"name": "other"}, "name is 'other', not 'x=a, seed=0'"),
@@ -155,6 +155,9 @@ def test_a_receipt_equals_what_w_and_b_reads_in_the_files(pushed):
     run = read_run(folder)
     assert (len(run.rows), run.exit_code) == (200, 0)
     assert run == read_receipt(folder)
+    content = json.loads((folder / FILE).read_text())["run"]
+    assert content["unreadable"] is None  # the key that receipts of all versions have
+    assert "read_error" not in content
 
 
 def flip_a_byte(path):
