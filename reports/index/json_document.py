@@ -35,5 +35,5 @@ def to_json(catalogue: Catalogue) -> str:
 
 
 def to_csv(catalogue: Catalogue) -> str:
-    """Return the text of claims.csv: a row for each claim, numbers with all digits."""
+    """Return the text of claims.csv: a row for each claim, numbers at full precision."""
     return format_csv(catalogue.claims)

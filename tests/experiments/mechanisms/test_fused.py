@@ -110,7 +110,9 @@ def test_the_fused_gap_uses_as_many_examples_as_unfused(tmp_path):
 
 @pytest.mark.slow
 def test_chunked_evaluation_gives_equal_metrics(tmp_path, monkeypatch):
-    monkeypatch.setattr("experiments.fusing.fit.memory.MemoryEstimate.rows_at_once", lambda *arguments: 2)
+    monkeypatch.setattr(
+        "experiments.fusing.fit.memory.MemoryEstimate.count_rows_at_once", lambda *_: 2
+    )  # batches evaluated at once
     trials = trials_of(
         mlp(batch_norm=True), ["relu", "tanh"], "model.init_args.activation", 3, callbacks=[mechanisms_spec()]
     )
