@@ -84,10 +84,10 @@ def print_check(check: "GradientCheck", trial: str, console: "Console") -> None:
         )
     if any(each.verdict == "too small to tell" for each in check.parameters):
         lines.append(
-            "too small: both derivatives are below the rounding error of differences, so they cannot be compared"
+            "too small: both derivatives are below the rounding error of finite differences, so they cannot be compared"
         )
-    if check.changed_later:
-        hooks = " and ".join(check.changed_later)
+    if check.later_hooks:
+        hooks = " and ".join(check.later_hooks)
         lines.append(f"{check.module} may change gradients in {hooks}; the gradient before this change is compared")
     verdict = "agrees with" if check.agrees else "DIFFERS from"
     lines.append(
@@ -102,4 +102,7 @@ def _describe_worst(each: "ParameterCheck") -> str:
     if each.verdict != "differs" or each.worst is None:
         return ""
     where = "along a random direction" if each.worst.index is None else str(list(each.worst.index))
-    return f"{each.name} {where}: backward pass {each.worst.backward:.6g}, differences {each.worst.differences:.6g}"
+    return (
+        f"{each.name} {where}: backward pass {each.worst.autograd_gradient:.6g}, "
+        f"finite differences {each.worst.numerical_gradient:.6g}"
+    )

@@ -34,7 +34,7 @@ def add_run(commands: Any) -> None:
     parser.add_argument(
         "--budget",
         metavar="TIME",
-        help="with --all: time for all studies, as in 90s, 30m or 2h; studies that do not fit are left out",
+        help="with --all: time for all studies, as in 90s, 30m or 2h; studies that do not fit are skipped",
     )
     parser.add_argument(
         "--out",

@@ -9,13 +9,13 @@ from typing import Any
 from experiments.errors import InputError, StudyError
 from experiments.execution.run import Outcome, run_on
 from experiments.execution.run_all import (
-    NOT_FINISHED,
+    NOT_COMPLETED,
     WITH_FAILED,
     Job,
     format_summary,
     make_job,
     run_all,
-    sort_by_cost,
+    sort_by_total_minutes,
 )
 from experiments.ledger.study_folder import LEDGER, check_folder
 from experiments.study.catalogue import Entry, load_catalogue, select_chapter
@@ -44,7 +44,7 @@ def load_studies(
             loaded.append((entry, load_study(entry.name, seeds=seeds, changes=changes)))
         except StudyError as error:
             errors.append(error)
-            refused.append(f"- {entry.name} (could not be started): {str(error).splitlines()[-1]}")
+            refused.append(f"- {entry.name}: could not be started: {str(error).splitlines()[-1]}")
     if not loaded:
         raise errors[0]
     return loaded, refused
@@ -72,7 +72,7 @@ def run_studies(
     _check_parent(parent)
     options, console = session.options, session.console
     print_one = functools.partial(print_line, console)
-    jobs = sort_by_cost(make_job(entry, study, parent / study.name) for entry, study in loaded)
+    jobs = sort_by_total_minutes(make_job(entry, study, parent / study.name) for entry, study in loaded)
     make_mirror(session.wandb, jobs[0].study, jobs[0].directory, console)  # to raise errors in the W&B options now
     with start_runner(options, [job.study for job in jobs]) as runner:
         _make_folder(parent)
@@ -89,7 +89,7 @@ def run_studies(
     for line in [*format_summary(outcomes), *refused]:
         print_one(line)
     print_index(parent, console)
-    has_failed = refused or any(outcome.state in {WITH_FAILED, NOT_FINISHED} for outcome in outcomes)
+    has_failed = refused or any(outcome.state in {WITH_FAILED, NOT_COMPLETED} for outcome in outcomes)
     return ExitCode.SOME_FAILED if has_failed else ExitCode.DONE
 
 
@@ -115,7 +115,7 @@ def _print_start(jobs: Sequence[Job], budget_seconds: float | None, print_one: C
     print_one(f"{len(jobs)} {noun} in order of cost{expected}")
     if budget_seconds is not None:
         print_one(
-            f"budget {format_duration(budget_seconds)}: studies that do not fit are left out; a started one is finished"
+            f"budget {format_duration(budget_seconds)}: studies that do not fit are skipped, started ones are completed"
         )
 
 

@@ -96,6 +96,6 @@ def _print_failures(failures: list[tuple[Any, str]], outcome: Outcome, console: 
     if failed := outcome.counts[TrialStatus.FAILED]:
         console.print(
             f"{failed} trials failed: `ablate show {outcome.directory} TRIAL` has the traceback, "
-            f"`ablate retry {outcome.directory}` puts them back",
+            f"`ablate retry {outcome.directory}` makes them pending again",
             soft_wrap=True,
         )

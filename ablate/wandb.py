@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.ledger.study_folder import open_ledger
-from experiments.trials.trial import TrialStatus, count_finished
+from experiments.trials.trial import TrialStatus, count_ended
 
 from .arguments import add_study, read_study
 from .console import make_console, print_line
@@ -145,7 +145,7 @@ def print_mirror_summary(
     where = mirror.url if mirror.destination.mode == ONLINE and mirror.url else directory / "wandb"
     trials = [trial for trial in mirror.written if trial != "report"]
     print_line(console, f"W&B: {_count_runs(len(trials))} and the report in {where}")
-    before = count_finished(counts) - len(trials)
+    before = count_ended(counts) - len(trials)
     if before > 0:
         print_line(
             console, f"{before} trials ended earlier; `ablate wandb push {directory}` makes sure that W&B has them"

@@ -28,7 +28,7 @@ import numpy as np
 from commands import num_cores
 from ways import spread
 
-from experiments import Ledger, Result, Study, TrialStatus, cells_of, parse_study
+from experiments import Ledger, Result, Study, TrialStatus, build_cells, parse_study
 from experiments.trials.trial import create_trials
 
 SHAPES = {  # trials: levels of the three factors, with 100 seeds
@@ -109,7 +109,7 @@ def make_ledger(directory: Path, study: Study) -> None:
     """Write a folder with a ledger in which every trial has finished; its synthetic numbers are the same each time."""
     directory.mkdir(parents=True)
     path = directory / "ledger.sqlite"
-    trials = [trial for cell in cells_of(study) for trial in create_trials(cell.config, cell.levels, study.seeds)]
+    trials = [trial for cell in build_cells(study) for trial in create_trials(cell.config, cell.levels, study.seeds)]
     with Ledger(path, writable=True) as ledger:
         ledger.plan(study.name, study.to_dict(), trials)
         results = _results(len(trials), len(study.seeds))

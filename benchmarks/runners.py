@@ -69,10 +69,12 @@ class InstantRunner:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         pass
 
-    def log_to(self, directory: Path) -> None:
+    def redirect_output(self, directory: Path) -> None:
         """Ignore the folder: nothing is printed."""
 
     def run(self, tasks: Iterable[Task], handle: Callable[[Event], None]) -> None:

@@ -70,9 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for _ in range(parsed.repeats):
         with tempfile.TemporaryDirectory() as folder:
             turns.append(measured(parsed.study, parsed.seeds, Path(folder)))
-    from experiments import cells_of, load_study
+    from experiments import build_cells, load_study
 
-    num_trials = len(cells_of(load_study(parsed.study))) * parsed.seeds
+    num_trials = len(build_cells(load_study(parsed.study))) * parsed.seeds
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("torch", "lightning", "wandb"))
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {versions}, ", end="")
     print(f"{datetime.now(UTC).date()}; {parsed.study}, turns: {parsed.repeats}\n")

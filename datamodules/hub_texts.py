@@ -12,57 +12,62 @@ NamedSet = Literal["rotten_tomatoes", "imdb", "yelp_polarity", "sst2"]
 
 
 class HubSet(NamedTuple):
-    """Path of a data set on the Hub, its column of texts, and the names of its splits, None if absent."""
+    """Data set of the Hub.
 
-    path: str
-    text: str
-    splits: tuple[str, str | None, str | None]
+    split_names: (train, validation, test); None if the Hub has no such split.
+    """
+
+    repo_id: str
+    text_column: str
+    split_names: tuple[str, str | None, str | None]
 
 
 NAMED_SETS: dict[str, HubSet] = {
     "rotten_tomatoes": HubSet("cornell-movie-review-data/rotten_tomatoes", "text", ("train", "validation", "test")),
     "imdb": HubSet("stanfordnlp/imdb", "text", ("train", None, "test")),
     "yelp_polarity": HubSet("fancyzhx/yelp_polarity", "text", ("train", None, "test")),
-    "sst2": HubSet("stanfordnlp/sst2", "sentence", ("train", None, "validation")),  # its test has no labels
+    "sst2": HubSet("stanfordnlp/sst2", "sentence", ("train", None, "validation")),  # the Hub's test split has no labels
 }
 """All have the column `label`: negative (0) and positive (1)."""
 
 
 @cache
 def read_named_set(name: str) -> LabelledTexts:
-    """Return a named data set, from the cache of `datasets` or the network; cached.
+    """Load a data set from the Hugging Face cache, or download it. The result is kept in memory for the process.
 
     Raises:
         ModuleNotFoundError: `datasets` is not installed; the message names the extra.
-        ConnectionError: the data set is not in the cache and cannot be downloaded.
+        ConnectionError: the data set is not in the cache and could not be downloaded.
     """
     try:
         import datasets
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"{name}: named sets need Hugging Face's `datasets`, which is not installed: {EXTRA}"
+            f"{name}: named sets need Hugging Face's `datasets`, which is not installed; install it with {EXTRA}"
         ) from error
-    path, text, splits = NAMED_SETS[name]
+    repo_id, text_column, split_names = NAMED_SETS[name]
     try:
-        found = {split: datasets.load_dataset(path, split=split) for split in splits if split is not None}
+        found = {split: datasets.load_dataset(repo_id, split=split) for split in split_names if split is not None}
     except (OSError, ValueError, RuntimeError) as error:
         raise ConnectionError(
-            f"{name}: no network: {path} is not in the cache of Hugging Face's `datasets` and cannot be downloaded "
-            f"({_first_line(error)}); run this once with a network, or name files of your own in `files`"
+            f"{name}: {repo_id} is not in the Hugging Face cache and could not be downloaded "
+            f"({_describe_error(error)}). Check the network connection and run again, or set `files` to local files"
         ) from error
-    parts = [found[split] if split is not None else None for split in splits]
-    return _build_labelled_texts(name, parts, text)
+    parts = [found[split] if split is not None else None for split in split_names]
+    return _build_labelled_texts(name, parts, text_column)
 
 
-def _build_labelled_texts(name: str, parts: list[Any], text: str) -> LabelledTexts:
+def _build_labelled_texts(name: str, parts: list[Any], text_column: str) -> LabelledTexts:
     texts: list[str] = []
     labels: list[int] = []
     for part in parts:
         if part is not None:
-            texts += part[text]
+            texts += part[text_column]
             labels += part["label"]
     notes = (
-        ("Its test split is the validation split of the Hub, whose own test has no labels.",) if name == "sst2" else ()
+        ("The Hub's validation split is used for testing, because the Hub's test split has no labels.",)
+        if name == "sst2"
+        else ()
     )
     sizes = [0 if part is None else len(part) for part in parts]
     return LabelledTexts(
@@ -74,6 +79,7 @@ def _build_labelled_texts(name: str, parts: list[Any], text: str) -> LabelledTex
     )
 
 
-def _first_line(error: BaseException) -> str:
+def _describe_error(error: BaseException) -> str:
+    """Return the class and the first line of an error."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

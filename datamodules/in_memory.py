@@ -74,21 +74,21 @@ class InMemoryDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return training batches, shuffled in each epoch."""
         batch_size = len(self.split.train) if self.batch_size == "all" else self.batch_size
-        return self._dataloader(Batches(self.split.train, batch_size, seed=self.seed, drop_single=True))
+        return self._make_dataloader(Batches(self.split.train, batch_size, seed=self.seed, drop_single=True))
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Return validation batches in a fixed order."""
-        return self._dataloader(Batches(self.split.val, self.eval_batch_size))
+        return self._make_dataloader(Batches(self.split.val, self.eval_batch_size))
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """Return test batches in a fixed order."""
-        return self._dataloader(Batches(self.split.test, self.eval_batch_size))
+        return self._make_dataloader(Batches(self.split.test, self.eval_batch_size))
 
     def __getstate__(self) -> dict[str, Any]:
         # Copies in other processes read the data themselves, which keeps messages small.
         return {**self.__dict__, "_examples": None}
 
-    def _dataloader(self, batches: Batches) -> DataLoader[Batch]:
+    def _make_dataloader(self, batches: Batches) -> DataLoader[Batch]:
         if self._examples is None:
             raise RuntimeError(f"{type(self).__name__}: the data have not been read yet; call setup() first")
         # With a generator, because a DataLoader draws a seed for its workers even if it has none.

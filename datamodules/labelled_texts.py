@@ -38,7 +38,7 @@ class LabelledTexts:
 
     texts: (N,). labels: (N,), from 0. class_names: (C,), the original labels. sizes: of training, validation and test;
     without a given split, all are training texts. notes: sentences on dropped texts. fingerprints:
-    source, such as a file -> hash of its content.
+    mapping from source (such as a file) to the hash of its content.
 
     Raises:
         ValueError: the labels are not 0, 1, ..., or texts, labels and sizes disagree.
@@ -130,10 +130,10 @@ def _drop_empty(parts: Sequence[Sequence[Row]], source: str, notes: list[str]) -
         if len(empty) > MAX_EMPTY_SHARE * num_rows:
             raise ValueError(
                 f"{source}: {count} ({len(empty) / num_rows:.1%}), the first at {empty[0].location}; up to "
-                f"{MAX_EMPTY_SHARE:.0%} would be left out, so many may mean that the wrong column is read"
+                f"{MAX_EMPTY_SHARE:.0%} would be dropped, so many may mean that the wrong column is read"
             )
         locations = ", ".join(row.location for row in empty[:3]) + (", ..." if len(empty) > 3 else "")  # noqa: PLR2004
-        notes.append(f"{source}: {count} and left out ({locations}).")
+        notes.append(f"{source}: {count} and dropped ({locations}).")
     full = [[row for row in part if row.text.strip()] for part in parts]
     for row in (row for part in full for row in part):
         if not row.label.strip():
@@ -147,7 +147,7 @@ def _drop_neutral(parts: Sequence[Sequence[Row]], threshold: float, source: str,
     if num_left_out:
         notes.append(
             f"{source}: {num_left_out:,} of {sum(map(len, parts)):,} texts have the label {threshold:g}, neither above "
-            "nor below the threshold, and are left out."
+            "nor below the threshold, and are dropped."
         )
     return kept
 

@@ -74,7 +74,7 @@ class MNIST(ImageDataModule):
             OSError: the folder cannot be read.
             ValueError: a file is damaged.
         """
-        if missing := _missing(self._folder):
+        if missing := _list_missing_files(self._folder):
             advice = (
                 f"put {', '.join(MD5)} there, or set ABLATE_DATA_DIR or data_dir to the folder that holds MNIST/raw"
             )
@@ -91,7 +91,7 @@ class MNIST(ImageDataModule):
             OSError: the folder cannot be read.
             ValueError: a file is damaged.
         """
-        if missing := _missing(self._folder):
+        if missing := _list_missing_files(self._folder):
             raise FileNotFoundError(
                 f"MNIST: {self._folder} lacks {', '.join(missing)}; call prepare_data(), or set ABLATE_DATA_DIR or "
                 "data_dir to the folder that holds MNIST/raw"
@@ -104,7 +104,7 @@ class MNIST(ImageDataModule):
         return self.data_dir / "MNIST" / "raw"
 
 
-def _missing(folder: Path) -> list[str]:
+def _list_missing_files(folder: Path) -> list[str]:
     try:  # exists() would return False for a folder without read permission
         found = {path.name for path in folder.iterdir()}
     except FileNotFoundError:

@@ -62,13 +62,14 @@ class RepresentationOptions:
 class RepresentedTexts(NamedTuple):
     """All texts as numbers.
 
-    inputs: a scipy CSR matrix (N, V), float32, or ids (N, L), int64. vocabulary: the terms, by column or id. num_cut:
-    the number of texts with more than L tokens.
+    inputs: a scipy CSR matrix (N, V), float32, or ids (N, L), int64.
+    vocabulary: the terms, by column or id.
+    num_truncated: the number of texts with more than L tokens.
     """
 
     inputs: Any
     vocabulary: tuple[str, ...]
-    num_cut: int = 0
+    num_truncated: int = 0
 
 
 def represent_texts(texts: Sequence[str], train: Tensor, options: RepresentationOptions) -> RepresentedTexts:
@@ -98,7 +99,7 @@ def _make_bags(texts: Sequence[str], train: Tensor, options: RepresentationOptio
 
     kind = TfidfVectorizer if options.weighting == "tfidf" else CountVectorizer
     vectorizer = kind(
-        **_analyzer_options(options),
+        **_make_analyzer_options(options),
         ngram_range=options.ngrams,
         min_df=options.min_df,
         max_features=options.vocabulary_size,
@@ -108,7 +109,7 @@ def _make_bags(texts: Sequence[str], train: Tensor, options: RepresentationOptio
     try:
         vectorizer.fit([texts[index] for index in train.tolist()])
     except ValueError as error:  # its message names arguments of scikit-learn
-        raise _vocabulary_error(train, options) from error
+        raise _make_vocabulary_error(train, options) from error
     inputs = vectorizer.transform(texts)
     vocabulary = tuple(vectorizer.get_feature_names_out())
     if options.vocabulary_size is not None:
@@ -121,7 +122,7 @@ def _make_bags(texts: Sequence[str], train: Tensor, options: RepresentationOptio
 def _make_ids(texts: Sequence[str], train: Tensor, options: RepresentationOptions) -> RepresentedTexts:
     from sklearn.feature_extraction.text import CountVectorizer
 
-    analyze = CountVectorizer(**_analyzer_options(options)).build_analyzer()
+    analyze = CountVectorizer(**_make_analyzer_options(options)).build_analyzer()
     tokens = [analyze(text) for text in texts]
     counts: Counter[str] = Counter()
     num_texts: Counter[str] = Counter()
@@ -132,21 +133,21 @@ def _make_ids(texts: Sequence[str], train: Tensor, options: RepresentationOption
     if options.vocabulary_size is not None:
         kept = kept[: options.vocabulary_size - 2]
     if not kept:
-        raise _vocabulary_error(train, options)
+        raise _make_vocabulary_error(train, options)
     ids = {word: number for number, word in enumerate(kept, start=2)}
     inputs = np.full((len(texts), options.length), PADDING, dtype=np.int64)
     for row, of_text in zip(inputs, tokens, strict=True):
-        cut = of_text[: options.length]
-        row[: len(cut)] = [ids.get(word, UNKNOWN) for word in cut]
-    num_cut = sum(len(of_text) > options.length for of_text in tokens)
-    return RepresentedTexts(torch.from_numpy(inputs), ("<padding>", "<unknown>", *kept), num_cut)
+        kept_tokens = of_text[: options.length]
+        row[: len(kept_tokens)] = [ids.get(word, UNKNOWN) for word in kept_tokens]
+    num_truncated = sum(len(of_text) > options.length for of_text in tokens)
+    return RepresentedTexts(torch.from_numpy(inputs), ("<padding>", "<unknown>", *kept), num_truncated)
 
 
-def _analyzer_options(options: RepresentationOptions) -> dict[str, Any]:
+def _make_analyzer_options(options: RepresentationOptions) -> dict[str, Any]:
     if options.terms == "characters":
         return {"analyzer": "char_wb", "lowercase": options.lowercase}
     return {"analyzer": "word", "token_pattern": make_token_pattern(), "lowercase": options.lowercase}
 
 
-def _vocabulary_error(train: Tensor, options: RepresentationOptions) -> ValueError:
+def _make_vocabulary_error(train: Tensor, options: RepresentationOptions) -> ValueError:
     return ValueError(f"no term is in at least min_df = {options.min_df} of the {len(train)} training texts")

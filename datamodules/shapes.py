@@ -98,14 +98,14 @@ def draw_shapes(num_images: int, seed: int) -> tuple[Floats, NDArray[np.int64]]:
         background, foreground = draws.uniform(0.1, 0.9, (2, 3))
         while np.abs(background - foreground).max() < 0.3:  # until the shape is visible  # noqa: PLR2004
             foreground = draws.uniform(0.1, 0.9, 3)
-        wave = _waves(draws, x, y)[None] * draws.uniform(-0.1, 0.1, (3, 1, 1))
+        wave = _draw_waves(draws, x, y)[None] * draws.uniform(-0.1, 0.1, (3, 1, 1))
         images[number] = background[:, None, None] + cover * (foreground - background)[:, None, None] + wave
     images += draws.normal(0, 0.05, images.shape).astype(np.float32)
     np.clip(images, 0, 1, out=images)
     return images, classes
 
 
-def _waves(draws: np.random.Generator, x: Floats, y: Floats) -> Floats:
+def _draw_waves(draws: np.random.Generator, x: Floats, y: Floats) -> Floats:
     """Draw a texture, (32, 32), from -2 to 2: two waves of 5 to 20 pixels in random directions."""
     angle, length, phase = draws.uniform(0, 2 * np.pi, 2), draws.uniform(5, 20, 2), draws.uniform(0, 2 * np.pi, 2)
     total = np.zeros_like(x)
@@ -118,50 +118,50 @@ def _waves(draws: np.random.Generator, x: Floats, y: Floats) -> Floats:
 # u, v: (32, 32), coordinates along the shape's axes, in units of its radius. Return 1 within the shape, else 0.
 
 
-def _disc(u: Floats, v: Floats) -> Floats:
+def _draw_disc(u: Floats, v: Floats) -> Floats:
     return (u**2 + v**2 < 1).astype(np.float32)
 
 
-def _ring(u: Floats, v: Floats) -> Floats:
-    return _disc(u, v) - _disc(u * 1.8, v * 1.8)
+def _draw_ring(u: Floats, v: Floats) -> Floats:
+    return _draw_disc(u, v) - _draw_disc(u * 1.8, v * 1.8)
 
 
-def _square(u: Floats, v: Floats) -> Floats:
+def _draw_square(u: Floats, v: Floats) -> Floats:
     return (np.maximum(abs(u), abs(v)) < 0.85).astype(np.float32)  # noqa: PLR2004  # about the area of the disc
 
 
-def _frame(u: Floats, v: Floats) -> Floats:
-    return _square(u, v) - _square(u * 1.8, v * 1.8)
+def _draw_frame(u: Floats, v: Floats) -> Floats:
+    return _draw_square(u, v) - _draw_square(u * 1.8, v * 1.8)
 
 
-def _triangle(u: Floats, v: Floats) -> Floats:
+def _draw_triangle(u: Floats, v: Floats) -> Floats:
     sides = [np.cos(angle) * u + np.sin(angle) * v for angle in (np.pi / 2, np.pi * 7 / 6, np.pi * 11 / 6)]
     is_inside: Floats = (np.maximum.reduce(sides) < 0.55).astype(np.float32)  # noqa: PLR2004
     return is_inside
 
 
-def _cross(u: Floats, v: Floats) -> Floats:
+def _draw_cross(u: Floats, v: Floats) -> Floats:
     is_arm = np.minimum(abs(u), abs(v)) < 0.3  # noqa: PLR2004
     return (is_arm & (np.maximum(abs(u), abs(v)) < 1)).astype(np.float32)
 
 
-def _stripes(u: Floats, v: Floats) -> Floats:
-    return _disc(u, v) * (np.sin(u * 9) > 0).astype(np.float32)
+def _draw_stripes(u: Floats, v: Floats) -> Floats:
+    return _draw_disc(u, v) * (np.sin(u * 9) > 0).astype(np.float32)
 
 
-def _dots(u: Floats, v: Floats) -> Floats:
-    return _disc(u, v) * (np.sin(u * 9) * np.sin(v * 9) > 0).astype(np.float32)
+def _draw_dots(u: Floats, v: Floats) -> Floats:
+    return _draw_disc(u, v) * (np.sin(u * 9) * np.sin(v * 9) > 0).astype(np.float32)
 
 
 _COVERS = {
-    "disc": _disc,
-    "ring": _ring,
-    "square": _square,
-    "frame": _frame,
-    "triangle": _triangle,
-    "cross": _cross,
-    "stripes": _stripes,
-    "dots": _dots,
+    "disc": _draw_disc,
+    "ring": _draw_ring,
+    "square": _draw_square,
+    "frame": _draw_frame,
+    "triangle": _draw_triangle,
+    "cross": _draw_cross,
+    "stripes": _draw_stripes,
+    "dots": _draw_dots,
 }
 
 

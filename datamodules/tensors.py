@@ -139,7 +139,7 @@ class TensorDataModule(InMemoryDataModule):
 
         Batches include targets, which pretraining ignores.
         """
-        return self._dataloader(Batches(torch.cat([self.split.train, self.unlabelled]), self.eval_batch_size))
+        return self._make_dataloader(Batches(torch.cat([self.split.train, self.unlabelled]), self.eval_batch_size))
 
     def make_examples(self) -> TensorExamples:
         """Return all examples."""
@@ -152,7 +152,7 @@ class TensorDataModule(InMemoryDataModule):
         if self._folds is not None:
             fold, repetition = choose_fold(self.seed, self._folds, self._fold)
             return draw_fold(
-                self._labels(),
+                self._read_labels(),
                 num_folds=self._folds,
                 fold=fold,
                 repetition=repetition,
@@ -168,7 +168,7 @@ class TensorDataModule(InMemoryDataModule):
         official = torch.arange(self.pool_size, self.pool_size + self.num_official_test)
         return draw(test_size=0)._replace(test=official)
 
-    def _labels(self) -> NDArray[np.int64]:
+    def _read_labels(self) -> NDArray[np.int64]:
         """Return the class of each example, (pool_size,); 0 for all in regression."""
         if not hasattr(self, "num_classes"):
             return np.zeros(self.pool_size, dtype=np.int64)

@@ -29,7 +29,7 @@ FORMATS = {
 }
 """Format by suffix; a file of one class with another suffix, or .txt, has one text per line."""
 
-EXTRA = "pip install 'ablation-suite[text]', or uv sync --extra text"
+EXTRA = "`pip install 'ablation-suite[text]'` or `uv sync --extra text`"
 _LONGEST_FIELD = 2**27
 _FEW = 8
 
@@ -269,7 +269,7 @@ def _parse_quoted(file: File, table: Table, delimiter: str) -> Iterator[tuple[in
 
 
 def _select_columns(file: File, table: Table, records: Iterator[tuple[int, list[str]]]) -> Iterator[Row]:
-    wanted = _wanted_columns(file, table)
+    wanted = _select_wanted_columns(file, table)
     has_header = table.header
     if has_header is None:
         has_header = any(isinstance(column, str) for column in wanted.values())
@@ -296,7 +296,7 @@ def _select_columns(file: File, table: Table, records: Iterator[tuple[int, list[
         yield Row(text=record[indices["text"]], label=label, location=location)
 
 
-def _wanted_columns(file: File, table: Table) -> dict[str, Column]:
+def _select_wanted_columns(file: File, table: Table) -> dict[str, Column]:
     return {"text": table.text} if file.label is not None else {"text": table.text, "label": table.label}
 
 
@@ -349,14 +349,14 @@ def _read_parquet(file: File, table: Table) -> Iterator[Row]:
         import pyarrow.parquet
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"{file.name}: Parquet files need pyarrow, which is not installed: {EXTRA}"
+            f"{file.name}: Parquet files need pyarrow, which is not installed; install it with {EXTRA}"
         ) from error
     try:
         content = pyarrow.parquet.ParquetFile(file.path)
     except (pyarrow.ArrowInvalid, OSError) as error:
         raise ValueError(f"{file.name}: cannot be read as Parquet ({str(error).splitlines()[0]})") from None
     names = content.schema_arrow.names
-    wanted = _wanted_columns(file, table)
+    wanted = _select_wanted_columns(file, table)
     for name, column in wanted.items():
         _find_column(file.name, name, str(column), names, is_header=True)
     records = content.read([str(column) for column in wanted.values()]).to_pylist()
@@ -367,7 +367,7 @@ def _read_parquet(file: File, table: Table) -> Iterator[Row]:
 def _make_row(file: File, table: Table, record: Mapping[str, Any], location: str) -> Row:
     """Return the row of a record with named fields."""
     values = {"label": file.label or ""}
-    for name, column in _wanted_columns(file, table).items():
+    for name, column in _select_wanted_columns(file, table).items():
         if column not in record:
             listing = ", ".join(map(repr, record))
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Base class of labelled texts: split, represented as numbers, and read in batches."""
+"""Base class of data modules for labelled texts: it splits, encodes and batches them."""
 
 from functools import cached_property, lru_cache
 from typing import Any, Literal, get_args
@@ -27,18 +27,20 @@ _VAL_SIZE = 0.1
 
 
 class TextDataModule(InMemoryDataModule):
-    """Base class of labelled texts, shipped or your own, split from a seed and represented as numbers.
+    """Base class of data modules for labelled texts: it splits, encodes and batches them.
 
     A subclass overrides `read_texts`. Vocabulary and idf are computed on the training split only.
 
-    Two representations:
+    Two representations, of B texts, V terms and L tokens per text:
 
-    - bag_of_words, for `Perceptron` and `MLP`: (B, V), float32, one column per term. Sparse outside batches.
-    - tokens, for networks that read words in order: (B, length), int64, the ids of a text's words. 0 is padding after
-      the end, 1 a word outside the vocabulary, 2 the most frequent word.
+    - bag_of_words, for `Perceptron` and `MLP`: (B, V), float32, one column per term. It is stored sparse, and densified
+      per batch.
+    - tokens, for sequence models: (B, L), int64, the ids of a text's words. 0 is padding after the end, 1 a word
+      outside the vocabulary, 2 the most frequent word.
 
-    Splits are stratified by class. With `folds`, the test split is one fold of a cross-validation: seeds 0 to folds - 1
-    are its folds, the next `folds` seeds the folds of another partition. All trials of a seed thus share a fold.
+    Splits are stratified by class. The pool is the texts without a given split: those that `read_texts` puts neither in
+    validation nor in test. With `folds`, the test split is one fold of a cross-validation: seed s tests on fold
+    s % folds of partition s // folds, so all trials of a seed use the same fold.
 
     Args:
         representation: bag_of_words or tokens.
@@ -51,15 +53,17 @@ class TextDataModule(InMemoryDataModule):
             document frequency, each text scaled to norm 1 (scikit-learn's TfidfVectorizer).
         terms: for bags: words (with punctuation marks), or characters, counted within words.
         ngrams: for bags: the shortest and longest sequence of neighbouring terms that form a column, such as [1, 2].
-        length: for tokens: the number of tokens of a text to keep, from its beginning.
+        length: for tokens: L, the number of tokens of a text to keep, from its beginning.
         batch_size: texts in a training batch, at most the number of training texts; "all" for all of them.
-        train_size: a number of texts, or a fraction of the pool; None for all texts outside validation and test.
-        val_size: a number or a fraction, or 0 for none; None for the given validation texts, or a tenth.
-        test_size: a number or a fraction; None for the given test texts, or the fold, or a fifth.
+        train_size: a number of texts, or a fraction of the pool. None: all texts outside validation and test.
+        val_size: a number of texts, or a fraction of the pool (with folds, of the other folds); 0 for no validation.
+            None: the given validation split, else 10 %.
+        test_size: a number of texts, or a fraction of the pool; 0 for no test. None: the given test split, else the
+            fold, else 20 %.
         folds: the number of folds of a cross-validation; None for none.
-        fold: the test fold, from 0; None takes the seed's.
+        fold: the test fold of partition 0 for all seeds, from 0; None for the fold of the seed.
         overlap: whether to keep or drop training texts that also occur in validation or test (case and spaces ignored).
-        seed: of split and order, at least 0; None takes the seed given to `seed_everything`.
+        seed: seed of the split and of the shuffling, at least 0; None for the seed given to `seed_everything`.
         eval_batch_size: texts in a validation or test batch.
 
     Raises:
@@ -112,13 +116,14 @@ class TextDataModule(InMemoryDataModule):
         for name, size in (("train_size", train_size), ("val_size", val_size), ("test_size", test_size)):
             if size is not None:
                 check_size(owner, name, size)
-        if len(ngrams) != 2:  # noqa: PLR2004
-            raise ValueError(f"{owner}: ngrams is {list(ngrams)!r}; accepted: the shortest and the longest, from 1")
+        if len(ngrams) != 2 or not 1 <= ngrams[0] <= ngrams[1]:  # noqa: PLR2004
+            raise ValueError(
+                f"{owner}: ngrams is {list(ngrams)!r}; accepted: two integers [shortest, longest], "
+                "1 <= shortest <= longest"
+            )
         shortest, longest = ngrams
-        if not 1 <= shortest <= longest:
-            raise ValueError(f"{owner}: ngrams is {list(ngrams)!r}; accepted: the shortest and the longest, from 1")
         if representation == "tokens" and (terms != "words" or tuple(ngrams) != (1, 1) or weighting != "binary"):
-            raise ValueError(f"{owner}: terms, ngrams and weighting are for representation: bag_of_words")
+            raise ValueError(f"{owner}: terms, ngrams and weighting apply only to bag_of_words; remove them")
         check_folds(owner, folds=folds, fold=fold, train_size=train_size, test_size=test_size)
         self._options = RepresentationOptions(
             representation=representation,
@@ -149,7 +154,7 @@ class TextDataModule(InMemoryDataModule):
         Raises:
             ValueError: the texts cannot be split or represented with these arguments; the message says why.
         """
-        _ = self._represented
+        _ = self._representation
 
     @property
     def texts(self) -> LabelledTexts:
@@ -158,8 +163,8 @@ class TextDataModule(InMemoryDataModule):
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Return (V,) or (length,). Reads the texts."""
-        return tuple(self._represented.inputs.shape[1:])
+        """Return (V,) or (L,). Reads the texts."""
+        return tuple(self._representation.inputs.shape[1:])
 
     @property
     def num_classes(self) -> int:
@@ -169,7 +174,7 @@ class TextDataModule(InMemoryDataModule):
     @property
     def vocabulary(self) -> tuple[str, ...]:
         """Return the terms by column, or the words by id."""
-        return self._represented.vocabulary
+        return self._representation.vocabulary
 
     @property
     def vocabulary_size(self) -> int | None:
@@ -179,7 +184,7 @@ class TextDataModule(InMemoryDataModule):
         return self._options.vocabulary_size or len(self.vocabulary)
 
     def make_split(self) -> Split:
-        """Draw a stratified split; given parts are kept."""
+        """Draw a stratified split; splits supplied by `read_texts` are kept."""
         owner, texts = type(self).__name__, self.texts
         num_train, num_val, num_test = texts.sizes
         pool = texts.labels[:num_train]
@@ -188,12 +193,18 @@ class TextDataModule(InMemoryDataModule):
         if val_size is None:
             val_size = 0 if num_val else _VAL_SIZE
         elif num_val and val_size != 0:
-            raise ValueError(f"{owner}: val_size is {val_size}, but there is a file for val; leave one of them out")
+            raise ValueError(
+                f"{owner}: val_size is {val_size}, but the data set already has a validation split; remove val_size, "
+                "or set it to 0 to ignore that split"
+            )
         else:
             given_val = given_val[:0]
         if num_test and (self._folds is not None or test_size):
-            given = f"test_size is {test_size}" if self._folds is None else f"folds is {self._folds}"
-            raise ValueError(f"{owner}: {given}, but there is a file for test; leave one of them out")
+            given, remedy = f"folds is {self._folds}", "remove folds"
+            if self._folds is None:
+                given = f"test_size is {test_size}"
+                remedy = "remove test_size, or set it to 0 to ignore that split"
+            raise ValueError(f"{owner}: {given}, but the data set already has a test split; {remedy}")
         if self._folds is not None:
             fold, repetition = choose_fold(self.seed, self._folds, self._fold)
             split = draw_fold(
@@ -228,40 +239,40 @@ class TextDataModule(InMemoryDataModule):
         if self.batch_size != "all" and len(split.train) < self.batch_size:
             raise ValueError(
                 f"{owner}: batch_size is {self.batch_size}, but only {len(split.train)} of {len(texts.texts)} texts "
-                "are for training; lower batch_size"
+                "are in the training split; lower batch_size"
             )
         return split
 
     def make_examples(self) -> Dataset[Any]:
-        """Return all examples; bags are sparse outside batches."""
+        """Return all examples; bags are stored sparse and densified per batch."""
         target = torch.from_numpy(self.texts.labels)
-        inputs = self._represented.inputs
+        inputs = self._representation.inputs
         return TensorExamples(inputs, target) if isinstance(inputs, Tensor) else SparseExamples(inputs, target)
 
     def fingerprints(self) -> dict[str, str]:
-        """Return source, such as a file -> hash of its content, to detect changes."""
+        """Return a mapping from source (such as a file) to the hash of its content, to detect changes."""
         return dict(self.texts.fingerprints)
 
     def notes(self) -> list[str]:
-        """Return notes for the report: dropped and cut texts, and texts in two splits."""
+        """Return notes for the report: dropped and truncated texts, and texts in two splits."""
         notes = list(self.texts.notes)
-        if self._represented.num_cut:
-            have, are = ("has", "is") if self._represented.num_cut == 1 else ("have", "are")
+        if self._representation.num_truncated:
+            have, are = ("has", "is") if self._representation.num_truncated == 1 else ("have", "are")
             notes.append(
-                f"{self._represented.num_cut:,} of {len(self.texts.texts):,} texts {have} more than "
-                f"{self._options.length} tokens and {are} cut at the end."
+                f"{self._representation.num_truncated:,} of {len(self.texts.texts):,} texts {have} more than "
+                f"{self._options.length} tokens and {are} truncated."
             )
         if self._num_dropped:
             notes.append(
                 f"{self._num_dropped:,} of {self._num_dropped + len(self.split.train):,} training texts also occur in "
-                f"validation or test (with seed {self.seed}) and are left out."
+                f"validation or test (with seed {self.seed}) and are dropped."
             )
         for name, part in (("validation", self.split.val), ("test", self.split.test)):
             if num_both := int(_find_overlap(self.texts, self.split.train, part).sum()):
                 occur = "occurs" if num_both == 1 else "occur"
                 notes.append(
                     f"{num_both:,} of {len(part):,} {name} texts also {occur} in the training split (with seed "
-                    f"{self.seed}); overlap: drop leaves such training texts out."
+                    f"{self.seed}); overlap: drop removes such training texts."
                 )
         return notes
 
@@ -270,10 +281,10 @@ class TextDataModule(InMemoryDataModule):
         return self.read_texts()
 
     @cached_property
-    def _represented(self) -> RepresentedTexts:
+    def _representation(self) -> RepresentedTexts:
         texts, train = self.texts, tuple(self.split.train.tolist())
         try:
-            return _represented(texts, train, self._options)
+            return _represent_cached(texts, train, self._options)
         except ValueError as error:
             raise ValueError(f"{type(self).__name__}: {error}") from None
 
@@ -283,11 +294,11 @@ class TextDataModule(InMemoryDataModule):
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        return {key: value for key, value in state.items() if key not in {"_cached_texts", "_represented"}}
+        return {key: value for key, value in state.items() if key not in {"_cached_texts", "_representation"}}
 
 
 class SparseExamples(Dataset[Batch]):
-    """Rows of a sparse matrix, made dense a batch at a time.
+    """Rows of a sparse matrix, densified per batch.
 
     Args:
         inputs: scipy CSR (N, V), float32.
@@ -305,16 +316,24 @@ class SparseExamples(Dataset[Batch]):
 
 
 @lru_cache(maxsize=8)
-def _represented(texts: LabelledTexts, train: tuple[int, ...], options: RepresentationOptions) -> RepresentedTexts:
+def _represent_cached(texts: LabelledTexts, train: tuple[int, ...], options: RepresentationOptions) -> RepresentedTexts:
     """Represent texts once per process for the trials of a seed."""
     return represent_texts(texts.texts, torch.tensor(train, dtype=torch.int64), options)
 
 
-def _find_overlap(texts: LabelledTexts, one: Tensor, other: Tensor) -> Tensor:
-    """Return the mask of the other texts that are also in the first, ignoring case and spaces, (len(other),)."""
+def _find_overlap(texts: LabelledTexts, reference: Tensor, queries: Tensor) -> Tensor:
+    """Return a bool mask (num_queries,): which query texts also occur among the reference texts.
+
+    Case and spaces are ignored.
+
+    Args:
+        texts: all texts.
+        reference: (num_reference,), int64 indices of texts.
+        queries: (num_queries,), int64 indices of texts.
+    """
     normalised = _normalise_texts(texts)
-    known = {normalised[index] for index in one.tolist()}
-    return torch.tensor([normalised[index] in known for index in other.tolist()], dtype=torch.bool)
+    known = {normalised[index] for index in reference.tolist()}
+    return torch.tensor([normalised[index] in known for index in queries.tolist()], dtype=torch.bool)
 
 
 @lru_cache(maxsize=2)

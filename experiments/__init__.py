@@ -10,7 +10,7 @@ from .execution.run_trial import TrialOutcome, run_trial
 from .execution.sinks import Sink
 from .gradients import GradientCheck, ParameterCheck, check_gradients
 from .ledger.ledger import Ledger
-from .study.design import Cell, cells_of
+from .study.design import Cell, build_cells
 from .study.parse import load_study, parse_study, shipped_studies
 from .study.study import Claim, Factor, Level, Metric, Study
 from .trials.trial import Correct, EpochEnded, Group, Result, Trial, TrialStatus
@@ -40,7 +40,7 @@ __all__ = [
     "Trial",
     "TrialOutcome",
     "TrialStatus",
-    "cells_of",
+    "build_cells",
     "check_gradients",
     "find_trial",
     "load_study",

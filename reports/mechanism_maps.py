@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from experiments.study.design import cells_of
+from experiments.study.design import build_cells
 from experiments.study.mechanisms import GAP, MECHANISM, is_mechanism, split_metric
 from experiments.study.study import Factor, Study
 from experiments.trials.trial import TrialStatus
@@ -162,7 +162,7 @@ def select_cells(study: Study) -> CellSelection:
 
     Two crossed factors give a grid of up to 24 cells. Otherwise, up to 8 cells are shown, four in a row.
     """
-    cells = [tuple(cell.levels[factor.name] for factor in study.factors) for cell in cells_of(study)]
+    cells = [tuple(cell.levels[factor.name] for factor in study.factors) for cell in build_cells(study)]
     varied = tuple(factor.name for factor in study.factors)
     if (crossed := _grid_factors(study)) is not None and len(cells) <= MAX_GRID_CELLS:
         down, across = crossed

@@ -14,7 +14,7 @@ import yaml
 from commands import NAMES, Took, Work, command, extrapolated, printed_seconds, study_text, timed, why_not_run
 from ways import gpu_table, growth_table, ratios, spread, ways_table
 
-from experiments import Ledger, cells_of, load_study
+from experiments import Ledger, build_cells, load_study
 
 ROOT = Path(__file__).parents[1]
 WORK = Work(num_trials=4, num_slow_trials=4)
@@ -102,7 +102,7 @@ def test_the_study_of_the_benchmark_has_the_requested_trials(model, tmp_path):
     work = Work(num_trials=24, num_slow_trials=24, model=model, accelerator="gpu")
     path = tmp_path / "timing.yaml"
     path.write_text(study_text(work))
-    assert len(cells_of(load_study(path))) == 4
+    assert len(build_cells(load_study(path))) == 4
     assert yaml.safe_load(path.read_text())["base"]["trainer"]["accelerator"] == "gpu"
     ours = command("auto", work, tmp_path)
     assert ours[ours.index("--seeds") + 1] == "6"

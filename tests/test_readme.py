@@ -11,7 +11,7 @@ import yaml
 from slow import slow
 
 from ablate.commands import _parser
-from experiments import cells_of, load_study
+from experiments import build_cells, load_study
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -56,7 +56,7 @@ def test_each_study_is_a_file_of_the_examples_and_trains(block, tmp_path):
     assert (ROOT / name).read_text(encoding="utf-8") == block
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     out = run(tmp_path, "-m", "ablate", "run", name, "--runner", "inline", "--seeds", "2", "--out", "out")
-    num_cells = len(cells_of(load_study(ROOT / name)))
+    num_cells = len(build_cells(load_study(ROOT / name)))
     assert f"{2 * num_cells}/{2 * num_cells} trials done" in out
 
 

@@ -69,7 +69,9 @@ class ProgressSink(Sink):
             self._console.print(f"{self._activity} ...")
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self._bar.stop()
 
     def on_data_notes(self, notes: Sequence[str]) -> None:
@@ -157,7 +159,7 @@ class ProgressSink(Sink):
                 self._claims.remove(claim)
 
     def _warn_of_missing_metric(self, role: str, metric: str, result: Result) -> None:
-        known = describe_choices(metric, _of_same_kind(metric, result.metrics), "logged")
+        known = describe_choices(metric, _select_same_kind(metric, result.metrics), "logged")
         self._print(f"a trial did not log {role} {metric!r}{known}")
 
     def _print_reason(self, message: str, reason: str) -> None:
@@ -199,6 +201,6 @@ class ProgressSink(Sink):
         return ", ".join(parts)
 
 
-def _of_same_kind(metric: str, logged: Iterable[str]) -> list[str]:
+def _select_same_kind(metric: str, logged: Iterable[str]) -> list[str]:
     """Return the logged mechanism metrics, of which there may be hundreds, if `metric` is one, else the others."""
     return [name for name in logged if is_mechanism(name) == is_mechanism(metric)]

@@ -103,7 +103,7 @@ def run_on(runner: Runner, study: Study, directory: Path, options: RunOptions, s
         ledger.plan(study.name, study.to_dict(), plan.trials, plan.notes, plan.fingerprints)
         write_study_file(directory, study)
         groups = _keep_pending(group_on(runner, plan.trials, options.fuse), ledger)
-        runner.log_to(directory / LOGS)
+        runner.redirect_output(directory / LOGS)
         driver = Driver(ledger, directory.absolute() / TRIALS, sinks, read_versions(), options)
         driver.train(groups, runner)
         return Outcome(directory=directory, counts=ledger.counts(), num_trained=driver.num_ended)
@@ -142,7 +142,7 @@ def check_data(ledger: Ledger, plan: Plan, directory: Path) -> None:
     if changed and ledger.has_results():
         raise InputError(
             f"{directory}: {join_names(changed)} changed since trials of this folder were trained; give another folder "
-            "with --out, or put the data back as they were"
+            "with --out, or restore the data"
         )
 
 
@@ -170,7 +170,7 @@ def plan_on(runner: Runner, study: Study) -> Plan:
     Raises:
         StudyError: with every problem of the study.
     """
-    plan: Plan = _call(runner, Task(key="plan", function=_plan, argument=study, near_command=True))
+    plan: Plan = _call(runner, Task(key="plan", function=_plan, argument=study, prefer_local_machine=True))
     return plan
 
 
@@ -189,7 +189,9 @@ def group_on(runner: Runner, trials: Sequence[Trial], fuse: str) -> list[Group]:
     if fuse == "never":
         return [Group(trials=(trial,)) for trial in by_seed]
     argument = (by_seed, runner.num_slots, fuse == "auto")
-    groups: list[Group] = _call(runner, Task(key="group", function=_group, argument=argument, near_command=True))
+    groups: list[Group] = _call(
+        runner, Task(key="group", function=_group, argument=argument, prefer_local_machine=True)
+    )
     unfused = [group for group in groups if group.reason_not_fusable is not None]
     if fuse == "always" and unfused:
         reasons = "\n".join(f"{group.trials[0]}: {group.reason_not_fusable}" for group in unfused[:_MAX_REASONS])

@@ -131,7 +131,7 @@ def _start(study: Study, plan: Plan, trial: Trial, directory: Path, wait_seconds
             write_study_file(directory, study)
         row = ledger.trial(trial.trial_id)
         number = None
-        if not TrialStatus(row["status"]).is_finished:
+        if not TrialStatus(row["status"]).has_ended:
             number = ledger.start(trial.trial_id, read_versions())
         return _Attempt(number=number, row=row, counts=ledger.counts())
 

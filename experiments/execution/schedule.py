@@ -34,7 +34,7 @@ class Schedule:
     ) -> None:
         self._num_slots = num_slots
         self._get_seconds = get_seconds
-        self._groups = OrderedDict((_key(group), group) for group in groups)
+        self._groups = OrderedDict((_get_key(group), group) for group in groups)
         self._wide = [group for group in groups if count_slots(group) > 1]
         self._seconds: dict[str, float] = {}
         self._longest = self._total = 0.0
@@ -62,7 +62,7 @@ class Schedule:
 
     def add(self, group: Group) -> None:
         """Add a group, after those that wait."""
-        key = _key(group)
+        key = _get_key(group)
         self._groups[key] = group
         self._seconds[key] = seconds = self._estimate_seconds(group)
         self._total += seconds
@@ -72,7 +72,7 @@ class Schedule:
 
     def _next_key(self) -> str:
         if self._wide:
-            return _key(self._wide.pop(0))
+            return _get_key(self._wide.pop(0))
         if self._total > _MIN_FITS * self._longest * self._num_slots:
             return next(iter(self._groups))
         return max(self._seconds, key=self._seconds.__getitem__)  # the first among equals
@@ -81,7 +81,7 @@ class Schedule:
         """Estimate the seconds of all waiting groups from those known now."""
         self._known = known = self._get_seconds()
         trials = [trial for group in self._groups.values() for trial in group.trials if trial.trial_id in known]
-        num_epochs = sum(map(_num_epochs, trials))
+        num_epochs = sum(map(_get_epoch_limit, trials))
         self._epoch_seconds = sum(known[trial.trial_id] for trial in trials) / num_epochs if num_epochs else 1.0
         self._seconds = {key: self._estimate_seconds(group) for key, group in self._groups.items()}
         self._total = sum(self._seconds.values())
@@ -91,7 +91,7 @@ class Schedule:
     def _estimate_seconds(self, group: Group) -> float:
         """Return the expected seconds of a group; in units of an epoch as long as none is known."""
         known = self._known
-        return sum(known.get(trial.trial_id, self._epoch_seconds * _num_epochs(trial)) for trial in group.trials)
+        return sum(known.get(trial.trial_id, self._epoch_seconds * _get_epoch_limit(trial)) for trial in group.trials)
 
 
 def count_slots(group: Group) -> int:
@@ -99,11 +99,11 @@ def count_slots(group: Group) -> int:
     return count_devices((group.trials[0].config.get("trainer") or {}).get("devices"))
 
 
-def _key(group: Group) -> str:
+def _get_key(group: Group) -> str:
     return group.trials[0].trial_id
 
 
-def _num_epochs(trial: Trial) -> float:
+def _get_epoch_limit(trial: Trial) -> float:
     """Return the limit on a trial's epochs, or, where there is none, on its steps."""
     trainer = trial.config.get("trainer") or {}
     limits = [trainer.get("max_epochs"), trainer.get("max_steps")]

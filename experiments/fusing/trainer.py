@@ -82,7 +82,7 @@ class FusedTrainer:
         self._mechanisms = None
         if setup.mechanisms is not None:
             self._mechanisms = FusedMechanisms(
-                setup.mechanisms, group.stacked, setup.models, group.first_batches, self._rows_at_once
+                setup.mechanisms, group.stacked, setup.models, group.first_batches, self._count_rows_at_once
             )
         self._optimizers = FusedOptimizers(setup.models, setup.settings, group.stacked.parameters)
 
@@ -185,7 +185,7 @@ class FusedTrainer:
         for batch_idx, batch in enumerate(batches):
             size = first_size(select_row(batch, 0))
             num_examples += size
-            results = self._stacked.eval_step(EVALUATION_STEPS[split], batch, batch_idx, self._rows_at_once(size))
+            results = self._stacked.eval_step(EVALUATION_STEPS[split], batch, batch_idx, self._count_rows_at_once(size))
             logged.add(results.logged)
             outputs.add(results.outputs)
             correct.add(results.correct, batch)
@@ -214,8 +214,8 @@ class FusedTrainer:
         validation = [metrics.for_loggers for metrics in logged.split_by_trial()] if has_validation else None
         return self._mechanisms.compute_metrics(validation, num_validated, self._setup.dtype)
 
-    def _rows_at_once(self, num_examples: int) -> int:
-        return self._group.memory.rows_at_once(self._setup.rows.num_columns, num_examples)
+    def _count_rows_at_once(self, num_examples: int) -> int:
+        return self._group.memory.count_rows_at_once(self._setup.rows.num_columns, num_examples)
 
     def _end_epoch(
         self,

@@ -41,7 +41,8 @@ def check_gradients(
 
     Raises:
         InputError: the module has no loss to differentiate (manual optimization, a step without a loss, a loss that is
-            not finite), its loss changes from call to call or moves in steps, or it does not run in double precision.
+            not finite), its loss changes from call to call or is piecewise constant, or it does not run in double
+            precision.
 
     >>> import torch
     >>> from lit_models import MLP

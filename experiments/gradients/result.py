@@ -7,11 +7,16 @@ AGREES, DIFFERS, TOO_SMALL = "agrees", "differs", "too small to tell"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worst:
-    """Largest difference of two derivatives of a parameter. index: of the entry; None for the random direction."""
+    """Largest difference of two derivatives of a parameter.
+
+    index: index of the entry; None for the random direction.
+    autograd_gradient: derivative from the backward pass.
+    numerical_gradient: derivative by finite differences.
+    """
 
     index: tuple[int, ...] | None
-    backward: float
-    differences: float
+    autograd_gradient: float
+    numerical_gradient: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,8 +25,8 @@ class ParameterCheck:
 
     size: number of entries; num_checked: number of entries that were compared one by one.
     num_kinks: of these, on or next to a kink of the loss, such as ReLU at 0, and right on one side of it.
-    num_too_small: of these, with both derivatives smaller than the rounding error of differences.
-    error: largest relative difference |backward - differences| / max(|backward|, |differences|) of an entry. It may be
+    num_too_small: of these, with both derivatives smaller than the rounding error of finite differences.
+    error: largest relative difference |autograd - numerical| / max(|autograd|, |numerical|) of an entry. It may be
         above the tolerance although they agree, if an entry is so small that rounding explains it.
     direction_error: relative difference along one random direction, in which all entries move at once.
     verdict: agrees, differs, or too small to tell.
@@ -47,7 +52,7 @@ class GradientCheck:
     loss: of the batch, in double precision.
     tolerance: relative difference up to which derivatives agree.
     num_evaluations: number of times that the loss was computed.
-    changed_later: hooks of the module that may change gradients after the backward pass; they are not checked.
+    later_hooks: hooks of the module that may change gradients after the backward pass; they are not checked.
     """
 
     module: str
@@ -56,7 +61,7 @@ class GradientCheck:
     num_evaluations: int
     seconds: float
     parameters: tuple[ParameterCheck, ...]
-    changed_later: tuple[str, ...] = ()
+    later_hooks: tuple[str, ...] = ()
 
     @property
     def agrees(self) -> bool:

@@ -121,7 +121,7 @@ class Ledger(LedgerReader):
         """
         with self._transaction():
             row = self._db.execute("SELECT id, status FROM trials WHERE trial_id = ?", (trial_id,)).fetchone()
-            is_first = not TrialStatus(row["status"]).is_finished
+            is_first = not TrialStatus(row["status"]).has_ended
             if is_first:
                 self._write(row["id"], result)
             status = result.status if is_first else f"{result.status}, after another attempt"
@@ -190,7 +190,7 @@ class Ledger(LedgerReader):
 
     def _record(self, trial_id: str, result: Result) -> None:
         row = self._db.execute("SELECT id, status FROM trials WHERE trial_id = ?", (trial_id,)).fetchone()
-        if row is None or TrialStatus(row["status"]).is_finished:
+        if row is None or TrialStatus(row["status"]).has_ended:
             found = "unknown" if row is None else row["status"]
             raise ValueError(f"{self.path}: trial {trial_id} is {found}; only a running one takes a result")
         newest = "SELECT coalesce(max(number), 0) FROM attempts WHERE trial = ?"

@@ -13,7 +13,7 @@ from experiments.trials.trial import Correct, Trial, TrialStatus
 from .file import LedgerFile
 from .schema import FIRST_WITH_FINGERPRINTS, FIRST_WITH_NOTES, FIRST_WITH_ORDERS, FIRST_WITH_TESTED
 
-_UNFINISHED = tuple(status for status in TrialStatus if not status.is_finished)
+_UNFINISHED = tuple(status for status in TrialStatus if not status.has_ended)
 
 
 class LedgerReader(LedgerFile):

@@ -72,7 +72,7 @@ class Mechanisms(Callback):
         """Reset the state, since a callback may see several trainings."""
         self._start()
         if not pl_module.automatic_optimization:
-            self._give_up(pl_module, "it optimizes by hand, so its training_step cannot run without training")
+            self._give_up(pl_module, "it uses manual optimization, so its training_step cannot run without training")
         elif not isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy):
             self._give_up(pl_module, f"{type(trainer.strategy).__name__} may keep parts of it on other devices")
 

@@ -11,7 +11,7 @@ from torch.nn.parameter import is_lazy
 
 from experiments.errors import Problem
 from experiments.study.design import Cell
-from experiments.study.mechanisms import find_metric_problem, get_callbacks, is_callback, split_metric
+from experiments.study.mechanisms import find_metric_problem, get_callbacks, is_mechanisms_callback, split_metric
 from experiments.study.study import Claim, Study
 from experiments.text import describe_choices
 
@@ -71,7 +71,7 @@ def _name_variants(names: Iterable[str]) -> dict[str, str]:
 def find_metric_problems(study: Study, cells: Sequence[Cell]) -> list[Problem]:
     """Find metrics of a study and its claims that begin with mechanism/ and that no trial would have."""
     measured = () if study.mechanisms is None else study.mechanisms.measure
-    has_callback = any(is_callback(spec) for cell in cells for spec in get_callbacks(cell.config))
+    has_callback = any(is_mechanisms_callback(spec) for cell in cells for spec in get_callbacks(cell.config))
     known = None if study.mechanisms is None and has_callback else measured
     named = [("metric.name", study.metric)]
     named += [(f"claims.{claim.name}.metric.name", claim.metric) for claim in study.claims if claim.metric]
@@ -94,7 +94,7 @@ def find_claim_problems(study: Study, cells: Sequence[Cell], ask: Callable[[Cell
         if found is None:
             continue
         quantity, layer = found
-        for cell in _compared_cells(claim, cells):
+        for cell in _select_compared_cells(claim, cells):
             layers = ask(cell)
             if layers is None:
                 continue
@@ -115,7 +115,7 @@ def find_claim_problems(study: Study, cells: Sequence[Cell], ask: Callable[[Cell
     return problems
 
 
-def _compared_cells(claim: Claim, cells: Sequence[Cell]) -> list[Cell]:
+def _select_compared_cells(claim: Claim, cells: Sequence[Cell]) -> list[Cell]:
     """Return the cells that a claim compares, in the order of the study."""
     contexts = [cell for cell in (claim.under, claim.than_under) if cell is not None]
     return [

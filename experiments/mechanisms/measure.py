@@ -136,7 +136,7 @@ def measure_validation(clone: LightningModule, batches: Sequence[Any], context: 
             outputs.append(example_outputs(output, batch) if has_epoch_metrics(clone) else {})
         whole = {name: torch.cat([of_batch[name] for of_batch in outputs]) for name in outputs[0]}
         epoch_metrics = compute_epoch_metrics(clone, "val", whole)
-    return logged.means() | {name: float(value) for name, value in epoch_metrics.items()}
+    return logged.compute_means() | {name: float(value) for name, value in epoch_metrics.items()}
 
 
 class _LoggedMeans:
@@ -163,7 +163,7 @@ class _LoggedMeans:
                 self._sums[call.name] = (total + value.double().cpu() * weight, weights + weight)
         return True
 
-    def means(self) -> dict[str, float]:
+    def compute_means(self) -> dict[str, float]:
         """Return the mean of every value, and every torchmetrics value that is one number."""
         means = {name: float(total) / weight for name, (total, weight) in self._sums.items()}
         computed = {name: metric.compute() for name, metric in self._metrics.items()}

@@ -80,13 +80,13 @@ class _MetricComputer:
 
     def compute(self, measure: set[str]) -> None:
         if "gradients" in measure:
-            self._gradients()
+            self._add_gradients()
         if "activations" in measure:
-            self._activations()
+            self._add_activations()
         if "saturation" in measure:
-            self._saturation()
+            self._add_saturation()
         if "dead" in measure:
-            self._dead()
+            self._add_dead()
         if "updates" in measure:
             for name in self._weights:
                 if name in self._pass.updates:
@@ -95,7 +95,7 @@ class _MetricComputer:
             for name in self._weights:
                 self.table.add(f"weight_norm/{self._names[name]}", norm(self._pass.weights[name]))
 
-    def _gradients(self) -> None:
+    def _add_gradients(self) -> None:
         probe_pass = self._pass
         by_weight = {
             name: rms(probe_pass.weight_gradients[name])
@@ -128,7 +128,7 @@ class _MetricComputer:
         prefix = f"{owner}." if owner else ""
         return not any(other != owner and other.startswith(prefix) for other in self._pass.owners.values())
 
-    def _activations(self) -> None:
+    def _add_activations(self) -> None:
         by_layer = {name: (*moments(values), quantiles(values)) for name, values in self._flat.items()}
         for number, statistic in enumerate(("mean", "std")):
             for name, statistics in by_layer.items():
@@ -137,13 +137,13 @@ class _MetricComputer:
             for name, statistics in by_layer.items():
                 self._add(f"activation_{quantile}/{self._names[name]}", statistics[2][number], self._find_trials(name))
 
-    def _saturation(self) -> None:
+    def _add_saturation(self) -> None:
         for name, values in self._flat.items():
             for kind, bounds in BOUNDS.items():
                 if trials := self._find_trials(name, kind):
                     self.table.add(f"saturated/{self._names[name]}", saturated(_select(values, trials), bounds), trials)
 
-    def _dead(self) -> None:
+    def _add_dead(self) -> None:
         for name, (values, unit_dim) in self._outputs.items():
             if trials := self._find_trials(name, "rectifier"):
                 self.table.add(f"dead/{self._names[name]}", dead(_select(values, trials), unit_dim), trials)

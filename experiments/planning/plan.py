@@ -13,7 +13,7 @@ from experiments.config.instantiate import clear_caches, find_problems, make_dat
 from experiments.config.parse_cache import Section
 from experiments.errors import Problem, StudyError
 from experiments.mechanisms.claimed_metrics import Layers, describe_layers, find_claim_problems, find_metric_problems
-from experiments.study.design import Cell, cells_of
+from experiments.study.design import Cell, build_cells
 from experiments.study.study import SECTIONS, Study
 from experiments.trials.trial import Plan, Trial, create_trials
 
@@ -41,7 +41,7 @@ def plan_study(study: Study, emit: Callable[[Any], None] | None = None) -> Plan:
         StudyError: with every problem of every cell, each with the key or the level that causes it.
     """
     clear_caches()  # classes may have been redefined since the last plan
-    cells = cells_of(study)
+    cells = build_cells(study)
     sections = [{kind: Section.of(kind, cell.config.get(kind)) for kind in SECTIONS} for cell in cells]
     raise_problems(study, cells, [[p for each in of.values() for p in find_problems(each)] for of in sections])
 

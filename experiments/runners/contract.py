@@ -1,6 +1,8 @@
-"""Protocol of all runners: take a task whenever a slot is free, and hand its events to the caller, in its process.
+"""Protocol of all runners: start a task whenever a slot is free.
 
-A runner does not know what training is. A task is a function with one argument; it may `emit` messages while it runs.
+A task is a call `function(argument, emit)`. `function` must be importable, `argument` picklable. The task may `emit`
+messages while it runs. A runner calls the caller's `handle` with each event, in the caller's process. It does not know
+what training is.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,14 +14,15 @@ from typing import Any, Protocol, Self
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """Call of `function(argument, emit)`, both importable or picklable. `key` identifies it in events.
+    """Call of `function(argument, emit)`: `function` must be importable, `argument` picklable.
 
-    timeout_seconds: how long it may run before its worker is killed, which gives `TimedOut`; None for no limit.
-        In a separate process a task can always be killed. A task in the caller's process (inline) is interrupted where
-        Python can do it: on the main thread, not on Windows, and not inside native code that never returns.
-    num_slots: number of slots that it takes at once; a task that trains on two devices takes two. A runner with fewer
-        slots gives it all of them.
-    near_command: prefer the machine of the command, whose files the task reads.
+    key: identifies the task in events.
+    timeout_seconds: seconds after which the task is stopped, which gives `TimedOut`; None for no limit. In a separate
+        process a task can always be killed. A task in the caller's process (inline) is interrupted where Python can do
+        it: on the main thread, not on Windows, and not inside native code that never returns.
+    num_slots: number of slots that the task occupies; a task that trains on two devices occupies two. If the runner has
+        fewer slots, the task occupies all of them.
+    prefer_local_machine: prefer the machine on which `ablate` runs, because the task reads files there.
     """
 
     key: str
@@ -27,7 +30,7 @@ class Task:
     argument: Any
     timeout_seconds: float | None = None
     num_slots: int = 1
-    near_command: bool = False
+    prefer_local_machine: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +75,9 @@ class Lost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimedOut:
-    """Event: the task ran longer than its `timeout_seconds`, and its worker was killed.
+    """Event: the task ran longer than its `timeout_seconds`.
+
+    The task was stopped: its worker was killed or, inline, the call was interrupted.
 
     seconds: the timeout.
     """
@@ -89,12 +94,12 @@ class Runner(Protocol):
 
     @property
     def num_slots(self) -> int:
-        """Return the number of slots: of tasks that run at the same time. In a cluster it may change."""
+        """Return the number of slots. Running tasks occupy at most this many in total. In a cluster it may change."""
 
     def __enter__(self) -> Self: ...
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: TracebackType | None
     ) -> None: ...
 
     def run(self, tasks: Iterable[Task], handle: Callable[[Event], None]) -> None:
@@ -104,9 +109,9 @@ class Runner(Protocol):
         Each task gives Started, any number of Emitted, and exactly one of Done, Raised, Lost and TimedOut. An error
         that `handle` raises, and KeyboardInterrupt, end the run. `sys.exit` in a task is an error of the task.
 
-        An iterator of tasks may continue after its end: a runner with several slots asks it again whenever a task has
-        ended, so that a requeued task gets a slot while others are still running.
+        `tasks` may yield again after StopIteration: after each ended task, `next` is called again, so requeued tasks
+        can start. A generator cannot do this; use a class with `__next__`.
         """
 
-    def log_to(self, directory: Path) -> None:
-        """Send what tasks print from now on to files in this folder, if the runner can."""
+    def redirect_output(self, directory: Path) -> None:
+        """Write the tasks' stdout and stderr to files in this folder. InlineRunner ignores it."""

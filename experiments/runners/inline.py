@@ -25,11 +25,13 @@ class InlineRunner:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         pass
 
-    def log_to(self, directory: Path) -> None:
-        """Do nothing: prints stay on this process's terminal, where the user of a debugger wants them."""
+    def redirect_output(self, directory: Path) -> None:
+        """Do nothing: stdout and stderr stay on the terminal of this process, where a debugger's user wants them."""
 
     def run(self, tasks: Iterable[Task], handle: Callable[[Event], None]) -> None:
         """See Runner.run."""

@@ -83,12 +83,14 @@ class LocalRunner:
                 multiprocessing.forkserver.ensure_running()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         for worker in list(self._workers):
             self._stop(worker)
 
-    def log_to(self, directory: Path) -> None:
-        """Send what tasks print to worker-0.log, worker-1.log, ... in this folder."""
+    def redirect_output(self, directory: Path) -> None:
+        """Write the tasks' stdout and stderr to worker-0.log, worker-1.log, ... in this folder."""
         directory.mkdir(parents=True, exist_ok=True)
         self._log_directory = directory
 
@@ -120,7 +122,7 @@ class LocalRunner:
                     handle(Lost(key=task.key, reason=f"no worker process could be started: {error}"))
                     continue
                 busy.append(worker)
-                worker.start_task(task, self._log_path(worker))
+                worker.start_task(task, self._get_log_path(worker))
             if not busy:
                 return
             for worker, event in _wait_for_events(busy):
@@ -163,7 +165,7 @@ class LocalRunner:
         if worker in self._workers:
             self._workers.remove(worker)
 
-    def _log_path(self, worker: Worker) -> Path | None:
+    def _get_log_path(self, worker: Worker) -> Path | None:
         return None if self._log_directory is None else self._log_directory / f"worker-{worker.slots[0]}.log"
 
 

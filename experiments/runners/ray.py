@@ -60,7 +60,9 @@ class RayRunner:
         self._connection = _RayConnection(self._make_settings(), self._address)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         if self._connection is not None:
             self._connection.stop()
         self._connection = None
@@ -71,8 +73,8 @@ class RayRunner:
         """Return how many tasks can run at once now; at least 1, though a cluster may have no slot for a while."""
         return self._wanted_slots or max(1, self._connect().num_slots)
 
-    def log_to(self, directory: Path) -> None:
-        """Write what tasks print to worker-HOST-PID.log in this folder, or to Ray's logs on machines without it."""
+    def redirect_output(self, directory: Path) -> None:
+        """Write stdout and stderr to worker-HOST-PID.log in this folder; on machines without it, to Ray's logs."""
         directory.mkdir(parents=True, exist_ok=True)
         self._log_directory = directory.absolute()
 
@@ -115,7 +117,7 @@ class RayRunner:
         options = {
             "timeout": task.timeout_seconds,
             "num_slots": task.num_slots,
-            "near": task.near_command,
+            "prefer_local_machine": task.prefer_local_machine,
             "logs": logs,
         }
         connection.send("submit", number, pickle.dumps(task.function), argument, options)
@@ -211,14 +213,16 @@ class _RayConnection:
         try:
             message = self._child.receive(seconds)
         except TimeoutError:
-            raise RunnerError(f"{self._name()} did not answer within {seconds:g} s{self._last_log_line()}") from None
+            raise RunnerError(
+                f"{self._describe_cluster()} did not answer within {seconds:g} s{self._format_last_log_line()}"
+            ) from None
         if message is None:
             raise RunnerError(
-                f"{self._name()} is gone; recorded results are kept, and the same command continues with any runner"
-                f"{self._last_log_line()}"
+                f"{self._describe_cluster()} is gone; recorded results are kept, and the same command continues with "
+                f"any runner{self._format_last_log_line()}"
             )
         if message[0] == "failed":
-            raise RunnerError(f"{self._name()}: {message[1]}")
+            raise RunnerError(f"{self._describe_cluster()}: {message[1]}")
         if message[0] == "slots":
             self.num_slots = message[1]
         return message
@@ -235,9 +239,9 @@ class _RayConnection:
         """End the child process, its tasks, and a Ray that it has started."""
         self._child.end(_STOP_SECONDS)
 
-    def _name(self) -> str:
+    def _describe_cluster(self) -> str:
         return "the local Ray" if self._address is None else f"the Ray cluster at {self._address}"
 
-    def _last_log_line(self) -> str:
+    def _format_last_log_line(self) -> str:
         line = self._child.last_log_line()
         return f"\nlast line of Ray's log: {line}" if line else ""

@@ -119,13 +119,13 @@ class _Connection:
         value: Any = self._big if argument is None else argument
         if argument is not None and len(argument) >= _BIG_BYTES:
             value = self._big = ray.put(argument)  # once for all its tasks; Ray keeps a copy on each machine
-        stream = self._remote(options["num_slots"], near=options["near"]).remote(
+        stream = self._make_remote(options["num_slots"], prefer_local_machine=options["prefer_local_machine"]).remote(
             function, value, self._context | {"logs": options["logs"]}
         )
         self._following[number] = (asyncio.create_task(self._follow(number, stream, options["timeout"])), stream)
 
-    def _remote(self, num_slots: int, *, near: bool) -> Any:
-        if near:
+    def _make_remote(self, num_slots: int, *, prefer_local_machine: bool) -> Any:
+        if prefer_local_machine:
             # Soft: if this machine takes no tasks (`--num-cpus=0`), another one does it.
             strategy = NodeAffinitySchedulingStrategy(self._node_id, soft=True)
             return self._function.options(num_cpus=1, scheduling_strategy=strategy)
@@ -135,7 +135,7 @@ class _Connection:
     def _warm_up(self) -> ray.ObjectRefGenerator:
         """Start an import in a worker. With one call per worker, the first tasks need not wait for imports."""
         importing = pickle.dumps(import_modules), pickle.dumps(self._preload)
-        return self._remote(1, near=False).remote(*importing, self._context | {"logs": None})
+        return self._make_remote(1, prefer_local_machine=False).remote(*importing, self._context | {"logs": None})
 
     async def _follow(self, number: int, stream: ray.ObjectRefGenerator, timeout: float | None) -> None:  # noqa: ASYNC109
         where = "a Ray worker"
@@ -315,7 +315,7 @@ def work(function: bytes, argument: bytes, context: Mapping[str, Any]) -> Iterat
     """
     yield "started", f"worker {os.getpid()} on {socket.gethostname()}"
     messages: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
-    threading.Thread(target=_do, args=(function, argument, context, messages.put), daemon=True).start()
+    threading.Thread(target=_run_task, args=(function, argument, context, messages.put), daemon=True).start()
     while True:
         message = messages.get()
         yield message
@@ -323,7 +323,9 @@ def work(function: bytes, argument: bytes, context: Mapping[str, Any]) -> Iterat
             return
 
 
-def _do(function: bytes, argument: bytes, context: Mapping[str, Any], send: Callable[[tuple[Any, ...]], None]) -> None:
+def _run_task(
+    function: bytes, argument: bytes, context: Mapping[str, Any], send: Callable[[tuple[Any, ...]], None]
+) -> None:
     try:
         _enter_context(context)
         emit = lambda message: send(("said", pickle.dumps(message)))  # noqa: E731

@@ -57,14 +57,16 @@ def load_catalogue(texts: Mapping[str, str] | None = None) -> tuple[Entry, ...]:
         StudyError: when a text has problems.
     """
     texts = shipped_studies() if texts is None else texts
-    entries = [_entry(name, text) for name, text in texts.items()]
-    return tuple(sorted(entries, key=lambda entry: (chapter_order(entry.chapter), _cost(entry), entry.name)))
+    entries = [_make_entry(name, text) for name, text in texts.items()]
+    return tuple(
+        sorted(entries, key=lambda entry: (make_chapter_key(entry.chapter), _make_minutes_key(entry), entry.name))
+    )
 
 
-def chapter_order(chapter: str | None) -> tuple[int, str]:
+def make_chapter_key(chapter: str | None) -> tuple[int, str]:
     """Return the sort key of a chapter: the order of the course, then other chapters, then none.
 
-    >>> sorted([None, "Zoology", "Text", "Activations"], key=chapter_order)
+    >>> sorted([None, "Zoology", "Text", "Activations"], key=make_chapter_key)
     ['Activations', 'Text', 'Zoology', None]
     """
     if chapter is None:
@@ -75,7 +77,7 @@ def chapter_order(chapter: str | None) -> tuple[int, str]:
 def group_by_chapter(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
     """Group studies by chapter, in the order of the course; those without a chapter come last."""
     found: dict[str, list[Entry]] = {}
-    for entry in sorted(entries, key=lambda entry: chapter_order(entry.chapter)):  # stable
+    for entry in sorted(entries, key=lambda entry: make_chapter_key(entry.chapter)):  # stable
         found.setdefault(entry.chapter or NO_CHAPTER, []).append(entry)
     return found
 
@@ -102,11 +104,11 @@ def select_chapter(entries: Sequence[Entry], chapter: str | None) -> tuple[Entry
     return tuple(entry for entry in entries if (entry.chapter or NO_CHAPTER) == found[0])
 
 
-def _cost(entry: Entry) -> float:
+def _make_minutes_key(entry: Entry) -> float:
     return float("inf") if entry.minutes is None else entry.minutes
 
 
-def _entry(name: str, text: str) -> Entry:
+def _make_entry(name: str, text: str) -> Entry:
     study = _parse_listed_keys(name, text)
     return Entry(
         name=name,

@@ -53,7 +53,7 @@ def read_claims(
         margin = (claim_metric or metric).margin
         if is_equality and margin is None:
             reader.add_problem(where, "claims equality, but its metric has no margin within which levels are equal")
-        under, than_under = _interaction(reader, where, entry, factors, design)
+        under, than_under = _read_interaction(reader, where, entry, factors, design)
         taken = [str(entry["factor"])] + ([] if under is None else [under[0]])
         claims.append(
             Claim(
@@ -63,19 +63,19 @@ def read_claims(
                 than=other,
                 says=reader.read_text(f"{where}.says", entry.get("says", "")),
                 is_equality=is_equality,
-                where=_where(reader, f"{where}.where", entry["where"], factors, design, taken)
+                where=_read_where(reader, f"{where}.where", entry["where"], factors, design, taken)
                 if "where" in entry
                 else (),
                 under=under,
                 than_under=than_under,
                 metric=claim_metric,
-                scale=_scale(reader, where, entry.get("scale", LINEAR), claim_metric, metric),
+                scale=_read_scale(reader, where, entry.get("scale", LINEAR), claim_metric, metric),
             )
         )
     return tuple(claims)
 
 
-def _scale(reader: StudyReader, where: str, value: Any, metric: Metric | None, metric_of_study: Metric) -> str:
+def _read_scale(reader: StudyReader, where: str, value: Any, metric: Metric | None, metric_of_study: Metric) -> str:
     """Return the scale of a claim: values, or their logarithms, for which a margin has to be a factor."""
     scale = reader.read_choice(f"{where}.scale", value, SCALES)
     if scale != LOG:
@@ -93,7 +93,7 @@ def _scale(reader: StudyReader, where: str, value: Any, metric: Metric | None, m
     return scale
 
 
-def _interaction(
+def _read_interaction(
     reader: StudyReader, where: str, entry: Mapping[str, Any], factors: Sequence[Factor], design: Any
 ) -> tuple[tuple[str, str] | None, tuple[str, str] | None]:
     """Return the two levels of another factor that a claim on an interaction compares; None twice for other claims."""
@@ -103,7 +103,7 @@ def _interaction(
     for key in _INTERACTION_KEYS:
         if key not in entry:
             reader.add_problem(f"{where}.{key}", f"is missing; {given[0]} is compared with it")
-    cells = [_one_level(reader, f"{where}.{key}", entry[key], factors) for key in given]
+    cells = [_read_one_level(reader, f"{where}.{key}", entry[key], factors) for key in given]
     if len(given) < len(_INTERACTION_KEYS) or None in cells:
         return None, None
     under, than_under = cells
@@ -123,7 +123,7 @@ def _interaction(
     return under, than_under
 
 
-def _where(
+def _read_where(
     reader: StudyReader, where: str, value: Any, factors: Sequence[Factor], design: Any, taken: Sequence[str]
 ) -> tuple[tuple[str, str], ...]:
     """Return levels of other factors, as in {depth: 8}; `taken` are the factors that the claim compares already."""
@@ -142,7 +142,7 @@ def _where(
     return tuple(levels)
 
 
-def _one_level(reader: StudyReader, where: str, value: Any, factors: Sequence[Factor]) -> tuple[str, str] | None:
+def _read_one_level(reader: StudyReader, where: str, value: Any, factors: Sequence[Factor]) -> tuple[str, str] | None:
     """Return one factor and one level, as in {activation: relu}; None when it is something else."""
     if not isinstance(value, dict) or len(value) != 1:
         reader.add_problem(where, f"is {value!r}; one {{factor: level}} is expected")

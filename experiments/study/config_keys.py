@@ -28,14 +28,14 @@ def set_key(config: dict[str, Any], key: str, value: Any) -> None:
                 node[part] = {}
             node = node[part]
         else:
-            node = _item(node, part, ".".join(path[:depth]))
+            node = _get_item(node, part, ".".join(path[:depth]))
     if isinstance(node, dict):
         node[last] = value
     elif isinstance(node, list):
-        _item(node, last, ".".join(path))
+        _get_item(node, last, ".".join(path))
         node[int(last)] = value
     else:
-        _item(node, last, ".".join(path))
+        _get_item(node, last, ".".join(path))
 
 
 def apply_changes(config: Mapping[str, Any], changes: Iterable[tuple[str, Any]]) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def apply_changes(config: Mapping[str, Any], changes: Iterable[tuple[str, Any]])
     return changed
 
 
-def _item(node: Any, part: str, so_far: str) -> Any:
+def _get_item(node: Any, part: str, so_far: str) -> Any:
     if isinstance(node, list):
         if part.isdigit() and int(part) < len(node):
             return node[int(part)]

@@ -8,7 +8,7 @@ from typing import Any
 from experiments.errors import Problem, StudyError
 
 from .config_keys import apply_changes
-from .mechanisms import add_callback
+from .mechanisms import add_mechanisms_callback
 from .study import Study
 
 
@@ -23,54 +23,60 @@ class Cell:
         return ", ".join(f"{factor}={level}" for factor, level in self.levels.items())
 
 
-def cells_of(study: Study) -> list[Cell]:
-    """Return all cells of a study, in the order of the file: the last factor changes fastest.
+def build_cells(study: Study) -> list[Cell]:
+    """Build all cells of a study, in the order of the file: the last factor varies fastest.
 
-    The design `full` has every combination of levels. `one_at_a_time` has the reference level of every factor, and then
-    each other level with the references of the other factors.
+    The design `full` has every combination of levels. `one_at_a_time` has the all-reference cell, then one cell per
+    non-reference level, with all other factors at their reference.
 
-    With `folds`, every cell's data module gets them as an argument. With `mechanisms`, every cell's trainer gets the
-    callback that measures them.
+    `folds` is passed to each cell's data module. With `mechanisms`, each cell's trainer gets the Mechanisms callback.
 
     Raises:
-        StudyError: when `exclude` leaves no cell or a rule of it excludes none, or when a cell has no data module for
-            the study's folds.
+        StudyError: every cell is excluded, an exclude rule matches no cell, a factor loses its reference, or a cell has
+            no data module to pass `folds` to.
     """
-    combinations = _combinations(study)
+    combinations = _list_combinations(study)
     problems = [
-        Problem(where=f"exclude.{position}", what=f"excludes no cell of the {study.design} design")
+        Problem(
+            where=f"exclude.{position}",
+            what=f"matches no cell of the {study.design} design; correct or remove this rule",
+        )
         for position, rule in enumerate(study.exclude)
         if not any(_matches(rule, levels) for levels in combinations)
     ]
-    kept = _kept(study, combinations)
+    kept = _drop_excluded(study, combinations)
     if not kept:
-        problems.append(Problem(where="exclude", what="excludes every cell"))
+        problems.append(Problem(where="exclude", what="excludes every cell; relax or remove a rule"))
     problems += [
-        Problem(where=f"factors.{factor.name}", what=f"no cell is left with its reference {factor.reference!r}")
+        Problem(
+            where=f"factors.{factor.name}",
+            what=f"every cell with the reference {factor.reference!r} is excluded; relax `exclude` or choose another "
+            "reference",
+        )
         for factor in study.factors
         if kept and not any(levels[factor.name] == factor.reference for levels in kept)
     ]
-    cells = [Cell(levels=levels, config=_config(study, levels)) for levels in kept]
-    problems += _cells_without_data(study, cells)
+    cells = [Cell(levels=levels, config=_build_config(study, levels)) for levels in kept]
+    problems += _find_missing_data_problems(study, cells)
     if problems:
         raise StudyError(study.source, problems)
     return cells
 
 
 def count_cells(study: Study) -> int:
-    """Return the number of cells, without building their configurations; 0 when all are excluded."""
-    return len(_kept(study, _combinations(study)))
+    """Count the cells, without building their configurations; return 0 if all are excluded."""
+    return len(_drop_excluded(study, _list_combinations(study)))
 
 
-def _combinations(study: Study) -> list[dict[str, str]]:
+def _list_combinations(study: Study) -> list[dict[str, str]]:
     return _COMBINATIONS[study.design](study)
 
 
-def _kept(study: Study, combinations: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+def _drop_excluded(study: Study, combinations: Sequence[dict[str, str]]) -> list[dict[str, str]]:
     return [levels for levels in combinations if not any(_matches(rule, levels) for rule in study.exclude)]
 
 
-def _full(study: Study) -> list[dict[str, str]]:
+def _list_full_design(study: Study) -> list[dict[str, str]]:
     names = [factor.name for factor in study.factors]
     return [
         dict(zip(names, levels, strict=True))
@@ -78,7 +84,7 @@ def _full(study: Study) -> list[dict[str, str]]:
     ]
 
 
-def _one_at_a_time(study: Study) -> list[dict[str, str]]:
+def _list_one_at_a_time(study: Study) -> list[dict[str, str]]:
     reference = {factor.name: factor.reference for factor in study.factors}
     others = [
         reference | {factor.name: level}
@@ -89,23 +95,23 @@ def _one_at_a_time(study: Study) -> list[dict[str, str]]:
     return [reference, *others]
 
 
-_COMBINATIONS = {"full": _full, "one_at_a_time": _one_at_a_time}  # one for each of DESIGNS
+_COMBINATIONS = {"full": _list_full_design, "one_at_a_time": _list_one_at_a_time}  # one for each of DESIGNS
 
 
 def _matches(rule: Mapping[str, tuple[str, ...]], levels: Mapping[str, str]) -> bool:
     return all(levels[factor] in excluded for factor, excluded in rule.items())
 
 
-def _config(study: Study, levels: Mapping[str, str]) -> dict[str, Any]:
+def _build_config(study: Study, levels: Mapping[str, str]) -> dict[str, Any]:
     changes = [change for factor in study.factors for change in factor.level(levels[factor.name]).changes.items()]
     config = apply_changes(study.base, changes)
     if study.mechanisms is not None:
-        config = add_callback(config, study.mechanisms)
-    return config if study.folds is None else _with_folds(config, study.folds)
+        config = add_mechanisms_callback(config, study.mechanisms)
+    return config if study.folds is None else _set_folds(config, study.folds)
 
 
-def _with_folds(config: dict[str, Any], folds: int) -> dict[str, Any]:
-    """Return the configuration with the data module's argument `folds` set; an invalid data section is unchanged."""
+def _set_folds(config: dict[str, Any], folds: int) -> dict[str, Any]:
+    """Return a configuration with the data module's argument `folds` set; an invalid data section is unchanged."""
     data = config.get("data")
     if isinstance(data, str):  # only a class path
         data = {"class_path": data}
@@ -114,7 +120,7 @@ def _with_folds(config: dict[str, Any], folds: int) -> dict[str, Any]:
     return apply_changes({**config, "data": data}, [("data.init_args.folds", folds)])
 
 
-def _cells_without_data(study: Study, cells: Sequence[Cell]) -> list[Problem]:
+def _find_missing_data_problems(study: Study, cells: Sequence[Cell]) -> list[Problem]:
     without = [str(cell) for cell in cells if study.folds is not None and cell.config.get("data") is None]
     if not without:
         return []

@@ -48,7 +48,7 @@ MECHANISM, GAP = "mechanism/", "gap/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class MechanismsOptions:
     """Quantities to measure, in the order of `QUANTITIES`, and the number of training examples to measure them on."""
 
     measure: tuple[str, ...] = QUANTITIES
@@ -59,17 +59,17 @@ class Options:
         return {"measure": list(self.measure), "examples": self.examples}
 
 
-def read_options(value: Any, add_problem: Callable[[str, str], None]) -> Options | None:
+def parse_mechanisms(value: Any, add_problem: Callable[[str, str], None]) -> MechanismsOptions | None:
     """Return the options under the key `mechanisms` of a study file; None when there are none or they are wrong.
 
     Args:
         value: plain data.
         add_problem: called with (where, what) for each problem.
 
-    >>> read_options(["dead", "gradients"], print)
-    Options(measure=('gradients', 'dead'), examples=128)
-    >>> read_options(["dead"] * 2, print)
-    Options(measure=('dead',), examples=128)
+    >>> parse_mechanisms(["dead", "gradients"], print)
+    MechanismsOptions(measure=('gradients', 'dead'), examples=128)
+    >>> parse_mechanisms(["dead"] * 2, print)
+    MechanismsOptions(measure=('dead',), examples=128)
     """
     if value is None:
         return None
@@ -78,12 +78,12 @@ def read_options(value: Any, add_problem: Callable[[str, str], None]) -> Options
         if key not in _KEYS:
             add_problem(f"mechanisms.{key}", f"is not a key here{describe_choices(key, _KEYS)}")
     where = "mechanisms.measure" if isinstance(value, Mapping) else "mechanisms"
-    measure = _measure(where, given.get("measure", "all"), add_problem)
+    measure = _read_measure(where, given.get("measure", "all"), add_problem)
     examples = given.get("examples", DEFAULT_EXAMPLES)
     if (what := find_examples_problem(examples)) is not None:
         add_problem("mechanisms.examples", what)
         return None
-    return None if measure is None else Options(measure=measure, examples=examples)
+    return None if measure is None else MechanismsOptions(measure=measure, examples=examples)
 
 
 def sort_quantities(names: Any) -> tuple[str, ...]:
@@ -160,14 +160,14 @@ def get_callbacks(config: Mapping[str, Any]) -> list[Any]:
     return list_callbacks(trainer.get("callbacks")) if isinstance(trainer, Mapping) else []
 
 
-def is_callback(spec: Any) -> bool:
-    """Return whether a callback of a configuration is the one that measures mechanisms."""
+def is_mechanisms_callback(spec: Any) -> bool:
+    """Return whether a callback of a configuration is `experiments.mechanisms.Mechanisms`."""
     path = spec.get("class_path") if isinstance(spec, Mapping) else spec
     return isinstance(path, str) and path.startswith("experiments.mechanisms.") and path.endswith(".Mechanisms")
 
 
-def add_callback(config: Mapping[str, Any], options: Options) -> dict[str, Any]:
-    """Return a cell's configuration with the callback before the others: one that stops training may monitor it."""
+def add_mechanisms_callback(config: Mapping[str, Any], options: MechanismsOptions) -> dict[str, Any]:
+    """Return a configuration with Mechanisms as the first callback, so that later ones can monitor its metrics."""
     trainer = config.get("trainer") or {}
     if not isinstance(trainer, Mapping):  # reported as a problem elsewhere
         return dict(config)
@@ -180,16 +180,16 @@ def report_double_callbacks(
 ) -> None:
     """Report each location whose configurations have the callback that the study's key adds."""
     for where, of_location in configs.items():
-        if any(is_callback(spec) for config in of_location for spec in get_callbacks(config)):
+        if any(is_mechanisms_callback(spec) for config in of_location for spec in get_callbacks(config)):
             add_problem(
                 where, f"has {CLASS_PATH}, which the study's `mechanisms` adds to every cell; remove one of the two"
             )
 
 
-def read_callback(spec: Mapping[str, Any]) -> Options:
-    """Return the options of a callback in a resolved configuration."""
+def read_mechanisms_options(spec: Mapping[str, Any]) -> MechanismsOptions:
+    """Return the options of the Mechanisms callback in a resolved configuration."""
     arguments = spec.get("init_args") or {}
-    return Options(
+    return MechanismsOptions(
         measure=sort_quantities(arguments.get("measure", "all")), examples=arguments.get("examples", DEFAULT_EXAMPLES)
     )
 
@@ -203,7 +203,7 @@ def is_mechanism(metric: str) -> bool:
     return metric.startswith((MECHANISM, GAP))
 
 
-def _measure(where: str, value: Any, add_problem: Callable[[str, str], None]) -> tuple[str, ...] | None:
+def _read_measure(where: str, value: Any, add_problem: Callable[[str, str], None]) -> tuple[str, ...] | None:
     try:
         return sort_quantities(value)
     except ValueError as error:

@@ -16,7 +16,7 @@ from experiments.text import describe_choices, join_names
 
 from .claims import read_claims
 from .config_keys import KeyPathError, apply_changes
-from .mechanisms import Options, read_options, report_double_callbacks
+from .mechanisms import MechanismsOptions, parse_mechanisms, report_double_callbacks
 from .plain_data import find_non_plain
 from .study import DESIGNS, LARGEST_SEED, SECTIONS, Factor, Level, Study, format_value
 from .values import StudyReader
@@ -297,16 +297,20 @@ class _Parser(StudyReader):
         }
         for name, reason in reasons.items():
             key = f"data.init_args.{name}"
-            if _data_argument(base, name) is not None:
+            if _get_data_argument(base, name) is not None:
                 self.add_problem(f"--set {key}" if key in changes else f"base.{key}", f"is set, but {reason}")
             for factor in factors:
-                if any(_data_argument(_config_of(level), name) is not None for level in factor.levels):
+                if any(_get_data_argument(_build_level_config(level), name) is not None for level in factor.levels):
                     self.add_problem(f"factors.{factor.name}", f"sets {key}, but {reason}")
         return value
 
-    def read_mechanisms(self, value: Any, base: Mapping[str, Any], factors: Sequence[Factor]) -> Options | None:
-        options = read_options(value, self.add_problem)
-        levels = {f"factors.{factor.name}": [_config_of(level) for level in factor.levels] for factor in factors}
+    def read_mechanisms(
+        self, value: Any, base: Mapping[str, Any], factors: Sequence[Factor]
+    ) -> MechanismsOptions | None:
+        options = parse_mechanisms(value, self.add_problem)
+        levels = {
+            f"factors.{factor.name}": [_build_level_config(level) for level in factor.levels] for factor in factors
+        }
         if options is not None:
             report_double_callbacks({"base.trainer.callbacks": [base], **levels}, self.add_problem)
         return options
@@ -346,7 +350,7 @@ class _Parser(StudyReader):
         return tuple(rules)
 
 
-def _config_of(level: Level) -> Mapping[str, Any]:
+def _build_level_config(level: Level) -> Mapping[str, Any]:
     """Return a configuration with only the keys that a level sets."""
     try:
         return apply_changes({}, level.changes.items())
@@ -354,7 +358,7 @@ def _config_of(level: Level) -> Mapping[str, Any]:
         return {}
 
 
-def _data_argument(config: Mapping[str, Any], name: str) -> Any:
+def _get_data_argument(config: Mapping[str, Any], name: str) -> Any:
     """Return an argument of a configuration's data module; None when it is not set."""
     data = config.get("data")
     init_args = data.get("init_args") if isinstance(data, dict) else None

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .mechanisms import Options
+from .mechanisms import MechanismsOptions
 
 SECTIONS = ("model", "data", "trainer")
 DESIGNS = ("full", "one_at_a_time")
@@ -146,7 +146,7 @@ class Study:
     folds: int | None = None
     chapter: str | None = None
     minutes: float | None = None
-    mechanisms: Options | None = None
+    mechanisms: MechanismsOptions | None = None
     source: str = field(default="study", compare=False)
 
     def factor(self, name: str) -> Factor:

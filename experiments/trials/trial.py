@@ -21,18 +21,18 @@ class TrialStatus(StrEnum):
     FAILED = "failed"
 
     @property
-    def is_finished(self) -> bool:
-        """Return whether the trial needs no more training, however it ended: FINISHED, DIVERGED or FAILED."""
+    def has_ended(self) -> bool:
+        """Return whether the trial has ended: FINISHED, DIVERGED or FAILED."""
         return self not in {TrialStatus.PENDING, TrialStatus.RUNNING}
 
 
-def count_finished(counts: Mapping[TrialStatus, int]) -> int:
-    """Return how many trials need no more training, given the number of trials of each status.
+def count_ended(counts: Mapping[TrialStatus, int]) -> int:
+    """Count the trials that have ended (finished, diverged or failed), given the number of trials of each status.
 
-    >>> count_finished({TrialStatus.PENDING: 3, TrialStatus.FINISHED: 2, TrialStatus.FAILED: 1})
+    >>> count_ended({TrialStatus.PENDING: 3, TrialStatus.FINISHED: 2, TrialStatus.FAILED: 1})
     3
     """
-    return sum(count for status, count in counts.items() if status.is_finished)
+    return sum(count for status, count in counts.items() if status.has_ended)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

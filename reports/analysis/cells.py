@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from experiments.study.design import cells_of
+from experiments.study.design import build_cells
 from experiments.study.study import Study
 from experiments.trials.trial import TrialStatus
 from reports.statistics.paired import fold_overlap, mean_interval
@@ -61,7 +61,7 @@ class Outcomes:
 def collect_outcomes(study: Study, trials: pd.DataFrame) -> Outcomes:
     """Arrange the study's metric in the frame of `load_trials` on the grid. The order of the rows does not matter."""
     factors = tuple(factor.name for factor in study.factors)
-    cells = tuple(tuple(cell.levels[name] for name in factors) for cell in cells_of(study))
+    cells = tuple(tuple(cell.levels[name] for name in factors) for cell in build_cells(study))
     at = locate_on_grid(study, cells, trials)
     metric = name_metric_column(study, study.metric.name)
     scores = np.full((len(cells), len(study.seeds)), np.nan)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from experiments.errors import InputError
 from experiments.ledger.study_folder import open_ledger
-from experiments.study.design import cells_of
+from experiments.study.design import build_cells
 from experiments.study.study import Study
 from experiments.text import describe_choices
 from reports.statistics.paired import fold_overlap
@@ -107,7 +107,7 @@ def _describe_pilot(study: Study, pilot_study: Study, pilot: str | Path) -> str:
 
 def _num_main_effects(study: Study) -> int:
     """Return the size of the Holm family of main effects, without levels whose cells are all excluded."""
-    cells = cells_of(study)
+    cells = build_cells(study)
     return sum(len({cell.levels[factor.name] for cell in cells}) - 1 for factor in study.factors)
 
 

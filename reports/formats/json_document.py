@@ -1,4 +1,4 @@
-"""JSON document of a report, for programs: every table with all digits, with the version of its schema."""
+"""JSON document of a report, for programs: every table at full precision, with the version of its schema."""
 
 import json
 import math

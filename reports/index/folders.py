@@ -10,7 +10,7 @@ import pandas as pd
 from experiments.errors import DirectoryError, InputError
 from experiments.ledger.study_folder import LEDGER, open_ledger
 from experiments.study.study import Study
-from experiments.trials.trial import TrialStatus, count_finished
+from experiments.trials.trial import TrialStatus, count_ended
 from reports.analysis.cells import collect_outcomes
 from reports.analysis.claims import claim_table
 from reports.analysis.frame import read_study, read_trials
@@ -42,7 +42,7 @@ class StudyFolder:
     @property
     def num_ended(self) -> int:
         """Number of planned trials with a result: finished, diverged or failed."""
-        return count_finished(self.counts)
+        return count_ended(self.counts)
 
     @property
     def num_trials(self) -> int:
@@ -66,7 +66,7 @@ def read_folders(parent: Path) -> list[StudyFolder]:
             raise DirectoryError(f"{parent}: does not exist; `ablate run --all --out {parent}` creates it")
     except OSError as error:
         raise DirectoryError(f"{parent}: cannot be read: {error.strerror or error}") from error
-    return [_read(path, _state(path)) for path in paths]
+    return [_read_folder(path, _read_file_stamps(path)) for path in paths]
 
 
 def find_copies(folders: Sequence[StudyFolder]) -> dict[Path, StudyFolder]:
@@ -93,13 +93,13 @@ def _is_copy(folder: StudyFolder, other: StudyFolder) -> bool:
     return folder.study.name == other.study.name and folder.trial_ids <= other.trial_ids
 
 
-def _state(path: Path) -> tuple[tuple[int, int] | None, ...]:
+def _read_file_stamps(path: Path) -> tuple[tuple[int, int] | None, ...]:
     """Return sizes and times of the files of a folder, the key of the cache of folders."""
     names = (LEDGER, f"{LEDGER}-wal", f"{FOLDER}/{PAGE}")
-    return tuple(_size_and_time(path / name) for name in names)
+    return tuple(_get_size_and_time(path / name) for name in names)
 
 
-def _size_and_time(path: Path) -> tuple[int, int] | None:
+def _get_size_and_time(path: Path) -> tuple[int, int] | None:
     try:
         status = path.stat()
     except OSError:
@@ -108,7 +108,7 @@ def _size_and_time(path: Path) -> tuple[int, int] | None:
 
 
 @lru_cache(maxsize=1000)  # `ablate run --all` writes the index after each study
-def _read(path: Path, state: object) -> StudyFolder:  # noqa: ARG001 -- a changed folder is read again
+def _read_folder(path: Path, state: object) -> StudyFolder:  # noqa: ARG001 -- a changed folder is read again
     has_page = (path / FOLDER / PAGE).is_file()
     try:
         with open_ledger(path) as ledger:

@@ -22,24 +22,26 @@ from .multiplicity import describe_multiplicity
 
 
 def to_html(catalogue: Catalogue) -> str:
-    """Return the text of index.html. The same catalogue gives the same text; links lead to pages of studies only."""
+    """Render index.html. The output is deterministic. It links only to study reports."""
     studies = catalogue.studies
     ranks = {chapter: rank for rank, chapter in enumerate(dict.fromkeys(studies["chapter"]))}
-    ran = catalogue.in_state(COMPLETE, INCOMPLETE)
+    ran = catalogue.select_by_state(COMPLETE, INCOMPLETE)
+    complete = catalogue.select_by_state(COMPLETE)
     return load_template("index.html.jinja").render(
         answer=compose_answer(catalogue),
-        facts=_facts(catalogue),
-        claims=[_claim(row, ranks) for row in catalogue.claims.to_dict("records")],
-        num_short=int((catalogue.claims["num_seeds_left_out"] > 0).sum()),
-        chapters=_chapter_table(catalogue),
+        facts=_collect_facts(catalogue),
+        claims=[_build_claim_row(row, ranks) for row in catalogue.claims.to_dict("records")],
+        num_claims_with_missing_seeds=int((catalogue.claims["num_seeds_left_out"] > 0).sum()),
+        chapters=_build_chapter_table(catalogue),
         multiplicity=describe_multiplicity(catalogue.claims),
         without_claims=ran[ran["num_claims"] == 0].to_dict("records"),
-        incomplete=_with_chapter(catalogue.in_state(INCOMPLETE)),
-        changed=_with_chapter(studies[(studies["state"] == COMPLETE) & (studies["note"] != "")]),
-        not_run=_with_chapter(catalogue.in_state(NOT_RUN)),
-        copies=catalogue.in_state(COPY).to_dict("records"),
-        unreadable=catalogue.in_state(UNREADABLE).to_dict("records"),
-        studies=[_study(row, ranks) for row in ran.to_dict("records")],
+        incomplete=_build_todo_rows(catalogue.select_by_state(INCOMPLETE)),
+        changed=_build_todo_rows(complete[complete["is_changed"]]),
+        without_report=_build_todo_rows(complete[~complete["is_changed"] & (complete["note"] != "")]),
+        not_run=_build_todo_rows(catalogue.select_by_state(NOT_RUN)),
+        copies=catalogue.select_by_state(COPY).to_dict("records"),
+        unreadable=catalogue.select_by_state(UNREADABLE).to_dict("records"),
+        studies=[_build_study_row(row, ranks) for row in ran.to_dict("records")],
         command=catalogue.command,
         style=read_asset("style.css") + read_asset("index.css"),
         script=read_asset("sort.js"),
@@ -47,34 +49,41 @@ def to_html(catalogue: Catalogue) -> str:
 
 
 def compose_answer(catalogue: Catalogue) -> str:
-    """Return the counts of the verdicts on claims, and of claims not tested."""
+    """Count the claims by verdict, and the claims that have not been tested."""
     findings = Counter(catalogue.claims["finding"])
     total = len(catalogue.claims)
     parts = []
-    if total:
-        words = describe_counts(findings, ONE_FINDING, MANY_FINDINGS)
-        parts.append(f"Of {format_count(total, 'claim')} tested, {words}." if total > 1 else f"One claim: {words}.")
+    if total > 1:
+        parts.append(f"Of {total} claims tested, {describe_counts(findings, ONE_FINDING, MANY_FINDINGS)}.")
+    elif total == 1:
+        parts.append(f"One claim was tested; it {ONE_FINDING[catalogue.claims['finding'].iloc[0]]}.")
     else:
         parts.append("No claim has been tested yet.")
     untested = int(catalogue.chapters["not tested"].sum()) if len(catalogue.chapters) else 0
     if untested and total:
-        parts.append(
-            f"{format_count(untested, 'more claim')} {'needs' if untested == 1 else 'need'} {_name_missing(catalogue)}."
-        )
+        need = "needs" if untested == 1 else "need"
+        parts.append(f"{format_count(untested, 'more claim')} {need} {_describe_missing_studies(catalogue)}.")
     return " ".join(parts)
 
 
-def _name_missing(catalogue: Catalogue) -> str:
-    missing = catalogue.in_state(NOT_RUN, UNREADABLE)
-    number = int((missing["num_claims"] > 0).sum())
-    return "one study that has not been run" if number == 1 else f"{number} studies that have not been run"
+def _describe_missing_studies(catalogue: Catalogue) -> str:
+    """Count the studies whose claims have not been tested, and say why."""
+    studies = catalogue.studies
+    is_tested = studies["folder"].isin(catalogue.claims["folder"])
+    missing = studies[(studies["num_claims"] > 0) & (studies["state"] != COPY) & ~is_tested]
+    has, have = ("one study that", "has") if len(missing) == 1 else (f"{len(missing)} studies that", "have")
+    reasons = {NOT_RUN: f"{have} not been run", UNREADABLE: "cannot be read"}
+    by_state = [reasons.get(state, f"{have} no finished trial") for state in missing["state"]]
+    return f"{has} {' or '.join(sorted(set(by_state), reverse=True))}"
 
 
-def _facts(catalogue: Catalogue) -> dict[str, str]:
+def _collect_facts(catalogue: Catalogue) -> dict[str, str]:
     studies = catalogue.studies
     seconds = float(studies["seconds"].sum())
-    facts = {state.capitalize(): str(len(catalogue.in_state(state))) for state in (COMPLETE, INCOMPLETE, NOT_RUN)}
-    if unreadable := len(catalogue.in_state(UNREADABLE)):
+    facts = {
+        state.capitalize(): str(len(catalogue.select_by_state(state))) for state in (COMPLETE, INCOMPLETE, NOT_RUN)
+    }
+    if unreadable := len(catalogue.select_by_state(UNREADABLE)):
         facts["Unreadable"] = str(unreadable)
     facts["Trials"] = f"{int(studies['num_ended'].sum()):,}"
     if seconds:
@@ -82,7 +91,7 @@ def _facts(catalogue: Catalogue) -> dict[str, str]:
     return facts
 
 
-def _claim(row: Mapping[Any, Any], ranks: Mapping[str, int]) -> dict[str, Any]:
+def _build_claim_row(row: Mapping[Any, Any], ranks: Mapping[str, int]) -> dict[str, Any]:
     margin, is_ratio = None if pd.isna(row["margin"]) else row["margin"], row["scale"] == LOG
     numbers = (row["mean_difference"], row["ci_low"], row["ci_high"])
     if is_ratio:
@@ -105,7 +114,7 @@ def _claim(row: Mapping[Any, Any], ranks: Mapping[str, int]) -> dict[str, Any]:
     }
 
 
-def _study(row: Mapping[Any, Any], ranks: Mapping[str, int]) -> dict[str, Any]:
+def _build_study_row(row: Mapping[Any, Any], ranks: Mapping[str, int]) -> dict[str, Any]:
     return {
         **row,
         "rank": ranks[row["chapter"]],
@@ -117,7 +126,7 @@ def _study(row: Mapping[Any, Any], ranks: Mapping[str, int]) -> dict[str, Any]:
     }
 
 
-def _with_chapter(studies: pd.DataFrame) -> list[dict[str, Any]]:
+def _build_todo_rows(studies: pd.DataFrame) -> list[dict[str, Any]]:
     return [
         {
             **{str(key): value for key, value in row.items()},
@@ -128,7 +137,7 @@ def _with_chapter(studies: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def _chapter_table(catalogue: Catalogue) -> PageTable:
+def _build_chapter_table(catalogue: Catalogue) -> PageTable:
     chapters = catalogue.chapters
     headers = {str(name): escape_controls(str(name)) for name in chapters.columns}
     return tabulate_frame("Claims by chapter", chapters, headers)

@@ -16,13 +16,13 @@ def to_document(catalogue: Catalogue) -> dict[str, Any]:
     """Return the content of index.json as plain data.
 
     Keys: schema (1; it changes when a key is removed or changes its meaning), claims, studies and chapters (lists of
-    records with the columns of `Catalogue`), notes (on multiple comparisons), command (trains all missing trials).
-    Missing numbers are null.
+    records with the columns of `Catalogue`, except `is_changed` of the studies), notes (on multiple comparisons),
+    command (trains all missing trials). Missing numbers are null.
     """
     return {
         "schema": SCHEMA,
         "claims": to_records(catalogue.claims),
-        "studies": to_records(catalogue.studies),
+        "studies": to_records(catalogue.studies.drop(columns="is_changed")),
         "chapters": to_records(catalogue.chapters),
         "notes": describe_multiplicity(catalogue.claims),
         "command": catalogue.command,
@@ -35,5 +35,5 @@ def to_json(catalogue: Catalogue) -> str:
 
 
 def to_csv(catalogue: Catalogue) -> str:
-    """Return the text of claims.csv: a row for each claim, numbers with all digits."""
+    """Return the text of claims.csv: a row for each claim, numbers at full precision."""
     return format_csv(catalogue.claims)

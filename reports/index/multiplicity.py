@@ -27,7 +27,7 @@ def describe_multiplicity(claims: pd.DataFrame) -> list[str]:
     if tested.empty:
         return []
     num_studies, num_claims = tested["folder"].nunique(), len(tested)
-    at_most = _percent(ALPHA)
+    at_most = _format_percent(ALPHA)
     within = (
         "Within a study, Holm’s method keeps the probability of calling any claim without a true difference supported "
         f"or contradicted at {at_most} or less."
@@ -37,13 +37,13 @@ def describe_multiplicity(claims: pd.DataFrame) -> list[str]:
         lines[0] += (
             f" Over {num_studies} studies without any true difference, up to {ALPHA * num_studies:.2g} studies with a "
             "false verdict are expected. If the studies are independent, the probability of at least one is up to "
-            f"{_percent(1 - (1 - ALPHA) ** num_studies)}."
+            f"{_format_percent(1 - (1 - ALPHA) ** num_studies)}."
         )
         found = tested[tested["finding"].isin(_FOUND) & ~_are_shown_equal(tested)]
         kept = int((found["p_catalogue"] < ALPHA).sum())
         lines.append(
             f"With Holm’s method over all {num_claims} tested claims, {kept} of the {len(found)} supported or "
-            f"contradicted claims remain significant{_name_lost(found)}."
+            f"contradicted claims remain significant{_list_lost_claims(found)}."
             + (f" This keeps the probability of any false verdict among them at {at_most} or less." if kept else "")
         )
     if num_with_margin := int(tested["margin"].notna().sum()):
@@ -66,10 +66,10 @@ def _are_shown_equal(claims: pd.DataFrame) -> "pd.Series[bool]":
     return (claims["finding"] == PRACTICALLY_EQUAL) | (claims["is_equality"] & (claims["finding"] == SUPPORTED))
 
 
-def _name_lost(found: pd.DataFrame) -> str:
+def _list_lost_claims(found: pd.DataFrame) -> str:
     lost = [f"{row['study']}: {row['claim']}" for row in found[~(found["p_catalogue"] < ALPHA)].to_dict("records")]
     return f"; not {', '.join(lost)}" if lost else ""
 
 
-def _percent(share: float) -> str:
+def _format_percent(share: float) -> str:
     return f"{100 * share:.0f} %"

@@ -7,7 +7,7 @@ from typing import Any
 from experiments.study.study import Claim, Study
 
 
-def name_metric(study: Study, claim: Claim) -> str:
+def get_metric_name(study: Study, claim: Claim) -> str:
     """Return the name of the metric of a claim."""
     return (claim.metric or study.metric).name
 
@@ -17,12 +17,12 @@ def describe_data(study: Study) -> str:
 
     If a factor varies the whole section, return the name of the factor.
     """
-    return _describe_section(study, "data", _data_detail)
+    return _describe_section(study, "data", _describe_files)
 
 
 def describe_model(study: Study) -> str:
     """Return the class of the model, with its hidden layers if all cells share them, as in "MLP 3 × 128"."""
-    return _describe_section(study, "model", _model_detail)
+    return _describe_section(study, "model", _describe_hidden_layers)
 
 
 def describe_contrast(claim: Claim) -> str:
@@ -49,7 +49,7 @@ def _describe_section(study: Study, section: str, detail: Any) -> str:
     return f"{name} {detail(kept)}".strip()
 
 
-def _data_detail(arguments: Mapping[str, Any]) -> str:
+def _describe_files(arguments: Mapping[str, Any]) -> str:
     files = arguments.get("files")
     if isinstance(files, dict):
         files = next(iter(files.values()), None)
@@ -61,7 +61,7 @@ def _data_detail(arguments: Mapping[str, Any]) -> str:
     return f"({arguments['dataset']})" if isinstance(arguments.get("dataset"), str) else ""
 
 
-def _model_detail(arguments: Mapping[str, Any]) -> str:
+def _describe_hidden_layers(arguments: Mapping[str, Any]) -> str:
     hidden = arguments.get("hidden")
     if not isinstance(hidden, list) or not hidden:
         return ""

@@ -41,9 +41,9 @@ def summarise_index(catalogue: Catalogue, page: Path) -> list[str]:
     states = ", ".join(
         f"{len(studies)} {state}"
         for state in (COMPLETE, INCOMPLETE, NOT_RUN, COPY, UNREADABLE)
-        if len(studies := catalogue.in_state(state))
+        if len(studies := catalogue.select_by_state(state))
     )
     lines = [f"{format_count(len(catalogue.claims), 'claim')} tested{f': {words}' if words else ''}; studies: {states}"]
-    lines += [row["note"] for row in catalogue.in_state(COPY).to_dict("records")]
-    lines += [f"cannot be read: {row['note']}" for row in catalogue.in_state(UNREADABLE).to_dict("records")]
+    lines += [row["note"] for row in catalogue.select_by_state(COPY).to_dict("records")]
+    lines += [f"cannot be read: {row['note']}" for row in catalogue.select_by_state(UNREADABLE).to_dict("records")]
     return [*lines, f"Index: {page}"]

@@ -47,7 +47,7 @@ class WrittenRun:
 
     config, rows, summary: without the keys that W&B adds.
     exit_code: None for a run that was not finished.
-    unreadable: reason why the run cannot be read; None if it can.
+    read_error: reason why the run cannot be read; None if it can.
     """
 
     run_id: str = ""
@@ -59,7 +59,7 @@ class WrittenRun:
     rows: list[dict[str, Any]] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
     exit_code: int | None = None
-    unreadable: str | None = None
+    read_error: str | None = None
 
     @property
     def trial_id(self) -> str:
@@ -79,7 +79,7 @@ def make_run_content(trial: Mapping[str, Any], study_name: str, destination: Des
     levels = {keys[factor]: level for factor, level in trial["levels"].items()}
     return RunContent(
         run_id=destination.run_id(trial["trial_id"], len(trial["history"])),
-        name=_name(trial),
+        name=_make_name(trial),
         job_type=TRAIN,
         config={
             "trial": trial["trial_id"],
@@ -134,7 +134,7 @@ def get_factor_keys(factors: Iterable[str]) -> dict[str, str]:
     return keys
 
 
-def _name(trial: Mapping[str, Any]) -> str:
+def _make_name(trial: Mapping[str, Any]) -> str:
     """Return the run's display name: levels and seed. Levels are cut at W&B's limit, the seed is not."""
     seed = f"seed={trial['seed']}"
     levels = ", ".join(f"{factor}={level}" for factor, level in trial["levels"].items())

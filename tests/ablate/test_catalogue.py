@@ -133,12 +133,12 @@ def test_all_studies_run_in_order_of_cost_and_one_failure_stops_no_other(capsys,
     assert (code, err) == (1, "")
     assert re.findall(r"^\d of 5: (\w+)", out, flags=re.MULTILINE) == ["absent", "cheap", "fails", "broken", "dear"]
     assert out.count("importing torch") == 0
-    assert "absent: without its data: base.data: datamodules.Sentiment cannot prepare its data: " in out
+    assert "absent: data missing: base.data: datamodules.Sentiment cannot prepare its data: " in out
     assert "ValueError: the user's own error" in out
     tail = out[out.index("\n5 studies: ") :]
-    assert "5 studies: 2 complete, 1 with failed trials, 1 could not be finished, 1 without its data\n" in tail
-    assert "- fails (with failed trials): 2 trials failed; `ablate retry runs/fails` puts failed trials back\n" in tail
-    assert "- broken (could not be finished): " in tail
+    assert "5 studies: 2 complete, 1 with failed trials, 1 stopped by an error, 1 data missing\n" in tail
+    assert "- fails: with failed trials: 2 trials failed; `ablate retry runs/fails` makes them pending again\n" in tail
+    assert "- broken: stopped by an error: " in tail
     assert "2 claims tested: " in tail
     assert tail.endswith("Index: runs/index.html\n")
     assert sorted(path.name for path in Path("runs").iterdir()) == [
@@ -163,9 +163,11 @@ def test_missing_data_and_the_budget_are_no_failures(capsys, monkeypatch):
     shipped(monkeypatch, cheap={"minutes": 0.1}, dear={"minutes": 600}, absent=NO_DATA | {"minutes": 0.1})
     code, out, _ = ablate(capsys, "run", "--all", "--budget", "30m", "--out", "all", "--runner", "inline")
     assert code == 0
-    assert "budget 30 min 00 s: studies that do not fit are left out; a started one is finished" in out
-    assert "3 studies: 1 complete, 1 without its data, 1 left out" in out
-    assert re.search(r"- dear \(left out\): it takes about 10 h 00 min, and \d+ min \d\d s of the budget are left", out)
+    assert "budget 30 min 00 s: studies that do not fit are skipped, started ones are completed" in out
+    assert "3 studies: 1 complete, 1 data missing, 1 skipped (budget)" in out
+    assert re.search(
+        r"- dear: skipped \(budget\): it takes about 10 h 00 min, and \d+ min \d\d s of the budget remains", out
+    )
     assert counts("all/cheap") == {"finished": 4}
     assert not Path("all/dear").exists()
     before = Path("all/index.html").read_bytes()
@@ -184,7 +186,7 @@ def test_options_apply_to_all_studies_and_refused_studies_are_listed(capsys, mon
     assert code == 1
     assert "one, about 30 s" in out  # half of its seeds
     refused = "--set trainer.max_epochs: has no effect: factor 'f' varies this key"
-    assert f"- other (could not be started): studies/other.yaml: {refused}" in out
+    assert f"- other: could not be started: studies/other.yaml: {refused}" in out
     assert counts("runs/one") == {"finished": 2}
     with Ledger(Path("runs/one/ledger.sqlite"), writable=False) as ledger:
         assert ledger.pending() == []
@@ -197,7 +199,7 @@ def test_a_locked_study_is_listed_and_the_others_run(capsys, monkeypatch):
     with lock_folder(Path("runs/held")):
         code, out, _ = ablate(capsys, "run", "--all", "--runner", "inline")
     assert code == 1
-    assert f"- held (could not be finished): runs/held: is in use by process {os.getpid()}" in out
+    assert f"- held: stopped by an error: runs/held: is in use by process {os.getpid()}" in out
     assert counts("runs/free") == {"finished": 4}
     code, out, _ = ablate(capsys, "run", "--all", "--runner", "inline")
     assert code == 0
@@ -279,7 +281,10 @@ WRONG = [
     (("run", "one", "--all"), "ablate: one and --all: give one of them"),
     (("run", "one", "--chapter", "Text"), "ablate: --chapter Text: is for --all; one is one study"),
     (("run", "one", "--budget", "3m"), "ablate: --budget 3m: is for --all; one is one study"),
-    (("run", "--all", "--budget", "3"), "ablate: --budget 3: write a time above 0 as 90s, 30m or 2h"),
+    (
+        ("run", "--all", "--budget", "3"),
+        "ablate: --budget 3: is not a valid time; give a positive time such as 90s, 30m or 2h",
+    ),
     (("run", "--all", "--chapter", "Txt"), "ablate: --chapter 'Txt': there is no such chapter; did you mean 'Text'?"),
     (("run", "--all", "--wandb-group", "g"), "ablate: --wandb-group g: with --all, the runs of each study are a group"),
     (("run", "--all", "--seeds", "0"), "ablate: studies/one.yaml: seeds: is 0; at least 1 is needed"),

@@ -93,7 +93,7 @@ def test_a_hook_that_changes_gradients_is_named(capsys):
 
 def test_wrong_input_has_exit_code_2(capsys):
     code, _, err = ablate(capsys, "gradcheck", "mine.yaml", "--tolerance", "3")
-    wanted = "a number from 1e-08, the precision of differences, to below 1 is needed"
+    wanted = "a number from 1e-08, the precision of finite differences, to below 1 is needed"
     assert (code, err) == (2, f"ablate: tolerance is 3: {wanted}\n")
     code, _, err = ablate(capsys, "gradcheck", "mine.yaml", "activation=rleu,seed=0")
     assert code == 2

@@ -227,7 +227,7 @@ def test_stars_with_a_threshold(tmp_path):
     assert (list(found.texts), found.labels.tolist()) == (["a", "b", "d", "e"], [1, 0, 1, 0])
     assert found.class_names == ("below 3", "above 3")
     assert found.notes == (
-        "reviews.tsv: 1 of 5 texts have the label 3, neither above nor below the threshold, and are left out.",
+        "reviews.tsv: 1 of 5 texts have the label 3, neither above nor below the threshold, and are dropped.",
     )
     assert read(path, threshold=3.2).labels.tolist() == [1, 0, 0, 1, 0]
 
@@ -236,7 +236,7 @@ def test_few_empty_texts_are_left_out_and_noted(tmp_path):
     rows = [f"text {number}\t{number % 2}" for number in range(199)]
     found = read(tsv(tmp_path, [*rows[:100], "  \t1", *rows[100:]]))
     assert len(found.texts) == len(found.labels) == found.sizes[0] == 199
-    assert found.notes == ("reviews.tsv: 1 of 200 texts is empty and left out (reviews.tsv, line 102).",)
+    assert found.notes == ("reviews.tsv: 1 of 200 texts is empty and dropped (reviews.tsv, line 102).",)
 
 
 # --- errors ---
@@ -276,8 +276,8 @@ def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     assert message(read, write(tmp_path / "a.parquet", "x"), error=ModuleNotFoundError) == (
-        "a.parquet: Parquet files need pyarrow, which is not installed: "
-        "pip install 'ablation-suite[text]', or uv sync --extra text"
+        "a.parquet: Parquet files need pyarrow, which is not installed; "
+        "install it with `pip install 'ablation-suite[text]'` or `uv sync --extra text`"
     )
 
 
@@ -295,7 +295,7 @@ def test_one_class_only(tmp_path):
 
 def test_many_empty_texts(tmp_path):
     assert message(read, tsv(tmp_path, ["a\t1", "\t1", " \t0", "b\t0"])) == (
-        "reviews.tsv: 2 of 4 texts are empty (50.0%), the first at reviews.tsv, line 3; up to 1% would be left out, so "
+        "reviews.tsv: 2 of 4 texts are empty (50.0%), the first at reviews.tsv, line 3; up to 1% would be dropped, so "
         "many may mean that the wrong column is read"
     )
 

@@ -116,7 +116,7 @@ def test_tf_idf_is_scikit_learns():
 
 def test_bags_stay_sparse_until_the_batch():
     data = ready(Opinions())
-    assert data._represented.inputs.nnz < 8 * NUM_TEXTS
+    assert data._representation.inputs.nnz < 8 * NUM_TEXTS
     inputs, _ = next(iter(data.train_dataloader()))
     assert (inputs.layout, inputs.dtype, inputs.shape) == (torch.strided, torch.float32, (8, *data.input_shape))
 
@@ -125,7 +125,7 @@ def test_tokens_are_numbered_by_frequency_padded_and_cut():
     data = ready(Opinions(representation="tokens", length=4))
     assert data.vocabulary[:5] == ("<padding>", "<unknown>", *sorted(data.vocabulary[2:5], key=data.vocabulary.index))
     assert set(data.vocabulary[2:5]) == {"the", "food", "."}
-    assert data.notes() == ["60 of 60 texts have more than 4 tokens and are cut at the end."]
+    assert data.notes() == ["60 of 60 texts have more than 4 tokens and are truncated."]
     words = [data.vocabulary[number] for number in looked_up(data, [data.split.train[0]])[0]]
     assert words == data.texts.texts[data.split.train[0]].lower().replace(".", " .").split()[:4]
     longer = ready(Opinions(representation="tokens", length=7))
@@ -222,16 +222,14 @@ def test_texts_in_two_splits_are_noted_and_may_be_dropped():
     data = ready(Opinions(twins=twins))
     assert data.notes() == [
         (
-            "2 of 12 test texts also occur in the training split (with seed 1); overlap: drop leaves such training "
-            "texts out."
+            "2 of 12 test texts also occur in the training split (with seed 1); overlap: drop removes such training "
+            "texts."
         )
     ]
     dropped = ready(Opinions(twins=twins, overlap="drop"))
     assert sorted(dropped.split.train.tolist()) == sorted(set(trained) - set(trained[:3]))
     assert torch.equal(dropped.split.test, data.split.test)
-    assert dropped.notes() == [
-        "3 of 42 training texts also occur in validation or test (with seed 1) and are left out."
-    ]
+    assert dropped.notes() == ["3 of 42 training texts also occur in validation or test (with seed 1) and are dropped."]
 
 
 # --- named sets ---
@@ -243,8 +241,8 @@ def test_a_named_set_without_the_extra_raises_with_its_name(monkeypatch):
     with pytest.raises(ModuleNotFoundError) as error:
         Sentiment(dataset="imdb").prepare_data()
     assert str(error.value) == (
-        "imdb: named sets need Hugging Face's `datasets`, which is not installed: "
-        "pip install 'ablation-suite[text]', or uv sync --extra text"
+        "imdb: named sets need Hugging Face's `datasets`, which is not installed; "
+        "install it with `pip install 'ablation-suite[text]'` or `uv sync --extra text`"
     )
 
 
@@ -256,9 +254,9 @@ def test_a_named_set_without_a_network_raises(monkeypatch, tmp_path):
     with pytest.raises(ConnectionError) as error:
         Sentiment(dataset="imdb").prepare_data()
     assert str(error.value).startswith(
-        "imdb: no network: stanfordnlp/imdb is not in the cache of Hugging Face's `datasets` and cannot be downloaded ("
+        "imdb: stanfordnlp/imdb is not in the Hugging Face cache and could not be downloaded ("
     )
-    assert str(error.value).endswith("); run this once with a network, or name files of your own in `files`")
+    assert str(error.value).endswith("). Check the network connection and run again, or set `files` to local files")
 
 
 @pytest.mark.parametrize("name", ["rotten_tomatoes", "imdb", "yelp_polarity", "sst2"])
@@ -297,11 +295,11 @@ def test_named_sets_are_read_as_datasets_gives_them(monkeypatch, name):
         ),
         ({"min_df": 0}, "min_df is 0; accepted: an integer of at least 1"),
         ({"length": 0}, "length is 0; accepted: an integer of at least 1"),
-        ({"ngrams": (1,)}, "ngrams is [1]; accepted: the shortest and the longest, from 1"),
-        ({"ngrams": (2, 1)}, "ngrams is [2, 1]; accepted: the shortest and the longest, from 1"),
+        ({"ngrams": (1,)}, "ngrams is [1]; accepted: two integers [shortest, longest], 1 <= shortest <= longest"),
+        ({"ngrams": (2, 1)}, "ngrams is [2, 1]; accepted: two integers [shortest, longest], 1 <= shortest <= longest"),
         (
             {"representation": "tokens", "weighting": "tfidf"},
-            "terms, ngrams and weighting are for representation: bag_of_words",
+            "terms, ngrams and weighting apply only to bag_of_words; remove them",
         ),
         ({"folds": 1}, "folds is 1; accepted: an integer of at least 2"),
         ({"folds": 5, "test_size": 0.1}, "folds is 5, so the fold tests; train_size and test_size must be null"),
@@ -319,7 +317,7 @@ def test_arguments_that_are_not_accepted(arguments, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"batch_size": 43}, "batch_size is 43, but only 42 of 60 texts are for training; lower batch_size"),
+        ({"batch_size": 43}, "batch_size is 43, but only 42 of 60 texts are in the training split; lower batch_size"),
         (
             {"folds": 21},
             "folds is 21, but class 'bad' has 20 examples; accepted: at most 20, so that each fold has one",
@@ -330,10 +328,13 @@ def test_arguments_that_are_not_accepted(arguments, message):
         ({"val_size": 30, "test_size": 30}, "val_size 30, test_size 30 of 60 examples leaves none for training"),
         (
             {"sizes": (40, 8, 12), "val_size": 0.1},
-            "val_size is 0.1, but there is a file for val; leave one of them out",
+            "val_size is 0.1, but the data set already has a validation split; remove val_size, or set it to 0",
         ),
-        ({"sizes": (40, 8, 12), "test_size": 5}, "test_size is 5, but there is a file for test; leave one of them out"),
-        ({"sizes": (40, 8, 12), "folds": 5}, "folds is 5, but there is a file for test; leave one of them out"),
+        (
+            {"sizes": (40, 8, 12), "test_size": 5},
+            "test_size is 5, but the data set already has a test split; remove test_size, or set it to 0",
+        ),
+        ({"sizes": (40, 8, 12), "folds": 5}, "folds is 5, but the data set already has a test split; remove folds"),
     ],
 )
 def test_texts_that_do_not_fit_the_arguments(arguments, message):
@@ -417,8 +418,8 @@ def test_the_real_files_have_the_rows_and_classes_of_their_readme():
     assert (sst.texts.sizes, sst.texts.labels.sum()) == ((6_920, 872, 1_821), 3_610 + 444 + 909)
     assert sst.notes() == [
         (
-            "2 of 1,821 test texts also occur in the training split (with seed 0); overlap: drop leaves such training "
-            "texts out."
+            "2 of 1,821 test texts also occur in the training split (with seed 0); overlap: drop removes such training "
+            "texts."
         )
     ]
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.cli import LightningCLI
-from slow import slow_but
+from slow import slow_except
 from small_data import FewToAdd, OddOrEven, TinyTexts, TwoKindsOfTexts
 from torch import nn
 from torch.func import functional_call, grad, stack_module_state, vmap
@@ -353,7 +353,8 @@ def cli_config(name, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", slow_but(MODELS, "perceptron", "mlp with all", "convnet with all", "gru with all", "lstm of rows with all")
+    "name",
+    slow_except(MODELS, "perceptron", "mlp with all", "convnet with all", "gru with all", "lstm of rows with all"),
 )
 def test_trains_in_stock_lightning_cli_and_loads_from_its_checkpoint(name, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["train.py"])  # LightningCLI warns when pytest has arguments of its own

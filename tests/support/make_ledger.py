@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.ledger.ledger import Ledger
-from experiments.study.design import cells_of
+from experiments.study.design import build_cells
 from experiments.study.parse import parse_study
 from experiments.study.study import Study
 from experiments.trials.trial import Result, Trial, TrialStatus, create_trials
@@ -48,7 +48,7 @@ def make_result(
 
 def make_trials(study: Study) -> list[Trial]:
     """Return the trials of a study whose classes need not exist."""
-    return [trial for cell in cells_of(study) for trial in create_trials(cell.config, cell.levels, study.seeds)]
+    return [trial for cell in build_cells(study) for trial in create_trials(cell.config, cell.levels, study.seeds)]
 
 
 def make_ledger(directory: Path, study: Study, measure: Measure) -> Path:

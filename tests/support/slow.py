@@ -11,8 +11,8 @@ def slow(*values: Any) -> Any:
     return pytest.param(*values, marks=pytest.mark.slow)
 
 
-def slow_but(cases: Iterable[Any], *kept: Any) -> list[Any]:
-    """Return all cases, marked as slow unless kept."""
+def slow_except(cases: Iterable[Any], *fast: Any) -> list[Any]:
+    """Return all cases, and mark those as slow that are not among the fast ones."""
     cases = list(cases)
-    assert set(kept) <= set(cases)
-    return [case if case in kept else slow(case) for case in cases]
+    assert set(fast) <= set(cases)
+    return [case if case in fast else slow(case) for case in cases]

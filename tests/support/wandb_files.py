@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from reports.wandb.compare.server import is_own_key
+from reports.wandb.compare.server_runs import is_wandb_internal_key
 from reports.wandb.run_content import WrittenRun
 
 
@@ -29,17 +29,17 @@ def read_run(folder: Path) -> WrittenRun:
                 content.get("job_type", ""),
                 content["project"],
             )
-            run.config |= _without_own(content["config"]["update"])
+            run.config |= _drop_internal_keys(content["config"]["update"])
         elif kind == "config":
-            run.config |= _without_own(content["update"])
+            run.config |= _drop_internal_keys(content["update"])
         elif kind == "history":
-            run.rows.append(_without_own(content["item"]))
+            run.rows.append(_drop_internal_keys(content["item"]))
         elif kind == "summary":
-            run.summary |= _without_own(content["update"])
+            run.summary |= _drop_internal_keys(content["update"])
         elif kind == "exit":
             run.exit_code = content.get("exit_code", 0)
     return run
 
 
-def _without_own(content: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in content.items() if not is_own_key(key)}
+def _drop_internal_keys(content: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in content.items() if not is_wandb_internal_key(key)}

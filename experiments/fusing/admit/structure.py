@@ -117,7 +117,7 @@ def _check_trainer(trainer: Mapping[str, Any]) -> None:
 def _check_module(model: LightningModule) -> None:
     kind = type(model)
     if not model.automatic_optimization:
-        raise NotFusable(f"{kind.__name__} optimizes by hand (automatic_optimization = False)")
+        raise NotFusable(f"{kind.__name__} uses manual optimization (automatic_optimization = False)")
     hooks = [name for name in dir(LightningModule) if name.startswith("on_") or name in _OWN_LOOPS]
     hooks = [name for name in hooks if name not in {"on_save_checkpoint", "on_load_checkpoint"}]
     hooks += ["setup", "teardown", "configure_callbacks", "transfer_batch_to_device", "log", "log_dict"]

@@ -1,13 +1,18 @@
-"""Callbacks that trials in one loop may have: EarlyStopping, for each trial by itself, and Mechanisms."""
+"""Callbacks that a fused group supports: EarlyStopping, applied per trial, and Mechanisms."""
 
 import math
 from collections.abc import Mapping
 from typing import Any
 
 from experiments.fusing.reasons import NotFusable
-from experiments.study.mechanisms import Options, is_callback, list_callbacks, read_callback
+from experiments.study.mechanisms import (
+    MechanismsOptions,
+    is_mechanisms_callback,
+    list_callbacks,
+    read_mechanisms_options,
+)
 
-_CLASS_PATHS = (
+_EARLY_STOPPING_PATHS = (
     "lightning.pytorch.callbacks.EarlyStopping",
     "lightning.pytorch.callbacks.early_stopping.EarlyStopping",
 )
@@ -17,20 +22,21 @@ class EarlyStop:
     """EarlyStopping of one trial.
 
     Args:
-        arguments: of lightning.pytorch.callbacks.EarlyStopping, with its defaults filled in.
+        arguments: init_args of EarlyStopping, defaults included.
     """
 
     def __init__(self, arguments: Mapping[str, Any]) -> None:
         self._arguments = arguments
         self._sign = 1.0 if arguments["mode"] == "min" else -1.0
         self._best = math.inf
-        self._num_waited = 0
+        self._wait_count = 0
 
-    def end_epoch(self, metrics: Mapping[str, float]) -> bool:
-        """Return whether the trial stops after an epoch with these metrics.
+    def should_stop(self, metrics: Mapping[str, float]) -> bool:
+        """Return whether the trial stops after an epoch with these metrics. Call it once per epoch.
 
         Raises:
-            NotFusable: the monitored metric is missing; the callback has its own error for this.
+            NotFusable: the monitored metric is missing. The trial is then trained unfused, where Lightning's
+                EarlyStopping raises its own error.
         """
         arguments = self._arguments
         monitor = arguments["monitor"]
@@ -46,37 +52,41 @@ class EarlyStop:
             if arguments[threshold] is not None and is_passed(self._sign * arguments[threshold]):
                 return True
         if signed < self._best - arguments["min_delta"]:
-            self._best, self._num_waited = signed, 0
+            self._best, self._wait_count = signed, 0
             return False
-        self._num_waited += 1
-        return self._num_waited >= int(arguments["patience"])
+        self._wait_count += 1
+        return self._wait_count >= int(arguments["patience"])
 
 
 def find_early_stopping(callbacks: Any) -> Mapping[str, Any] | None:
     """Return the arguments of the EarlyStopping among a trainer's callbacks; None if there is none.
 
     Raises:
-        NotFusable: there are several, or another callback that is not Mechanisms.
+        NotFusable: there is more than one EarlyStopping, or any callback other than EarlyStopping and Mechanisms.
     """
-    specs = [spec for spec in list_callbacks(callbacks) if not is_callback(spec)]
-    others = [spec["class_path"].rpartition(".")[2] for spec in specs if spec.get("class_path") not in _CLASS_PATHS]
+    specs = [spec for spec in list_callbacks(callbacks) if not is_mechanisms_callback(spec)]
+    others = [
+        spec["class_path"].rpartition(".")[2] for spec in specs if spec.get("class_path") not in _EARLY_STOPPING_PATHS
+    ]
     if others:
         raise NotFusable(f"the callback {others[0]} needs the Lightning Trainer")
     if len(specs) > 1:
-        raise NotFusable("it has several EarlyStopping callbacks")
+        raise NotFusable("it has more than one EarlyStopping")
     arguments = specs[0]["init_args"] if specs else None
     if arguments is not None and arguments.get("check_on_train_epoch_end") is False:
-        raise NotFusable("EarlyStopping with check_on_train_epoch_end=False stops in the middle of an epoch")
+        raise NotFusable(
+            "EarlyStopping with check_on_train_epoch_end=False checks at the end of validation, which may be mid-epoch"
+        )
     return arguments
 
 
-def find_mechanisms(callbacks: Any) -> Options | None:
+def find_mechanisms(callbacks: Any) -> MechanismsOptions | None:
     """Return the options of the Mechanisms callback among a trainer's callbacks; None if there is none.
 
     Raises:
-        NotFusable: there are several.
+        NotFusable: there is more than one.
     """
-    specs = [spec for spec in list_callbacks(callbacks) if is_callback(spec)]
+    specs = [spec for spec in list_callbacks(callbacks) if is_mechanisms_callback(spec)]
     if len(specs) > 1:
-        raise NotFusable("it has several callbacks that measure mechanisms")
-    return read_callback(specs[0]) if specs else None
+        raise NotFusable("it has more than one Mechanisms callback")
+    return read_mechanisms_options(specs[0]) if specs else None

@@ -29,7 +29,7 @@ from experiments.mechanisms.layer_outputs import (
 from experiments.mechanisms.measure import compute_gradients, compute_update_ratios
 from experiments.mechanisms.probe import GAP_BATCH, choose_gap_size, count_examples, count_examples_wanted, rebatch
 from experiments.mechanisms.probe_metrics import ProbePass, compute_metrics
-from experiments.study.mechanisms import Options
+from experiments.study.mechanisms import MechanismsOptions
 from experiments.training.epoch_metrics import Metrics, compute_epoch_metrics
 from experiments.training.step_harness import default_dtype
 
@@ -53,7 +53,7 @@ class FusedMechanisms:
 
     def __init__(
         self,
-        options: Options,
+        options: MechanismsOptions,
         stacked: StackedModels,
         models: Sequence[LightningModule],
         batches: Sequence[Any],
@@ -73,11 +73,11 @@ class FusedMechanisms:
     def before_last_step(self) -> None:
         """Keep the weights before the epoch's last step."""
         if "updates" in self._measure:
-            self._weights_before = {name: values.detach().clone() for name, values in self._weights().items()}
+            self._weights_before = {name: values.detach().clone() for name, values in self._get_weights().items()}
 
     def after_last_step(self) -> None:
         """Compare the weights with those before the step."""
-        self._updates = compute_update_ratios(self._weights_before, self._weights())
+        self._updates = compute_update_ratios(self._weights_before, self._get_weights())
         self._weights_before = {}
 
     def compute_metrics(
@@ -101,7 +101,7 @@ class FusedMechanisms:
             metrics = [found | gap for found, gap in zip(metrics, gaps, strict=True)]
         return metrics
 
-    def _weights(self) -> dict[str, Tensor]:
+    def _get_weights(self) -> dict[str, Tensor]:
         return {name: values for name, values in self._stacked.parameters.items() if name in self._owners}
 
     def _measure_probe(self) -> list[Metrics]:
@@ -134,7 +134,7 @@ class FusedMechanisms:
         hooks = hook_outputs(modules, partial(capture_output, stacked))
         with torch.set_grad_enabled(has_gradients), stacked.hooking_outputs(record), hooks:
             loss, _ = stacked.train_step(batch, 0)
-        weights = self._weights()
+        weights = self._get_weights()
         weight_gradients: dict[str, Tensor] = {}
         output_gradients: dict[str, list[Tensor]] = {}
         if has_gradients:
@@ -174,7 +174,7 @@ class FusedMechanisms:
         return [metrics.for_loggers for metrics in logged.split_by_trial()]
 
 
-def count_examples_to_keep(options: Options) -> int:
+def count_examples_to_keep(options: MechanismsOptions) -> int:
     """Return how many training examples are kept for the measurements."""
     return count_examples_wanted(options.examples, with_gap="gap" in options.measure)
 

@@ -50,8 +50,8 @@ class OptimizerSettings:
             return False
         if not _are_equal_schedules(self.scheduler, other.scheduler):
             return False
-        return [_options(group) for group in self.optimizer.param_groups] == [
-            _options(group) for group in other.optimizer.param_groups
+        return [_select_options(group) for group in self.optimizer.param_groups] == [
+            _select_options(group) for group in other.optimizer.param_groups
         ]
 
 
@@ -192,5 +192,5 @@ def _find_parameter_names(model: LightningModule, settings: OptimizerSettings) -
         raise NotFusable("its optimizer has a parameter that is not registered in the module") from None
 
 
-def _options(group: dict[str, Any]) -> dict[str, Any]:
+def _select_options(group: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in group.items() if key != "params"}

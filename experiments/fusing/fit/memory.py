@@ -50,8 +50,8 @@ class MemoryEstimate:
         """Return the bytes of proving a group, more than of training it: activations and gradients are in double."""
         return num_trials * (self._state_bytes + 4 * self._bytes_per_example * self._batch_size)
 
-    def rows_at_once(self, num_columns: int, batch_size: int) -> int:
-        """Return how many rows can be evaluated at once; a layer needs a few such batches temporarily."""
+    def count_rows_at_once(self, num_columns: int, batch_size: int) -> int:
+        """Return how many rows are evaluated at once; a layer needs a few batches of so many rows temporarily."""
         return max(1, self.budget // (4 * num_columns * batch_size * self._bytes_per_example))
 
 

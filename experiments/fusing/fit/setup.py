@@ -15,7 +15,7 @@ from experiments.config.instantiate import make_model
 from experiments.fusing.data.batches import count_batches
 from experiments.fusing.data.group_data import GroupData
 from experiments.fusing.data.rows import Rows, arrange_in_rows
-from experiments.study.mechanisms import Options
+from experiments.study.mechanisms import MechanismsOptions
 from experiments.training.step_harness import default_dtype
 from experiments.training.streams import TrialStreams
 from experiments.training.trainer_stub import TrainerStub
@@ -52,7 +52,7 @@ class GroupSetup:
     log_every_n_steps: int
     clipping: Clipping
     early_stopping: Mapping[str, Any] | None
-    mechanisms: Options | None
+    mechanisms: MechanismsOptions | None
 
     @property
     def dtype(self) -> torch.dtype:

@@ -252,14 +252,16 @@ class _NoDraws:
     """Check that a `with` block draws nothing from the global generators: trials would share such a draw."""
 
     def __enter__(self) -> None:
-        self._before = _generator_states()
+        self._before = _get_generator_states()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if kind is None and _generator_states() != self._before:
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if exc_type is None and _get_generator_states() != self._before:
             raise NotFusable("a step draws random numbers outside nn.Dropout, which would be the same in all trials")
 
 
-def _generator_states() -> tuple[Any, ...]:
+def _get_generator_states() -> tuple[Any, ...]:
     numbers = np.random.get_state(legacy=False)  # noqa: NPY002 -- the global generator is what user code draws from
     return (
         random.getstate(),

@@ -41,7 +41,9 @@ class CapturedLog:
         self._restore = replace_log(self._module, self._take)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self._restore()
 
     def _take(self, call: LogCall) -> bool:

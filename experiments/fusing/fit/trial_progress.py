@@ -43,7 +43,7 @@ class TrialProgress:
         self.last_values |= last_values
         if not is_finite or any(is_bad_loss(name, value) for name, value in metrics.items()):
             self.diverged_epoch = epoch
-        stops = self.early_stop is not None and self.early_stop.end_epoch(metrics | last_values)
+        stops = self.early_stop is not None and self.early_stop.should_stop(metrics | last_values)
         self.has_ended = stops or is_last or self.diverged_epoch is not None
         return EpochEnded(trial_id=self.trial.trial_id, epoch=epoch, metrics=metrics)
 

@@ -13,7 +13,7 @@ from reports.wandb.destination import FOLDER, ONLINE, Destination
 from reports.wandb.live.receipt import read_receipt
 from reports.wandb.run_content import RunContent, WrittenRun, make_run_content
 
-from .server import fetch_runs
+from .server_runs import fetch_runs
 
 MISSING = "is missing"
 UNPLANNED = "is of an earlier plan"
@@ -58,7 +58,7 @@ def verify(directory: Path, destination: Destination) -> list[RunCheck]:
         found.setdefault(run.trial_id, []).append(run)
     with open_ledger(directory) as ledger:
         study_name = ledger.study_name() or destination.group
-        rows = [row for row in ledger.trials() if TrialStatus(row["status"]).is_finished]
+        rows = [row for row in ledger.trials() if TrialStatus(row["status"]).has_ended]
         trials = [ledger.trial(row["trial_id"]) for row in rows]
         earlier = sorted(ledger.unplanned_ids() & found.keys())
     return [
@@ -96,18 +96,18 @@ def _check_trial(content: RunContent, destination: Destination, found: list[Writ
 
 def find_difference(content: RunContent, destination: Destination, found: WrittenRun) -> str | None:
     """Return the first difference between a run and its content in the ledger, as a phrase; None if there is none."""
-    return next(_differences(content, destination, found), None)
+    return next(_find_differences(content, destination, found), None)
 
 
-def _differences(content: RunContent, destination: Destination, found: WrittenRun) -> Iterator[str]:
-    if found.unreadable is not None:
-        yield f"cannot be read ({found.unreadable})"
+def _find_differences(content: RunContent, destination: Destination, found: WrittenRun) -> Iterator[str]:
+    if found.read_error is not None:
+        yield f"cannot be read ({found.read_error})"
     if found.exit_code is None:
         yield "was never ended"
     if len(found.rows) != len(content.rows):
         yield f"has {len(found.rows)} rows, not {len(content.rows)}"
     for number, (wanted, row) in enumerate(zip(content.rows, found.rows, strict=False)):
-        if what := _first_difference(wanted, row):
+        if what := _find_first_difference(wanted, row):
             yield f"row {number}: {what}"
     expected: tuple[tuple[str, Any, Any], ...] = (
         ("project", destination.project, found.project),
@@ -118,7 +118,7 @@ def _differences(content: RunContent, destination: Destination, found: WrittenRu
         ("summary", content.summary, found.summary),
     )
     for label, wanted, value in expected:
-        if what := _first_difference(wanted, value):
+        if what := _find_first_difference(wanted, value):
             yield f"{label}{': ' if isinstance(wanted, Mapping) else ' '}{what}"
     if (found.exit_code != 0) != (content.exit_code != 0):
         yield f"ended with exit code {found.exit_code}, not {content.exit_code}"
@@ -133,7 +133,7 @@ def _read_receipts(directory: Path) -> list[WrittenRun]:
     return [read_receipt(folder) for folder in sorted((directory / FOLDER).glob("offline-run-*-*")) if folder.is_dir()]
 
 
-def _first_difference(wanted: Any, found: Any) -> str | None:
+def _find_first_difference(wanted: Any, found: Any) -> str | None:
     """Return where two values differ, as a phrase with both."""
     wanted, found = _flatten(wanted), _flatten(found)
     for key in [*wanted, *(key for key in found if key not in wanted)]:

@@ -24,7 +24,7 @@ def save_dashboard(dashboard: Dashboard) -> tuple[str, str]:
         ((kind, *content),) = ask(__name__, dashboard, seconds=PATIENCE_SECONDS)
     except (TimeoutError, RuntimeError) as error:
         raise InputError(_describe_failure(str(error))) from error
-    if kind == "refused":
+    if kind == "error":
         raise InputError(content[0])
     workspace, report = content
     return workspace, report
@@ -36,13 +36,13 @@ def main(channel: ParentChannel) -> None:
     try:
         channel.send("saved", *_save(dashboard))
     except InputError as error:
-        channel.send("refused", str(error))
+        channel.send("error", str(error))
     except Exception as error:  # noqa: BLE001 -- errors of the client have no common class
         import wandb
 
         from reports.wandb.live.client import describe_error
 
-        channel.send("refused", _describe_failure(f"{wandb.setup().settings.base_url}: {describe_error(error)}"))
+        channel.send("error", _describe_failure(f"{wandb.setup().settings.base_url}: {describe_error(error)}"))
     os._exit(0)  # skips the exit handlers of W&B, which wait for the server
 
 

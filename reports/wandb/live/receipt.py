@@ -39,12 +39,12 @@ def read_receipt(folder: Path) -> WrittenRun:
     except FileNotFoundError:
         return unfinished
     except (OSError, ValueError, TypeError, KeyError) as error:
-        return dataclasses.replace(unfinished, unreadable=f"{FILE}: {error}")
+        return dataclasses.replace(unfinished, read_error=f"{FILE}: {error}")
     try:
         if recorded not in {None, _hash_file(folder)}:
-            return dataclasses.replace(run, unreadable=f"{_find_file(folder).name} has changed since it was written")
+            return dataclasses.replace(run, read_error=f"{_find_file(folder).name} has changed since it was written")
     except OSError as error:
-        return dataclasses.replace(run, unreadable=str(error))
+        return dataclasses.replace(run, read_error=str(error))
     return run
 
 

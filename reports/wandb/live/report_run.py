@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.ledger.study_folder import open_ledger
-from experiments.trials.trial import count_finished
+from experiments.trials.trial import count_ended
 from reports.wandb.destination import Destination
 from reports.wandb.run_content import AGGREGATE, RunContent
 
@@ -31,7 +31,7 @@ def make_report_content(directory: Path, destination: Destination) -> RunContent
     with open_ledger(directory) as ledger:
         counts, study, name = ledger.counts(), ledger.study_content(), ledger.study_name()
     total = sum(counts.values())
-    ended = count_finished(counts)
+    ended = count_ended(counts)
     document = _read_document(directory)
     verdicts = Counter(row["verdict"] for row in document["tables"]["contrasts"] if not row["context"])
     return RunContent(

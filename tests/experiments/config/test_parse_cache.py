@@ -7,9 +7,9 @@ import pytest
 import torch
 import user_module
 from jsonargparse import Namespace
-from slow import slow_but
+from slow import slow_except
 
-from experiments import cells_of, load_study, shipped_studies
+from experiments import build_cells, load_study, shipped_studies
 from experiments.config.instantiate import _parse, make_model, resolve
 from experiments.config.parse_cache import ParseCache, Section
 
@@ -118,10 +118,10 @@ def test_sections_do_not_depend_on_the_order_of_their_keys():
     assert Section.of("model", model(a=1, b={"c": 1, "d": 2})) == Section.of("model", model(b={"d": 2, "c": 1}, a=1))
 
 
-@pytest.mark.parametrize("name", slow_but(shipped_studies(), "quickstart", "batch_size"))
+@pytest.mark.parametrize("name", slow_except(shipped_studies(), "quickstart", "batch_size"))
 def test_every_cell_of_the_shipped_studies_is_parsed_as_without_the_cache(name):
     parse = parser_with_cache(_parse)
-    for cell in cells_of(load_study(name)):
+    for cell in build_cells(load_study(name)):
         for section in ("model", "data", "trainer"):
             content = cell.config[section]
             filled = resolve(Section.of(section, content))

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
-from slow import slow, slow_but
+from slow import slow, slow_except
 from small_study import small_study
 
 from experiments import Ledger, LedgerError, RunOptions, Sink, parse_study, run
@@ -73,7 +73,7 @@ def assert_as_if_nothing_had_happened(study, directory, undisturbed, **options):
 
 
 @pytest.mark.parametrize(
-    "fault", slow_but(["kill_once", "kill_with_child_once", "segfault_once", "leave_once"], "kill_with_child_once")
+    "fault", slow_except(["kill_once", "kill_with_child_once", "segfault_once", "leave_once"], "kill_with_child_once")
 )
 def test_a_worker_lost_once_costs_only_its_running_trial_which_is_retried(fault, tmp_path):
     study = faulty(tmp_path, fault)

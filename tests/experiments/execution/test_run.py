@@ -396,7 +396,7 @@ def test_results_on_changed_data_are_not_mixed_with_earlier_ones(tmp_path):
         train(more, tmp_path / "s")
     assert str(error.value) == (
         f"{tmp_path / 's'}: {tmp_path / 'reviews.tsv'} changed since trials of this folder were trained; give another "
-        "folder with --out, or put the data back as they were"
+        "folder with --out, or restore the data"
     )
     assert train(reviews(tmp_path) | {"seeds": 4}, tmp_path / "s")[0].num_trained == 4
 

@@ -68,7 +68,7 @@ def test_outputs_without_epoch_metrics_are_ignored(tmp_path):
 
 
 def test_evaluation_runs_in_parts_if_memory_is_short(monkeypatch, tmp_path):
-    monkeypatch.setattr("experiments.fusing.fit.memory.MemoryEstimate.rows_at_once", lambda *_: 1)
+    monkeypatch.setattr("experiments.fusing.fit.memory.MemoryEstimate.count_rows_at_once", lambda *_: 1)
     assert_equal(trials_of(text("Bag"), [0.003, 0.05], key=LR, data=SENTENCES, seeds=3), tmp_path)
 
 

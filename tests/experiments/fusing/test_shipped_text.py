@@ -2,7 +2,7 @@
 
 import pytest
 from fused_and_unfused import assert_equal, train_unfused, trials_of
-from slow import slow_but
+from slow import slow_except
 
 from experiments.fusing import group_trials, train_fused, train_in_one_loop
 from experiments.fusing.groups import CONVOLUTIONS
@@ -41,7 +41,7 @@ def trials(name, levels=(0.003, 0.01), key=LR, model=None, data=None, **trainer)
 
 
 @pytest.mark.parametrize("head", ["softmax", pytest.param("sigmoid", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", slow_but(NETWORKS, "mean embedding"))
+@pytest.mark.parametrize("name", slow_except(NETWORKS, "mean embedding"))
 def test_fused_equals_unfused(name, head, tmp_path):
     assert_equal(trials(name, model={"head": head}), tmp_path)
 

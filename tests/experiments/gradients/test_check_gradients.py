@@ -42,7 +42,7 @@ def test_the_gradient_equals_an_analytic_one():
     residual = (module.second(module.hidden(x)).squeeze(1) - y).mean().item()
     assert bias.num_checked == 1
     if bias.worst is not None:
-        assert bias.worst.backward == pytest.approx(2 * residual, rel=1e-5)
+        assert bias.worst.autograd_gradient == pytest.approx(2 * residual, rel=1e-5)
 
 
 def test_parameters_of_a_wrong_backward_differ():
@@ -56,7 +56,7 @@ def test_parameters_of_a_wrong_backward_differ():
     }
     weight = check.parameters[0]
     assert weight.error == pytest.approx(2 / 3, rel=1e-4)  # a third of what it should be
-    assert weight.worst.differences == pytest.approx(3 * weight.worst.backward, rel=1e-4)
+    assert weight.worst.numerical_gradient == pytest.approx(3 * weight.worst.autograd_gradient, rel=1e-4)
 
 
 def test_the_random_direction_finds_one_wrong_unit():
@@ -79,7 +79,7 @@ def test_torchs_gradcheck_agrees():
 def test_a_missing_gradient_differs():
     check = check_gradients(modules.Detached(), batch())
     assert differing(check) == ["first.weight", "first.bias"]
-    assert check.parameters[0].worst.backward == 0
+    assert check.parameters[0].worst.autograd_gradient == 0
 
 
 def test_an_overridden_backward_is_checked():
@@ -129,8 +129,8 @@ SLOPES = [
     (lambda t: 1 + 1e-9 * t, 1e-9, "small"),
     (lambda t: 1e6 * t**2 + t, 1.0, "equal"),
     (lambda t: 1e6 * t**2 + t, 1.1, "wrong"),
-    (lambda t: float(np.float32(1 + t)), 1.0, "steps"),
-    (lambda t: float(np.float32(1 + t)), 2.0, "steps"),
+    (lambda t: float(np.float32(1 + t)), 1.0, "discontinuous"),
+    (lambda t: float(np.float32(1 + t)), 2.0, "discontinuous"),
     (lambda t: 1 + t + 0.1 * max(t - 3e-9, 0), 2.0, "wrong"),  # a kink nearby is no staircase
 ]
 
@@ -197,8 +197,8 @@ REFUSED = [
     (
         modules.ByHand,
         (
-            "ByHand optimizes by hand (automatic_optimization = False), so there is no single loss whose gradient "
-            "could be compared; compare a subclass whose training_step returns the loss"
+            "ByHand uses manual optimization (automatic_optimization = False), so there is no single loss whose "
+            "gradient could be compared; compare a subclass whose training_step returns the loss"
         ),
     ),
     (
@@ -239,7 +239,7 @@ def test_modules_without_a_gradient_are_refused(kind, message):
 def test_complex_parameters_are_refused():
     module = modules.Regression()
     module.phase = nn.Parameter(torch.zeros(2, dtype=torch.complex64))
-    with pytest.raises(InputError, match="Regression: phase: complex parameters cannot be compared; real ones can"):
+    with pytest.raises(InputError, match="Regression: phase: only real parameters are supported; freeze these"):
         check_gradients(module, batch())
 
 
@@ -253,7 +253,7 @@ def test_arguments_out_of_range_are_refused():
 def test_a_module_without_parameters_is_refused():
     module = modules.Regression()
     module.first = module.second = nn.Identity()
-    with pytest.raises(InputError, match="Regression has no parameters to train once it is built"):
+    with pytest.raises(InputError, match="Regression has no trainable parameters"):
         check_gradients(module, batch())
 
 
@@ -266,8 +266,11 @@ def test_single_precision_in_the_code_is_refused(kind):
 
 @pytest.mark.parametrize("kind", [modules.SingleFunction, modules.SingleBuffer, modules.SingleInNumPy])
 @pytest.mark.parametrize("seed", range(3))
-def test_hidden_single_precision_is_found_by_its_steps(kind, seed):
-    message = rf"^{kind.__name__}: the loss moves in steps while \S+ moves by 1e-08, .* single precision \(x\.float"
+def test_hidden_single_precision_is_found_by_discontinuities(kind, seed):
+    message = (
+        rf"^{kind.__name__}: the loss is piecewise constant near the current \S+ \(probed at distance 1e-08\), "
+        r".* single precision \(x\.float"
+    )
     with pytest.raises(InputError, match=message):
         check_gradients(kind(), batch(), seed=seed)
 
@@ -280,13 +283,15 @@ def test_single_precision_outside_the_gradient_is_accepted(kind):
 def test_later_hooks_are_listed_and_not_checked():
     check = check_gradients(modules.ClipsItself(), batch())
     assert check.agrees
-    assert check.changed_later == ("on_after_backward",)
-    assert check_gradients(modules.Regression(), batch()).changed_later == ()
+    assert check.later_hooks == ("on_after_backward",)
+    assert check_gradients(modules.Regression(), batch()).later_hooks == ()
 
 
 @pytest.mark.parametrize("tolerance", [0, -1e-3, 1e-14, 1, float("nan"), float("inf")])
 def test_a_tolerance_out_of_range_is_refused(tolerance):
-    with pytest.raises(InputError, match=f"^tolerance is {tolerance:g}: a number from 1e-08, the precision of diff"):
+    with pytest.raises(
+        InputError, match=f"^tolerance is {tolerance:g}: a number from 1e-08, the precision of finite diff"
+    ):
         check_gradients(modules.Regression(), batch(), tolerance=tolerance)
 
 

@@ -286,7 +286,7 @@ def no_warnings_yet(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "data", "reason"),
     [
-        ("ByHand", POINTS, "it optimizes by hand, so its training_step cannot run without training"),
+        ("ByHand", POINTS, "it uses manual optimization, so its training_step cannot run without training"),
         ("RaisesOnCopies", POINTS, "TypeError: this module is one of a kind"),
         (
             "ReadsOdd",

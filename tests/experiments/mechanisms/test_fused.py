@@ -1,7 +1,7 @@
 import pytest
 import torch
 from fused_and_unfused import assert_equal, train_unfused, trials_of
-from slow import slow, slow_but
+from slow import slow, slow_except
 
 from experiments.fusing import group_trials, train_in_one_loop
 from experiments.study.mechanisms import is_mechanism
@@ -10,7 +10,7 @@ LR = "model.init_args.lr"
 OPTIMIZER = "model.init_args.optimizer"
 
 
-def spec(**init_args):
+def mechanisms_spec(**init_args):
     return {"class_path": "experiments.mechanisms.Mechanisms", "init_args": init_args}
 
 
@@ -18,10 +18,16 @@ def mlp(**init_args):
     return {"class_path": "lit_models.MLP", "init_args": {"hidden": [12, 8]} | init_args}
 
 
-def fused(trials):
+def train_fused(trials):
     (group,) = group_trials(trials, num_slots=1)
     assert group.reason_not_fusable is None
     return train_in_one_loop(group.trials, lambda event: None)
+
+
+def train_by_name(trials):
+    """Train trials fused, and return their results by levels and seed."""
+    results = train_fused(trials)
+    return {str(trial): results[trial.trial_id] for trial in trials}
 
 
 @pytest.mark.parametrize(
@@ -37,16 +43,16 @@ def fused(trials):
     ids=["activations", "inits", "deep", "perceptron"],
 )
 def test_mlps_have_equal_mechanisms_fused_and_unfused(model, key, levels, tmp_path):
-    assert_equal(trials_of(model, levels, key, callbacks=[spec()]), tmp_path)
+    assert_equal(trials_of(model, levels, key, callbacks=[mechanisms_spec()]), tmp_path)
 
 
 @pytest.mark.parametrize(
     "name",
-    slow_but(["Reader", "Gated", "Looped", "Filters", "Tied", "Frozen", "Functional", "Measured"], "Gated", "Tied"),
+    slow_except(["Reader", "Gated", "Looped", "Filters", "Tied", "Frozen", "Functional", "Measured"], "Gated", "Tied"),
 )
 def test_text_modules_have_equal_mechanisms_fused_and_unfused(name, tmp_path):
     model, data = {"class_path": f"text_modules.{name}"}, {"class_path": "text_modules.Sentences"}
-    assert_equal(trials_of(model, [0.05, 0.1], LR, data=data, callbacks=[spec(examples=24)]), tmp_path)
+    assert_equal(trials_of(model, [0.05, 0.1], LR, data=data, callbacks=[mechanisms_spec(examples=24)]), tmp_path)
 
 
 @pytest.mark.slow
@@ -59,73 +65,86 @@ def test_text_modules_have_equal_mechanisms_fused_and_unfused(name, tmp_path):
 )
 def test_shipped_text_models_have_equal_mechanisms(name, init_args, tmp_path):
     model = {"class_path": f"lit_models.{name}", "init_args": init_args}
-    trials = trials_of(model, ["xavier", "he"], data={"class_path": "small_data.TinyTexts"}, callbacks=[spec()])
+    trials = trials_of(
+        model, ["xavier", "he"], data={"class_path": "small_data.TinyTexts"}, callbacks=[mechanisms_spec()]
+    )
     assert_equal(trials, tmp_path)
 
 
 def test_convnets_have_equal_mechanisms_fused_and_unfused(tmp_path):
     model = {"class_path": "lit_models.ConvNet", "init_args": {"filters": [3], "hidden": []}}
-    trials = trials_of(model, ["xavier", "he"], seeds=1, max_epochs=1, callbacks=[spec(examples=64)])
+    trials = trials_of(model, ["xavier", "he"], seeds=1, max_epochs=1, callbacks=[mechanisms_spec(examples=64)])
     assert_equal(trials, tmp_path)
 
 
-@pytest.mark.parametrize("name", slow_but(["Fusable", "KnowsWhen", "LogsSteps", "OwnForms"], "Fusable"))
+@pytest.mark.parametrize("name", slow_except(["Fusable", "KnowsWhen", "LogsSteps", "OwnForms"], "Fusable"))
 def test_users_modules_have_equal_mechanisms_fused_and_unfused(name, tmp_path):
     model, data = {"class_path": f"fusable_module.{name}"}, {"class_path": "fusable_module.Points"}
-    assert_equal(trials_of(model, [0.01, 0.02], LR, data=data, callbacks=[spec(examples=40)]), tmp_path)
+    assert_equal(trials_of(model, [0.01, 0.02], LR, data=data, callbacks=[mechanisms_spec(examples=40)]), tmp_path)
 
 
-def test_a_layer_called_twice_in_place_has_equal_mechanisms(tmp_path):
+def test_a_reused_layer_with_inplace_relu_has_equal_mechanisms(tmp_path):
     model, data = {"class_path": "mechanism_modules.Small"}, {"class_path": "mechanism_modules.Numbers"}
-    assert_equal(trials_of(model, [0.05, 0.1], LR, data=data, callbacks=[spec(examples=20)]), tmp_path)
+    assert_equal(trials_of(model, [0.05, 0.1], LR, data=data, callbacks=[mechanisms_spec(examples=20)]), tmp_path)
 
 
-@pytest.mark.parametrize("name", slow_but(["HalfUsed", "OwnHead", "OwnWeights"], "OwnHead"))
-def test_unused_layers_have_equal_mechanisms(name, tmp_path):
+@pytest.mark.slow
+def test_unused_layers_have_equal_mechanisms(tmp_path):
+    model, data = {"class_path": "mechanism_modules.HalfUsed"}, {"class_path": "mechanism_modules.Numbers"}
+    assert_equal(trials_of(model, [0.05, 0.1], LR, data=data, callbacks=[mechanisms_spec(examples=20)]), tmp_path)
+
+
+@pytest.mark.parametrize("name", slow_except(["OwnHead", "OwnWeights"], "OwnHead"))
+def test_parameters_outside_layers_have_equal_mechanisms(name, tmp_path):
     model, data = {"class_path": f"mechanism_modules.{name}"}, {"class_path": "mechanism_modules.Numbers"}
-    assert_equal(trials_of(model, [0.05, 0.1], LR, data=data, callbacks=[spec(examples=20)]), tmp_path)
+    assert_equal(trials_of(model, [0.05, 0.1], LR, data=data, callbacks=[mechanisms_spec(examples=20)]), tmp_path)
 
 
-def test_the_gap_uses_as_many_examples_as_unfused(tmp_path):
+def test_the_fused_gap_uses_as_many_examples_as_unfused(tmp_path):
     digits = {"class_path": "datamodules.Digits", "init_args": {"batch_size": 100, "val_size": 0.5}}
-    trials = trials_of(mlp(), ["relu", "tanh"], "model.init_args.activation", data=digits, callbacks=[spec()])
+    trials = trials_of(
+        mlp(), ["relu", "tanh"], "model.init_args.activation", data=digits, callbacks=[mechanisms_spec()]
+    )
     assert_equal(trials, tmp_path)
 
 
 @pytest.mark.slow
-def test_rows_measured_in_parts_give_equal_metrics(tmp_path, monkeypatch):
-    monkeypatch.setattr("experiments.fusing.fit.memory.MemoryEstimate.rows_at_once", lambda *arguments: 2)
-    trials = trials_of(mlp(batch_norm=True), ["relu", "tanh"], "model.init_args.activation", 3, callbacks=[spec()])
+def test_chunked_evaluation_gives_equal_metrics(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "experiments.fusing.fit.memory.MemoryEstimate.count_rows_at_once", lambda *_: 2
+    )  # batches evaluated at once
+    trials = trials_of(
+        mlp(batch_norm=True), ["relu", "tanh"], "model.init_args.activation", 3, callbacks=[mechanisms_spec()]
+    )
     assert_equal(trials, tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["32-true", slow("64-true")])
-def test_fused_training_does_not_change(precision):
+def test_mechanisms_do_not_change_fused_training(precision):
     model = mlp(batch_norm=True, dropout=0.3, activation="relu")
-    results = {}
-    for callbacks in ([], [spec()]):
-        trials = trials_of(model, ["xavier", "he"], callbacks=callbacks, precision=precision)
-        found = fused(trials)
-        results[len(callbacks)] = {str(trial): found[trial.trial_id] for trial in trials}
-    for name, off in results[0].items():
-        on = results[1][name]
-        for mine, theirs in zip([*on.epochs, on.metrics], [*off.epochs, off.metrics], strict=True):
-            assert {key: value for key, value in mine.items() if not is_mechanism(key)} == theirs
-        assert on.correct == off.correct
-        assert any(is_mechanism(key) for key in on.metrics)
+    with_mechanisms, without_mechanisms = (
+        train_by_name(trials_of(model, ["xavier", "he"], callbacks=callbacks, precision=precision))
+        for callbacks in ([mechanisms_spec()], [])
+    )
+    for name, without in without_mechanisms.items():
+        found = with_mechanisms[name]
+        for measured, expected in zip([*found.epochs, found.metrics], [*without.epochs, without.metrics], strict=True):
+            assert {key: value for key, value in measured.items() if not is_mechanism(key)} == expected
+        assert found.correct == without.correct
+        assert any(is_mechanism(key) for key in found.metrics)
 
 
 @pytest.mark.slow
-def test_early_stopping_may_monitor_mechanism_metrics(tmp_path):
+def test_early_stopping_can_monitor_mechanism_metrics(tmp_path):
     stopping = {
         "class_path": "lightning.pytorch.callbacks.EarlyStopping",
         "init_args": {"monitor": "mechanism/weight_norm/linear1", "mode": "min", "patience": 1},
     }
-    slow = [{"class_path": "torch.optim.SGD", "init_args": {"lr": lr}} for lr in (0.0, 0.5)]
-    levels = {"still": slow[0], "moving": slow[1]}
-    trials = trials_of(mlp(), levels, OPTIMIZER, seeds=1, max_epochs=4, callbacks=[spec(), stopping])
-    found = fused(trials)
+    optimizers = [{"class_path": "torch.optim.SGD", "init_args": {"lr": lr}} for lr in (0.0, 0.5)]
+    levels = {"still": optimizers[0], "moving": optimizers[1]}
+    trials = trials_of(mlp(), levels, OPTIMIZER, seeds=1, max_epochs=4, callbacks=[mechanisms_spec(), stopping])
+    found = train_fused(trials)
     assert len(found[trials[0].trial_id].epochs) == 2
     assert_equal(trials, tmp_path)
 
@@ -134,8 +153,8 @@ def test_a_diverged_trial_does_not_change_the_others(tmp_path):
     levels = {
         name: {"class_path": "torch.optim.SGD", "init_args": {"lr": lr}} for name, lr in (("wild", 1e20), ("tame", 0.1))
     }
-    trials = trials_of(mlp(activation="relu"), levels, OPTIMIZER, seeds=1, callbacks=[spec()])
-    found = fused(trials)
+    trials = trials_of(mlp(activation="relu"), levels, OPTIMIZER, seeds=1, callbacks=[mechanisms_spec()])
+    found = train_fused(trials)
     wild, tame = (found[trial.trial_id] for trial in trials)
     assert wild.status == "diverged"
     unfused = train_unfused(trials[1], tmp_path)
@@ -144,27 +163,33 @@ def test_a_diverged_trial_does_not_change_the_others(tmp_path):
 
 
 def test_two_mechanisms_callbacks_prevent_fusing():
-    trials = trials_of(mlp(), ["xavier", "he"], callbacks=[spec(measure=["dead"]), spec(measure=["gap"])])
+    trials = trials_of(
+        mlp(), ["xavier", "he"], callbacks=[mechanisms_spec(measure=["dead"]), mechanisms_spec(measure=["gap"])]
+    )
     reasons = {group.reason_not_fusable for group in group_trials(trials, num_slots=1)}
-    assert reasons == {"it has several callbacks that measure mechanisms"}
+    assert reasons == {"it has more than one Mechanisms callback"}
 
 
 def test_the_probe_restores_lists_that_a_step_appends_to(tmp_path):
     model, data = {"class_path": "mechanism_modules.Appends"}, {"class_path": "mechanism_modules.Numbers"}
-    assert_equal(trials_of(model, [0.05, 0.1], LR, data=data, callbacks=[spec(measure=["gradients"])]), tmp_path)
+    assert_equal(
+        trials_of(model, [0.05, 0.1], LR, data=data, callbacks=[mechanisms_spec(measure=["gradients"])]), tmp_path
+    )
 
 
 def test_single_and_double_precision_gradients_agree():
     key = "model.init_args.activation"
-    of_type = {
+    results_by_precision = {
         precision: [
-            *fused(
-                trials_of(mlp(), ["relu", "tanh"], key, callbacks=[spec()], precision=precision, max_epochs=1)
+            *train_fused(
+                trials_of(
+                    mlp(), ["relu", "tanh"], key, callbacks=[mechanisms_spec()], precision=precision, max_epochs=1
+                )
             ).values()
         ]
         for precision in ("32-true", "64-true")
     }
-    for single, double in zip(of_type["32-true"], of_type["64-true"], strict=True):
+    for single, double in zip(results_by_precision["32-true"], results_by_precision["64-true"], strict=True):
         name = "mechanism/activation_gradient/linear1"
         assert single.metrics[name] == pytest.approx(double.metrics[name], rel=1e-3)
     assert torch.get_default_dtype() == torch.float32

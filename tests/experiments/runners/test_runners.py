@@ -288,7 +288,7 @@ def test_an_error_that_cannot_be_pickled_arrives_as_its_text(local):
 
 
 def test_the_prints_of_tasks_go_to_a_file_per_worker(local, tmp_path):
-    local.log_to(tmp_path / "logs")
+    local.redirect_output(tmp_path / "logs")
     run(local, (tasks.say, "hello"))
     assert (tmp_path / "logs" / "worker-0.log").read_text() == "hello\nhello from a child\n"
 

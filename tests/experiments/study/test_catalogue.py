@@ -1,7 +1,7 @@
 import pytest
 from tiny_catalogue import write_catalogue
 
-from experiments import InputError, StudyError, cells_of, load_study, shipped_studies
+from experiments import InputError, StudyError, build_cells, load_study, shipped_studies
 from experiments.study import parse as study_file
 from experiments.study.catalogue import CHAPTERS, NO_CHAPTER, group_by_chapter, load_catalogue, select_chapter
 
@@ -94,7 +94,7 @@ def test_the_catalogue_agrees_with_the_files_of_the_shipped_studies():
     for name, entry in entries.items():
         study = load_study(name)
         assert (entry.question, entry.chapter, entry.minutes) == (study.question, study.chapter, study.minutes)
-        assert (entry.num_cells, entry.num_seeds, entry.unit) == (len(cells_of(study)), len(study.seeds), study.unit)
+        assert (entry.num_cells, entry.num_seeds, entry.unit) == (len(build_cells(study)), len(study.seeds), study.unit)
 
 
 @pytest.mark.parametrize("name", shipped_studies())

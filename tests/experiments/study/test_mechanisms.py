@@ -1,9 +1,9 @@
 import pytest
 from small_study import small_study
 
-from experiments import StudyError, cells_of, parse_study
+from experiments import StudyError, build_cells, parse_study
 from experiments.planning.plan import plan_trials
-from experiments.study.mechanisms import QUANTITIES, Options
+from experiments.study.mechanisms import QUANTITIES, MechanismsOptions
 
 CALLBACK = {"class_path": "experiments.mechanisms.Mechanisms"}
 STOPPING = {"class_path": "lightning.pytorch.callbacks.EarlyStopping", "init_args": {"monitor": "val/loss"}}
@@ -16,7 +16,7 @@ def problems(**changes):
 
 
 def callbacks_of(study):
-    return [cell.config["trainer"].get("callbacks") for cell in cells_of(study)]
+    return [cell.config["trainer"].get("callbacks") for cell in build_cells(study)]
 
 
 def test_a_study_without_the_key_measures_nothing():
@@ -29,10 +29,10 @@ def test_a_study_without_the_key_measures_nothing():
 @pytest.mark.parametrize(
     ("value", "options"),
     [
-        ("all", Options()),
-        (["gap", "gradients"], Options(measure=("gradients", "gap"))),
-        ({"measure": ["dead"], "examples": 64}, Options(measure=("dead",), examples=64)),
-        ({"examples": 64}, Options(examples=64)),
+        ("all", MechanismsOptions()),
+        (["gap", "gradients"], MechanismsOptions(measure=("gradients", "gap"))),
+        ({"measure": ["dead"], "examples": 64}, MechanismsOptions(measure=("dead",), examples=64)),
+        ({"examples": 64}, MechanismsOptions(examples=64)),
     ],
 )
 def test_the_key_adds_the_callback_to_every_cell_and_survives_plain_data(value, options):

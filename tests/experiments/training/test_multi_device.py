@@ -1,7 +1,7 @@
 """Training of one trial on several devices: two processes on the CPU, joined by gloo, and one result."""
 
 import pytest
-from slow import slow_but
+from slow import slow_except
 from small_study import small_study
 
 from experiments import Ledger, RunOptions, Sink, parse_study, run
@@ -48,7 +48,7 @@ class Epochs(Sink):
         self.told.append((trial.trial_id, event.epoch))
 
 
-@pytest.mark.parametrize("strategy", slow_but(["ddp", "ddp_spawn", "auto"], "ddp"))
+@pytest.mark.parametrize("strategy", slow_except(["ddp", "ddp_spawn", "auto"], "ddp"))
 def test_each_trial_has_one_result_and_not_one_per_rank(strategy, tmp_path):
     sink = Epochs()
     outcome = run(ranked(strategy=strategy), tmp_path / "s", RunOptions(num_slots=2), [sink])

@@ -9,7 +9,7 @@ from make_ledger import make_study, one_factor
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from experiments.study.design import cells_of
+from experiments.study.design import build_cells
 from experiments.study.study import Study
 from experiments.trials.trial import TrialStatus
 from reports import cell_table, claim_table, collect_outcomes, contrast_table
@@ -23,7 +23,7 @@ def trials_of(study: Study, score, status=lambda _levels, _seed: TrialStatus.FIN
     """Make a frame like that of `load_trials`, with score(levels, seed) as the metric."""
     rows = [
         {**cell.levels, "seed": seed, "status": status(cell.levels, seed), study.metric.name: score(cell.levels, seed)}
-        for cell in cells_of(study)
+        for cell in build_cells(study)
         for seed in study.seeds
     ]
     frame = pd.DataFrame(rows)

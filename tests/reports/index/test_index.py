@@ -17,7 +17,8 @@ from experiments.study import parse as study_file
 from experiments.trials.trial import TrialStatus
 from reports import build_report
 from reports.index import build_catalogue, summarise_index, write_index
-from reports.index.html import to_html
+from reports.index.html import compose_answer, to_html
+from reports.index.json_document import to_json
 from reports.index.multiplicity import describe_multiplicity
 from reports.index.setting import describe_contrast, describe_data, describe_model
 from tests.reports.page.test_html import POLICY, Page
@@ -114,20 +115,70 @@ def test_a_study_without_results_is_not_run_and_its_claims_not_tested(tmp_path):
 
 def test_a_changed_plan_is_marked_and_continued_from_its_study_file(tmp_path):
     folder = run_shipped(tmp_path / "runs", "small", scored, seeds=3, changes={"trainer.max_epochs": 7})
-    (row,) = build_catalogue(tmp_path / "runs").in_state("complete").to_dict("records")
+    (row,) = build_catalogue(tmp_path / "runs").select_by_state("complete").to_dict("records")
     assert row["note"].startswith(
         "not as shipped (base.trainer.max_epochs: 7 instead of 1, seeds: [0, 1, 2] instead of [0, 1]); "
     )
     assert row["command"] == ""
     (folder / "study.yaml").write_text("# Written by `ablate run`; the ledger holds the same.\n")
-    (row,) = build_catalogue(tmp_path / "runs").in_state("complete").to_dict("records")
+    (row,) = build_catalogue(tmp_path / "runs").select_by_state("complete").to_dict("records")
     assert "Not as shipped" in to_html(build_catalogue(tmp_path / "runs"))
     (folder / "study.yaml").unlink()
     run_shipped(tmp_path / "runs", "quiet", lambda levels, seed: scored(levels, seed) if seed else None, seeds=5)
     (tmp_path / "runs" / "quiet" / "study.yaml").write_text("# Written by `ablate run`; the ledger holds the same.\n")
-    (row,) = build_catalogue(tmp_path / "runs").in_state("incomplete").to_dict("records")
+    (row,) = build_catalogue(tmp_path / "runs").select_by_state("incomplete").to_dict("records")
     path = tmp_path / "runs" / "quiet"
     assert row["command"] == f"ablate run {path}/study.yaml --out {path}"
+
+
+def test_the_answer_of_one_claim_is_a_sentence_on_it(tmp_path):
+    add(tmp_path / "runs", "one", claims={"ok": CLAIMS["ok"]})
+    assert compose_answer(build_catalogue(tmp_path / "runs")) == (
+        "One claim was tested; it is practically equal. 1 more claim needs one study that has not been run."
+    )
+
+
+@pytest.mark.parametrize(
+    ("shipped_runs", "why"),
+    [
+        ({}, "1 more claim needs one study that has not been run."),
+        ({"small": "unreadable"}, "1 more claim needs one study that cannot be read."),
+        ({"small": "failed"}, "1 more claim needs one study that has no finished trial."),
+    ],
+)
+def test_the_answer_says_why_claims_are_not_tested(tmp_path, shipped_runs, why):
+    parent = tmp_path / "runs"
+    add(parent, "mine")
+    for name, state in shipped_runs.items():
+        folder = run_shipped(parent, name, lambda levels, seed: make_result(status=TrialStatus.FAILED))
+        if state == "unreadable":
+            (folder / "ledger.sqlite").write_text("no database")
+    assert compose_answer(build_catalogue(parent)).endswith(why)
+
+
+def test_the_answer_counts_studies_not_run_and_unreadable_ones_together(tmp_path, shipped):
+    write_catalogue(shipped, small={"minutes": 2}, another={"minutes": 1})
+    parent = tmp_path / "runs"
+    add(parent, "mine")
+    (run_shipped(parent, "small", scored) / "ledger.sqlite").write_text("no database")
+    assert compose_answer(build_catalogue(parent)).endswith(
+        "2 more claims need 2 studies that have not been run or cannot be read."
+    )
+
+
+def test_only_changed_plans_are_listed_as_not_as_shipped(tmp_path):
+    run_shipped(tmp_path / "runs", "small", scored)
+    catalogue = build_catalogue(tmp_path / "runs")
+    html = to_html(catalogue)
+    assert "Not as shipped" not in html
+    assert "Without a report" in html
+    assert "no report; " in html
+    assert "is_changed" not in json.loads(to_json(catalogue))["studies"][0]
+    folder = run_shipped(tmp_path / "runs", "quiet", scored, seeds=3)
+    (folder / "report").mkdir()
+    (folder / "report" / "index.html").write_text("page")
+    html = to_html(build_catalogue(tmp_path / "runs"))
+    assert re.search(r"Not as shipped</h2>\s*<ul class=.todo.>\s*<li><b>.*quiet", html)
 
 
 def damaged_content(folder):
@@ -171,8 +222,8 @@ def test_an_unreadable_folder_is_listed_and_does_not_affect_others(tmp_path, dam
     add(parent, "whole")
     damage(run_shipped(parent, "small", scored))
     catalogue, page = write_index(parent)
-    assert rows(catalogue.in_state("unreadable"), "study", "folder", "chapter") == [("small", "small", "Text")]
-    (note,) = catalogue.in_state("unreadable")["note"]
+    assert rows(catalogue.select_by_state("unreadable"), "study", "folder", "chapter") == [("small", "small", "Text")]
+    (note,) = catalogue.select_by_state("unreadable")["note"]
     assert f"{parent / 'small'}" in note
     assert why in note
     assert catalogue.claims["study"].unique().tolist() == ["whole"]
@@ -200,7 +251,7 @@ def test_two_folders_of_one_study_are_distinguished(tmp_path):
         ("small", "small again", "small%20again/report/index.html#claims"),
     ]
     assert "small (small again)" in to_html(catalogue)
-    assert catalogue.in_state("copy").empty
+    assert catalogue.select_by_state("copy").empty
 
 
 def test_a_changed_ledger_is_read_again(tmp_path):
@@ -432,7 +483,7 @@ def test_a_copy_of_a_folder_is_listed_and_not_counted(tmp_path):
         original.claims["p_adjusted"].tolist()
     )
     assert rows(catalogue.chapters, "chapter", "studies")[0] == ("Activations", 3)  # with the shipped one, not run
-    copies = catalogue.in_state("copy")
+    copies = catalogue.select_by_state("copy")
     assert sorted(copies["note"]) == [
         "a copy: not counted, since one has all its trials",
         "fewer: not counted, since one has all its trials",

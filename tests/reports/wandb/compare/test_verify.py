@@ -59,7 +59,7 @@ def test_an_equal_run_has_no_difference():
         ({"summary": {}}, "summary: test/acc is missing"),
         ({"summary": {"test/acc": 0.5, "val/acc": 1}}, "summary: val/acc is there, and not in the ledger"),
         ({"project": "other"}, "project is 'other', not 'ablation-suite'"),
-        ({"unreadable": "why"}, "cannot be read (why)"),
+        ({"read_error": "why"}, "cannot be read (why)"),
         ({"group": "other"}, "group is 'other', not 'activations'"),
         ({"job_type": ""}, "job type is '', not 'train'"),
         ({"name": "other"}, "name is 'other', not 'x=a, seed=0'"),

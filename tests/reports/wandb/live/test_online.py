@@ -20,7 +20,7 @@ from wandb_server import WandbServer
 
 from experiments import Ledger
 from reports.wandb import Destination, make_run_content, resolve_destination
-from reports.wandb.compare.server import is_own_key
+from reports.wandb.compare.server_runs import is_wandb_internal_key
 from reports.wandb.compare.verify import find_difference
 from reports.wandb.run_content import WrittenRun
 
@@ -103,7 +103,7 @@ def as_written(run):
 
 
 def without_own(content):
-    return {key: value for key, value in content.items() if not is_own_key(key)}
+    return {key: value for key, value in content.items() if not is_wandb_internal_key(key)}
 
 
 def statuses(directory="runs/mine"):
