@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -32,10 +33,10 @@ ALLOWED = {
     "experiments.planning": "config errors mechanisms study training trials",
     "experiments.fusing.reasons": "",
     "experiments.fusing.layers": "fusing.reasons",
-    "experiments.fusing.data": "config fusing.reasons training trials",
-    "experiments.fusing.fit": "config fusing.data fusing.layers fusing.reasons mechanisms study training trials",
-    "experiments.fusing.admit": "config fusing.data fusing.fit fusing.layers fusing.reasons training trials",
-    "experiments.fusing.trainer": "fusing.admit fusing.data fusing.fit fusing.reasons training trials",
+    "experiments.fusing.reading": "config fusing.reasons training trials",
+    "experiments.fusing.fit": "config fusing.reading fusing.layers fusing.reasons mechanisms study training trials",
+    "experiments.fusing.admit": "config fusing.reading fusing.fit fusing.layers fusing.reasons training trials",
+    "experiments.fusing.trainer": "fusing.admit fusing.reading fusing.fit fusing.reasons training trials",
     "experiments.fusing.groups": "config fusing.admit fusing.reasons fusing.trainer training trials",
     "experiments.fusing": "fusing.groups fusing.trainer",
     "experiments.gradients": "config errors training trials",
@@ -71,7 +72,7 @@ ALLOWED = {
 WITH_TORCH = {  # torch, lightning or torchvision
     *("lit_models", "datamodules"),
     *(f"experiments.{name}" for name in ("config", "gradients", "mechanisms", "planning", "training")),
-    *(f"experiments.fusing.{name}" for name in ("admit", "data", "fit", "groups", "layers", "trainer")),
+    *(f"experiments.fusing.{name}" for name in ("admit", "fit", "groups", "layers", "reading", "trainer")),
 }
 WITH_PANDAS = {
     *("reports", "reports.compare", "reports.mechanism_maps", "reports.report", "reports.write"),
@@ -197,3 +198,18 @@ def test_the_command_starts_without_what_is_slow():
     code = f"import sys, experiments, ablate.commands; print(sorted({slow} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert found.stdout == "[]\n"
+
+
+def test_git_and_so_ray_ignores_no_file_of_the_suite():
+    """Ray sends a checkout to its workers without what .gitignore names."""
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        pytest.skip("no git checkout")
+    files = [str(path.relative_to(ROOT)) for path in FILES.values()]
+    found = subprocess.run(
+        ["git", "check-ignore", "--no-index", "--stdin"],
+        cwd=ROOT,
+        input="\n".join(files),
+        capture_output=True,
+        text=True,
+    )
+    assert found.stdout.splitlines() == []

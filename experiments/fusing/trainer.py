@@ -18,9 +18,6 @@ from experiments.trials.trial import EpochEnded, Result, Trial
 
 from .admit.proven_group import ProvenGroup, prove
 from .admit.shapes import check_batch_sizes
-from .data.batches import NoSeedGenerators, SeedGenerators, read_first
-from .data.group_data import set_up_data
-from .data.nested_tensors import select_row
 from .fit.allowed_callbacks import EarlyStop
 from .fit.correct_examples import GroupCorrectCollector
 from .fit.epoch_outputs import EpochOutputs
@@ -30,6 +27,9 @@ from .fit.logged_metrics import LoggedMetrics
 from .fit.setup import set_up_group
 from .fit.step import EVALUATION_STEPS
 from .fit.trial_progress import TrialProgress
+from .reading.batches import NoSeedGenerators, SeedGenerators, read_first
+from .reading.group_data import set_up_data
+from .reading.nested_tensors import select_row
 from .reasons import NotFusable
 
 Generators = SeedGenerators | NoSeedGenerators

@@ -13,11 +13,11 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
-from experiments.fusing.data.nested_tensors import map_tensors, select_row
 from experiments.fusing.fit.fused_optimizers import FusedOptimizers, read_optimizer_settings
 from experiments.fusing.fit.setup import GroupSetup
 from experiments.fusing.fit.step import EVALUATION_STEPS, StackedModels
 from experiments.fusing.fit.step_capture import CapturedLog, run_unfused_step
+from experiments.fusing.reading.nested_tensors import map_tensors, select_row
 from experiments.fusing.reasons import NotFusable
 from experiments.training.epoch_metrics import compute_epoch_metrics
 from experiments.training.module_clone import clone_module

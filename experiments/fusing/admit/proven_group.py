@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.fusing.data.batches import NoSeedGenerators, RowBatches, SeedGenerators, read_first
-from experiments.fusing.data.nested_tensors import select_row
 from experiments.fusing.fit.fused_mechanisms import count_examples_to_keep
 from experiments.fusing.fit.memory import MemoryEstimate, find_budget
 from experiments.fusing.fit.setup import GroupSetup
 from experiments.fusing.fit.step import StackedModels
+from experiments.fusing.reading.batches import NoSeedGenerators, RowBatches, SeedGenerators, read_first
+from experiments.fusing.reading.nested_tensors import select_row
 from experiments.training.module_clone import clone_module
 
 from .proof import NUM_STEPS, Proof

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from experiments.fusing.data.batches import describe_batch_sizes
-from experiments.fusing.data.group_data import GroupData
 from experiments.fusing.fit.setup import GroupSetup
+from experiments.fusing.reading.batches import describe_batch_sizes
+from experiments.fusing.reading.group_data import GroupData
 from experiments.fusing.reasons import OtherShapes
 from experiments.trials.trial import Trial
 

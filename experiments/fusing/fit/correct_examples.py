@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from experiments.fusing.data.nested_tensors import select_row
-from experiments.fusing.data.rows import Rows
+from experiments.fusing.reading.nested_tensors import select_row
+from experiments.fusing.reading.rows import Rows
 from experiments.training.correct_examples import CorrectCollector, Fingerprint
 from experiments.trials.trial import Correct
 

@@ -13,8 +13,8 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from experiments.fusing.data.nested_tensors import select_row, stack_batches
 from experiments.fusing.layers.known_layers import capture_output
+from experiments.fusing.reading.nested_tensors import select_row, stack_batches
 from experiments.mechanisms.activation_drift import Drift
 from experiments.mechanisms.generalisation_gap import compute_gaps
 from experiments.mechanisms.layer_outputs import (

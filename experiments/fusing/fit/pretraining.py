@@ -17,7 +17,7 @@ import torch
 from lightning.pytorch import LightningDataModule, LightningModule
 from torch import Tensor
 
-from experiments.fusing.data.nested_tensors import map_tensors
+from experiments.fusing.reading.nested_tensors import map_tensors
 from experiments.training.seeding import GeneratorStates
 from experiments.training.streams import TrialStreams
 

@@ -12,9 +12,9 @@ import torch
 from lightning.pytorch import LightningDataModule, LightningModule
 
 from experiments.config.instantiate import make_model
-from experiments.fusing.data.batches import count_batches
-from experiments.fusing.data.group_data import GroupData
-from experiments.fusing.data.rows import Rows, arrange_in_rows
+from experiments.fusing.reading.batches import count_batches
+from experiments.fusing.reading.group_data import GroupData
+from experiments.fusing.reading.rows import Rows, arrange_in_rows
 from experiments.study.mechanisms import MechanismsOptions
 from experiments.training.step_harness import default_dtype
 from experiments.training.streams import TrialStreams

@@ -20,9 +20,9 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from experiments.fusing.data.nested_tensors import map_tensors
 from experiments.fusing.layers.dropout import TrialNoise
 from experiments.fusing.layers.known_layers import OutputHook, install_layers
+from experiments.fusing.reading.nested_tensors import map_tensors
 from experiments.fusing.reasons import NotFusable
 from experiments.training.correct_examples import find_correct
 from experiments.training.epoch_metrics import example_outputs, has_epoch_metrics
