@@ -208,6 +208,7 @@ def test_git_and_so_ray_ignores_no_file_of_the_suite():
     found = subprocess.run(
         ["git", "check-ignore", "--no-index", "--stdin"],
         cwd=ROOT,
+        check=False,  # exit code 1 where it finds none
         input="\n".join(files),
         capture_output=True,
         text=True,
