@@ -163,7 +163,7 @@ def _push(arguments: argparse.Namespace) -> int:
     ended = len(pushed.written) + pushed.num_unchanged
     where = pushed.url if destination.mode == ONLINE and pushed.url else directory / "wandb"
     report = " and the report" if pushed.has_report else ""
-    unchanged = f"{_count_runs(pushed.num_unchanged)} there already, whole"
+    unchanged = f"{_count_runs(pushed.num_unchanged)} unchanged"
     print_line(console, f"wrote {_count_runs(len(pushed.written))}{report}; {unchanged}: {where}")
     if pushed.num_deleted:
         console.print(f"removed {_count_runs(pushed.num_deleted)} of earlier plans, which the ledger keeps")

@@ -45,6 +45,7 @@ class RunOptions:
     wait_for_folder: bool = False
 
     def __post_init__(self) -> None:
+        self._check_types()
         if self.runner not in RUNNERS:
             raise InputError(f"--runner {self.runner!r} is not a runner{describe_choices(self.runner, RUNNERS)}")
         if self.num_slots is not None and self.num_slots < 1:
@@ -60,3 +61,21 @@ class RunOptions:
             raise InputError(f"--timeout {seconds:g}: seconds above 0 are needed, {_LONGEST_TIMEOUT:,} at most")
         if self.num_retries < 0:
             raise InputError(f"--retries {self.num_retries}: 0 or more is needed")
+
+    def _check_types(self) -> None:
+        """Raise an InputError where Python code passed a value of another type."""
+        for option, value, accepted in (
+            ("--workers", self.num_slots, int | None),
+            ("--retries", self.num_retries, int),
+            ("--timeout", self.timeout_seconds, int | float | None),
+            ("--data-dir", self.data_dir, str | Path | None),
+            ("--retry-errors", self.retry_errors, bool),
+            ("--wait", self.wait_for_folder, bool),
+        ):
+            if not isinstance(value, accepted) or (isinstance(value, bool) and accepted is not bool):
+                expected = getattr(accepted, "__name__", accepted)
+                raise InputError(f"{option} {value!r}: is of type {type(value).__name__}; {expected} is expected")
+        if self.devices is not None and (
+            isinstance(self.devices, str) or not all(isinstance(device, str) for device in self.devices)
+        ):
+            raise InputError(f"--devices {self.devices!r}: a list of texts is expected, such as ['0', '1']")

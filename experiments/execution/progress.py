@@ -122,7 +122,7 @@ class ProgressSink(Sink):
         """See Sink."""
         self._parts.pop(trial.trial_id, None)
         self._group_of.pop(trial.trial_id, None)
-        self._print_reason("a group cannot be fused after all, its trials are trained separately", reason)
+        self._print_reason("a group cannot be fused after all, so its trials are trained separately", reason)
         self._counts["running"] -= 1
         self._show()
 

@@ -89,6 +89,7 @@ def run_on(runner: Runner, study: Study, directory: Path, options: RunOptions, s
     The caller has checked the folder (`check_folder`) and set the data folder (`use_data_dir`).
     """
     plan = plan_on(runner, study)
+    groups = group_on(runner, plan.trials, options.fuse)  # before anything is written: `fuse: always` may refuse
     for sink in sinks:
         sink.on_data_notes(plan.notes)
 
@@ -102,10 +103,9 @@ def run_on(runner: Runner, study: Study, directory: Path, options: RunOptions, s
         check_data(ledger, plan, directory)
         ledger.plan(study.name, study.to_dict(), plan.trials, plan.notes, plan.fingerprints)
         write_study_file(directory, study)
-        groups = _keep_pending(group_on(runner, plan.trials, options.fuse), ledger)
         runner.redirect_output(directory / LOGS)
         driver = Driver(ledger, directory.absolute() / TRIALS, sinks, read_versions(), options)
-        driver.train(groups, runner)
+        driver.train(_keep_pending(groups, ledger), runner)
         return Outcome(directory=directory, counts=ledger.counts(), num_trained=driver.num_ended)
 
 

@@ -46,7 +46,10 @@ def read_claims(
             reader.add_problem(f"{where}.{key}", "is missing")
         if {*missing} - {"says"}:
             continue
-        one, other = (reader.read_level(f"{where}.{key}", factors, entry["factor"], entry[key]) for key in levels)
+        one, other = (
+            reader.read_level(f"{where}.{key}", factors, entry["factor"], entry[key], f"{where}.factor")
+            for key in levels
+        )
         if one == other:
             reader.add_problem(where, f"compares {one!r} with itself")
         claim_metric = reader.read_metric(entry["metric"], f"{where}.metric") if "metric" in entry else None

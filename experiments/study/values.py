@@ -72,13 +72,23 @@ class StudyReader:
         margin = self.read_positive(f"{where}.margin", value.get("margin"), "a positive number in the metric's unit")
         return Metric(name=name, goal=goal or "max", margin=margin)
 
-    def read_level(self, where: str, factors: Sequence[Factor], factor_name: Any, level: Any) -> str:
-        """Return the name of a factor's level, as reports write it."""
+    def read_level(
+        self, where: str, factors: Sequence[Factor], factor_name: Any, level: Any, where_factor: str | None = None
+    ) -> str:
+        """Return the name of a factor's level, as reports write it.
+
+        Args:
+            where: key of the level, for messages.
+            factors: the factors.
+            factor_name: the factor of the level.
+            level: the level.
+            where_factor: key of the factor's name, if it is another.
+        """
         names = [factor.name for factor in factors]
         if factor_name not in names:
             problem = f"{factor_name!r} is not a factor{describe_choices(factor_name, names, 'factors')}"
             if not any(known.what == problem for known in self.problems):
-                self.add_problem(where, problem)
+                self.add_problem(where_factor or where, problem)
             return format_value(level)
         accepted = factors[names.index(factor_name)].level_names
         if format_value(level) not in accepted:

@@ -22,6 +22,12 @@ from experiments.execution.run import use_data_dir
         ({"timeout_seconds": 0}, "--timeout 0: seconds above 0 are needed, 100,000,000 at most"),
         ({"timeout_seconds": float("nan")}, "--timeout nan: seconds above 0 are needed"),
         ({"num_retries": -1}, "--retries -1: 0 or more is needed"),
+        ({"num_slots": "3"}, "--workers '3': is of type str; int | None is expected"),
+        ({"num_slots": True}, "--workers True: is of type bool"),
+        ({"num_retries": 1.5}, "--retries 1.5: is of type float; int is expected"),
+        ({"wait_for_folder": "no"}, "--wait 'no': is of type str; bool is expected"),
+        ({"devices": "0,1"}, "--devices '0,1': a list of texts is expected, such as ['0', '1']"),
+        ({"devices": [0]}, "--devices [0]: a list of texts is expected"),
     ],
 )
 def test_a_wrong_option_is_an_error_that_names_it(options, message):

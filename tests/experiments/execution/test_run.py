@@ -267,6 +267,7 @@ def test_fusing_always_is_an_error_that_names_the_trial_and_the_reason(tmp_path)
         "activation=, seed=0: UserModule overrides on_train_epoch_end\n"
         "activation=diverges, seed=0: UserModule overrides on_train_epoch_end"
     )
+    assert not (tmp_path / "s").exists()
 
 
 @pytest.mark.slow

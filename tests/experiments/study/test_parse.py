@@ -373,6 +373,7 @@ def test_a_claim_may_compare_logarithms():
             {"scale": "log", "metric": {"name": "train/loss", "margin": 0.5}},
             "claims.c.metric.margin: is 0.5; with scale: log it is a factor above 1, such as 2",
         ),
+        ({"factor": "activatoin"}, "claims.c.factor: 'activatoin' is not a factor; did you mean 'activation'?"),
         ({"than_under": None}, "claims.c.than_under: is missing; more_under is compared with it"),
         ({"more_under": None}, "claims.c.more_under: is missing; than_under is compared with it"),
         ({"more_under": "large"}, "claims.c.more_under: is 'large'; one {factor: level} is expected"),
