@@ -131,7 +131,7 @@ def test_an_online_study_appears_during_training_and_equals_the_ledger_afterward
     assert "4 of 4 runs on the server agree with the ledger" in ablate(server, "wandb", "verify", "runs/mine")
     rows = {key: len(run.history) for key, run in server.runs.items()}
     out = ablate(server, "wandb", "push", "runs/mine")
-    assert "wrote 0 runs and the report; 4 runs there already" in out
+    assert "wrote 0 runs and the report; 4 runs unchanged" in out
     assert {key: len(run.history) for key, run in server.runs.items()} == rows
     assert differences(server) == []
 
@@ -211,7 +211,7 @@ def test_a_failing_server_costs_no_trial_and_push_writes_the_runs(server, fault)
         assert "the study continues without it, and `ablate wandb push runs/mine` writes the runs afterwards" in out
         assert statuses() == {"finished": 4}
         assert "ablate: W&B: " in ablate(server, "wandb", "push", "runs/mine", code=2)
-    assert "wrote 4 runs and the report; 0 runs there" in ablate(server, "wandb", "push", "runs/mine")
+    assert "wrote 4 runs and the report; 0 runs unchanged" in ablate(server, "wandb", "push", "runs/mine")
     assert differences(server) == []
 
 
@@ -259,7 +259,7 @@ def test_push_rewrites_runs_that_lack_rows_are_deleted_or_duplicated(either_serv
     assert "has 2 rows, not 3" in out
     assert "is missing" in out
     assert "is there 2 times" in out
-    assert "wrote 2 runs and the report; 2 runs there already" in ablate(server, "wandb", "push", "runs/mine")
+    assert "wrote 2 runs and the report; 2 runs unchanged" in ablate(server, "wandb", "push", "runs/mine")
     assert differences(server) == []
     assert complete in server.runs
     assert shortened not in server.runs
@@ -318,7 +318,7 @@ def test_an_unfinished_study_is_pushed_and_marked(server):
     done = num_finished()
     assert 1 <= done < 4
     out = ablate(server, "wandb", "push", "runs/mine")
-    assert f"the study is not finished ({done} of 4 trials have ended), and its report in W&B says so" in out
+    assert f"the study is not finished ({done} of 4 trials have ended), and the report in W&B says so" in out
     run = server.runs[server.entity, "ablation-suite", Destination(group="mine").report_id]
     assert run.name == f"report (unfinished: {done} of 4 trials)"
     assert run.summary["study/complete"] is False
